@@ -1,0 +1,148 @@
+"""The ordered autoencoder (Xu et al., "Anytime Sampling for Autoregressive Models via Ordered Autoencoding", ICLR 2021).
+
+Letters: B batch, C channels and S spatial shape of the latent map, N code length, D code dimension, K codebook size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from anytime_core.config import AutoencoderConfig
+from anytime_core.errors import PluginError
+from anytime_core.modality import Modality
+from anytime_core.quantizers import build_quantizer
+from anytime_core.truncation import prefix_mask
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What one training pass of the autoencoder returns, for J decodings of each sample.
+
+    Attributes:
+        x_hat: J tensors [B, *sample_shape].
+        codes: [B, N] int64, None for continuous codes.
+        quantizer_loss: [B], over the kept codes.
+    """
+
+    x_hat: tuple[Tensor, ...]
+    codes: Tensor | None
+    quantizer_loss: Tensor
+
+
+class OrderedAutoencoder(nn.Module):
+    """Encoder, quantizer, prefix mask and decoder.
+
+    On the channel axis code i is channel i of the latent map (N = C, D = prod(S)), on the spatial axis it is position i
+    (N = prod(S), D = C). The decoder sees dropped codes as zeros (or as a learned vector) and, with
+    `config.tell_decoder`, the prefix mask as further channels: C of them on the channel axis, one on the spatial axis.
+
+    Args:
+        encoder: x [B, *sample_shape] -> [B, C, *S].
+        decoder: [B, decoder_channels(...), *S] -> x.
+        latent_shape: (C, *S).
+        config: axis, quantizer and what the decoder is told.
+    """
+
+    def __init__(
+        self, encoder: nn.Module, decoder: nn.Module, latent_shape: Sequence[int], config: AutoencoderConfig
+    ) -> None:
+        super().__init__()
+        self.latent_shape = tuple(latent_shape)
+        self.axis, self.tell_decoder = config.axis, config.tell_decoder
+        channels, positions = self.latent_shape[0], math.prod(self.latent_shape[1:])
+        on_channels = self.axis == "channel"
+        self.code_length, self.code_dim = (channels, positions) if on_channels else (positions, channels)
+        self.encoder, self.decoder = encoder, decoder
+        self.quantizer = build_quantizer(config.quantizer, self.code_length, self.code_dim)
+        self.dropped = nn.Parameter(torch.zeros(self.code_dim)) if config.dropped == "learned" else None
+
+    @staticmethod
+    def decoder_channels(latent_shape: Sequence[int], config: AutoencoderConfig) -> int:
+        """How many input channels the decoder gets for a latent map of `latent_shape` (C, *S)."""
+        channels = latent_shape[0]
+        if not config.tell_decoder:
+            return channels
+        return 2 * channels if config.axis == "channel" else channels + 1
+
+    @property
+    def codebook_size(self) -> int | None:
+        """K, or None for continuous codes."""
+        return self.quantizer.size
+
+    def forward(self, x: Tensor, lengths: Sequence[Tensor]) -> Reconstruction:
+        """Encode once, decode every sample at each of J prefix lengths.
+
+        Args:
+            x: [B, *sample_shape].
+            lengths: J tensors [B] int64 in 1..N. The quantizer's loss and statistics see the longest of them.
+        """
+        kept = prefix_mask(torch.stack(tuple(lengths)).amax(0), self.code_length)
+        quantized = self.quantizer(self.encode_vectors(x), kept)
+        # One pass of the decoder over all decodings, so that batch statistics are shared between them.
+        decoded = self.decode_vectors(quantized.vectors.repeat(len(lengths), 1, 1), torch.cat(tuple(lengths)))
+        return Reconstruction(decoded.chunk(len(lengths)), quantized.codes, quantized.loss)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Codes [B, N] int64 of samples [B, *sample_shape]. Raises ValueError for continuous codes."""
+        return self.quantizer.encode(self.encode_vectors(x))
+
+    def decode(self, codes: Tensor, length: int | Tensor | None = None) -> Tensor:
+        """Samples [B, *sample_shape] from the leading codes.
+
+        Args:
+            codes: [B, n] int64 with n <= N; codes after `length` are ignored.
+            length: how many leading codes to use, one for all or [B]; all n of them where None.
+        """
+        batch, given = codes.shape
+        lengths = torch.full((batch,), given, device=codes.device)
+        if length is not None:
+            lengths = lengths.minimum(torch.as_tensor(length, device=codes.device))
+        vectors = self.quantizer.lookup(codes)
+        missing = vectors.new_zeros(batch, self.code_length - given, self.code_dim)
+        return self.decode_vectors(torch.cat([vectors, missing], 1), lengths)
+
+    def encode_vectors(self, x: Tensor) -> Tensor:
+        """Vectors [B, N, D] before quantisation."""
+        latent = self.encoder(x).flatten(2)  # [B, C, prod(S)]
+        return latent if self.axis == "channel" else latent.transpose(1, 2)
+
+    def decode_vectors(self, vectors: Tensor, lengths: Tensor) -> Tensor:
+        """Samples from code vectors [B, N, D], of which the first `lengths` [B] are kept."""
+        kept = prefix_mask(lengths, self.code_length).unsqueeze(-1)  # [B, N, 1]
+        absent = vectors.new_zeros(()) if self.dropped is None else self.dropped.to(vectors.dtype)
+        vectors = torch.where(kept, vectors, absent)
+        told = kept.to(vectors.dtype)
+        if self.axis == "channel":
+            parts = [vectors, told.expand_as(vectors)] if self.tell_decoder else [vectors]
+            latent = torch.cat(parts, 1)  # [B, C or 2C, prod(S)]
+        else:
+            parts = [vectors, told] if self.tell_decoder else [vectors]
+            latent = torch.cat(parts, 2).transpose(1, 2)  # [B, C or C + 1, prod(S)]
+        return self.decoder(latent.unflatten(2, self.latent_shape[1:]))
+
+
+def build_autoencoder(modality: Modality, config: AutoencoderConfig) -> OrderedAutoencoder:
+    """The autoencoder of `config` around the networks of `modality`, freshly initialised.
+
+    Raises:
+        PluginError: the modality's networks do not fit together.
+    """
+    encoder = modality.encoder()
+    probe = torch.zeros(1, *modality.sample_shape())
+    with torch.no_grad():
+        latent_shape = encoder.eval()(probe).shape[1:]
+        decoder = modality.decoder(OrderedAutoencoder.decoder_channels(latent_shape, config))
+        autoencoder = OrderedAutoencoder(encoder, decoder, latent_shape, config)
+        vectors = torch.zeros(1, autoencoder.code_length, autoencoder.code_dim)
+        decoded = autoencoder.eval().decode_vectors(vectors, torch.tensor([autoencoder.code_length]))
+    if decoded.shape != probe.shape:
+        raise PluginError(
+            f"modality '{modality.name}': the decoder returns {tuple(decoded.shape[1:])} "
+            f"for samples of shape {tuple(probe.shape[1:])}"
+        )
+    return autoencoder.train()

@@ -1,0 +1,299 @@
+"""The configuration of a training: typed sections, YAML, dotted overrides, and error messages that list every mistake.
+
+A config has core's own sections (`Config`) and the sections that the modality plugin declares in its own pydantic model
+(for images `data`, `network`, `loss`); in YAML they stand side by side at the top level.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+
+from anytime_core.errors import ConfigError, nearest
+
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+class Section(BaseModel):
+    """Base of every config section: unknown keys are mistakes, values cannot change after parsing."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class VQConfig(Section):
+    """Vector quantisation with a learned codebook."""
+
+    kind: Literal["vq"] = Field("vq", description="vector quantisation")
+    size: int = Field(512, ge=2, le=2**24, description="codebook size K")
+    shared: bool = Field(True, description="one codebook for all positions, or one per position")
+    update: Literal["ema", "gradient"] = Field("ema", description="moving average, or the paper's codebook loss")
+    decay: float = Field(0.99, ge=0, lt=1, description="decay of the moving average")
+    commitment: float = Field(0.25, ge=0, description="weight of the commitment loss")
+    dead_threshold: float = Field(
+        0.1, ge=0, lt=1, description="share of uniform use under which a code restarts; 0 never restarts one"
+    )
+
+
+class FSQConfig(Section):
+    """Finite scalar quantisation."""
+
+    kind: Literal["fsq"] = Field("fsq", description="finite scalar quantisation")
+    levels: tuple[Annotated[int, Field(ge=2, le=2**16)], ...] = Field(
+        (8, 8, 8), min_length=1, max_length=16, description="levels of each scalar; K is their product"
+    )
+    shared: bool = Field(True, description="one projection for all positions, or one per position")
+
+
+class ContinuousConfig(Section):
+    """No quantisation: continuous codes, for analysis; no prior can be trained on them."""
+
+    kind: Literal["none"] = Field("none", description="continuous codes")
+
+
+def _kind(default: str) -> Discriminator:
+    """Choose a section's type by its `kind`, which may be left out."""
+    return Discriminator(
+        lambda value: value.get("kind", default) if isinstance(value, Mapping) else getattr(value, "kind", default)
+    )
+
+
+QuantizerConfig = Annotated[
+    Annotated[VQConfig, Tag("vq")] | Annotated[FSQConfig, Tag("fsq")] | Annotated[ContinuousConfig, Tag("none")],
+    _kind("vq"),
+]
+
+
+class TruncationConfig(Section):
+    """How many leading codes each training sample keeps."""
+
+    distribution: Literal["uniform", "geometric", "powers_of_two", "none"] = Field(
+        "uniform", description="distribution of prefix lengths; none is the unordered baseline"
+    )
+    ratio: float = Field(0.9, gt=0, lt=1, description="factor from one length to the next, geometric only")
+    decode: Literal["share", "both"] = Field(
+        "both", description="both: each step decodes the full length and a prefix; share: one of them per sample"
+    )
+    full_share: float = Field(0.5, ge=0, le=1, description="share: how many samples stay at full length")
+    full_weight: float = Field(0.7, gt=0, lt=1, description="both: weight of the full length's loss, the prefix has the rest")
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps, at the start, at full length only")
+
+
+class AutoencoderConfig(Section):
+    """The ordered autoencoder around the modality's networks."""
+
+    axis: Literal["channel", "spatial"] = Field(
+        "channel", description="a code is a channel of the latent map, or a position of it"
+    )
+    quantizer: QuantizerConfig = Field(VQConfig(), description="how vectors become codes")
+    truncation: TruncationConfig = Field(TruncationConfig(), description="prefix lengths in training")
+    tell_decoder: bool = Field(True, description="append the prefix mask to the decoder's input")
+    dropped: Literal["zeros", "learned"] = Field("zeros", description="what stands in for a dropped code")
+
+
+class TransformerConfig(Section):
+    """The decoder-only transformer prior."""
+
+    kind: Literal["transformer"] = Field("transformer", description="decoder-only transformer")
+    layers: int = Field(4, ge=1, le=256, description="number of blocks")
+    width: int = Field(256, ge=1, le=2**16, description="width of the residual stream, a multiple of heads")
+    heads: int = Field(4, ge=1, description="attention heads")
+    feedforward: int = Field(4, ge=1, description="width of the feed-forward layer, in multiples of width")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout in training")
+    code_vectors: bool = Field(True, description="feed the quantizer's code vectors beside the token embedding")
+    class_conditional: bool | Literal["auto"] = Field(
+        "auto", description="condition on the class label; auto: where the data has labels"
+    )
+    code_length: int | None = Field(None, ge=1, description="learn only this many leading codes; null: all of them")
+
+
+PriorConfig = TransformerConfig
+
+
+class AutoencoderTraining(Section):
+    """Stage `autoencoder`."""
+
+    steps: int = Field(5000, ge=1, description="optimiser steps")
+    batch_size: int = Field(128, ge=1, description="samples a step")
+    learning_rate: float = Field(2e-3, gt=0, description="peak learning rate")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
+    gradient_clip: float = Field(1.0, gt=0, description="largest gradient norm")
+    validations: int = Field(10, ge=1, description="how often the model is validated, previewed and kept if best")
+    validation_samples: int = Field(2000, ge=1, description="validation samples used while training")
+
+
+class CodesTraining(Section):
+    """Stage `codes`."""
+
+    batch_size: int = Field(512, ge=1, description="samples a batch")
+    copies: int = Field(1, ge=1, le=1000, description="augmented views of the training set that are encoded")
+
+
+class PriorTraining(Section):
+    """Stage `prior`."""
+
+    steps: int = Field(5000, ge=1, description="optimiser steps")
+    batch_size: int = Field(128, ge=1, description="code sequences a step")
+    learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
+    weight_decay: float = Field(0.1, ge=0, description="AdamW's weight decay")
+    gradient_clip: float = Field(1.0, gt=0, description="largest gradient norm")
+    validations: int = Field(10, ge=1, description="how often the model is validated and kept if best")
+    validation_samples: int = Field(5000, ge=1, description="validation sequences used while training")
+
+
+class TrainingConfig(Section):
+    """The three stages and what they run on."""
+
+    device: Device = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
+    precision: Precision = Field("auto", description="auto: bfloat16 where the hardware multiplies it, else float32")
+    workers: int = Field(2, ge=0, le=256, description="worker processes for data that does not fit into memory")
+    autoencoder: AutoencoderTraining = Field(AutoencoderTraining(), description="stage autoencoder")
+    codes: CodesTraining = Field(CodesTraining(), description="stage codes")
+    prior: PriorTraining = Field(PriorTraining(), description="stage prior")
+
+
+class CoreConfig(Section):
+    """The sections that core owns; the modality's own stand beside them."""
+
+    modality: str = Field("image", description="name of the modality plugin")
+    seed: int = Field(0, ge=0, lt=2**63, description="seed of weights, data order and truncation")
+    autoencoder: AutoencoderConfig = Field(AutoencoderConfig(), description="the ordered autoencoder")
+    prior: PriorConfig = Field(PriorConfig(), description="the model of the codes")
+    training: TrainingConfig = Field(TrainingConfig(), description="the three training stages")
+
+
+@dataclass(frozen=True)
+class Config:
+    """A complete, checked configuration: core's sections and the modality's."""
+
+    core: CoreConfig
+    modality: BaseModel
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values in the layout of a YAML config."""
+        return {**self.core.model_dump(mode="json"), **self.modality.model_dump(mode="json")}
+
+    def to_yaml(self) -> str:
+        """YAML that `parse_config` reads back to an equal config."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises ConfigError where it is missing or anything else."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read config {path}: {_reason(error)}") from error
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, name: str) -> dict[str, Any]:
+    """The mapping in YAML `text`, which errors call `name`."""
+    try:
+        data = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        problem = " ".join(str(error).split())
+        raise ConfigError(f"{name} is not valid YAML: {problem}") from error
+    if data is None:
+        return {}
+    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
+        raise ConfigError(f"{name} is not a config: expected 'key: value' lines, found {type(data).__name__}")
+    return data
+
+
+def apply_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """`data` with `a.b=value` overrides applied, values in YAML.
+
+    Changing a section's `kind` drops that section's other values, which belonged to the old kind.
+
+    Raises:
+        ConfigError: an override without `=`, with invalid YAML, or below a key that is no section.
+    """
+    result = _copy(data)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        keys = key.strip().split(".")
+        if not equals or not all(keys):
+            raise ConfigError(f"--set {override!r} is not of the form key.subkey=value")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {override!r}: {text!r} is not valid YAML") from error
+        section = result
+        for name in keys[:-1]:
+            section = section.setdefault(name, {})
+            if not isinstance(section, dict):
+                raise ConfigError(f"--set {override!r}: '{name}' is a value, not a section")
+        if keys[-1] == "kind" and section.get("kind", value) != value:
+            section.clear()
+        section[keys[-1]] = value
+    return result
+
+
+def parse_config(data: Mapping[str, Any], modality_config: type[BaseModel]) -> Config:
+    """Check `data` against core's sections and the modality's.
+
+    Args:
+        data: the layout of a YAML config.
+        modality_config: the plugin's `Config`; its fields share the top level with core's.
+
+    Raises:
+        ConfigError: naming every mistake at once, each with the offending value.
+    """
+    core_data = {key: value for key, value in data.items() if key not in modality_config.model_fields}
+    modality_data = {key: value for key, value in data.items() if key in modality_config.model_fields}
+    mistakes: list[str] = []
+    parsed: list[Any] = []
+    known = [*field_names(CoreConfig), *field_names(modality_config)]
+    for model, values in ((CoreConfig, core_data), (modality_config, modality_data)):
+        try:
+            parsed.append(model.model_validate(values))
+        except ValidationError as error:
+            mistakes += [_describe(detail, known) for detail in error.errors()]
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
+    return Config(*parsed)
+
+
+def field_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Every dotted key that `model` knows, sections included, all members of a union."""
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        for section in _sections(field.annotation):
+            yield from field_names(section, f"{prefix}{name}.")
+
+
+def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif typing.get_origin(annotation) in (Annotated, typing.Union, types.UnionType):
+        for argument in typing.get_args(annotation):
+            yield from _sections(argument)
+
+
+def _describe(detail: Any, known: list[str]) -> str:
+    """One line for one pydantic error: the dotted key, what is wrong, the value, and the nearest key."""
+    # A union adds its chosen kind to the location, which is no key of the config.
+    location = [str(part) for part in detail["loc"]]
+    key = ".".join(part for i, part in enumerate(location) if i == 0 or ".".join(location[:i]) + "." + part in known or part.isdigit() or i == len(location) - 1)
+    if detail["type"] == "extra_forbidden":
+        return f"unknown key '{key}'{nearest(key, known)}"
+    message = detail["msg"].removeprefix("Value error, ")
+    value = detail["input"]
+    shown = "" if isinstance(value, Mapping | BaseModel) else f", found {value!r}"
+    return f"{key}: {message[0].lower()}{message[1:]}{shown}"
+
+
+def _copy(data: Any) -> Any:
+    return {key: _copy(value) for key, value in data.items()} if isinstance(data, Mapping) else data
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)

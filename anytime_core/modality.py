@@ -1,0 +1,117 @@
+"""The plugin contract: what a modality offers to core, and the only place where core says what a sample is.
+
+A plugin never sees budgets, codes, quantizers or priors; core never looks inside a sample. Letters: B batch, C channels
+of the latent map, S its spatial shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+
+from pydantic import BaseModel
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+API_VERSION = 1
+"""Version of this contract. Additions keep it; a plugin built for another version is named and not loaded."""
+
+GROUP = "anytime.modalities"
+"""Entry-point group under which distributions declare their modalities."""
+
+
+class SampleDataset(Protocol):
+    """A map-style data set. Item i is `{"x": Tensor}`, and `"label"` (int) where it is known.
+
+    A set that can gather many items faster than one by one may add `batch(indices) -> {"x": [B, ...], "label": [B]}`.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Mapping[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class Datasets:
+    """What a modality trains and validates on.
+
+    Attributes:
+        train: training samples.
+        validation: validation samples, disjoint from `train`.
+        classes: names of the labels 0, 1, ..., empty where the data has no labels.
+    """
+
+    train: SampleDataset
+    validation: SampleDataset
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PreviewRow:
+    """One row of a preview: a caption such as `60 %` and samples [B, *sample_shape]."""
+
+    caption: str
+    x: Tensor
+
+
+@runtime_checkable
+class Modality(Protocol):
+    """A kind of data, configured: the entry point names a class, and core makes `cls(config)`.
+
+    Class attributes state what it is before any configuration; every method works on samples `x`, float32 of
+    `sample_shape`, values in [-1, 1].
+    """
+
+    name: ClassVar[str]
+    description: ClassVar[str]
+    api_version: ClassVar[int]
+    suffix: ClassVar[str]
+    """Suffix of the files that samples are written to, such as `.png`."""
+    Config: ClassVar[type[BaseModel]]
+    """A pydantic model whose every field has a default and a description."""
+
+    def __init__(self, config: Any, /) -> None: ...
+
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of one sample, without a batch axis."""
+        ...
+
+    def datasets(self) -> Datasets:
+        """Training and validation data. Raises DataError where it is missing, empty or unreadable."""
+        ...
+
+    def encoder(self) -> nn.Module:
+        """A network x [B, *sample_shape] -> latent map [B, C, *S]."""
+        ...
+
+    def decoder(self, channels: int) -> nn.Module:
+        """A network [B, channels, *S] -> x [B, *sample_shape]; core decides what the channels are."""
+        ...
+
+    def reconstruction_loss(self, x_hat: Tensor, x: Tensor) -> Tensor:
+        """Differentiable loss of each sample, [B]."""
+        ...
+
+    def metrics(self) -> Mapping[str, Callable[[Tensor, Tensor], Tensor]]:
+        """Named measures of quality, each fn(x_hat, x) -> [B]."""
+        ...
+
+    def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """A random view of each sample of a batch; `x` itself where the modality or its config has none."""
+        ...
+
+    def read(self, path: Path) -> Tensor:
+        """The sample [*sample_shape] in a user's file. Raises DataError naming the file."""
+        ...
+
+    def write(self, x: Tensor, path: Path) -> None:
+        """Write one sample [*sample_shape] to `path`, in the format that its suffix says."""
+        ...
+
+    def preview(self, rows: Sequence[PreviewRow], path: Path) -> None:
+        """Write rows of samples as one PNG picture to `path`."""
+        ...

@@ -1,0 +1,173 @@
+"""Decoder-only transformer over codes (Vaswani et al. 2017, with normalisation before each sublayer).
+
+Letters: B batch, N code length, n a prefix length, K codebook size, D code dimension, W width, H heads, E = W / H.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from anytime_core.config import TransformerConfig
+
+
+@dataclass
+class KeyValueCache:
+    """Static buffers of one sampling call.
+
+    Attributes:
+        keys, values: [layers, B, H, length, E].
+        start: [B, W], the class embedding that stands before the first code.
+        written: number of positions written so far.
+    """
+
+    keys: Tensor
+    values: Tensor
+    start: Tensor
+    written: int = 0
+
+
+class TransformerPrior(nn.Module):
+    """Models each code given the codes before it and, with `classes` > 0, a class label.
+
+    Args:
+        config: sizes and dropout.
+        code_length: N.
+        codebook_size: K.
+        classes: number of labels, 0 for an unconditional model.
+        code_vectors: the quantizer's table, [K, D] or one per position [N, K, D]; a frozen further input that tells
+            the prior which codes look alike.
+    """
+
+    vectors: Tensor | None
+
+    def __init__(
+        self,
+        config: TransformerConfig,
+        *,
+        code_length: int,
+        codebook_size: int,
+        classes: int = 0,
+        code_vectors: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.code_length, self.codebook_size, self.classes = code_length, codebook_size, classes
+        self.heads = config.heads
+        self.token = nn.Embedding(codebook_size, config.width)
+        self.position = nn.Embedding(code_length, config.width)
+        self.start = nn.Embedding(max(classes, 1), config.width)
+        self.register_buffer("vectors", code_vectors)
+        self.from_vector = nn.Linear(code_vectors.shape[-1], config.width) if code_vectors is not None else None
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(config.width)
+        self.head = nn.Linear(config.width, codebook_size)
+        self.apply(_initialise)
+        for block in self.blocks:  # so that the residual stream keeps its scale at any depth (GPT-2)
+            for layer in (block.project, block.shrink):
+                nn.init.normal_(layer.weight, std=0.02 / (2 * config.layers) ** 0.5)
+
+    def forward(self, codes: Tensor, labels: Tensor | None) -> Tensor:
+        """Cross-entropy of each sequence in nats per code, [B]."""
+        return -self.log_prob(codes, labels).mean(1)
+
+    def log_prob(self, codes: Tensor, labels: Tensor | None) -> Tensor:
+        """Log probability of each code given those before it, in nats, [B, N]."""
+        logits = self.logits(codes[:, :-1], labels)
+        return -F.cross_entropy(logits.float().transpose(1, 2), codes, reduction="none")
+
+    def logits(self, codes: Tensor, labels: Tensor | None) -> Tensor:
+        """Logits [B, n + 1, K] of the codes at positions 0..n, given the first n of them, `codes` [B, n]."""
+        start = self._start(labels, len(codes)).unsqueeze(1)
+        x = torch.cat([start, self._embed(codes, 0)], 1) + self.position.weight[: codes.shape[1] + 1]
+        x = self.dropout(x)  # [B, n + 1, W]
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.norm(x))
+
+    def open_cache(self, labels: Tensor | None, batch: int, length: int) -> KeyValueCache:
+        """Buffers for drawing `length` codes of `batch` sequences."""
+        start = self._start(labels, batch)
+        width = start.shape[-1]
+        shape = (len(self.blocks), batch, self.heads, length, width // self.heads)
+        return KeyValueCache(start.new_empty(shape), start.new_empty(shape), start)
+
+    def next_logits(self, previous: Tensor | None, cache: KeyValueCache) -> Tensor:
+        """Logits [B, K] of the next code, given the one before it, [B], None for the first code."""
+        position = cache.written
+        x = cache.start if previous is None else self._embed(previous.unsqueeze(1), position - 1).squeeze(1)
+        x = (x + self.position.weight[position]).unsqueeze(1)  # [B, 1, W]
+        for index, block in enumerate(self.blocks):
+            x = block.step(x, cache.keys[index], cache.values[index], position)
+        cache.written += 1
+        return self.head(self.norm(x)).squeeze(1)
+
+    def _start(self, labels: Tensor | None, batch: int) -> Tensor:
+        if self.classes == 0:
+            return self.start.weight.expand(batch, -1)
+        if labels is None:
+            raise ValueError("a class-conditional prior needs labels")
+        return self.start(labels)
+
+    def _embed(self, codes: Tensor, first: int) -> Tensor:
+        """[B, n] codes at positions first..first+n-1 -> [B, n, W]."""
+        x = self.token(codes)
+        if self.vectors is None or self.from_vector is None:
+            return x
+        if self.vectors.ndim == 2:
+            return x + self.from_vector(self.vectors[codes])
+        positions = torch.arange(first, first + codes.shape[1], device=codes.device)
+        return x + self.from_vector(self.vectors[positions, codes])
+
+
+class _Block(nn.Module):
+    """Attention and feed-forward layer, each added to the residual stream."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        width, hidden = config.width, config.width * config.feedforward
+        self.heads, self.dropout = config.heads, config.dropout
+        self.attention_norm, self.feedforward_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.queries_keys_values = nn.Linear(width, 3 * width)
+        self.project = nn.Linear(width, width)
+        self.expand = nn.Linear(width, hidden)
+        self.shrink = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Causal attention over all positions, [B, n, W] -> the same shape."""
+        queries, keys, values = self._split(x)
+        dropout = self.dropout if self.training else 0.0
+        return self._join(x, F.scaled_dot_product_attention(queries, keys, values, dropout_p=dropout, is_causal=True))
+
+    def step(self, x: Tensor, cached_keys: Tensor, cached_values: Tensor, position: int) -> Tensor:
+        """One position, [B, 1, W], attending to the written part of the cache, which it extends."""
+        queries, keys, values = self._split(x)
+        cached_keys[:, :, position] = keys[:, :, 0]
+        cached_values[:, :, position] = values[:, :, 0]
+        written = slice(position + 1)
+        return self._join(
+            x, F.scaled_dot_product_attention(queries, cached_keys[:, :, written], cached_values[:, :, written])
+        )
+
+    def _split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[B, n, W] -> queries, keys and values, each [B, H, n, E]."""
+        projected = self.queries_keys_values(self.attention_norm(x)).unflatten(-1, (3, self.heads, -1))
+        queries, keys, values = projected.permute(2, 0, 3, 1, 4)
+        return queries, keys, values
+
+    def _join(self, x: Tensor, attended: Tensor) -> Tensor:
+        attended = attended.transpose(1, 2).flatten(2)  # [B, n, W]
+        x = x + F.dropout(self.project(attended), self.dropout, self.training)
+        hidden = F.gelu(self.expand(self.feedforward_norm(x)))
+        return x + F.dropout(self.shrink(hidden), self.dropout, self.training)
+
+
+def _initialise(module: nn.Module) -> None:
+    """Weights of standard deviation 0.02, biases zero (GPT-2)."""
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, std=0.02)
+    if isinstance(module, nn.Linear):
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,189 @@
+"""Vector quantisation (van den Oord et al., "Neural Discrete Representation Learning", 2017).
+
+Letters: B batch, N code length, D code dimension, K codebook size, G codebooks (1 shared, or one per position),
+R vectors per codebook (B * N shared, B per position).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from anytime_core.quantizers.base import Quantized
+
+# Scores of one block of vectors against the codebook stay in the processor's cache; a GPU wants larger blocks.
+_BLOCK_ELEMENTS = {"cpu": 2**20, "cuda": 2**27}
+
+
+@torch.no_grad()
+def nearest(z: Tensor, codebook: Tensor) -> Tensor:
+    """Index of the nearest code in squared Euclidean distance, `z` [G, R, D] and `codebook` [G, K, D] -> [G, R]."""
+    G, R, _ = z.shape
+    # |z - e|^2 = |z|^2 - 2 z.e + |e|^2, whose first term does not change which code is nearest.
+    norms = codebook.square().sum(-1).unsqueeze(1)
+    transposed = codebook.transpose(1, 2)
+    codes = torch.empty(G, R, dtype=torch.int64, device=z.device)
+    block = max(1, _BLOCK_ELEMENTS.get(z.device.type, 2**27) // (G * codebook.shape[1]))
+    for start in range(0, R, block):
+        rows = slice(start, start + block)
+        codes[:, rows] = torch.baddbmm(norms, z[:, rows], transposed, alpha=-2).argmin(-1)
+    return codes
+
+
+def accumulate(z: Tensor, codes: Tensor, weights: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Weighted sum and count of the vectors assigned to each code.
+
+    Args:
+        z: [G, R, D].
+        codes: [G, R] int64.
+        weights: [G, R] float; 0 leaves a vector out.
+        size: K.
+
+    Returns:
+        sums [G, K, D] and counts [G, K].
+    """
+    G, _, D = z.shape
+    flat = (codes + size * torch.arange(G, device=z.device)[:, None]).flatten()
+    sums = z.new_zeros(G * size, D).index_add_(0, flat, (z * weights.unsqueeze(-1)).flatten(0, 1))
+    counts = z.new_zeros(G * size).index_add_(0, flat, weights.flatten())
+    return sums.view(G, size, D), counts.view(G, size)
+
+
+def draw_vectors(z: Tensor, weights: Tensor, number: int) -> Tensor:
+    """`number` vectors of each group, drawn with replacement among those of weight > 0: [G, R, D] -> [G, number, D]."""
+    # The small constant lets a group without any kept vector through; callers do not use what it draws.
+    picks = torch.multinomial(weights + 1e-12, number, replacement=True)
+    return z.gather(1, picks.unsqueeze(-1).expand(-1, -1, z.shape[-1]))
+
+
+def kmeans(z: Tensor, weights: Tensor, size: int, iterations: int = 10) -> Tensor:
+    """Lloyd's algorithm from randomly drawn vectors: `z` [G, R, D] weighted by `weights` [G, R] -> [G, K, D]."""
+    centres = draw_vectors(z, weights, size)
+    for _ in range(iterations):
+        sums, counts = accumulate(z, nearest(z, centres), weights, size)
+        # A centre that lost all its vectors starts again from one of them.
+        centres = torch.where(
+            counts.unsqueeze(-1) > 0, sums / counts.clamp(min=1e-6).unsqueeze(-1), draw_vectors(z, weights, size)
+        )
+    return centres
+
+
+class VectorQuantizer(nn.Module):
+    """Codebooks of K vectors; each input vector becomes its nearest code.
+
+    With `update="ema"` the codebook follows a moving average of the vectors assigned to it (van den Oord et al. 2017,
+    appendix A.1), starts from k-means over the first training batch, and codes used less than `dead_threshold` times
+    uniform use restart from vectors of the current batch. With `update="gradient"` it is a parameter trained by the
+    codebook loss, as Xu et al. 2021 have it.
+
+    Args:
+        code_length: N.
+        code_dim: D.
+        size: K.
+        shared: one codebook for all positions, or one per position.
+        update: `ema` or `gradient`.
+        decay: of the moving average, in [0, 1).
+        commitment: weight of the commitment loss |z - sg(e)|^2.
+        dead_threshold: share of uniform use, in [0, 1), under which a code is dead; 0 never restarts one.
+    """
+
+    codebook: Tensor
+    ema_sums: Tensor
+    ema_counts: Tensor
+    started: Tensor
+
+    def __init__(
+        self,
+        code_length: int,
+        code_dim: int,
+        *,
+        size: int,
+        shared: bool = True,
+        update: Literal["ema", "gradient"] = "ema",
+        decay: float = 0.99,
+        commitment: float = 0.25,
+        dead_threshold: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.size: int | None = size
+        self.code_length = code_length
+        self.shared, self.update, self.decay = shared, update, decay
+        self.commitment, self.dead_threshold = commitment, dead_threshold
+        groups = 1 if shared else code_length
+        if update == "gradient":
+            self.codebook = nn.Parameter(torch.empty(groups, size, code_dim).uniform_(-1 / size, 1 / size))
+        else:
+            self.register_buffer("codebook", torch.randn(groups, size, code_dim))
+            self.register_buffer("ema_sums", torch.zeros(groups, size, code_dim))
+            self.register_buffer("ema_counts", torch.zeros(groups, size))
+            self.register_buffer("started", torch.zeros((), dtype=torch.bool))
+
+    def forward(self, z: Tensor, kept: Tensor) -> Quantized:
+        """Quantise `z` [B, N, D]; losses and codebook statistics see only positions where `kept` [B, N] is true."""
+        with torch.autocast(z.device.type, enabled=False):
+            z = z.float()
+            grouped, weights = self._group(z.detach()), self._group(kept.float())
+            if self.training and self.update == "ema" and not self.started:
+                self._start(grouped, weights)
+            indices = nearest(grouped, self.codebook)
+            codes = self._ungroup(indices)
+            vectors = self.lookup(codes)
+            if self.training and self.update == "ema":
+                self._follow(grouped, indices, weights)
+            error = (z - vectors.detach()).square().mean(-1) * self.commitment
+            if self.update == "gradient":
+                error = error + (z.detach() - vectors).square().mean(-1)
+            return Quantized(
+                vectors=z + (vectors - z).detach(),
+                codes=codes,
+                loss=(error * kept).sum(-1) / kept.shape[-1],
+            )
+
+    def encode(self, z: Tensor) -> Tensor:
+        """Codes [B, N] int64 of `z` [B, N, D]."""
+        return self._ungroup(nearest(self._group(z.float()), self.codebook))
+
+    def lookup(self, codes: Tensor) -> Tensor:
+        """Vectors [B, n, D] of `codes` [B, n]."""
+        if self.shared:
+            return F.embedding(codes, self.codebook[0])
+        return self.codebook[torch.arange(codes.shape[1], device=codes.device), codes]
+
+    def code_vectors(self) -> Tensor:
+        """The codebook, [K, D] shared, else [N, K, D]."""
+        table = self.codebook.detach()
+        return table[0] if self.shared else table
+
+    def _group(self, values: Tensor) -> Tensor:
+        """[B, N, ...] -> [G, R, ...]."""
+        return values.flatten(0, 1).unsqueeze(0) if self.shared else values.transpose(0, 1)
+
+    def _ungroup(self, indices: Tensor) -> Tensor:
+        """[G, R] -> [B, N]."""
+        return indices.view(-1, self.code_length) if self.shared else indices.transpose(0, 1)
+
+    @torch.no_grad()
+    def _start(self, z: Tensor, weights: Tensor) -> None:
+        self.codebook.copy_(kmeans(z, weights, self.codebook.shape[1]))
+        uniform = weights.sum(-1, keepdim=True) / self.codebook.shape[1]
+        self.ema_counts.copy_(uniform.expand_as(self.ema_counts))
+        self.ema_sums.copy_(self.codebook * self.ema_counts.unsqueeze(-1))
+        self.started.fill_(True)
+
+    @torch.no_grad()
+    def _follow(self, z: Tensor, indices: Tensor, weights: Tensor) -> None:
+        sums, counts = accumulate(z, indices, weights, self.codebook.shape[1])
+        self.ema_sums.lerp_(sums, 1 - self.decay)
+        self.ema_counts.lerp_(counts, 1 - self.decay)
+        self.codebook.copy_(self.ema_sums / self.ema_counts.clamp(min=1e-6).unsqueeze(-1))
+        if self.dead_threshold > 0:
+            uniform = self.ema_counts.mean(-1, keepdim=True)
+            # A position that no sample of the batch kept has nothing to restart from.
+            dead = (self.ema_counts < self.dead_threshold * uniform) & (weights.sum(-1, keepdim=True) > 0)
+            fresh = draw_vectors(z, weights, self.codebook.shape[1])
+            self.codebook.copy_(torch.where(dead.unsqueeze(-1), fresh, self.codebook))
+            self.ema_counts.copy_(torch.where(dead, uniform, self.ema_counts))
+            self.ema_sums.copy_(torch.where(dead.unsqueeze(-1), fresh * uniform.unsqueeze(-1), self.ema_sums))

@@ -1,0 +1,87 @@
+"""Recipes: the configs that modality plugins ship, named `modality/name`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from anytime_core.config import read_yaml
+from anytime_core.errors import UsageError, nearest
+from anytime_core.plugins import list_plugins, package_folder
+
+_CHECKOUT = Path(__file__).parents[1] / "configs"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A shipped config.
+
+    Attributes:
+        name: `modality/name`.
+        path: the YAML file.
+        description: its first comment line.
+    """
+
+    name: str
+    path: Path
+    description: str
+
+    def read(self) -> dict[str, Any]:
+        """The config's values."""
+        return read_yaml(self.path)
+
+
+def list_recipes() -> list[Recipe]:
+    """All recipes of all installed plugins, by name; no plugin is imported."""
+    return sorted(_recipes(), key=lambda recipe: recipe.name)
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe called `name`; the modality may be left out where that is clear.
+
+    Raises:
+        UsageError: unknown or ambiguous, naming the nearest.
+    """
+    recipes = {recipe.name: recipe for recipe in list_recipes()}
+    if name in recipes:
+        return recipes[name]
+    same = [recipe for recipe in recipes.values() if recipe.name.partition("/")[2] == name]
+    if len(same) == 1:
+        return same[0]
+    if same:
+        raise UsageError(f"recipe '{name}' could be {' or '.join(recipe.name for recipe in same)}")
+    raise UsageError(f"no recipe '{name}'{nearest(name, recipes)}: see anytime recipes list, or give a YAML file")
+
+
+def default_recipe(modality: str) -> Recipe:
+    """The recipe that a modality trains without any option: the one whose first line says `(default)`.
+
+    Raises:
+        UsageError: the modality ships none.
+    """
+    own = [recipe for recipe in list_recipes() if recipe.name.startswith(f"{modality}/")]
+    for recipe in own:
+        if recipe.description.endswith("(default)"):
+            return recipe
+    if own:
+        return own[0]
+    raise UsageError(f"modality '{modality}' ships no recipe: give --config FILE")
+
+
+def _recipes() -> Iterator[Recipe]:
+    for modality, folder in _folders():
+        for path in folder.glob("*.yaml"):
+            first = path.read_text(encoding="utf-8").partition("\n")[0]
+            yield Recipe(f"{modality}/{path.stem}", path, first.removeprefix("#").strip())
+
+
+def _folders() -> Iterator[tuple[str, Path]]:
+    """Each plugin's `recipes` folder; in a checkout of this repository the built-in ones lie in `configs`."""
+    for plugin in list_plugins():
+        package = package_folder(plugin)
+        for folder in (package / "recipes" if package else None, _CHECKOUT / plugin.name):
+            if folder is not None and folder.is_dir():
+                yield plugin.name, folder
+                break

@@ -1,0 +1,52 @@
+"""From logits and noise to codes. Letters: B batch, K codebook size."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from anytime_core.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Filter:
+    """How the prior's distribution is changed before drawing.
+
+    Attributes:
+        temperature: divides the logits; 0 always takes the most likely code.
+        top_k: keep only the k most likely codes.
+        top_p: keep the smallest set of most likely codes whose probability reaches p (Holtzman et al. 2020).
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.temperature) or self.temperature < 0:
+            raise UsageError(f"temperature {self.temperature} is not 0 or a positive number")
+        if self.top_k is not None and self.top_k < 1:
+            raise UsageError(f"top-k {self.top_k} is not at least 1")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise UsageError(f"top-p {self.top_p} is not in (0, 1]")
+
+
+def draw_codes(logits: Tensor, noise: Tensor, filtering: Filter) -> Tensor:
+    """Draw one code per row: logits [B, K] and Gumbel noise [B, K] -> [B] int64."""
+    logits = logits.float()
+    if filtering.temperature == 0:
+        return logits.argmax(-1)
+    logits = logits / filtering.temperature
+    if filtering.top_k is not None and filtering.top_k < logits.shape[-1]:
+        smallest = logits.topk(filtering.top_k).values[:, -1:]
+        logits = logits.masked_fill(logits < smallest, -math.inf)
+    if filtering.top_p is not None and filtering.top_p < 1:
+        ordered, order = logits.sort(descending=True)
+        probabilities = ordered.softmax(-1)
+        # A code stays if those before it have not reached p yet, so the most likely one always stays.
+        beyond = probabilities.cumsum(-1) - probabilities >= filtering.top_p
+        logits = logits.masked_fill(torch.zeros_like(beyond).scatter(-1, order, beyond), -math.inf)
+    return (logits + noise).argmax(-1)

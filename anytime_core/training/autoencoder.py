@@ -1,0 +1,148 @@
+"""Stage `autoencoder`: a warm-up at full length, then ordered training with prefix lengths drawn per sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from anytime_core.autoencoder import OrderedAutoencoder
+from anytime_core.config import AutoencoderTraining, TruncationConfig
+from anytime_core.evaluation.reconstruction import ReconstructionCurve, preview_lengths, reconstruction_curve
+from anytime_core.modality import Datasets, Modality, PreviewRow
+from anytime_core.training.batches import ordered_batches, shuffled_batches
+from anytime_core.training.fit import Objective, fit
+from anytime_core.training.log import MetricsLog, OnProgress
+from anytime_core.truncation import draw_lengths, length_probabilities
+
+_PREVIEW_SAMPLES = 12
+
+
+class OrderedLoss:
+    """Loss of an ordered autoencoder on a batch: reconstruction at drawn prefix lengths plus the quantizer's own.
+
+    Args:
+        modality: whose `reconstruction_loss` is used.
+        config: how prefix lengths are drawn and combined.
+        code_length: N.
+        steps: of the stage; the warm-up is a share of them.
+        generator: source of the prefix lengths, on the CPU.
+    """
+
+    def __init__(
+        self, modality: Modality, config: TruncationConfig, code_length: int, steps: int, generator: torch.Generator
+    ) -> None:
+        self.modality, self.config, self.generator = modality, config, generator
+        self.probabilities = length_probabilities(config.distribution, code_length, ratio=config.ratio)
+        self.warmup_steps = steps if config.distribution == "none" else round(config.warmup * steps)
+
+    def lengths(self, batch: int, step: int) -> list[tuple[float, Tensor]]:
+        """Weights, summing to one, and prefix lengths [B] of the decodings of this step."""
+        full = torch.full((batch,), len(self.probabilities))
+        if step < self.warmup_steps:
+            return [(1.0, full)]
+        if self.config.decode == "share":
+            drawn = draw_lengths(
+                self.probabilities, batch, full_share=self.config.full_share, generator=self.generator
+            )
+            return [(1.0, drawn)]
+        prefixes = draw_lengths(self.probabilities, batch, generator=self.generator)
+        return [(self.config.full_weight, full), (1 - self.config.full_weight, prefixes)]
+
+    def __call__(self, autoencoder: nn.Module, batch: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
+        """Named scalars: `loss`, the sum to minimise, and its parts."""
+        x = batch["x"]
+        decodings = self.lengths(len(x), step)
+        out = autoencoder(x, [lengths.to(x.device) for _, lengths in decodings])
+        losses = [self.modality.reconstruction_loss(x_hat.float(), x).mean() for x_hat in out.x_hat]
+        reconstruction = torch.stack([weight * loss for (weight, _), loss in zip(decodings, losses, strict=True)]).sum()
+        quantizer = out.quantizer_loss.mean()
+        return {
+            "loss": reconstruction + quantizer,
+            "reconstruction": reconstruction.detach(),
+            "quantizer": quantizer.detach(),
+        }
+
+
+def train_autoencoder(
+    autoencoder: OrderedAutoencoder,
+    modality: Modality,
+    datasets: Datasets,
+    truncation: TruncationConfig,
+    settings: AutoencoderTraining,
+    *,
+    seed: int,
+    workers: int,
+    accelerator: Accelerator,
+    log: MetricsLog,
+    on_progress: OnProgress,
+    keep: Callable[[], None],
+    previews: Path,
+) -> None:
+    """Train in place; `keep` is called whenever the mean validation loss over five budgets is the best so far.
+
+    The validation loss of the unordered baseline is taken at full length only, which is all it is trained for.
+    Each validation writes a preview into `previews`: originals over reconstructions at five budgets.
+    """
+    torch.manual_seed(seed)
+    augmentation = torch.Generator().manual_seed(seed)
+    loss = OrderedLoss(
+        modality, truncation, autoencoder.code_length, settings.steps, torch.Generator().manual_seed(seed + 1)
+    )
+    lengths = preview_lengths(autoencoder.code_length)
+    held_out = ordered_batches(
+        datasets.validation, settings.batch_size, limit=settings.validation_samples, workers=workers
+    )
+    shown = next(iter(ordered_batches(datasets.validation, _PREVIEW_SAMPLES, limit=_PREVIEW_SAMPLES, workers=0)))["x"]
+
+    def augmented_loss(model: nn.Module, batch: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
+        return loss(model, {**batch, "x": modality.augment(batch["x"], augmentation)}, step)
+
+    def validate(step: int) -> dict[str, float]:
+        curve = reconstruction_curve(autoencoder, {"loss": modality.reconstruction_loss}, held_out, lengths)
+        write_reconstructions(autoencoder, modality, shown, lengths, previews / f"autoencoder-{step:06d}.png")
+        return _numbers(curve, unordered=truncation.distribution == "none")
+
+    fit(
+        "autoencoder",
+        autoencoder,
+        Objective(augmented_loss, validate, keep),
+        shuffled_batches(datasets.train, settings.batch_size, seed=seed, workers=workers),
+        settings,
+        betas=(0.9, 0.99),
+        accelerator=accelerator,
+        log=log,
+        on_progress=on_progress,
+    )
+
+
+def _numbers(curve: ReconstructionCurve, *, unordered: bool) -> dict[str, float]:
+    numbers = {"selection": curve.values["loss"][-1] if unordered else curve.mean("loss")}
+    for metric, values in curve.values.items():
+        numbers.update({f"{metric}@{length}": value for length, value in zip(curve.lengths, values, strict=True)})
+    if curve.codebook_use is not None:
+        numbers["codebook_use"] = curve.codebook_use
+    return numbers
+
+
+@torch.no_grad()
+def write_reconstructions(
+    autoencoder: OrderedAutoencoder, modality: Modality, x: Tensor, lengths: tuple[int, ...], path: Path
+) -> None:
+    """A picture of samples [B, *sample_shape] over their reconstructions from each number of codes."""
+    device = next(autoencoder.parameters()).device
+    training = autoencoder.training
+    autoencoder.eval()
+    x = x.to(device)
+    kept = torch.ones(len(x), autoencoder.code_length, dtype=torch.bool, device=device)
+    vectors = autoencoder.quantizer(autoencoder.encode_vectors(x), kept).vectors
+    rows = [PreviewRow("original", x.cpu())]
+    for length in reversed(lengths):
+        x_hat = autoencoder.decode_vectors(vectors, torch.full((len(x),), length, device=device))
+        rows.append(PreviewRow(f"{length} codes", x_hat.cpu()))
+    autoencoder.train(training)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    modality.preview(rows, path)

@@ -1,0 +1,63 @@
+"""Batches of a modality's data set: in order, or shuffled without end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from anytime_core.modality import SampleDataset
+
+
+class _Gathered(Dataset):
+    """A data set indexed by lists: asks the set for the whole batch where it can give one."""
+
+    def __init__(self, dataset: SampleDataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, indices: Sequence[int]) -> Mapping[str, Any]:
+        gather = getattr(self.dataset, "batch", None)
+        return gather(indices) if gather else default_collate([self.dataset[index] for index in indices])
+
+
+class _Shuffled:
+    """Endless lists of indices: each epoch a new permutation that follows from the seed and the epoch's number."""
+
+    def __init__(self, size: int, batch_size: int, seed: int) -> None:
+        self.size, self.batch_size, self.seed = size, min(batch_size, size), seed
+
+    def __iter__(self) -> Iterator[list[int]]:
+        epoch = 0
+        while True:
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+            order = torch.randperm(self.size, generator=generator)
+            # The incomplete last batch is left out; the next epoch's order is another one.
+            for start in range(0, self.size - self.batch_size + 1, self.batch_size):
+                yield order[start : start + self.batch_size].tolist()
+            epoch += 1
+
+
+def shuffled_batches(dataset: SampleDataset, batch_size: int, *, seed: int, workers: int) -> DataLoader:
+    """An endless loader of shuffled batches, each `{"x": [B, ...]}` with `"label"` [B] where known."""
+    return _loader(dataset, _Shuffled(len(dataset), batch_size, seed), workers)
+
+
+def ordered_batches(dataset: SampleDataset, batch_size: int, *, limit: int | None = None, workers: int) -> DataLoader:
+    """Batches of the first `limit` items (all where None), in order."""
+    size = len(dataset) if limit is None else min(limit, len(dataset))
+    indices = [list(range(start, min(start + batch_size, size))) for start in range(0, size, batch_size)]
+    return _loader(dataset, indices, workers)
+
+
+def _loader(dataset: SampleDataset, sampler: Any, workers: int) -> DataLoader:
+    # Sets that hand out whole batches hold them in memory: worker processes would only copy them.
+    workers = 0 if hasattr(dataset, "batch") else workers
+    return DataLoader(_Gathered(dataset), sampler=sampler, batch_size=None, num_workers=workers)
+
+
+def to_device(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """The batch on `device`."""
+    return {name: value.to(device, non_blocking=True) for name, value in batch.items()}

@@ -1,0 +1,324 @@
+"""Training a run: the stages in order, each leaving its files in the run folder."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+import anytime_core
+from anytime_core.autoencoder import OrderedAutoencoder, build_autoencoder
+from anytime_core.config import Config
+from anytime_core.devices import resolve_device, resolve_precision
+from anytime_core.errors import ConfigError, RunError, UsageError
+from anytime_core.evaluation.reconstruction import preview_lengths, reconstruction_curve
+from anytime_core.files import write_text
+from anytime_core.modality import Datasets, Modality
+from anytime_core.plugins import find_plugin, load_modality
+from anytime_core.priors import build_prior
+from anytime_core.run import (
+    CONFIG_FILE,
+    RUN_FILE,
+    STAGES,
+    RunRecord,
+    Stage,
+    StageRecord,
+    load_autoencoder,
+    load_prior,
+    read_record,
+    save_autoencoder,
+    save_prior,
+)
+from anytime_core.training.autoencoder import train_autoencoder
+from anytime_core.training.batches import ordered_batches
+from anytime_core.training.codes import CodesDataset, write_codes
+from anytime_core.training.log import MetricsLog, OnProgress, ignore_progress
+from anytime_core.training.prior import bits_per_code, train_prior
+
+_VALIDATED_BUDGETS = 8
+_LIBRARIES = ("torch", "torchvision", "torchaudio", "accelerate", "numpy", "safetensors")
+
+
+def train(
+    config: Config,
+    folder: Path,
+    *,
+    stages: Sequence[Stage] = STAGES,
+    recipe: str | None = None,
+    on_progress: OnProgress = ignore_progress,
+) -> RunRecord:
+    """Train the given stages of a run, in order.
+
+    Nothing is written before configuration, device and data have been found good.
+
+    Args:
+        config: what to train.
+        folder: the run folder; made where it is missing, gone on with where it is a run.
+        stages: any of `STAGES`; those that come before them must have ended.
+        recipe: name of the recipe that `config` came from, for the record.
+        on_progress: called after every step.
+
+    Returns:
+        The record, with every finished stage.
+
+    Raises:
+        AnytimeError: of the kind that says what is wrong; finished stages stay.
+    """
+    training = _Training(config, folder, on_progress)
+    training.check(stages)
+    record = training.open(recipe)
+    with MetricsLog(folder) as log:
+        for stage in stages:
+            started = time.perf_counter()
+            steps, validation = training.run_stage(stage, log)
+            seconds = round(time.perf_counter() - started, 2)
+            # What later stages made of an older version of this one no longer counts.
+            kept = {name: record.stages[name] for name in STAGES[: STAGES.index(stage)] if name in record.stages}
+            stage_record = StageRecord(steps=steps, seconds=seconds, validation=validation)
+            record = record.model_copy(update={"stages": {**kept, stage: stage_record}})
+            record.save(folder)
+    return record
+
+
+def new_run_folder(root: Path, name: str) -> Path:
+    """The first of `root/name-1`, `root/name-2`, ... that does not exist."""
+    number = 1
+    while (root / f"{name}-{number}").exists():
+        number += 1
+    return root / f"{name}-{number}"
+
+
+@dataclass
+class _Training:
+    """What the stages share; data, device and models are made when first asked for."""
+
+    config: Config
+    folder: Path
+    on_progress: OnProgress
+    _autoencoder: OrderedAutoencoder | None = field(default=None, init=False)
+
+    @cached_property
+    def modality(self) -> Modality:
+        return load_modality(self.config.core.modality)(self.config.modality)
+
+    @cached_property
+    def datasets(self) -> Datasets:
+        return self.modality.datasets()
+
+    @cached_property
+    def device(self) -> torch.device:
+        return resolve_device(self.config.core.training.device)
+
+    @cached_property
+    def accelerator(self) -> Accelerator:
+        dtype = resolve_precision(self.config.core.training.precision, self.device)
+        mixed = {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(dtype, "no")
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+        # accelerate keeps one state per process; a second training in it may use another device or precision.
+        AcceleratorState._reset_state(reset_partial_state=True)
+        return Accelerator(cpu=self.device.type == "cpu", mixed_precision=mixed)
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / "autoencoder.safetensors"
+
+    @cached_property
+    def started(self) -> RunRecord | None:
+        """The record of the run that already is in the folder."""
+        if (self.folder / RUN_FILE).exists():
+            return read_record(self.folder)
+        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+            raise UsageError(f"{self.folder} is not empty and not a run: choose another --run")
+        return None
+
+    def check(self, stages: Sequence[Stage]) -> None:
+        """Everything that can be found wrong before the first file is written."""
+        core = self.config.core
+        resolve_precision(core.training.precision, self.device)
+        finished = set(self.started.stages) if self.started else set()
+        for stage in stages:
+            missing = [name for name in STAGES[: STAGES.index(stage)] if name not in finished]
+            if missing:
+                raise RunError(
+                    f"stage {stage} of run {self.folder} needs stage {missing[0]} first: "
+                    f"anytime train --run {self.folder} --stage {missing[0]}"
+                )
+            finished.add(stage)
+        if stages[0] != "autoencoder":
+            self._check_unchanged()
+        probe = build_autoencoder(self.modality, core.autoencoder)
+        if probe.codebook_size is None and any(stage != "autoencoder" for stage in stages):
+            raise ConfigError(
+                "autoencoder.quantizer.kind=none has continuous codes, which no prior learns: "
+                "use vq or fsq, or --stage autoencoder"
+            )
+        if "prior" in stages:
+            if core.prior.width % core.prior.heads:
+                raise ConfigError(f"prior.width={core.prior.width} is not a multiple of prior.heads={core.prior.heads}")
+            if (core.prior.code_length or 1) > probe.code_length:
+                raise ConfigError(f"prior.code_length={core.prior.code_length} is more than the {probe.code_length} codes")
+            if core.prior.class_conditional is True and not self.classes:
+                raise ConfigError("prior.class_conditional=true needs data with labels: use auto or false")
+        if stages[0] != "prior":
+            _ = self.datasets
+
+    def _check_unchanged(self) -> None:
+        """The autoencoder of an existing run is what it was trained as."""
+        _, modality = load_autoencoder(self.weights)
+        trained = self.started.config if self.started else {}
+        wanted = self.config.to_dict()
+        for section in ("modality", "autoencoder"):
+            if section in trained and trained[section] != wanted.get(section):
+                raise ConfigError(
+                    f"section {section} differs from what {self.folder} was trained with: "
+                    "leave it, or train from stage autoencoder into another --run"
+                )
+        if modality.sample_shape() != self.modality.sample_shape():
+            raise ConfigError(
+                f"samples of shape {self.modality.sample_shape()} do not fit {self.folder}, "
+                f"which was trained on {modality.sample_shape()}"
+            )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the labels, from the run where it has got that far, so that stage prior needs no data."""
+        if self.started is not None and "codes" in self.started.stages:
+            return self.started.classes
+        return self.datasets.classes
+
+    def open(self, recipe: str | None) -> RunRecord:
+        """Make the run folder and write the files that say what it is."""
+        core = self.config.core
+        probe = build_autoencoder(self.modality, core.autoencoder)
+        plugin = find_plugin(core.modality)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_text(self.folder / CONFIG_FILE, self.config.to_yaml())
+        record = RunRecord(
+            created=self.started.created
+            if self.started
+            else datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            modality=core.modality,
+            plugin={"distribution": plugin.distribution, "version": plugin.version},
+            recipe=recipe or (self.started.recipe if self.started else None),
+            seed=core.seed,
+            code_length=probe.code_length,
+            codebook_size=probe.codebook_size,
+            classes=self.classes,
+            stages=self.started.stages if self.started else {},
+            libraries=library_versions(),
+            config=self.config.to_dict(),
+        )
+        record.save(self.folder)
+        return record
+
+    def run_stage(self, stage: Stage, log: MetricsLog) -> tuple[int, dict[str, Any]]:
+        """Run one stage; returns its steps and what validation says of its result."""
+        stage_methods: dict[Stage, Callable[[MetricsLog], tuple[int, dict[str, Any]]]] = {
+            "autoencoder": self._autoencoder_stage,
+            "codes": self._codes_stage,
+            "prior": self._prior_stage,
+        }
+        return stage_methods[stage](log)
+
+    def _autoencoder_stage(self, log: MetricsLog) -> tuple[int, dict[str, Any]]:
+        core = self.config.core
+        torch.manual_seed(core.seed)
+        autoencoder = build_autoencoder(self.modality, core.autoencoder)
+        train_autoencoder(
+            autoencoder,
+            self.modality,
+            self.datasets,
+            core.autoencoder.truncation,
+            core.training.autoencoder,
+            seed=core.seed,
+            workers=core.training.workers,
+            accelerator=self.accelerator,
+            log=log,
+            on_progress=self.on_progress,
+            keep=lambda: save_autoencoder(self.weights, autoencoder, self.config),
+            previews=self.folder / "previews",
+        )
+        best = load_autoencoder(self.weights)[0].to(self.device)
+        curve = reconstruction_curve(
+            best,
+            {"loss": self.modality.reconstruction_loss, **self.modality.metrics()},
+            ordered_batches(
+                self.datasets.validation, core.training.codes.batch_size, workers=core.training.workers
+            ),
+            preview_lengths(best.code_length, _VALIDATED_BUDGETS),
+        )
+        return core.training.autoencoder.steps, {
+            "codes": list(curve.lengths),
+            "reconstruction": {name: [round(value, 6) for value in values] for name, values in curve.values.items()},
+            "codebook_use": curve.codebook_use,
+            "samples": curve.samples,
+        }
+
+    def _codes_stage(self, log: MetricsLog) -> tuple[int, dict[str, Any]]:
+        core = self.config.core
+        steps = write_codes(
+            load_autoencoder(self.weights)[0].to(self.device),
+            self.modality,
+            self.datasets,
+            core.training.codes,
+            self.folder / "codes",
+            seed=core.seed,
+            workers=core.training.workers,
+            on_progress=self.on_progress,
+        )
+        return steps, {}
+
+    def _prior_stage(self, log: MetricsLog) -> tuple[int, dict[str, Any]]:
+        core = self.config.core
+        autoencoder = load_autoencoder(self.weights)[0]
+        codes = self.folder / "codes"
+        train_codes, validation_codes = CodesDataset(codes, "train"), CodesDataset(codes, "validation")
+        conditional = core.prior.class_conditional is not False and train_codes.labels is not None
+        length = core.prior.code_length or autoencoder.code_length
+        torch.manual_seed(core.seed)
+        assert autoencoder.codebook_size is not None
+        vectors = autoencoder.quantizer.code_vectors() if core.prior.code_vectors else None
+        prior = build_prior(
+            core.prior,
+            code_length=length,
+            codebook_size=autoencoder.codebook_size,
+            classes=len(self.classes) if conditional else 0,
+            code_vectors=vectors[:length] if vectors is not None and vectors.ndim == 3 else vectors,
+        )
+        path = self.folder / "prior.safetensors"
+        train_prior(
+            prior,
+            train_codes,
+            validation_codes,
+            core.training.prior,
+            seed=core.seed,
+            accelerator=self.accelerator,
+            log=log,
+            on_progress=self.on_progress,
+            keep=lambda: save_prior(path, prior, core.prior),
+        )
+        bits = bits_per_code(
+            load_prior(path).to(self.device), validation_codes, limit=None, batch_size=core.training.prior.batch_size
+        )
+        return core.training.prior.steps, {
+            "bits_per_code": round(bits.mean().item(), 4),
+            "bits_per_position": [round(value, 4) for value in bits.tolist()],
+            "samples": len(validation_codes),
+        }
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that results depend on."""
+    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    return {"python": platform.python_version(), "anytime-toolkit": anytime_core.__version__, **versions}

@@ -1,0 +1,1 @@
+"""The `anytime` command line: one file a command, heavy imports inside command bodies."""

@@ -1,0 +1,76 @@
+"""`anytime doctor`: what an installation has, for people and for bug reports."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from anytime_cli import output
+
+EXAMPLES = "Example: anytime doctor --json"
+
+
+def doctor(json: output.JsonOption = False) -> None:
+    """Versions, devices, modalities, and where data is looked for."""
+    import os
+
+    import torch
+
+    from anytime_core.devices import multiplies_bfloat16
+    from anytime_core.locations import DATA_VARIABLE, data_candidates
+    from anytime_core.plugins import check_plugin, list_plugins
+    from anytime_core.training.train import library_versions
+
+    devices = [
+        torch.device("cpu"),
+        *(torch.device("cuda", index) for index in range(torch.cuda.device_count())),
+        *([torch.device("mps")] if torch.backends.mps.is_available() else []),
+    ]
+    with output.chatter_to_stderr():
+        plugins = [check_plugin(plugin) for plugin in list_plugins()]
+    report: dict[str, Any] = {
+        "versions": library_versions(),
+        "devices": [
+            {
+                "device": str(device),
+                "name": _device_name(device),
+                "precision": "bfloat16" if multiplies_bfloat16(device) else "float32",
+            }
+            for device in devices
+        ],
+        "threads": torch.get_num_threads(),
+        "modalities": [{"name": plugin.name, "state": plugin.state, "problem": plugin.problem} for plugin in plugins],
+        "data": {
+            "variable": DATA_VARIABLE,
+            "value": os.environ.get(DATA_VARIABLE),
+            "looked_for_in": [str(path) for path in data_candidates("NAME")],
+        },
+    }
+    if json:
+        output.print_json(report)
+        return
+    output.print_table(("library", "version"), list(report["versions"].items()), "")
+    print()
+    output.print_table(
+        ("device", "name", "auto precision"),
+        [(device["device"], device["name"], device["precision"]) for device in report["devices"]],
+        "",
+    )
+    print()
+    output.print_table(
+        ("modality", "state", "problem"),
+        [(plugin["name"], plugin["state"], plugin["problem"]) for plugin in report["modalities"]],
+        "no modalities installed",
+    )
+    print()
+    output.print_table(("a data set NAME is looked for in",), [(path,) for path in report["data"]["looked_for_in"]], "")
+    print(f"{DATA_VARIABLE} is {report['data']['value'] or 'not set'}")
+
+
+def _device_name(device: Any) -> str:
+    import platform
+
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return torch.cpu.get_capabilities().get("cpu_name") or platform.processor() or platform.machine()

@@ -1,0 +1,86 @@
+"""The `anytime` command: its subcommands, and how errors reach the user."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from anytime_cli import doctor, output, plugins, recipes, reconstruct, runs, sample, train
+from anytime_core import AnytimeError, __version__
+
+_DEBUG = "--debug"
+_USAGE_ERROR = typer.BadParameter.__mro__[1]  # click's UsageError, which typer does not export
+
+app = typer.Typer(
+    name="anytime",
+    epilog="First steps: anytime train, then anytime sample --budget 0.6",
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"anytime {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option(_DEBUG, help="Show a traceback with errors; works after any command.")] = False,
+) -> None:
+    """Train generative models of images and sounds, and sample them within any budget."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+app.command("train", epilog=train.EXAMPLES)(train.train)
+app.command("sample", epilog=sample.EXAMPLES)(sample.sample)
+app.command("reconstruct", epilog=reconstruct.EXAMPLES)(reconstruct.reconstruct)
+app.add_typer(recipes.app, name="recipes")
+app.add_typer(runs.app, name="runs")
+app.add_typer(plugins.app, name="plugins")
+app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
+
+
+def main() -> None:
+    """Entry point of the console script: exits with 0 done, 1 it failed, 2 wrong usage, 130 interrupted."""
+    arguments = [argument for argument in sys.argv[1:] if argument != _DEBUG]
+    try:
+        sys.exit(app(args=arguments, standalone_mode=False) or 0)
+    except (typer.Abort, KeyboardInterrupt):
+        output.say("interrupted")
+        sys.exit(130)
+    except Exception as error:
+        if _DEBUG in sys.argv[1:]:
+            raise
+        message, status = _explain(error)
+        output.error(message)
+        sys.exit(status)
+
+
+def _explain(error: Exception) -> tuple[str, int]:
+    """What to tell the user of an error, and the exit status."""
+    if isinstance(error, _USAGE_ERROR):
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "anytime"
+        return f"{error.format_message().rstrip('.')}; see {command} --help", 2  # type: ignore[attr-defined]
+    if isinstance(error, AnytimeError):
+        return str(error), error.exit_status
+    if isinstance(error, OSError):
+        name = f"{error.filename}: " if error.filename else ""
+        return f"{name}{error.strerror or error}", 1
+    first = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {first}; this is a bug, --debug shows where", 1
+
+
+if __name__ == "__main__":
+    main()

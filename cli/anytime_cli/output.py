@@ -1,0 +1,67 @@
+"""What commands print: results on stdout, everything for people to watch on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Any
+
+import typer
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
+
+
+def say(message: str) -> None:
+    """A line for people, on stderr."""
+    typer.echo(message, err=True)
+
+
+def error(message: str) -> None:
+    """What went wrong, on stderr; further lines are indented."""
+    first, *rest = message.splitlines() or [""]
+    label = typer.style("error:", fg="red", bold=True)
+    typer.echo("\n".join([f"{label} {first}", *(f"       {line}" for line in rest)]), err=True)
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on stdout."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], empty: str) -> None:
+    """A table on stdout, or the sentence `empty` on stderr where there are no rows."""
+    if not rows:
+        say(empty)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    # A pipe has no width: let rows be as long as they are.
+    console = Console() if sys.stdout.isatty() else Console(width=10_000)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    console.print(table)
+
+
+@contextlib.contextmanager
+def chatter_to_stderr() -> Iterator[None]:
+    """Libraries that print, such as downloads, do it on stderr while this is open."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
+
+
+@contextlib.contextmanager
+def progress_line(unit: str, samples: int) -> Iterator[Callable[[int, int], None]]:
+    """A progress line on stderr for drawing samples, on a terminal only."""
+    if not sys.stderr.isatty():
+        yield lambda done, drawn: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("drawing") as status:
+        yield lambda done, drawn: status.update(f"{done}/{samples} samples, {drawn} {unit} of the current batch")

@@ -1,0 +1,63 @@
+"""`anytime recipes`: the shipped configs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from anytime_cli import output
+
+app = typer.Typer(help="Shipped configs: list, show or copy them.", no_args_is_help=True)
+
+NameArgument = Annotated[str, typer.Argument(help="Name, such as image/mnist.", show_default=False)]
+
+
+@app.command("list")
+def list_(json: output.JsonOption = False) -> None:
+    """All recipes of all installed modalities."""
+    from anytime_core.recipes import list_recipes
+
+    recipes = list_recipes()
+    if json:
+        output.print_json([{"name": recipe.name, "description": recipe.description} for recipe in recipes])
+        return
+    output.print_table(
+        ("recipe", "what it is"), [(recipe.name, recipe.description) for recipe in recipes], "no recipes installed"
+    )
+
+
+@app.command("show", epilog="Example: anytime recipes show image/mnist > mine.yaml")
+def show(name: NameArgument, json: output.JsonOption = False) -> None:
+    """Print a recipe with all the values that it leaves at their default."""
+    from anytime_core.config import parse_config
+    from anytime_core.plugins import load_modality
+    from anytime_core.recipes import find_recipe
+
+    recipe = find_recipe(name)
+    config = parse_config(recipe.read(), load_modality(recipe.name.partition("/")[0]).Config)
+    if json:
+        output.print_json(config.to_dict())
+    else:
+        typer.echo(f"# {recipe.description}\n{config.to_yaml()}", nl=False)
+
+
+@app.command("copy", epilog="Example: anytime recipes copy image/mnist mine.yaml")
+def copy(
+    name: NameArgument,
+    path: Annotated[
+        Path | None, typer.Argument(help="File to write. Default: <name>.yaml here.", show_default=False)
+    ] = None,
+) -> None:
+    """Copy a recipe to a file of your own, for anytime train --config FILE."""
+    from anytime_core.errors import UsageError
+    from anytime_core.files import write_text
+    from anytime_core.recipes import find_recipe
+
+    recipe = find_recipe(name)
+    path = path or Path(recipe.path.name)
+    if path.exists():
+        raise UsageError(f"{path} exists: name another file")
+    write_text(path, recipe.path.read_text(encoding="utf-8"))
+    output.say(f"wrote {path}: anytime train --config {path}")

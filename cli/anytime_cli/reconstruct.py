@@ -1,0 +1,48 @@
+"""`anytime reconstruct`: a user's own files through the autoencoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from anytime_cli import output
+
+EXAMPLES = """Examples:
+
+anytime reconstruct photo.png
+
+anytime reconstruct *.png --budget 25% --out coarse
+"""
+
+
+def reconstruct(
+    files: Annotated[list[Path], typer.Argument(help="Files of the run's modality.", show_default=False)],
+    run: Annotated[
+        Path | None, typer.Option(help="Run folder. Default: the latest one in runs/.", show_default=False)
+    ] = None,
+    budget: Annotated[str, typer.Option(help="Share of the codes (0.6 or 60%) or number of them (42codes).")] = "1.0",
+    out: Annotated[
+        Path | None, typer.Option(help="Output folder. Default: <run>/reconstructions/<budget>", show_default=False)
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    json: output.JsonOption = False,
+) -> None:
+    """Encode files, keep as many codes as the budget buys, and write what they decode to."""
+    from anytime_core.sampling.budget import Budget
+
+    parsed = Budget.parse(budget)
+    from anytime_core.run import load
+    from anytime_core.sampling.writing import PREVIEW_FILE, write_reconstructions
+
+    opened = load(run, device=device)
+    folder = out or opened.folder / "reconstructions" / str(parsed)
+    record = write_reconstructions(opened, folder, files, parsed)
+    if json:
+        output.print_json(record)
+        return
+    for entry in record["reconstructions"]:
+        measures = "  ".join(f"{name} {value:.4g}" for name, value in entry["metrics"].items())
+        output.say(f"{folder / entry['file']}  {measures}")
+    output.say(f"{record['codes']} of {record['code_length']} codes: {folder / PREVIEW_FILE}")

@@ -1,0 +1,129 @@
+"""`anytime sample`: new samples within a budget."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from anytime_cli import output
+
+EXAMPLES = """Examples:
+
+anytime sample
+
+anytime sample --budget 0.6
+
+anytime sample --run runs/image-mnist-1 --budget 12codes --num 64 --label 7
+
+anytime sample --num 1000 --shard 0/4 --out part0
+"""
+
+
+def sample(
+    run: Annotated[
+        Path | None, typer.Option(help="Run folder. Default: the latest one in runs/.", show_default=False)
+    ] = None,
+    budget: Annotated[str, typer.Option(help="Share of the codes (0.6 or 60%) or number of them (42codes).")] = "1.0",
+    num: Annotated[int, typer.Option(min=1, help="How many samples.")] = 16,
+    label: Annotated[
+        str | None, typer.Option(help="Class name or number. Default: each in turn.", show_default=False)
+    ] = None,
+    temperature: Annotated[float, typer.Option(help="Below 1: more likely codes; 0: the most likely ones.")] = 1.0,
+    top_k: Annotated[
+        int | None, typer.Option(help="Draw from the k most likely codes only.", show_default=False)
+    ] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Draw from the most likely codes that reach p.", show_default=False)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Sample i of a seed is always the same.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Output folder. Default: <run>/samples/...", show_default=False)
+    ] = None,
+    engine: Annotated[str, typer.Option(help="auto, eager, or plain (the slow reference).")] = "auto",
+    shard: Annotated[
+        str | None, typer.Option(help="Draw part i of n, written i/n with i from 0.", show_default=False)
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    json: output.JsonOption = False,
+) -> None:
+    """Draw new samples from a trained run and write them as files, with a preview and samples.json.
+
+    Ctrl-C decodes and writes what is there.
+    """
+    from anytime_core.sampling.budget import Budget
+    from anytime_core.sampling.draw import Filter
+
+    parsed, filtering = Budget.parse(budget), Filter(temperature, top_k, top_p)
+    indices = _shard(num, shard)
+    started = time.perf_counter()
+    from anytime_core.run import load
+    from anytime_core.sampling.writing import PREVIEW_FILE, write_samples
+
+    opened = load(run, device=device)
+    load_seconds = time.perf_counter() - started
+    folder = out or opened.folder / "samples" / "-".join(
+        [str(parsed), f"seed{seed}", *([f"label{label}"] if label is not None else [])]
+    )
+    with _stop_on_interrupt() as stopped, output.progress_line("codes", num) as advance:
+        record = write_samples(
+            opened,
+            folder,
+            indices,
+            parsed,
+            seed=seed,
+            label=label,
+            filtering=filtering,
+            engine=engine,
+            stopped=stopped.is_set,
+            on_drawn=advance,
+            load_seconds=load_seconds,
+        )
+    if json:
+        output.print_json(record)
+        return
+    if record["interrupted"]:
+        output.say(f"interrupted: wrote the {len(record['samples'])} samples that were begun")
+    seconds = record["seconds"]
+    output.say(
+        f"{len(record['samples'])} samples of {record['calls']} of {record['code_length']} codes in "
+        f"{seconds['codes'] + seconds['decode'] + seconds['write']:.2f} s: {folder / PREVIEW_FILE}"
+    )
+
+
+def _shard(num: int, shard: str | None) -> range:
+    """Global indices of part i of n: i, i + n, i + 2n, ..."""
+    from anytime_core.errors import UsageError
+
+    if shard is None:
+        return range(num)
+    index, _, count = shard.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+        raise UsageError(f"--shard '{shard}' is not of the form i/n with 0 <= i < n, such as 0/4")
+    if int(index) >= num:
+        raise UsageError(f"--shard {shard} of {num} samples is empty: use at most {num} shards")
+    return range(int(index), num, int(count))
+
+
+@contextlib.contextmanager
+def _stop_on_interrupt() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C or SIGTERM sets; the second one ends the program."""
+    event = threading.Event()
+
+    def stop(number: int, frame: object) -> None:
+        if event.is_set():
+            raise KeyboardInterrupt
+        event.set()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,158 @@
+"""`anytime train`: all stages of a run, or one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from anytime_cli import output
+
+if TYPE_CHECKING:
+    from anytime_core.config import Config
+
+EXAMPLES = """Examples:
+
+anytime train
+
+anytime train --config image/mnist --set data.root=DIR
+
+anytime train --config image/folder --set data.root=PICTURES --set data.size=32
+
+anytime train --run runs/image-mnist-1 --stage prior --set training.prior.steps=2000
+"""
+
+StageChoice = Literal["all", "autoencoder", "codes", "prior"]
+
+
+def train(
+    modality: Annotated[
+        str | None, typer.Option(help="Modality to train: its default recipe is used. Default: image.")
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option(help="A recipe (see anytime recipes list) or a YAML file.", show_default=False)
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one value, such as data.root=DIR. May be repeated."),
+    ] = None,
+    stage: Annotated[StageChoice, typer.Option(help="Train all stages, or one of them in an existing run.")] = "all",
+    run: Annotated[
+        Path | None, typer.Option(help="Run folder. Default: runs/<recipe>-<n>.", show_default=False)
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", show_default=False)] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="auto, float32, bfloat16 or float16.", show_default=False)
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of weights and data order.", show_default=False)] = None,
+    json: output.JsonOption = False,
+) -> None:
+    """Train an ordered autoencoder, write its codes, and train a prior on them.
+
+    Without any option the embedded image recipe is trained. Everything goes into one run folder.
+    """
+    from anytime_core.errors import UsageError
+    from anytime_core.run import RUN_FILE, STAGES, read_record
+    from anytime_core.training.train import new_run_folder
+    from anytime_core.training.train import train as train_run
+
+    if stage != "all" and stage != "autoencoder" and run is None:
+        raise UsageError(f"--stage {stage} goes on with a run: name it with --run DIR, see anytime runs list")
+    existing = run is not None and (run / RUN_FILE).exists()
+    if existing and run is not None and stage == "all" and set(read_record(run).stages) == set(STAGES):
+        raise UsageError(f"run {run} is finished: choose another --run, or repeat one stage of it with --stage")
+    options = {"training.device": device, "training.precision": precision, "seed": seed, "modality": modality}
+    settings = [f"{key}={value}" for key, value in options.items() if value is not None]
+    with output.chatter_to_stderr():
+        from_run = run if existing and config is None else None
+        recipe, resolved = _resolve(modality, config, [*(overrides or []), *settings], from_run)
+        folder = run or new_run_folder(Path("runs"), recipe.replace("/", "-"))
+        output.say(f"training {recipe} into {folder}")
+        with _ProgressBars() as bars:
+            record = train_run(
+                resolved,
+                folder,
+                stages=STAGES if stage == "all" else (stage,),
+                recipe=recipe,
+                on_progress=bars.update,
+            )
+    if json:
+        output.print_json(
+            {
+                "run": str(folder),
+                "modality": record.modality,
+                "recipe": record.recipe,
+                "stages": {
+                    name: {"seconds": done.seconds, "steps": done.steps} for name, done in record.stages.items()
+                },
+                "code_length": record.code_length,
+                "codebook_size": record.codebook_size,
+                "validation": {name: done.validation for name, done in record.stages.items() if done.validation},
+            }
+        )
+    else:
+        output.say(f"done: {folder}")
+        if "prior" in record.stages:
+            output.say(f"next: anytime sample --run {folder} --budget 0.6")
+
+
+def _resolve(
+    modality: str | None, config: str | None, overrides: list[str], run: Path | None
+) -> tuple[str, Config]:
+    """Name and checked config of what to train: a run's own config, a YAML file, a recipe, or the default one."""
+    from anytime_core.config import CoreConfig, apply_overrides, parse_config, read_yaml
+    from anytime_core.plugins import find_plugin, load_modality
+    from anytime_core.recipes import default_recipe, find_recipe
+    from anytime_core.run import CONFIG_FILE, read_record
+
+    data: dict[str, Any]
+    if run is not None:
+        name, data = read_record(run).recipe or run.name, read_yaml(run / CONFIG_FILE)
+    elif config is not None and (config.endswith((".yaml", ".yml")) or Path(config).is_file()):
+        name, data = Path(config).stem, read_yaml(Path(config))
+    else:
+        default = CoreConfig().modality
+        recipe = find_recipe(config) if config else default_recipe(find_plugin(modality or default).name)
+        name, data = recipe.name, recipe.read()
+    data = apply_overrides(data, overrides)
+    return name, parse_config(data, load_modality(str(data.get("modality", CoreConfig().modality))).Config)
+
+
+class _ProgressBars:
+    """Progress on stderr: a bar for each stage on a terminal, a line now and then elsewhere."""
+
+    _LINES = 10
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.console = Console(stderr=True)
+        self.bars = Progress(
+            TextColumn("{task.description:<12}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[values]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self.tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> _ProgressBars:
+        self.bars.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.bars.stop()
+
+    def update(self, progress: Any) -> None:
+        """Show a `Progress`."""
+        if progress.stage not in self.tasks:
+            self.tasks[progress.stage] = self.bars.add_task(progress.stage, total=progress.steps, values="")
+        values = "  ".join(f"{name} {value:.4g}" for name, value in progress.values.items())
+        self.bars.update(self.tasks[progress.stage], completed=progress.step, values=values)
+        every = max(1, progress.steps // self._LINES)
+        if not self.console.is_terminal and (progress.step % every == 0 or progress.step == progress.steps):
+            output.say(f"{progress.stage:<12} {progress.step:>7}/{progress.steps}  {values}")

@@ -1,0 +1,298 @@
+"""Image data sets: scikit-learn's digits, torchvision's collections, and any folder of images.
+
+Letters: n images, C channels, H and W pixels. Items are float32 in [-1, 1]; storage is uint8.
+"""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torchvision
+from PIL import Image, ImageOps
+from pydantic import Field
+from torch import Tensor
+from torchvision.transforms import v2
+
+from anytime_core.config import Section
+from anytime_core.errors import DataError
+from anytime_core.locations import data_candidates
+from anytime_core.modality import Datasets
+
+Name = Literal["digits", "mnist", "fashion-mnist", "cifar10", "celeba", "folder"]
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+_SPLITS = {"train": ("train", "training"), "validation": ("test", "validation", "val", "valid")}
+_IN_MEMORY_BYTES = 2**31
+
+logger = logging.getLogger(__name__)
+
+
+class DataConfig(Section):
+    """Which images, and in which form."""
+
+    name: Name = Field("digits", description="digits, mnist, fashion-mnist, cifar10, celeba or folder")
+    root: Path | None = Field(None, description="folder of the data set; null: the usual places, see anytime doctor")
+    download: bool = Field(False, description="download the data set where it is missing")
+    size: int | None = Field(None, ge=4, le=4096, description="pixels of each side; null: the data set's own")
+    color: Literal["grey", "rgb"] | None = Field(None, description="grey or rgb; null: the data set's own")
+    flip: bool = Field(False, description="mirror images left to right at random in training")
+    validation_share: float = Field(
+        0.1, gt=0, lt=1, description="folder: share of images kept for validation where no folder is named test"
+    )
+
+
+_OWN_SIZE: dict[str, int] = {"digits": 8, "mnist": 28, "fashion-mnist": 28, "cifar10": 32, "celeba": 64, "folder": 64}
+_OWN_COLOR = {"digits": "grey", "mnist": "grey", "fashion-mnist": "grey"}
+
+
+def sample_shape(config: DataConfig) -> tuple[int, int, int]:
+    """(C, H, W) of the images that `config` describes."""
+    size = config.size or _OWN_SIZE[config.name]
+    color = config.color or _OWN_COLOR.get(config.name, "rgb")
+    return (1 if color == "grey" else 3, size, size)
+
+
+def to_float(images: Tensor) -> Tensor:
+    """uint8 -> float32 in [-1, 1]."""
+    return images.float() / 127.5 - 1
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Float in [-1, 1] -> uint8, values outside clipped."""
+    return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+class ImageTensor:
+    """Images held in memory: `images` uint8 [n, C, H, W] and, where known, `labels` int64 [n]."""
+
+    def __init__(self, images: Tensor, labels: Tensor | None) -> None:
+        self.images, self.labels = images, labels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {key: value[0] for key, value in self.batch([index]).items()}
+
+    def batch(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """Items `indices` as one batch."""
+        picked = torch.as_tensor(indices)
+        batch = {"x": to_float(self.images[picked])}
+        return batch if self.labels is None else {**batch, "label": self.labels[picked]}
+
+
+class ImageFiles:
+    """Images decoded from their files when asked for. A file that cannot be read is replaced by the next one."""
+
+    def __init__(self, files: Sequence[Path], labels: Sequence[int] | None, shape: tuple[int, int, int]) -> None:
+        self.files, self.labels, self.shape = list(files), labels, shape
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        for offset in range(len(self)):
+            position = (index + offset) % len(self)
+            try:
+                image = read_image(self.files[position], self.shape)
+            except DataError as error:
+                logger.warning("%s; the next image is used instead", error)
+                continue
+            item: dict[str, Any] = {"x": to_float(image)}
+            return item if self.labels is None else {**item, "label": self.labels[position]}
+        raise DataError(f"none of the {len(self)} images can be read, such as {self.files[0]}")
+
+
+def read_image(path: Path, shape: tuple[int, int, int]) -> Tensor:
+    """A file as uint8 [C, H, W]: any mode becomes grey or RGB, the shorter side is resized, the centre cropped.
+
+    Raises:
+        DataError: the file is missing, no image, truncated, or so large that decoding it would be an attack.
+    """
+    try:
+        with Image.open(path) as opened:
+            image = ImageOps.exif_transpose(opened)
+            if image.mode.startswith(("I", "F")):
+                image = _to_eight_bits(image)
+            image = image.convert("L" if shape[0] == 1 else "RGB")
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path} cannot be read as an image: {error}") from error
+    tensor = v2.functional.pil_to_tensor(image)
+    if tensor.shape[1:] != shape[1:]:
+        tensor = v2.functional.center_crop(v2.functional.resize(tensor, [shape[1]], antialias=True), list(shape[1:]))
+    return tensor
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """16-bit and floating-point greys, which Pillow would clip at 255, scaled to 0..255."""
+    values = np.asarray(image, dtype=np.float64)
+    top = 65535.0 if image.mode.startswith("I") else 1.0
+    return Image.fromarray((values / top * 255).clip(0, 255).astype(np.uint8))
+
+
+def load_datasets(config: DataConfig) -> Datasets:
+    """Training and validation images.
+
+    Raises:
+        DataError: saying where the data was looked for, or which file is at fault.
+    """
+    if config.name == "digits":
+        return _digits(config)
+    if config.name == "folder":
+        return _folder(config)
+    return _collection(config)
+
+
+def _digits(config: DataConfig) -> Datasets:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = (torch.from_numpy(digits.images) * (255 / 16)).round().to(torch.uint8).unsqueeze(1)
+    held_out = torch.arange(len(images)) % 6 == 0
+    return _in_memory(config, (images, digits.target), held_out, tuple("0123456789"))
+
+
+def _in_memory(config: DataConfig, data: tuple[Tensor, Any], held_out: Tensor, classes: tuple[str, ...]) -> Datasets:
+    """Images [n, C, H, W] and their labels, split by `held_out` [n] and brought to the configured shape."""
+    images, labels = _to_shape(data[0], sample_shape(config)), torch.as_tensor(data[1]).long()
+    train, validation = (ImageTensor(images[part], labels[part]) for part in (~held_out, held_out))
+    return Datasets(train, validation, classes)
+
+
+def _to_shape(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    if images.shape[1] != shape[0]:
+        images = v2.functional.rgb_to_grayscale(images) if shape[0] == 1 else images.expand(-1, 3, -1, -1)
+    return images if images.shape[1:] == shape else v2.functional.resize(images, list(shape[1:]), antialias=True)
+
+
+def _collection(config: DataConfig) -> Datasets:
+    """One of torchvision's data sets, in its own layout below the root."""
+    candidates = data_candidates(config.name, config.root)
+    problems: list[str] = []
+    # A download goes to the last place, the user's cache, unless the root is given.
+    for position, root in enumerate(candidates):
+        download = config.download and position == len(candidates) - 1
+        if not root.is_dir() and not download:
+            continue
+        try:
+            return _torchvision(config, root, download)
+        except (RuntimeError, OSError, ValueError, AssertionError, EOFError) as error:
+            problems.append(f"{root}: {' '.join(str(error).split())[:200]}")
+    looked = ", ".join(str(root) for root in candidates)
+    found = f" ({'; '.join(problems)})" if problems else ""
+    raise DataError(
+        f"data set '{config.name}' not found in {looked}{found}: "
+        "set data.root=DIR to where it is, or data.download=true to fetch it"
+    )
+
+
+def _torchvision(config: DataConfig, root: Path, download: bool) -> Datasets:
+    if config.name == "celeba":
+        sets = [
+            torchvision.datasets.CelebA(root, split=split, target_type=[], download=download)
+            for split in ("train", "valid")
+        ]
+        folder = root / "celeba" / "img_align_celeba"
+        train, validation = (
+            ImageFiles([folder / name for name in images.filename], None, sample_shape(config)) for images in sets
+        )
+        return Datasets(train, validation)
+    kind = {
+        "mnist": torchvision.datasets.MNIST,
+        "fashion-mnist": torchvision.datasets.FashionMNIST,
+        "cifar10": torchvision.datasets.CIFAR10,
+    }[config.name]
+    parts = [kind(root, train=train, download=download) for train in (True, False)]
+    images = torch.cat([torch.as_tensor(part.data) for part in parts])
+    images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
+    labels = torch.cat([torch.as_tensor(part.targets) for part in parts])
+    held_out = torch.arange(len(images)) >= len(parts[0].data)
+    return _in_memory(config, (images, labels), held_out, tuple(parts[0].classes))
+
+
+@dataclass(frozen=True)
+class _Tree:
+    """Image files of a folder with the class folder that each lies in, None where there are no class folders."""
+
+    files: list[Path]
+    classes: list[str] | None
+
+
+def _folder(config: DataConfig) -> Datasets:
+    if config.root is None:
+        raise DataError("data.name=folder needs data.root=DIR, the folder that holds the images")
+    root = config.root.expanduser()
+    if not root.is_dir():
+        raise DataError(f"data.root={root} is not a folder")
+    parts = {
+        part: next((root / name for name in names if (root / name).is_dir()), None) for part, names in _SPLITS.items()
+    }
+    if parts["train"] and parts["validation"]:
+        train, validation = _scan(parts["train"]), _scan(parts["validation"])
+    else:
+        train, validation = _split(_scan(root), config.validation_share)
+    classes: tuple[str, ...] = ()
+    if train.classes is not None and validation.classes is not None:
+        classes = tuple(sorted({*train.classes, *validation.classes}))
+    shape = sample_shape(config)
+    in_memory = (len(train.files) + len(validation.files)) * shape[0] * shape[1] * shape[2] <= _IN_MEMORY_BYTES
+    sets = []
+    for tree in (train, validation):
+        labels = [classes.index(name) for name in tree.classes] if classes and tree.classes is not None else None
+        files = ImageFiles(tree.files, labels, shape)
+        sets.append(_decode_all(files, root) if in_memory else files)
+    return Datasets(sets[0], sets[1], classes)
+
+
+def _scan(root: Path) -> _Tree:
+    """All images below `root`; folders directly below it are classes if every image lies in one."""
+    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    if not files:
+        raise DataError(f"no images in {root}: looked for {', '.join(sorted(IMAGE_SUFFIXES))} in it and below")
+    parents = [path.relative_to(root).parts[:-1] for path in files]
+    labelled = all(parents) and len({parts[0] for parts in parents}) > 1
+    return _Tree(files, [parts[0] for parts in parents] if labelled else None)
+
+
+def _split(tree: _Tree, share: float) -> tuple[_Tree, _Tree]:
+    """Training and validation part. A file's part follows from its name, so adding files moves none of the others."""
+    if len(tree.files) < 2:
+        raise DataError(f"{tree.files[0]} is the only image: at least 2 are needed, one of them for validation")
+    ranks = [zlib.crc32("/".join(path.parts[-2:]).encode()) for path in tree.files]
+    held_out = [rank < share * 2**32 for rank in ranks]
+    if all(held_out) or not any(held_out):
+        smallest = min(range(len(ranks)), key=ranks.__getitem__)
+        held_out = [index == smallest for index in range(len(ranks))]
+
+    def part(chosen: bool) -> _Tree:
+        indices = [index for index, held in enumerate(held_out) if held is chosen]
+        classes = None if tree.classes is None else [tree.classes[index] for index in indices]
+        return _Tree([tree.files[index] for index in indices], classes)
+
+    return part(False), part(True)
+
+
+def _decode_all(files: ImageFiles, root: Path) -> ImageTensor:
+    """Decode every image once; unreadable ones are named and left out."""
+    images, kept = [], []
+    for index, path in enumerate(files.files):
+        try:
+            images.append(read_image(path, files.shape))
+            kept.append(index)
+        except DataError as error:
+            logger.warning("%s; it is left out", error)
+    if not images:
+        raise DataError(f"none of the {len(files)} images in {root} can be read, such as {files.files[0]}")
+    if len(kept) < len(files):
+        logger.warning("%d of %d images in %s could not be read", len(files) - len(kept), len(files), root)
+    labels = None if files.labels is None else torch.tensor([files.labels[index] for index in kept])
+    return ImageTensor(torch.stack(images), labels)

@@ -1,0 +1,103 @@
+"""Image encoders and decoders. Letters: B batch, C channels of the latent map, H and W pixels.
+
+Each entry of `widths` halves the resolution once: with two of them 28 x 28 pixels become a 7 x 7 map.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from anytime_core.config import Section
+
+Norm = Literal["batch", "group"]
+
+
+class NetworkConfig(Section):
+    """The encoder and the decoder."""
+
+    kind: Literal["convolutional", "residual"] = Field(
+        "convolutional", description="the paper's convolutions, or residual blocks for 32x32 and up"
+    )
+    channels: int = Field(
+        32, ge=1, le=2**16, description="channels C of the latent map; on the channel axis the number of codes"
+    )
+    widths: tuple[Annotated[int, Field(ge=1, le=2**14)], ...] = Field(
+        (16, 32), min_length=1, max_length=8, description="channels after each halving of the resolution"
+    )
+    depth: int = Field(0, ge=0, le=64, description="further layers (residual: blocks) at each resolution")
+    encoder_norm: Norm = Field("batch", description="normalisation in the encoder: batch or group")
+    decoder_norm: Norm = Field("batch", description="normalisation in the decoder: batch or group")
+
+
+def build_encoder(config: NetworkConfig, image_channels: int) -> nn.Sequential:
+    """[B, image_channels, H, W] -> [B, C, H / 2^n, W / 2^n] with n = len(widths).
+
+    Without depth these are the networks of Xu et al. 2021: convolutions 4x4 of stride 2, normalisation, ReLU, and a
+    3x3 convolution to C channels.
+    """
+    layers: list[nn.Module] = []
+    before = image_channels
+    for width in config.widths:
+        layers += [nn.Conv2d(before, width, 4, stride=2, padding=1), *_activation(config.encoder_norm, width)]
+        layers += _further(config.kind, width, config.encoder_norm, config.depth)
+        before = width
+    layers.append(nn.Conv2d(before, config.channels, 3, padding=1))
+    return nn.Sequential(*layers).to(memory_format=torch.channels_last)
+
+
+def build_decoder(config: NetworkConfig, channels: int, image_channels: int) -> nn.Sequential:
+    """[B, channels, H / 2^n, W / 2^n] -> [B, image_channels, H, W] in [-1, 1]: the encoder mirrored."""
+    widths = tuple(reversed(config.widths))
+    layers: list[nn.Module] = [
+        nn.Conv2d(channels, widths[0], 3, padding=1),
+        *_activation(config.decoder_norm, widths[0]),
+        *_further(config.kind, widths[0], config.decoder_norm, config.depth),
+    ]
+    for before, width in zip(widths[:-1], widths[1:], strict=True):
+        layers += [nn.ConvTranspose2d(before, width, 4, stride=2, padding=1), *_activation(config.decoder_norm, width)]
+        layers += _further(config.kind, width, config.decoder_norm, config.depth)
+    layers += [nn.ConvTranspose2d(widths[-1], image_channels, 4, stride=2, padding=1), _Tanh()]
+    return nn.Sequential(*layers).to(memory_format=torch.channels_last)
+
+
+def _further(kind: str, width: int, norm: Norm, depth: int) -> list[nn.Module]:
+    if kind == "residual":
+        return [_ResidualBlock(width, norm) for _ in range(depth)]
+    return [layer for _ in range(depth) for layer in (nn.Conv2d(width, width, 3, padding=1), *_activation(norm, width))]
+
+
+def _activation(norm: Norm, channels: int) -> tuple[nn.Module, nn.Module]:
+    return _normalisation(norm, channels), nn.ReLU()
+
+
+def _normalisation(norm: Norm, channels: int) -> nn.Module:
+    if norm == "batch":
+        return nn.BatchNorm2d(channels)
+    return nn.GroupNorm(next(groups for groups in range(8, 0, -1) if channels % groups == 0), channels)
+
+
+class _ResidualBlock(nn.Module):
+    """Pre-activation residual block (He et al., "Identity Mappings in Deep Residual Networks", 2016)."""
+
+    def __init__(self, channels: int, norm: Norm) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            *_activation(norm, channels),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            *_activation(norm, channels),
+            nn.Conv2d(channels, channels, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class _Tanh(nn.Tanh):
+    """In float32 under autocast too, so that pixels near the ends of [-1, 1] keep their precision."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.float())

@@ -1,0 +1,44 @@
+"""Contact sheets: rows of images with captions, in one PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+from torchvision.transforms import v2
+from torchvision.utils import make_grid
+
+from anytime_core.modality import PreviewRow
+from anytime_image.datasets import to_uint8
+
+_TILE = 64
+_GAP = 2
+_TEXT = 15
+_PAPER = 255
+
+
+def contact_sheet(rows: Sequence[PreviewRow]) -> Image.Image:
+    """Rows of images [B, C, H, W], small ones enlarged pixel by pixel, captions at the left."""
+    font = ImageFont.load_default(_TEXT)
+    margin = max((int(font.getlength(row.caption)) for row in rows), default=0)
+    margin += 2 * _GAP + 8 if margin else 0
+    strips = [_strip(row.x) for row in rows]
+    width = margin + max(strip.width for strip in strips)
+    sheet = Image.new("RGB", (width, sum(strip.height for strip in strips)), (_PAPER,) * 3)
+    draw = ImageDraw.Draw(sheet)
+    top = 0
+    for row, strip in zip(rows, strips, strict=True):
+        sheet.paste(strip, (margin, top))
+        draw.text((_GAP + 4, top + strip.height // 2), row.caption, fill=(40, 40, 40), font=font, anchor="lm")
+        top += strip.height
+    return sheet
+
+
+def _strip(x: Tensor) -> Image.Image:
+    images = to_uint8(x.detach().cpu())
+    scale = max(1, _TILE // images.shape[-1])
+    enlarged = images.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+    grid = make_grid(enlarged, nrow=len(enlarged), padding=_GAP, pad_value=_PAPER)
+    return v2.functional.to_pil_image(grid.to(torch.uint8))
