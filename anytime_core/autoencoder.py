@@ -1,4 +1,6 @@
-"""The ordered autoencoder (Xu et al., "Anytime Sampling for Autoregressive Models via Ordered Autoencoding", ICLR 2021).
+"""The ordered autoencoder.
+
+Xu et al., "Anytime Sampling for Autoregressive Models via Ordered Autoencoding", ICLR 2021.
 
 Letters: B batch, C channels and S spatial shape of the latent map, N code length, D code dimension, K codebook size.
 """
@@ -15,7 +17,7 @@ from torch import Tensor, nn
 from anytime_core.config import AutoencoderConfig
 from anytime_core.errors import PluginError
 from anytime_core.modality import Modality
-from anytime_core.quantizers import build_quantizer
+from anytime_core.quantizers import ContinuousCodes, FiniteScalarQuantizer, VectorQuantizer, build_quantizer
 from anytime_core.truncation import prefix_mask
 
 
@@ -47,6 +49,8 @@ class OrderedAutoencoder(nn.Module):
         latent_shape: (C, *S).
         config: axis, quantizer and what the decoder is told.
     """
+
+    quantizer: VectorQuantizer | FiniteScalarQuantizer | ContinuousCodes
 
     def __init__(
         self, encoder: nn.Module, decoder: nn.Module, latent_shape: Sequence[int], config: AutoencoderConfig

@@ -82,7 +82,9 @@ class TruncationConfig(Section):
         "both", description="both: each step decodes the full length and a prefix; share: one of them per sample"
     )
     full_share: float = Field(0.5, ge=0, le=1, description="share: how many samples stay at full length")
-    full_weight: float = Field(0.7, gt=0, lt=1, description="both: weight of the full length's loss, the prefix has the rest")
+    full_weight: float = Field(
+        0.7, gt=0, lt=1, description="both: weight of the full length's loss, the prefix has the rest"
+    )
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps, at the start, at full length only")
 
 
@@ -211,7 +213,8 @@ def parse_yaml(text: str, name: str) -> dict[str, Any]:
 def apply_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """`data` with `a.b=value` overrides applied, values in YAML.
 
-    Changing a section's `kind` drops that section's other values, which belonged to the old kind.
+    Where core's sections come in kinds (quantizer, prior), changing the `kind` drops the section's other values, which
+    belonged to the old one.
 
     Raises:
         ConfigError: an override without `=`, with invalid YAML, or below a key that is no section.
@@ -231,7 +234,8 @@ def apply_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[s
             section = section.setdefault(name, {})
             if not isinstance(section, dict):
                 raise ConfigError(f"--set {override!r}: '{name}' is a value, not a section")
-        if keys[-1] == "kind" and section.get("kind", value) != value:
+        default_kind = _default_kind(keys[:-1]) if keys[-1] == "kind" else None
+        if default_kind is not None and section.get("kind", default_kind) != value:
             section.clear()
         section[keys[-1]] = value
     return result
@@ -262,6 +266,20 @@ def parse_config(data: Mapping[str, Any], modality_config: type[BaseModel]) -> C
     return Config(*parsed)
 
 
+def _default_kind(keys: Sequence[str]) -> str | None:
+    """The default kind of the core section at `keys` that is a union of kinds, None for any other key."""
+    annotation: Any = CoreConfig
+    for key in keys:
+        section = next(_sections(annotation), None)
+        if section is None or key not in section.model_fields:
+            return None
+        annotation = section.model_fields[key].annotation
+    kinds = [
+        section.model_fields["kind"].default for section in _sections(annotation) if "kind" in section.model_fields
+    ]
+    return kinds[0] if len(kinds) > 1 else None
+
+
 def field_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Every dotted key that `model` knows, sections included, all members of a union."""
     for name, field in model.model_fields.items():
@@ -282,7 +300,11 @@ def _describe(detail: Any, known: list[str]) -> str:
     """One line for one pydantic error: the dotted key, what is wrong, the value, and the nearest key."""
     # A union adds its chosen kind to the location, which is no key of the config.
     location = [str(part) for part in detail["loc"]]
-    key = ".".join(part for i, part in enumerate(location) if i == 0 or ".".join(location[:i]) + "." + part in known or part.isdigit() or i == len(location) - 1)
+    key = ".".join(
+        part
+        for i, part in enumerate(location)
+        if i == 0 or ".".join(location[:i]) + "." + part in known or part.isdigit() or i == len(location) - 1
+    )
     if detail["type"] == "extra_forbidden":
         return f"unknown key '{key}'{nearest(key, known)}"
     message = detail["msg"].removeprefix("Value error, ")

@@ -320,7 +320,8 @@ class Run:
             indices: global sample indices; a sample follows from the seed and its index alone.
             filtering: changes to the prior's distribution.
             batch_size: samples a batch.
-            on_code: called after each code of each batch with the number of codes drawn of it; true decodes what is there.
+            on_code: called after each code of each batch with the number of codes drawn of it; true stops there and
+                decodes what is drawn.
         """
         prior = self.require_prior()
         if engine != "auto" and engine not in ENGINES:

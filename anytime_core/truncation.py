@@ -1,7 +1,7 @@
 """How many leading codes a training step keeps: prefix-length distributions and the prefix mask.
 
-Lengths are drawn per sample, never one per batch (Xu et al. 2021 draw one cut per batch, which makes each step's gradient
-see a single length). Letters: B batch, N code length.
+Lengths are drawn per sample, never one per batch: one cut per batch, as Xu et al. 2021 have it, makes each step's
+gradient see a single length. Letters: B batch, N code length.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ class ReconstructionCurve:
     Attributes:
         lengths: numbers of codes, ascending.
         values: measure -> its mean over the samples at each length.
-        codebook_use: share of the K codes that occur at all, None for continuous codes.
+        codebook_use: share of the codebook's entries that occur at all, over all codebooks where each position has
+            its own; None for continuous codes.
         samples: number of samples.
     """
 
@@ -52,7 +53,8 @@ def reconstruction_curve(
     """
     device = next(autoencoder.parameters()).device
     totals = {name: torch.zeros(len(lengths), dtype=torch.float64) for name in measures}
-    used = torch.zeros(autoencoder.codebook_size or 0, dtype=torch.bool, device=device)
+    positions = torch.arange(autoencoder.code_length, device=device)
+    used = torch.zeros(autoencoder.code_length, autoencoder.codebook_size or 0, dtype=torch.bool, device=device)
     samples = 0
     training = autoencoder.training
     autoencoder.eval()
@@ -62,7 +64,7 @@ def reconstruction_curve(
             kept = torch.ones(len(x), autoencoder.code_length, dtype=torch.bool, device=device)
             quantized = autoencoder.quantizer(autoencoder.encode_vectors(x), kept)
             if quantized.codes is not None:
-                used[quantized.codes.flatten()] = True
+                used[positions, quantized.codes] = True
             for position, length in enumerate(lengths):
                 x_hat = autoencoder.decode_vectors(quantized.vectors, torch.full((len(x),), length, device=device))
                 for name, measure in measures.items():
@@ -70,9 +72,11 @@ def reconstruction_curve(
             samples += len(x)
     finally:
         autoencoder.train(training)
+    if autoencoder.quantizer.shared:
+        used = used.any(0)
     return ReconstructionCurve(
         lengths=tuple(lengths),
         values={name: tuple((total / max(samples, 1)).tolist()) for name, total in totals.items()},
-        codebook_use=used.float().mean().item() if len(used) else None,
+        codebook_use=used.float().mean().item() if used.numel() else None,
         samples=samples,
     )

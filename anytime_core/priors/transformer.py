@@ -66,9 +66,10 @@ class TransformerPrior(nn.Module):
         self.norm = nn.LayerNorm(config.width)
         self.head = nn.Linear(config.width, codebook_size)
         self.apply(_initialise)
-        for block in self.blocks:  # so that the residual stream keeps its scale at any depth (GPT-2)
-            for layer in (block.project, block.shrink):
-                nn.init.normal_(layer.weight, std=0.02 / (2 * config.layers) ** 0.5)
+        for name, parameter in self.named_parameters():
+            if name.endswith(("project.weight", "shrink.weight")):
+                # The residual stream keeps its scale at any depth (GPT-2).
+                nn.init.normal_(parameter, std=0.02 / (2 * config.layers) ** 0.5)
 
     def forward(self, codes: Tensor, labels: Tensor | None) -> Tensor:
         """Cross-entropy of each sequence in nats per code, [B]."""
@@ -101,6 +102,7 @@ class TransformerPrior(nn.Module):
         x = cache.start if previous is None else self._embed(previous.unsqueeze(1), position - 1).squeeze(1)
         x = (x + self.position.weight[position]).unsqueeze(1)  # [B, 1, W]
         for index, block in enumerate(self.blocks):
+            assert isinstance(block, _Block)
             x = block.step(x, cache.keys[index], cache.values[index], position)
         cache.written += 1
         return self.head(self.norm(x)).squeeze(1)

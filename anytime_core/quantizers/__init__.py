@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from torch import nn
-
 from anytime_core.config import ContinuousConfig, FSQConfig, QuantizerConfig
 from anytime_core.quantizers.base import Quantized, Quantizer
 from anytime_core.quantizers.continuous import ContinuousCodes
@@ -20,7 +18,9 @@ __all__ = [
 ]
 
 
-def build_quantizer(config: QuantizerConfig, code_length: int, code_dim: int) -> nn.Module:
+def build_quantizer(
+    config: QuantizerConfig, code_length: int, code_dim: int
+) -> VectorQuantizer | FiniteScalarQuantizer | ContinuousCodes:
     """The quantizer that `config` describes, for codes [B, N, D] with N = `code_length` and D = `code_dim`."""
     if isinstance(config, FSQConfig):
         return FiniteScalarQuantizer(code_length, code_dim, **config.model_dump(exclude={"kind"}))

@@ -26,10 +26,11 @@ class Quantized:
 class Quantizer(Protocol):
     """A module that turns [B, N, D] vectors into codes and back.
 
-    `size` is K, or None for continuous codes.
+    `size` is K, or None for continuous codes; `shared` says whether all positions use one codebook.
     """
 
     size: int | None
+    shared: bool
 
     def __call__(self, z: Tensor, kept: Tensor) -> Quantized:
         """Quantise `z` [B, N, D]; losses and statistics see only positions where `kept` [B, N] is true."""

@@ -15,6 +15,7 @@ class ContinuousCodes(nn.Module):
     def __init__(self, code_length: int, code_dim: int) -> None:
         super().__init__()
         self.size: int | None = None
+        self.shared = True
 
     def forward(self, z: Tensor, kept: Tensor) -> Quantized:
         """`z` [B, N, D] as it is."""

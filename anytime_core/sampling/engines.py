@@ -17,7 +17,7 @@ OnCode = Callable[[int], bool]
 """Called after each code with the number of codes drawn; true stops the engine there."""
 
 Engine = Callable[[AutoregressivePrior, Tensor | None, Tensor, Filter, OnCode], Tensor]
-"""(prior, labels [B] or None, noise [B, n, K], filter, callback) -> codes [B, n], fewer where the callback stopped it."""
+"""(prior, labels [B] or None, noise [B, n, K], filter, callback) -> codes [B, n], fewer where it was stopped."""
 
 
 @torch.inference_mode()

@@ -45,9 +45,7 @@ class OrderedLoss:
         if step < self.warmup_steps:
             return [(1.0, full)]
         if self.config.decode == "share":
-            drawn = draw_lengths(
-                self.probabilities, batch, full_share=self.config.full_share, generator=self.generator
-            )
+            drawn = draw_lengths(self.probabilities, batch, full_share=self.config.full_share, generator=self.generator)
             return [(1.0, drawn)]
         prefixes = draw_lengths(self.probabilities, batch, generator=self.generator)
         return [(self.config.full_weight, full), (1 - self.config.full_weight, prefixes)]

@@ -78,7 +78,7 @@ def fit(
                     f"stage {stage}: the loss is {numbers['loss']} at step {step}; "
                     f"lower training.{stage}.learning_rate={settings.learning_rate:g}"
                 )
-            shown.update(numbers, rate=schedule.get_last_lr()[0])
+            shown.update(numbers, rate=float(schedule.get_last_lr()[0]))
             log.write(stage, step, shown)
         if step in validate_at:
             numbers = dict(objective.validate(step))

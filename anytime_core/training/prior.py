@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from anytime_core.config import PriorTraining
-from anytime_core.priors import Prior
+from anytime_core.priors import TransformerPrior
 from anytime_core.training.batches import ordered_batches, shuffled_batches, to_device
 from anytime_core.training.codes import CodesDataset
 from anytime_core.training.fit import Objective, fit
@@ -18,7 +18,7 @@ from anytime_core.training.log import MetricsLog, OnProgress
 
 
 def train_prior(
-    prior: nn.Module,
+    prior: TransformerPrior,
     train: CodesDataset,
     validation: CodesDataset,
     settings: PriorTraining,
@@ -55,9 +55,8 @@ def train_prior(
 
 
 @torch.no_grad()
-def bits_per_code(prior: Prior, dataset: CodesDataset, *, limit: int | None, batch_size: int) -> Tensor:
+def bits_per_code(prior: TransformerPrior, dataset: CodesDataset, *, limit: int | None, batch_size: int) -> Tensor:
     """Mean negative log-likelihood of each code position in bits, [N], over the first `limit` sequences."""
-    assert isinstance(prior, nn.Module)
     device = next(prior.parameters()).device
     training = prior.training
     prior.eval()

@@ -167,7 +167,9 @@ class _Training:
             if core.prior.width % core.prior.heads:
                 raise ConfigError(f"prior.width={core.prior.width} is not a multiple of prior.heads={core.prior.heads}")
             if (core.prior.code_length or 1) > probe.code_length:
-                raise ConfigError(f"prior.code_length={core.prior.code_length} is more than the {probe.code_length} codes")
+                raise ConfigError(
+                    f"prior.code_length={core.prior.code_length} is more than the {probe.code_length} codes"
+                )
             if core.prior.class_conditional is True and not self.classes:
                 raise ConfigError("prior.class_conditional=true needs data with labels: use auto or false")
         if stages[0] != "prior":
@@ -253,9 +255,7 @@ class _Training:
         curve = reconstruction_curve(
             best,
             {"loss": self.modality.reconstruction_loss, **self.modality.metrics()},
-            ordered_batches(
-                self.datasets.validation, core.training.codes.batch_size, workers=core.training.workers
-            ),
+            ordered_batches(self.datasets.validation, core.training.codes.batch_size, workers=core.training.workers),
             preview_lengths(best.code_length, _VALIDATED_BUDGETS),
         )
         return core.training.autoencoder.steps, {

@@ -97,9 +97,7 @@ def train(
             output.say(f"next: anytime sample --run {folder} --budget 0.6")
 
 
-def _resolve(
-    modality: str | None, config: str | None, overrides: list[str], run: Path | None
-) -> tuple[str, Config]:
+def _resolve(modality: str | None, config: str | None, overrides: list[str], run: Path | None) -> tuple[str, Config]:
     """Name and checked config of what to train: a run's own config, a YAML file, a recipe, or the default one."""
     from anytime_core.config import CoreConfig, apply_overrides, parse_config, read_yaml
     from anytime_core.plugins import find_plugin, load_modality

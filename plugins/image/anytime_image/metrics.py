@@ -22,9 +22,11 @@ def structural_similarity(x_hat: Tensor, x: Tensor) -> Tensor:
     """SSIM (Wang et al. 2004): Gaussian window of sigma 1.5, 11 pixels wide or as large as the image allows."""
     smallest = min(x.shape[-2:])
     size = min(11, smallest if smallest % 2 else smallest - 1)
-    return structural_similarity_index_measure(
-        x_hat, x, gaussian_kernel=True, sigma=1.5 * size / 11, kernel_size=size, data_range=PEAK, reduction="none"
+    similarity = structural_similarity_index_measure(
+        x_hat, x, gaussian_kernel=True, sigma=1.5 * size / 11, data_range=PEAK, reduction="none"
     )
+    assert isinstance(similarity, Tensor)
+    return similarity
 
 
 METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

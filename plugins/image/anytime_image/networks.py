@@ -5,6 +5,7 @@ Each entry of `widths` halves the resolution once: with two of them 28 x 28 pixe
 
 from __future__ import annotations
 
+import itertools
 from typing import Annotated, Literal
 
 import torch
@@ -46,7 +47,7 @@ def build_encoder(config: NetworkConfig, image_channels: int) -> nn.Sequential:
         layers += _further(config.kind, width, config.encoder_norm, config.depth)
         before = width
     layers.append(nn.Conv2d(before, config.channels, 3, padding=1))
-    return nn.Sequential(*layers).to(memory_format=torch.channels_last)
+    return _channels_last(layers)
 
 
 def build_decoder(config: NetworkConfig, channels: int, image_channels: int) -> nn.Sequential:
@@ -57,11 +58,20 @@ def build_decoder(config: NetworkConfig, channels: int, image_channels: int) -> 
         *_activation(config.decoder_norm, widths[0]),
         *_further(config.kind, widths[0], config.decoder_norm, config.depth),
     ]
-    for before, width in zip(widths[:-1], widths[1:], strict=True):
+    for before, width in itertools.pairwise(widths):
         layers += [nn.ConvTranspose2d(before, width, 4, stride=2, padding=1), *_activation(config.decoder_norm, width)]
         layers += _further(config.kind, width, config.decoder_norm, config.depth)
     layers += [nn.ConvTranspose2d(widths[-1], image_channels, 4, stride=2, padding=1), _Tanh()]
-    return nn.Sequential(*layers).to(memory_format=torch.channels_last)
+    return _channels_last(layers)
+
+
+def _channels_last(layers: list[nn.Module]) -> nn.Sequential:
+    """A chain of layers in the memory format in which convolutions are fastest, on CPUs and on GPUs."""
+    network = nn.Sequential(*layers)
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return network
 
 
 def _further(kind: str, width: int, norm: Norm, depth: int) -> list[nn.Module]:

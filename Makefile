@@ -1,0 +1,42 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test slow lint bench docs clean
+
+$(INSTALLED): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev,bench]'
+	touch $@
+
+demo: $(INSTALLED)  ## Train on embedded digits and sample at three budgets: no data, no GPU, minutes.
+	rm -rf demo
+	$(BIN)/anytime train --run demo
+	for budget in 0.2 0.6 1.0; do $(BIN)/anytime sample --run demo --budget $$budget --num 64 || exit 1; done
+	@echo
+	@echo "Look at the samples, coarse to fine, and at reconstructions from 4 to 16 codes:"
+	@ls demo/samples/*/preview.png
+	@ls demo/previews/*.png | tail -n 1
+
+test: $(INSTALLED)  ## The quick tests.
+	$(BIN)/python -m pytest
+
+slow: $(INSTALLED)  ## The tests that train for minutes or need data.
+	$(BIN)/python -m pytest -m slow
+
+lint: $(INSTALLED)  ## Style, types and import contracts.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(INSTALLED)  ## Timings against peers.
+	$(BIN)/python -m benchmarks.quantizer
+
+docs: $(INSTALLED)  ## Write docs/cli.md from the live command line.
+	$(BIN)/typer anytime_cli.main utils docs --name anytime --title "Command line" --output docs/cli.md
+
+clean:
+	rm -rf $(VENV) demo build dist

@@ -1,0 +1,91 @@
+"""Shared fixtures: a tiny trained run, the command line called in this process, and where real data may lie."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from anytime_cli.main import main
+from anytime_core.config import Config, apply_overrides, parse_config
+from anytime_core.run import Run, load
+from anytime_core.training.train import train
+from anytime_image.modality import ImageConfig
+
+TINY: dict[str, Any] = {
+    "modality": "image",
+    "data": {"name": "digits"},
+    "network": {"channels": 8, "widths": [16]},
+    "autoencoder": {"quantizer": {"size": 16}},
+    "prior": {"layers": 2, "width": 32, "heads": 2},
+    "training": {
+        "device": "cpu",
+        "precision": "float32",
+        "autoencoder": {"steps": 40, "batch_size": 32, "validations": 2, "validation_samples": 64},
+        "prior": {"steps": 20, "batch_size": 32, "validations": 2},
+    },
+}
+"""A config that trains in about a second."""
+
+
+def tiny_config(*overrides: str) -> Config:
+    return parse_config(apply_overrides(TINY, overrides), ImageConfig)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """Tiny tensors gain nothing from threads, and parallel test runs would fight over cores."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a run trained on the embedded digits; tests must not change it."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    train(tiny_config(), folder, recipe="image/tiny")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_folder: Path) -> Run:
+    return load(tiny_folder, device="cpu")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command did."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def anytime(monkeypatch, capsys, tmp_path):
+    """Run the command line in an empty working folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["anytime", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        captured = capsys.readouterr()
+        return Result(int(exit_.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """Folder that holds real data sets: ANYTIME_DATA, or `shared/data` beside the checkout."""
+    candidates = [Path(os.environ.get("ANYTIME_DATA", "")), Path(__file__).parents[2] / "shared" / "data"]
+    for root in candidates:
+        if root.name and (root / "mnist").is_dir():
+            return root
+    pytest.skip("no real data: set ANYTIME_DATA to a folder that holds mnist/")

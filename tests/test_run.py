@@ -1,0 +1,371 @@
+"""The public API on a run folder: sampling, encoding, decoding, and what damaged runs say."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from anytime_core.errors import RunError, UsageError
+from anytime_core.run import Run, list_runs, load, load_autoencoder, load_prior, read_record
+from anytime_core.sampling.engines import ENGINES
+from anytime_core.sampling.samples import Samples
+
+CODES, CODEBOOK, CLASSES = 8, 16, 10
+
+
+@pytest.fixture(scope="module")
+def digits(tiny_run: Run) -> Tensor:
+    return tiny_run.modality.datasets().validation.batch(range(8))["x"]
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_run: Run) -> Samples:
+    """Twenty samples in one batch; other ways to draw them are held equal to it."""
+    return tiny_run.sample(20, seed=5)
+
+
+@pytest.fixture
+def run_copy(tiny_folder: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(tiny_folder, tmp_path / "copy")
+
+
+# Sampling
+
+
+def test_samples_have_the_shape_and_range_of_the_data(whole):
+    assert whole.x.shape == (20, 1, 8, 8)
+    assert whole.x.dtype == torch.float32
+    assert whole.x.abs().max() <= 1
+    assert whole.x.std() > 0.01
+    assert whole.codes.shape == (20, CODES)
+    assert whole.codes.dtype == torch.int64
+    assert whole.codes.min() >= 0
+    assert whole.codes.max() < CODEBOOK
+    assert whole.indices == tuple(range(20))
+    assert set(whole.seconds) == {"codes", "decode"}
+
+
+def test_samples_are_what_their_codes_decode_to(tiny_run, whole):
+    torch.testing.assert_close(tiny_run.decode(whole.codes), whole.x)
+
+
+def test_without_a_label_each_class_is_taken_in_turn(whole):
+    assert whole.labels.tolist() == [index % CLASSES for index in range(20)]
+
+
+def test_the_same_seed_gives_the_same_samples_and_another_seed_others(tiny_run, whole):
+    again, other = tiny_run.sample(20, seed=5), tiny_run.sample(20, seed=6)
+    assert torch.equal(again.codes, whole.codes)
+    assert torch.equal(again.x, whole.x)
+    assert not torch.equal(other.codes, whole.codes)
+
+
+@pytest.mark.parametrize(
+    ("indices", "batch_size"),
+    [
+        (range(20), 1),
+        (range(20), 3),
+        (range(20), 64),
+        (range(4), 64),
+        (range(0, 20, 2), 64),
+        (range(1, 20, 2), 4),
+        ([17], 64),
+        ([19, 3, 11], 2),
+    ],
+    ids=str,
+)
+def test_a_sample_follows_from_seed_and_index_alone(tiny_run, whole, indices, batch_size):
+    parts = list(tiny_run.sample_batches(indices, seed=5, batch_size=batch_size))
+    assert [len(part.x) for part in parts[:-1]] == [batch_size] * (len(parts) - 1)
+    assert [index for part in parts for index in part.indices] == list(indices)
+    assert torch.equal(torch.cat([part.codes for part in parts]), whole.codes[list(indices)])
+    assert torch.equal(torch.cat([part.labels for part in parts]), whole.labels[list(indices)])
+    torch.testing.assert_close(torch.cat([part.x for part in parts]), whole.x[list(indices)])
+
+
+@pytest.mark.parametrize("engine", ["auto", *ENGINES])
+@pytest.mark.parametrize(("budget", "length"), [("1codes", 1), (0.3, 3), ("60%", 5), ("8codes", 8)])
+def test_a_smaller_budget_draws_the_first_codes_of_the_full_one(tiny_run, whole, engine, budget, length):
+    assert torch.equal(tiny_run.sample(20, budget, seed=5, engine=engine).codes, whole.codes[:, :length])
+
+
+@pytest.mark.parametrize("filtering", [{"temperature": 0.5}, {"top_k": 3}, {"top_p": 0.7}], ids=str)
+def test_filtered_samples_have_the_prefix_property_too(tiny_run, whole, filtering):
+    full, half = (tiny_run.sample(20, budget, seed=5, **filtering).codes for budget in (1.0, 0.5))
+    assert torch.equal(half, full[:, :4])
+    assert not torch.equal(full, whole.codes)
+
+
+def test_temperature_zero_ignores_the_seed(tiny_run):
+    first, second = (tiny_run.sample(10, seed=seed, temperature=0).codes for seed in (0, 1))
+    assert torch.equal(first, second)
+
+
+def test_the_largest_seed_works(tiny_run):
+    assert len(tiny_run.sample(1, seed=2**63 - 1).x) == 1
+
+
+def test_a_label_is_a_class_name_or_its_number(tiny_run):
+    names = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+    run = dataclasses.replace(tiny_run, record=tiny_run.record.model_copy(update={"classes": names}))
+    by_name, by_number, by_digits = (run.sample(4, label=label) for label in ("seven", 7, "7"))
+    assert by_name.labels.tolist() == [7] * 4
+    assert torch.equal(by_name.codes, by_number.codes)
+    assert torch.equal(by_name.codes, by_digits.codes)
+    assert not torch.equal(by_name.codes, run.sample(4, label="eight").codes)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num": 0}, "number of samples 0"),
+        ({"num": -3}, "number of samples -3"),
+        ({"budget": 0}, "budget 0"),
+        ({"budget": -1}, "budget -1"),
+        ({"budget": float("nan")}, "budget nan"),
+        ({"budget": 1.7}, r"budget 1\.7 is more than the whole"),
+        ({"budget": "9codes"}, "budget 9codes is more than the 8 codes"),
+        ({"budget": None}, "budget None"),
+        ({"seed": -1}, "seed -1"),
+        ({"seed": 2**63}, f"seed {2**63}"),
+        ({"label": 10}, r"label 10 is not in 0\.\.9"),
+        ({"label": -1}, "'-1'"),
+        ({"label": "cat"}, "no class 'cat'.*classes are 0, 1"),
+        ({"temperature": -1.0}, r"temperature -1\.0"),
+        ({"temperature": float("nan")}, "temperature nan"),
+        ({"top_k": 0}, "top-k 0"),
+        ({"top_p": 0.0}, r"top-p 0\.0"),
+        ({"top_p": 1.5}, r"top-p 1\.5"),
+        ({"engine": "egaer"}, "no engine 'egaer'.*did you mean 'eager'"),
+    ],
+    ids=str,
+)
+def test_arguments_out_of_range_are_named(tiny_run, arguments, message):
+    with pytest.raises(UsageError, match=message):
+        tiny_run.sample(**arguments)
+
+
+# Encoding and decoding
+
+
+def test_codes_and_reconstructions_have_the_shapes_of_the_data(tiny_run, digits):
+    codes = tiny_run.encode(digits)
+    assert codes.shape == (8, CODES)
+    assert codes.dtype == torch.int64
+    assert codes.min() >= 0
+    assert codes.max() < CODEBOOK
+    assert tiny_run.decode(codes).shape == digits.shape
+    assert tiny_run.decode(codes).abs().max() <= 1
+
+
+@pytest.mark.parametrize("length", [1, 2, 5, CODES])
+def test_reconstructing_is_encoding_and_decoding_a_prefix(tiny_run, digits, length):
+    codes = tiny_run.encode(digits)
+    reconstructed = tiny_run.reconstruct(digits, f"{length}codes")
+    assert torch.equal(tiny_run.decode(codes, length), reconstructed)
+    assert torch.equal(tiny_run.decode(codes[:, :length]), reconstructed)
+
+
+def test_each_sample_of_a_batch_can_be_decoded_at_its_own_length(tiny_run, digits):
+    codes = tiny_run.encode(digits)
+    lengths = torch.arange(1, 9)
+    mixed = tiny_run.decode(codes, lengths)
+    for row, length in enumerate(lengths.tolist()):
+        torch.testing.assert_close(mixed[row], tiny_run.decode(codes, length)[row])
+
+
+def test_more_codes_reconstruct_better(tiny_run):
+    x = tiny_run.modality.datasets().validation.batch(range(300))["x"]
+    errors = [(tiny_run.reconstruct(x, f"{length}codes") - x).square().mean() for length in (1, 4, 8)]
+    assert errors[0] > errors[1] > errors[2]
+
+
+# Files
+
+
+def test_the_autoencoder_file_alone_is_enough_to_load_it(tiny_run, tiny_folder, tmp_path, digits):
+    path = shutil.copy(tiny_folder / "autoencoder.safetensors", tmp_path / "elsewhere.safetensors")
+    autoencoder, modality = load_autoencoder(path)
+    assert not autoencoder.training
+    assert modality.sample_shape() == (1, 8, 8)
+    with torch.inference_mode():
+        assert torch.equal(autoencoder.encode(digits), tiny_run.encode(digits))
+
+
+def test_the_prior_file_alone_is_enough_to_load_it(tiny_run, tiny_folder, tmp_path, digits):
+    prior = load_prior(shutil.copy(tiny_folder / "prior.safetensors", tmp_path / "elsewhere.safetensors"))
+    assert not prior.training
+    assert (prior.code_length, prior.codebook_size, prior.classes) == (CODES, CODEBOOK, CLASSES)
+    codes, labels = tiny_run.encode(digits), torch.arange(8)
+    with torch.inference_mode():
+        assert torch.equal(prior.log_prob(codes, labels), tiny_run.prior.log_prob(codes, labels))
+
+
+@pytest.mark.parametrize("part", ["train", "validation"])
+def test_the_codes_files_hold_the_encoded_data(tiny_run, tiny_folder, part):
+    codes = np.load(tiny_folder / "codes" / f"{part}.npy", allow_pickle=False)
+    labels = np.load(tiny_folder / "codes" / f"{part}-labels.npy", allow_pickle=False)
+    data = getattr(tiny_run.modality.datasets(), part)
+    batch = data.batch(range(min(len(data), tiny_run.record.config["training"]["codes"]["batch_size"])))
+    assert codes.dtype == np.uint16
+    assert codes.shape == (len(data), CODES)
+    assert labels.shape == (len(data),)
+    assert np.array_equal(codes[: len(batch["x"])], tiny_run.encode(batch["x"]).numpy())
+    assert np.array_equal(labels[: len(batch["x"])], batch["label"].numpy())
+
+
+def test_no_file_of_a_run_is_a_pickle(tiny_folder):
+    files = [path for path in tiny_folder.rglob("*") if path.is_file()]
+    arrays = [path for path in files if path.suffix == ".npy"]
+    assert len(arrays) == 4
+    for path in arrays:
+        assert np.load(path, allow_pickle=False).dtype.kind in "iu"
+    others = {path.suffix for path in files if path.parent.name != "tensorboard"} - {".npy"}
+    assert others == {".json", ".jsonl", ".yaml", ".safetensors", ".png"}
+
+
+def test_runs_are_listed_with_the_one_written_last_at_the_end(tiny_folder, tmp_path):
+    for name in ("b", "a", "c"):
+        shutil.copytree(tiny_folder, tmp_path / name)
+        read_record(tmp_path / name).save(tmp_path / name)
+    (tmp_path / "no run").mkdir()
+    assert [folder.name for folder in list_runs(tmp_path)] == ["b", "a", "c"]
+
+
+# Unfinished and damaged runs
+
+
+def edit_record(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+    """A damage to a run: `change` is applied to what run.json says."""
+
+    def damage(folder: Path) -> None:
+        data = json.loads((folder / "run.json").read_text())
+        change(data)
+        (folder / "run.json").write_text(json.dumps(data))
+
+    return damage
+
+
+def write(name: str, content: bytes) -> Callable[[Path], None]:
+    """A damage to a run: file `name` has another content."""
+    return lambda folder: (folder / name).write_bytes(content) and None
+
+
+def truncate(name: str) -> Callable[[Path], None]:
+    """A damage to a run: file `name` lost its second half."""
+
+    def damage(folder: Path) -> None:
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[: len(content) // 2])
+
+    return damage
+
+
+def remove(name: str) -> Callable[[Path], None]:
+    """A damage to a run: file `name` is missing."""
+    return lambda folder: (folder / name).unlink()
+
+
+def edit_metadata(name: str, change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
+    """A damage to a run: what the metadata of weights file `name` say is replaced by what `change` makes of it."""
+
+    def damage(folder: Path) -> None:
+        path = folder / name
+        with safe_open(path, framework="pt") as file:
+            metadata = json.loads(file.metadata()["anytime"])
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        save_file(state, path, {"anytime": json.dumps(change(metadata))})
+
+    return damage
+
+
+def without_metadata(name: str) -> Callable[[Path], None]:
+    """A damage to a run: weights file `name` comes from another program."""
+    return lambda folder: save_file({"weight": torch.zeros(3)}, folder / name)
+
+
+def unplugged(folder: Path) -> None:
+    """A damage to a run: it belongs to a modality that is not installed."""
+    edit_record(lambda data: data.update(modality="nope"))(folder)
+    edit_metadata("autoencoder.safetensors", lambda data: {**data, "modality": "nope"})(folder)
+
+
+AUTOENCODER, PRIOR = "autoencoder.safetensors", "prior.safetensors"
+NEW_RUN = r"anytime (train|runs list)"
+NEW_STAGE = r"train that stage again|--stage autoencoder|--stage prior"
+UPDATE = r"pip install --upgrade anytime-toolkit"
+
+DAMAGES = [
+    ("missing folder", shutil.rmtree, NEW_RUN),
+    ("no run.json", remove("run.json"), NEW_RUN),
+    ("empty run.json", write("run.json", b""), NEW_RUN),
+    ("no JSON", write("run.json", b"{"), NEW_RUN),
+    ("binary run.json", write("run.json", b"\xff\xfe\x00"), NEW_RUN),
+    ("a list", write("run.json", b"[1]"), NEW_RUN),
+    ("no format version", edit_record(lambda data: data.pop("format_version")), NEW_RUN),
+    ("lacking keys", write("run.json", b'{"format_version": 1}'), NEW_RUN),
+    ("stages of a wrong type", edit_record(lambda data: data.update(stages=3)), NEW_RUN),
+    ("newer format", edit_record(lambda data: data.update(format_version=99)), UPDATE),
+    ("newer format of another layout", write("run.json", b'{"format_version": 2}'), UPDATE),
+    ("modality not installed", unplugged, "install"),
+    *(
+        (f"{name}: {what}", damage, way_out)
+        for name in (AUTOENCODER, PRIOR)
+        for what, damage, way_out in (
+            ("missing", remove(name), NEW_STAGE),
+            ("empty", write(name, b""), NEW_STAGE),
+            ("truncated", truncate(name), NEW_STAGE),
+            ("garbage", write(name, b"\x80\x04garbage" * 99), NEW_STAGE),
+            ("foreign metadata", without_metadata(name), NEW_STAGE),
+            ("metadata that are no mapping", edit_metadata(name, lambda data: [data]), NEW_STAGE),
+            ("empty metadata", edit_metadata(name, lambda data: {}), NEW_STAGE),
+            ("newer metadata", edit_metadata(name, lambda data: {**data, "format_version": 99}), UPDATE),
+        )
+    ),
+    (
+        f"{AUTOENCODER}: config of another size",
+        edit_metadata(AUTOENCODER, lambda data: {**data, "modality_config": {"network": {"channels": 3}}}),
+        NEW_STAGE,
+    ),
+    (
+        f"{AUTOENCODER}: impossible config",
+        edit_metadata(AUTOENCODER, lambda data: {**data, "autoencoder": {"axis": "diagonal"}}),
+        NEW_STAGE,
+    ),
+    (f"{PRIOR}: sizes of a wrong type", edit_metadata(PRIOR, lambda data: {**data, "classes": "ten"}), NEW_STAGE),
+    (f"{PRIOR}: sizes that do not fit", edit_metadata(PRIOR, lambda data: {**data, "code_length": 5}), NEW_STAGE),
+]
+
+
+@pytest.mark.parametrize(
+    ("damage", "way_out"), [row[1:] for row in DAMAGES], ids=[row[0].replace(" ", "-") for row in DAMAGES]
+)
+def test_a_damaged_run_is_refused_naming_its_path_and_the_way_out(run_copy, damage, way_out):
+    damage(run_copy)
+    with pytest.raises(RunError) as refused:
+        load(run_copy, device="cpu")
+    message = str(refused.value)
+    assert str(run_copy) in message
+    assert re.search(way_out, message.replace(str(run_copy), "")), message
+    assert "\n" not in message
+
+
+def test_a_run_without_prior_encodes_but_says_how_to_get_samples(run_copy, digits, tiny_run):
+    """The prior's file of an older training does not count where run.json does not list the stage."""
+    edit_record(lambda data: data["stages"].pop("prior"))(run_copy)
+    run = load(run_copy, device="cpu")
+    assert torch.equal(run.encode(digits), tiny_run.encode(digits))
+    with pytest.raises(RunError, match=re.escape(f"anytime train --run {run_copy} --stage prior")):
+        run.sample(1)
