@@ -6,6 +6,7 @@ A config has core's own sections (`Config`) and the sections that the modality p
 
 from __future__ import annotations
 
+import math
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,11 +15,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator
 
 from anytime_core.errors import ConfigError, nearest
 
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
+_MOST_CODES = 2**24
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 
@@ -32,7 +34,7 @@ class VQConfig(Section):
     """Vector quantisation with a learned codebook."""
 
     kind: Literal["vq"] = Field("vq", description="vector quantisation")
-    size: int = Field(512, ge=2, le=2**24, description="codebook size K")
+    size: int = Field(512, ge=2, le=_MOST_CODES, description="codebook size K")
     shared: bool = Field(True, description="one codebook for all positions, or one per position")
     update: Literal["ema", "gradient"] = Field("ema", description="moving average, or the paper's codebook loss")
     decay: float = Field(0.99, ge=0, lt=1, description="decay of the moving average")
@@ -50,6 +52,13 @@ class FSQConfig(Section):
         (8, 8, 8), min_length=1, max_length=16, description="levels of each scalar; K is their product"
     )
     shared: bool = Field(True, description="one projection for all positions, or one per position")
+
+    @field_validator("levels")
+    @classmethod
+    def _not_too_many_codes(cls, levels: tuple[int, ...]) -> tuple[int, ...]:
+        if math.prod(levels) > _MOST_CODES:
+            raise ValueError(f"the product of the levels is more than {_MOST_CODES} codes")
+        return levels
 
 
 class ContinuousConfig(Section):
@@ -86,6 +95,9 @@ class TruncationConfig(Section):
         0.7, gt=0, lt=1, description="both: weight of the full length's loss, the prefix has the rest"
     )
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps, at the start, at full length only")
+    balance: bool = Field(
+        True, description="divide each length's loss by its running mean, so that lengths count by relative error"
+    )
 
 
 class AutoencoderConfig(Section):
@@ -110,7 +122,7 @@ class TransformerConfig(Section):
     feedforward: int = Field(4, ge=1, description="width of the feed-forward layer, in multiples of width")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout in training")
     code_vectors: bool = Field(True, description="feed the quantizer's code vectors beside the token embedding")
-    class_conditional: bool | Literal["auto"] = Field(
+    class_conditional: Literal["auto", True, False] = Field(
         "auto", description="condition on the class label; auto: where the data has labels"
     )
     code_length: int | None = Field(None, ge=1, description="learn only this many leading codes; null: all of them")
@@ -227,7 +239,7 @@ def apply_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[s
             raise ConfigError(f"--set {override!r} is not of the form key.subkey=value")
         try:
             value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:
             raise ConfigError(f"--set {override!r}: {text!r} is not valid YAML") from error
         section = result
         for name in keys[:-1]:
@@ -298,19 +310,28 @@ def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
 
 def _describe(detail: Any, known: list[str]) -> str:
     """One line for one pydantic error: the dotted key, what is wrong, the value, and the nearest key."""
-    # A union adds its chosen kind to the location, which is no key of the config.
-    location = [str(part) for part in detail["loc"]]
-    key = ".".join(
-        part
-        for i, part in enumerate(location)
-        if i == 0 or ".".join(location[:i]) + "." + part in known or part.isdigit() or i == len(location) - 1
-    )
-    if detail["type"] == "extra_forbidden":
-        return f"unknown key '{key}'{nearest(key, known)}"
+    key = _key(detail["loc"], known)
     message = detail["msg"].removeprefix("Value error, ")
     value = detail["input"]
+    if detail["type"] == "extra_forbidden":
+        others = [name for name in known if name != key]
+        return f"unknown key '{key}'" + (" for this kind" if key in known else nearest(key, others))
+    if detail["type"] == "union_tag_invalid":
+        return f"{key}.kind: input should be {detail['ctx']['expected_tags']}, found {detail['ctx']['tag']!r}"
+    if not key:  # a rule over several keys, whose message names them
+        return message
     shown = "" if isinstance(value, Mapping | BaseModel) else f", found {value!r}"
     return f"{key}: {message[0].lower()}{message[1:]}{shown}"
+
+
+def _key(location: Sequence[int | str], known: list[str]) -> str:
+    """The dotted key of a pydantic location, from which the chosen kinds of unions are left out."""
+    key = ""
+    for position, part in enumerate(location):
+        longer = f"{key}.{part}" if key else str(part)
+        if longer in known or isinstance(part, int) or position == len(location) - 1:
+            key = longer
+    return key
 
 
 def _copy(data: Any) -> Any:

@@ -6,6 +6,7 @@ gradient see a single length. Letters: B batch, N code length.
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -30,7 +31,7 @@ def length_probabilities(distribution: Distribution, code_length: int, *, ratio:
     if distribution == "uniform":
         weights = torch.ones(code_length)
     elif distribution == "geometric":
-        weights = ratio ** lengths.float()
+        weights = (lengths * math.log(ratio)).softmax(0)  # powers of a small ratio would underflow
     elif distribution == "powers_of_two":
         weights = (((lengths & (lengths - 1)) == 0) | (lengths == code_length)).float()
     elif distribution == "none":

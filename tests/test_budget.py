@@ -50,10 +50,10 @@ def test_budgets_are_understood_as_shares_percentages_and_codes(value, expected)
     ],
     ids=repr,
 )
-def test_a_budget_that_makes_no_sense_is_refused_with_a_message_that_holds_it(value):
+def test_a_budget_that_makes_no_sense_is_refused_with_a_message_that_begins_with_it(value):
     with pytest.raises(UsageError) as error:
         Budget.parse(value)
-    assert str(value) in str(error.value)
+    assert str(error.value).startswith((f"budget {value} ", f"budget {value!r} "))
 
 
 @pytest.mark.parametrize("value", [10**400, -(10**400)], ids=["positive", "negative"])
@@ -74,10 +74,10 @@ def test_a_refused_budget_says_what_was_probably_meant(value, way_out):
 @pytest.mark.parametrize(
     ("budget", "code_length", "expected"),
     [
-        (0.6, 10, 6),  # 0.6 * 10 is 6 although the double nearest to 0.6 is smaller and 0.7's is larger
+        (0.6, 10, 6),
         (0.7, 10, 7),
-        (0.07, 100, 7),
-        (0.29, 100, 29),
+        (0.07, 100, 7),  # in floating point 0.07 * 100 is a little more than 7
+        (0.55, 100, 55),
         (0.61, 10, 7),
         (1e-9, 10, 1),
         (1.0, 10, 10),

@@ -24,6 +24,9 @@ from anytime_core.sampling.samples import Samples
 
 CODES, CODEBOOK, CLASSES = 8, 16, 10
 
+Damage = Callable[[Path], object]
+"""Damages the run in a folder."""
+
 
 @pytest.fixture(scope="module")
 def digits(tiny_run: Run) -> Tensor:
@@ -124,7 +127,6 @@ def test_a_label_is_a_class_name_or_its_number(tiny_run):
     assert by_name.labels.tolist() == [7] * 4
     assert torch.equal(by_name.codes, by_number.codes)
     assert torch.equal(by_name.codes, by_digits.codes)
-    assert not torch.equal(by_name.codes, run.sample(4, label="eight").codes)
 
 
 @pytest.mark.parametrize(
@@ -247,7 +249,7 @@ def test_runs_are_listed_with_the_one_written_last_at_the_end(tiny_folder, tmp_p
 # Unfinished and damaged runs
 
 
-def edit_record(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+def edit_record(change: Callable[[dict[str, Any]], object]) -> Damage:
     """A damage to a run: `change` is applied to what run.json says."""
 
     def damage(folder: Path) -> None:
@@ -258,12 +260,12 @@ def edit_record(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], 
     return damage
 
 
-def write(name: str, content: bytes) -> Callable[[Path], None]:
+def write(name: str, content: bytes) -> Damage:
     """A damage to a run: file `name` has another content."""
-    return lambda folder: (folder / name).write_bytes(content) and None
+    return lambda folder: (folder / name).write_bytes(content)
 
 
-def truncate(name: str) -> Callable[[Path], None]:
+def truncate(name: str) -> Damage:
     """A damage to a run: file `name` lost its second half."""
 
     def damage(folder: Path) -> None:
@@ -273,12 +275,12 @@ def truncate(name: str) -> Callable[[Path], None]:
     return damage
 
 
-def remove(name: str) -> Callable[[Path], None]:
+def remove(name: str) -> Damage:
     """A damage to a run: file `name` is missing."""
     return lambda folder: (folder / name).unlink()
 
 
-def edit_metadata(name: str, change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
+def edit_metadata(name: str, change: Callable[[dict[str, Any]], Any]) -> Damage:
     """A damage to a run: what the metadata of weights file `name` say is replaced by what `change` makes of it."""
 
     def damage(folder: Path) -> None:
@@ -291,7 +293,7 @@ def edit_metadata(name: str, change: Callable[[dict[str, Any]], Any]) -> Callabl
     return damage
 
 
-def without_metadata(name: str) -> Callable[[Path], None]:
+def without_metadata(name: str) -> Damage:
     """A damage to a run: weights file `name` comes from another program."""
     return lambda folder: save_file({"weight": torch.zeros(3)}, folder / name)
 
@@ -310,7 +312,6 @@ UPDATE = r"pip install --upgrade anytime-toolkit"
 DAMAGES = [
     ("missing folder", shutil.rmtree, NEW_RUN),
     ("no run.json", remove("run.json"), NEW_RUN),
-    ("empty run.json", write("run.json", b""), NEW_RUN),
     ("no JSON", write("run.json", b"{"), NEW_RUN),
     ("binary run.json", write("run.json", b"\xff\xfe\x00"), NEW_RUN),
     ("a list", write("run.json", b"[1]"), NEW_RUN),
@@ -319,7 +320,7 @@ DAMAGES = [
     ("stages of a wrong type", edit_record(lambda data: data.update(stages=3)), NEW_RUN),
     ("newer format", edit_record(lambda data: data.update(format_version=99)), UPDATE),
     ("newer format of another layout", write("run.json", b'{"format_version": 2}'), UPDATE),
-    ("modality not installed", unplugged, "install"),
+    ("modality not installed", unplugged, r"pip install|anytime plugins list"),
     *(
         (f"{name}: {what}", damage, way_out)
         for name in (AUTOENCODER, PRIOR)

@@ -19,9 +19,7 @@ def seeded(seed: int) -> torch.Generator:
 
 
 @settings(deadline=None, max_examples=60)
-@given(
-    distribution=st.sampled_from(DISTRIBUTIONS), code_length=st.integers(1, 2000), ratio=st.floats(0.01, 0.999, width=32)
-)
+@given(distribution=st.sampled_from(DISTRIBUTIONS), code_length=st.integers(1, 2000), ratio=st.floats(0.01, 0.999))
 def test_probabilities_are_one_per_length_and_sum_to_one(distribution, code_length, ratio):
     probabilities = length_probabilities(distribution, code_length, ratio=ratio)
     assert probabilities.shape == (code_length,)

@@ -53,7 +53,8 @@ class FiniteScalarQuantizer(nn.Module):
 
     def encode(self, z: Tensor) -> Tensor:
         """Codes [B, N] int64 of `z` [B, N, D]."""
-        return (self._round(self._bound(z.float())).long() * self.radix).sum(-1)
+        with torch.autocast(z.device.type, enabled=False):
+            return (self._round(self._bound(z.float())).long() * self.radix).sum(-1)
 
     def lookup(self, codes: Tensor) -> Tensor:
         """Vectors [B, n, D] of `codes` [B, n]."""

@@ -119,14 +119,14 @@ class VectorQuantizer(nn.Module):
             self.register_buffer("codebook", torch.randn(groups, size, code_dim))
             self.register_buffer("ema_sums", torch.zeros(groups, size, code_dim))
             self.register_buffer("ema_counts", torch.zeros(groups, size))
-            self.register_buffer("started", torch.zeros((), dtype=torch.bool))
+            self.register_buffer("started", torch.zeros(groups, dtype=torch.bool))
 
     def forward(self, z: Tensor, kept: Tensor) -> Quantized:
         """Quantise `z` [B, N, D]; losses and codebook statistics see only positions where `kept` [B, N] is true."""
         with torch.autocast(z.device.type, enabled=False):
             z = z.float()
             grouped, weights = self._group(z.detach()), self._group(kept.float())
-            if self.training and self.update == "ema" and not self.started:
+            if self.training and self.update == "ema" and not self.started.all():
                 self._start(grouped, weights)
             indices = nearest(grouped, self.codebook)
             codes = self._ungroup(indices)
@@ -144,7 +144,8 @@ class VectorQuantizer(nn.Module):
 
     def encode(self, z: Tensor) -> Tensor:
         """Codes [B, N] int64 of `z` [B, N, D]."""
-        return self._ungroup(nearest(self._group(z.float()), self.codebook))
+        with torch.autocast(z.device.type, enabled=False):
+            return self._ungroup(nearest(self._group(z.float()), self.codebook))
 
     def lookup(self, codes: Tensor) -> Tensor:
         """Vectors [B, n, D] of `codes` [B, n]."""
@@ -167,23 +168,29 @@ class VectorQuantizer(nn.Module):
 
     @torch.no_grad()
     def _start(self, z: Tensor, weights: Tensor) -> None:
-        self.codebook.copy_(kmeans(z, weights, self.codebook.shape[1]))
-        uniform = weights.sum(-1, keepdim=True) / self.codebook.shape[1]
-        self.ema_counts.copy_(uniform.expand_as(self.ema_counts))
-        self.ema_sums.copy_(self.codebook * self.ema_counts.unsqueeze(-1))
-        self.started.fill_(True)
+        """K-means for each codebook that sees its first kept vectors."""
+        starting = ~self.started & (weights.sum(-1) > 0)  # [G]
+        uniform = (weights.sum(-1) / self.codebook.shape[1])[:, None].expand_as(self.ema_counts)
+        self._replace(starting[:, None].expand_as(uniform), kmeans(z, weights, self.codebook.shape[1]), uniform)
+        self.started |= starting
 
     @torch.no_grad()
     def _follow(self, z: Tensor, indices: Tensor, weights: Tensor) -> None:
+        """Move the averages towards this batch; codebooks of positions that no sample kept stay as they are."""
         sums, counts = accumulate(z, indices, weights, self.codebook.shape[1])
-        self.ema_sums.lerp_(sums, 1 - self.decay)
-        self.ema_counts.lerp_(counts, 1 - self.decay)
-        self.codebook.copy_(self.ema_sums / self.ema_counts.clamp(min=1e-6).unsqueeze(-1))
+        seen = (weights.sum(-1) > 0)[:, None]  # [G, 1]
+        rate = (1 - self.decay) * seen.to(z.dtype)
+        self.ema_sums.lerp_(sums, rate.unsqueeze(-1))
+        self.ema_counts.lerp_(counts, rate)
+        averages = self.ema_sums / self.ema_counts.clamp(min=1e-6).unsqueeze(-1)
+        self.codebook.copy_(torch.where((self.ema_counts > 1e-6).unsqueeze(-1), averages, self.codebook))
         if self.dead_threshold > 0:
             uniform = self.ema_counts.mean(-1, keepdim=True)
-            # A position that no sample of the batch kept has nothing to restart from.
-            dead = (self.ema_counts < self.dead_threshold * uniform) & (weights.sum(-1, keepdim=True) > 0)
-            fresh = draw_vectors(z, weights, self.codebook.shape[1])
-            self.codebook.copy_(torch.where(dead.unsqueeze(-1), fresh, self.codebook))
-            self.ema_counts.copy_(torch.where(dead, uniform, self.ema_counts))
-            self.ema_sums.copy_(torch.where(dead.unsqueeze(-1), fresh * uniform.unsqueeze(-1), self.ema_sums))
+            dead = (self.ema_counts < self.dead_threshold * uniform) & seen
+            self._replace(dead, draw_vectors(z, weights, self.codebook.shape[1]), uniform.expand_as(self.ema_counts))
+
+    def _replace(self, chosen: Tensor, vectors: Tensor, counts: Tensor) -> None:
+        """Set the `chosen` [G, K] codes to `vectors` [G, K, D], as if they had been used `counts` [G, K] times."""
+        self.codebook.copy_(torch.where(chosen.unsqueeze(-1), vectors, self.codebook))
+        self.ema_counts.copy_(torch.where(chosen, counts, self.ema_counts))
+        self.ema_sums.copy_(torch.where(chosen.unsqueeze(-1), vectors * counts.unsqueeze(-1), self.ema_sums))

@@ -27,13 +27,7 @@ class Budget:
     unit: Literal["share", "codes"] = "share"
 
     def __post_init__(self) -> None:
-        shown = f"budget {self.amount:g}"
-        if not math.isfinite(self.amount) or self.amount <= 0:
-            raise UsageError(f"{shown} is not a positive number: {_HELP}")
-        if self.unit == "share" and self.amount > 1:
-            raise UsageError(f"{shown} is more than the whole: {_meant(self.amount)}")
-        if self.unit == "codes" and self.amount != int(self.amount):
-            raise UsageError(f"{shown} codes is not a whole number of codes: {_HELP}")
+        _check(self.amount, self.unit, f"{self.amount:g}")
 
     @classmethod
     def parse(cls, value: float | str | Budget) -> Budget:
@@ -47,19 +41,20 @@ class Budget:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise UsageError(f"budget {value!r} is not understood: {_HELP}")
         if not isinstance(value, str):
-            return cls(float(value))
+            amount = _number(value)
+            _check(amount, "share", str(value))
+            return cls(amount)
         match = _PATTERN.fullmatch(value)
         if match is None:
             raise UsageError(f"budget '{value}' is not understood: {_HELP}")
-        number, unit = match[1], (match[2] or "").lower()
+        unit = (match[2] or "").lower()
         if unit in ("ms", "s"):
             raise UsageError(f"budget '{value}' is a deadline, which this version does not know: {_HELP}")
-        amount = float(number)
-        if unit == "%":
-            if amount > 100:
-                raise UsageError(f"budget '{value}' is more than the whole: {_HELP}")
-            return cls(amount / 100)
-        return cls(amount, "codes" if unit else "share")
+        # In exact fractions, so that 0.9% is the share 0.009.
+        amount = _number(Fraction(match[1]) / 100 if unit == "%" else Fraction(match[1]))
+        kind: Literal["share", "codes"] = "codes" if unit.startswith("code") else "share"
+        _check(amount, kind, f"'{value}'")
+        return cls(amount, kind)
 
     def codes(self, code_length: int) -> int:
         """The number of codes out of `code_length` that this budget buys.
@@ -74,15 +69,27 @@ class Budget:
         return int(self.amount)
 
     def __str__(self) -> str:
-        return f"{self.amount:g}" if self.unit == "share" else f"{int(self.amount)}codes"
+        return repr(float(self.amount)) if self.unit == "share" else f"{int(self.amount)}codes"
 
 
 def codes_of_share(share: float, code_length: int) -> int:
     """Share of the codes, rounded up, at least one. 0.6 of 10 is 6, whatever binary fractions make of 0.6."""
-    return max(1, math.ceil(Fraction(repr(share)) * code_length))
+    return max(1, math.ceil(Fraction(repr(float(share))) * code_length))
 
 
-def _meant(amount: float) -> str:
-    if amount == int(amount):
-        return f"for {int(amount)} codes write {int(amount)}codes, for a share of the codes write {amount:g}%"
-    return f"for a share of the codes write a number up to 1, or {amount:g}%"
+def _number(value: float | Fraction) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _check(amount: float, unit: str, shown: str) -> None:
+    """Raise UsageError for an amount that no budget has; `shown` is how the caller wrote it."""
+    if not math.isfinite(amount) or amount <= 0:
+        raise UsageError(f"budget {shown} is not a positive number: {_HELP}")
+    if unit == "codes" and amount != int(amount):
+        raise UsageError(f"budget {shown} is not a whole number of codes: {_HELP}")
+    if unit == "share" and amount > 1:
+        whole = f"for {amount:g} codes write {amount:g}codes, " if amount == int(amount) else ""
+        raise UsageError(f"budget {shown} is more than the whole: {whole}for a share of the codes write {amount:g}%")

@@ -19,6 +19,7 @@ from anytime_core.training.log import MetricsLog, OnProgress
 from anytime_core.truncation import draw_lengths, length_probabilities
 
 _PREVIEW_SAMPLES = 12
+_MEAN_LOSS_RATE = 0.05
 
 
 class OrderedLoss:
@@ -37,6 +38,7 @@ class OrderedLoss:
     ) -> None:
         self.modality, self.config, self.generator = modality, config, generator
         self.probabilities = length_probabilities(config.distribution, code_length, ratio=config.ratio)
+        self.mean_losses = torch.zeros(code_length)
         self.warmup_steps = steps if config.distribution == "none" else round(config.warmup * steps)
 
     def lengths(self, batch: int, step: int) -> list[tuple[float, Tensor]]:
@@ -55,14 +57,27 @@ class OrderedLoss:
         x = batch["x"]
         decodings = self.lengths(len(x), step)
         out = autoencoder(x, [lengths.to(x.device) for _, lengths in decodings])
-        losses = [self.modality.reconstruction_loss(x_hat.float(), x).mean() for x_hat in out.x_hat]
-        reconstruction = torch.stack([weight * loss for (weight, _), loss in zip(decodings, losses, strict=True)]).sum()
+        reconstruction = x.new_zeros(())
+        for (weight, lengths), x_hat in zip(decodings, out.x_hat, strict=True):
+            losses = self.modality.reconstruction_loss(x_hat.float(), x)
+            if self.config.balance:
+                losses = losses * self._relative_weights(lengths.to(x.device), losses.detach())
+            reconstruction = reconstruction + weight * losses.mean()
         quantizer = out.quantizer_loss.mean()
         return {
             "loss": reconstruction + quantizer,
             "reconstruction": reconstruction.detach(),
             "quantizer": quantizer.detach(),
         }
+
+    def _relative_weights(self, lengths: Tensor, losses: Tensor) -> Tensor:
+        """[B] weights: the smallest running mean loss of any length over that of each sample's length."""
+        means = self.mean_losses = self.mean_losses.to(losses.device)
+        counts = torch.zeros_like(means).index_add_(0, lengths - 1, torch.ones_like(losses))
+        batch_means = torch.zeros_like(means).index_add_(0, lengths - 1, losses) / counts.clamp(min=1)
+        followed = torch.where(means > 0, means.lerp(batch_means, _MEAN_LOSS_RATE), batch_means)
+        means.copy_(torch.where(counts > 0, followed, means))
+        return torch.where(means > 0, means, torch.inf).min() / means[lengths - 1].clamp(min=torch.finfo().tiny)
 
 
 def train_autoencoder(

@@ -1,0 +1,52 @@
+"""What ordering costs and buys: an ordered run against an unordered one, and against runs dedicated to fewer codes.
+
+Run with `python -m benchmarks.ordering ORDERED UNORDERED [DEDICATED ...]`; each argument is a run folder,
+compared by the metric `mse` on the validation data that `run.json` holds. How to train them: docs/results.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from anytime_core.run import RunRecord, read_record
+
+
+def curve(record: RunRecord) -> dict[int, float]:
+    """Mean squared error by number of codes."""
+    validation = record.stages["autoencoder"].validation
+    return dict(zip(validation["codes"], validation["reconstruction"]["mse"], strict=True))
+
+
+def main() -> None:
+    """Print one row for each number of codes."""
+    parser = argparse.ArgumentParser(description="Compare an ordered run with its baselines.")
+    parser.add_argument("ordered", type=Path)
+    parser.add_argument("unordered", type=Path)
+    parser.add_argument("dedicated", type=Path, nargs="*")
+    arguments = parser.parse_args()
+    record = read_record(arguments.ordered)
+    ordered, unordered = curve(record), curve(read_record(arguments.unordered))
+    dedicated = {
+        run.code_length: curve(run)[run.code_length] for run in [read_record(folder) for folder in arguments.dedicated]
+    }
+    table = Table("codes", "ordered", "unordered", "ordered / unordered", "dedicated", "ordered / dedicated")
+    for codes, error in ordered.items():
+        other = dedicated.get(codes)
+        table.add_row(
+            str(codes),
+            f"{error:.4f}",
+            f"{unordered[codes]:.4f}",
+            f"{error / unordered[codes]:.3f}",
+            f"{other:.4f}" if other else "",
+            f"{error / other:.3f}" if other else "",
+        )
+    Console().print(table)
+    print(f"codebook use of the ordered model: {record.stages['autoencoder'].validation['codebook_use']:.1%}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,751 @@
+"""The command line: what each command prints and writes, and what it says to wrong input."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from conftest import TINY, Result, tiny_config
+from PIL import Image
+
+from anytime_cli import output
+from anytime_core.run import Run, read_config, read_record
+from anytime_core.sampling.writing import write_samples
+from anytime_core.training.train import train
+from anytime_image.modality import ImageModality
+
+Anytime = Callable[..., Result]
+
+QUICK: dict[str, Any] = {
+    **TINY,
+    "training": {
+        "device": "cpu",
+        "precision": "float32",
+        "autoencoder": {"steps": 3, "batch_size": 16, "validations": 1, "validation_samples": 32},
+        "prior": {"steps": 3, "batch_size": 16, "validations": 1, "validation_samples": 32},
+    },
+}
+"""A config that trains in half a second."""
+
+SAMPLE_KEYS = {
+    *("run", "budget", "codes", "code_length", "calls", "seed", "interrupted", "seconds", "samples")
+}  # what design/cli.md promises
+CODES = 8
+
+
+def write_config(path: Path) -> Path:
+    path.write_text(yaml.safe_dump(QUICK))
+    return path
+
+
+def json_of(result: Result) -> Any:
+    """The one JSON value on stdout of a command that did its work."""
+    assert result.status == 0, result.err
+    return json.loads(result.out)
+
+
+def contents(folder: Path, pattern: str = "*") -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob(pattern)}
+
+
+def listing(folder: Path) -> dict[str, bytes | None]:
+    """Every file below a folder with its content, every folder with None."""
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+@pytest.fixture
+def here(anytime: Anytime, tiny_folder: Path, tmp_path: Path) -> Path:
+    """The working folder of `anytime`, with the tiny run as its only one."""
+    shutil.copytree(tiny_folder, tmp_path / "runs" / "tiny")
+    return tmp_path
+
+
+# train
+
+
+def test_train_makes_numbered_runs_that_sample(anytime, tmp_path):
+    write_config(tmp_path / "mine.yaml")
+    first = json_of(anytime("train", "--config", "mine.yaml", "--json"))
+    assert {"run", "modality", "recipe", "stages", "code_length", "codebook_size", "validation"} <= set(first)
+    assert (first["run"], first["modality"], first["recipe"]) == ("runs/mine-1", "image", "mine")
+    assert (first["code_length"], first["codebook_size"]) == (CODES, 16)
+    assert list(first["stages"]) == ["autoencoder", "codes", "prior"]
+    assert all(set(stage) >= {"seconds", "steps"} for stage in first["stages"].values())
+    assert first["stages"]["prior"]["steps"] == 3
+    assert {"autoencoder", "prior"} <= set(first["validation"])
+    second = anytime("train", "--config", "mine.yaml", "--seed", 1)
+    assert (second.status, second.out) == (0, "")
+    assert re.search(r"anytime sample --run runs/mine-2", second.err)
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["mine-1", "mine-2"]
+    sampled = json_of(anytime("sample", "--num", 2, "--json"))
+    assert sampled["run"] == "runs/mine-2"
+
+
+def test_the_default_recipe_is_trained_without_any_option(anytime, tmp_path):
+    steps = [
+        f"--set=training.{stage}.{key}=1" for stage in ("autoencoder", "prior") for key in ("steps", "validations")
+    ]
+    trained = json_of(anytime("train", *steps, "--device", "cpu", "--json"))
+    assert (trained["run"], trained["recipe"]) == ("runs/image-digits-1", "image/digits")
+
+
+def test_a_run_is_finished_stage_by_stage(anytime, tmp_path):
+    write_config(tmp_path / "mine.yaml")
+    assert anytime("train", "--config", "mine.yaml", "--run", "here", "--stage", "autoencoder").status == 0
+    for stage in ("codes", "prior"):
+        assert anytime("train", "--run", "here", "--stage", stage).status == 0
+    assert list(read_record(tmp_path / "here").stages) == ["autoencoder", "codes", "prior"]
+    assert len(json_of(anytime("sample", "--run", "here", "--num", 3, "--json"))["samples"]) == 3
+
+
+def test_options_and_overrides_reach_the_config(anytime, tmp_path):
+    write_config(tmp_path / "mine.yaml")
+    options = ("--set", "network.channels=5", "--set=loss=l1", "--seed", 7, "--precision", "bfloat16")
+    assert anytime("train", "--config", "mine.yaml", "--run", "here", "--stage", "autoencoder", *options).status == 0
+    config = read_config(tmp_path / "here")
+    assert (config.core.seed, config.core.training.precision) == (7, "bfloat16")
+    assert (config.modality.network.channels, config.modality.loss) == (5, "l1")
+
+
+def test_the_config_of_a_run_feeds_config_again(anytime, here, tiny_folder):
+    stage = ("--stage", "autoencoder")
+    assert anytime("train", "--config", "runs/tiny/config.yaml", "--run", "again", *stage).status == 0
+    name = "autoencoder.safetensors"
+    assert (here / "again" / name).read_bytes() == (tiny_folder / name).read_bytes()
+
+
+# sample
+
+
+def test_sample_writes_what_its_json_says(anytime, here):
+    printed = json_of(anytime("sample", "--budget", "60%", "--num", 12, "--seed", 3, "--out", "out", "--json"))
+    assert set(printed) >= SAMPLE_KEYS
+    assert printed == json.loads((here / "out" / "samples.json").read_text())
+    assert (printed["run"], printed["seed"], printed["interrupted"]) == ("runs/tiny", 3, False)
+    assert (printed["codes"], printed["code_length"], printed["calls"]) == (5, CODES, 5)
+    assert set(printed["seconds"]) >= {"load", "codes", "decode", "write"}
+    samples = printed["samples"]
+    assert [(sample["index"], sample["label"], sample["codes"]) for sample in samples] == [
+        (index, str(index % 10), 5) for index in range(12)
+    ]
+    for name in [sample["file"] for sample in samples]:
+        with Image.open(here / "out" / name) as image:
+            assert image.size == (8, 8)
+    with Image.open(here / "out" / "preview.png") as preview:
+        assert preview.width > 64
+    assert set(contents(here / "out")) == {sample["file"] for sample in samples} | {"preview.png", "samples.json"}
+
+
+def test_sample_prints_nothing_on_stdout_for_people(anytime, here):
+    result = anytime("sample", "--num", 2, "--out", "out")
+    assert (result.status, result.out) == (0, "")
+    assert "out/preview.png" in result.err
+
+
+def test_sample_takes_sixteen_at_full_budget_from_the_latest_run_into_its_folder(anytime, here):
+    shutil.copytree(here / "runs" / "tiny", here / "runs" / "a-newer-one")
+    read_record(here / "runs" / "tiny").save(here / "runs" / "a-newer-one")
+    printed = json_of(anytime("sample", "--json"))
+    assert (printed["run"], printed["codes"], len(printed["samples"])) == ("runs/a-newer-one", CODES, 16)
+    assert [path.parts[:3] for path in (here / "runs").glob("*/samples/*/samples.json")] == [
+        (*here.parts, "runs", "a-newer-one")[:3]
+    ]
+
+
+@pytest.mark.parametrize("other", [("--budget", "0.5"), ("--seed", "1"), ("--label", "3"), ("--temperature", "0.5")])
+def test_default_output_folders_of_other_options_are_others(anytime, here, other):
+    json_of(anytime("sample", "--num", 1, "--json"))
+    json_of(anytime("sample", "--num", 1, *other, "--json"))
+    assert len(list((here / "runs" / "tiny" / "samples").iterdir())) == 2
+
+
+@pytest.mark.parametrize("options", [(), ("--label", "3"), ("--top-k", 4), ("--budget", "3codes", "--engine", "plain")])
+def test_shards_together_are_what_one_call_gives(anytime, here, options):
+    call = ("sample", "--num", 9, "--seed", 2, *options)
+    assert anytime(*call, "--out", "whole").status == 0
+    printed = [json_of(anytime(*call, "--shard", f"{part}/2", "--out", f"part{part}", "--json")) for part in (0, 1)]
+    whole = contents(here / "whole", "0*.png")
+    assert len(whole) == 9
+    assert {**contents(here / "part0", "0*.png"), **contents(here / "part1", "0*.png")} == whole
+    indices = [[sample["index"] for sample in record["samples"]] for record in printed]
+    assert indices == [[0, 2, 4, 6, 8], [1, 3, 5, 7]]
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(anytime, here):
+    for out, seed in (("first", 4), ("again", 4), ("other", 5)):
+        assert anytime("sample", "--num", 5, "--seed", seed, "--out", out).status == 0
+    first, again, other = (contents(here / out, "*.png") for out in ("first", "again", "other"))
+    assert first == again
+    assert first != other
+
+
+def test_samples_are_added_to_a_folder_and_replace_those_of_the_same_name(anytime, here):
+    (here / "out").mkdir()
+    (here / "out" / "000000.png").write_bytes(b"old")
+    (here / "out" / "notes.txt").write_bytes(b"mine")
+    assert anytime("sample", "--num", 2, "--out", "out").status == 0
+    left = contents(here / "out")
+    assert set(left) == {"000000.png", "000001.png", "notes.txt", "preview.png", "samples.json"}
+    assert left["notes.txt"] == b"mine"
+    assert left["000000.png"] != b"old"
+
+
+# reconstruct
+
+
+def test_reconstruct_writes_what_its_json_says(anytime, here):
+    for folder in ("a", "b"):
+        (here / folder).mkdir()
+        Image.radial_gradient("L").save(here / folder / "photo.png")
+    files = ("a/photo.png", "b/photo.png")
+    printed = json_of(anytime("reconstruct", *files, "--budget", "4codes", "--out", "out", "--json"))
+    assert (printed["run"], printed["codes"], printed["code_length"]) == ("runs/tiny", 4, CODES)
+    assert [entry["source"] for entry in printed["reconstructions"]] == list(files)
+    names = [entry["file"] for entry in printed["reconstructions"]]
+    assert len(set(names)) == 2
+    for entry in printed["reconstructions"]:
+        assert set(entry["metrics"]) >= {"mse", "psnr"}
+        with Image.open(here / "out" / entry["file"]) as image:
+            assert image.size == (8, 8)
+    assert (here / "out" / "preview.png").is_file()
+
+
+def test_reconstruct_by_default_writes_below_the_run_and_tells_where(anytime, here):
+    Image.radial_gradient("L").save(here / "photo.png")
+    result = anytime("reconstruct", "photo.png")
+    assert (result.status, result.out) == (0, "")
+    written = list((here / "runs" / "tiny" / "reconstructions").rglob("photo.png"))
+    assert len(written) == 1
+    assert str(written[0].relative_to(here)) in result.err
+
+
+def test_reconstructing_a_file_called_preview_keeps_it_apart_from_the_preview(anytime, here):
+    Image.radial_gradient("L").save(here / "preview.png")
+    printed = json_of(anytime("reconstruct", "preview.png", "--out", "out", "--json"))
+    with Image.open(here / "out" / printed["reconstructions"][0]["file"]) as image:
+        assert image.size == (8, 8)
+
+
+# runs, recipes, plugins, doctor
+
+
+def test_runs_list_shows_every_run_and_survives_a_damaged_one(anytime, here):
+    (here / "runs" / "damaged").mkdir()
+    (here / "runs" / "damaged" / "run.json").write_text("{")
+    damaged, tiny = sorted(json_of(anytime("runs", "list", "--json")), key=lambda row: row["run"])
+    assert damaged["run"] == "runs/damaged"
+    assert "run.json" in damaged["problem"]
+    assert (tiny["run"], tiny["recipe"], tiny["problem"]) == ("runs/tiny", "image/tiny", None)
+    assert (tiny["code_length"], tiny["codebook_size"]) == (CODES, 16)
+    assert tiny["stages"] == ["autoencoder", "codes", "prior"]
+    table = anytime("runs", "list")
+    assert table.status == 0
+    assert {"runs/tiny", "image/tiny", "runs/damaged"} <= set(table.out.split())
+
+
+def test_runs_list_without_runs_says_how_to_get_one(anytime):
+    assert json_of(anytime("runs", "list", "--json")) == []
+    result = anytime("runs", "list")
+    assert (result.status, result.out) == (0, "")
+    assert "anytime train" in result.err
+
+
+@pytest.mark.parametrize("argument", [(), ("runs/tiny",)], ids=["latest", "named"])
+def test_runs_show_tells_what_a_run_is(anytime, here, argument):
+    shown = json_of(anytime("runs", "show", *argument, "--json"))
+    assert shown["run"] == "runs/tiny"
+    assert shown["config"]["network"]["channels"] == CODES
+    assert set(shown["stages"]) == {"autoencoder", "codes", "prior"}
+    text = anytime("runs", "show", *argument).out
+    assert "image/tiny" in text
+    assert "bits per code" in text
+
+
+def test_recipes_list_names_and_describes_them(anytime):
+    recipes = {recipe["name"]: recipe["description"] for recipe in json_of(anytime("recipes", "list", "--json"))}
+    assert {"image/digits", "image/mnist", "image/folder"} <= set(recipes)
+    assert all(recipes.values())
+    table = anytime("recipes", "list").out
+    assert all(name in table and description in table for name, description in recipes.items())
+
+
+@pytest.mark.parametrize("name", ["image/digits", "digits"])
+def test_recipes_show_prints_a_config_that_trains(anytime, tmp_path, name):
+    shown = anytime("recipes", "show", name)
+    assert shown.status == 0
+    as_json = json_of(anytime("recipes", "show", name, "--json"))
+    assert yaml.safe_load(shown.out) == as_json
+    assert as_json["training"]["autoencoder"]["steps"] == 1500
+    (tmp_path / "shown.yaml").write_text(shown.out)
+    quick = ("--set=training.autoencoder.steps=1", "--set=training.autoencoder.validations=1", "--device", "cpu")
+    assert anytime("train", "--config", "shown.yaml", "--run", "here", "--stage", "autoencoder", *quick).status == 0
+    as_json["training"]["autoencoder"].update(steps=1, validations=1)
+    as_json["training"]["device"] = "cpu"
+    assert read_config(tmp_path / "here").to_dict() == as_json
+
+
+@pytest.mark.parametrize(("arguments", "path"), [((), "mnist.yaml"), (("mine.yaml",), "mine.yaml")])
+def test_recipes_copy_writes_a_config_with_its_comment(anytime, tmp_path, arguments, path):
+    result = anytime("recipes", "copy", "image/mnist", *arguments)
+    assert (result.status, result.out) == (0, "")
+    assert f"anytime train --config {path}" in result.err
+    copied = (tmp_path / path).read_text()
+    assert copied.startswith("# MNIST")
+    assert yaml.safe_load(copied)["data"]["name"] == "mnist"
+
+
+def test_recipes_copy_can_answer_in_json(anytime, tmp_path):
+    assert isinstance(json_of(anytime("recipes", "copy", "image/mnist", "--json")), dict)
+    assert (tmp_path / "mnist.yaml").exists()
+
+
+@pytest.mark.parametrize("check", [(), ("--check",)], ids=["unchecked", "checked"])
+def test_plugins_list_names_the_image_modality(anytime, check):
+    image = next(
+        plugin for plugin in json_of(anytime("plugins", "list", *check, "--json")) if plugin["name"] == "image"
+    )
+    assert (image["state"], image["problem"]) == ("ok", "")
+    assert (image["target"], image["version"]) == ("anytime_image.modality:ImageModality", "0.1.0")
+    assert re.fullmatch("anytime[-_]toolkit", image["distribution"])
+    assert "anytime_image.modality:ImageModality" in anytime("plugins", "list", *check).out
+
+
+def test_doctor_tells_versions_devices_plugins_and_data_folders(anytime, monkeypatch):
+    monkeypatch.setenv("ANYTIME_DATA", "/where/data/is")
+    report = json_of(anytime("doctor", "--json"))
+    assert report["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert "cpu" in [device["device"] for device in report["devices"]]
+    assert {"name": "image", "state": "ok", "problem": ""} in report["modalities"]
+    assert "/where/data/is/NAME" in report["data"]["looked_for_in"]
+    text = anytime("doctor").out
+    assert {"torch", "cpu", "image", "/where/data/is/NAME"} <= set(text.split())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(
+            [command, "--help"]
+            for command in ("train", "sample", "reconstruct", "doctor", "runs", "recipes", "plugins")
+        ),
+        ["-h"],
+        [],
+    ],
+    ids=lambda arguments: " ".join(arguments) or "nothing",
+)
+def test_help_is_printed_on_stdout(anytime, arguments):
+    result = anytime(*arguments)
+    assert (result.status, result.err) == (0, "")
+    assert "Usage: anytime" in result.out
+
+
+def test_help_of_the_main_commands_has_examples(anytime):
+    for command in ("train", "sample", "reconstruct"):
+        assert re.search(rf"Examples.*anytime {command}", anytime(command, "--help").out, re.DOTALL)
+
+
+def test_version_is_printed(anytime):
+    assert anytime("--version").out == "anytime 0.1.0\n"
+
+
+# Bad input
+
+
+def _copy_run(source: Path, target: Path, stages: tuple[str, ...] | None = None, **changes: Any) -> None:
+    """A run with another run.json, in which only `stages` are finished."""
+    shutil.copytree(source, target)
+    data = json.loads((target / "run.json").read_text())
+    if stages is not None:
+        changes["stages"] = {stage: data["stages"][stage] for stage in stages}
+    (target / "run.json").write_text(json.dumps({**data, **changes}))
+
+
+@pytest.fixture(scope="module")
+def workshop(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder with a good run, bad runs, and files of many kinds; no command may change it."""
+    folder = tmp_path_factory.mktemp("workshop")
+    shutil.copytree(tiny_folder, folder / "runs" / "tiny")
+    _copy_run(tiny_folder, folder / "half-trained", stages=())
+    (folder / "half-trained" / "autoencoder.safetensors").unlink()
+    _copy_run(tiny_folder, folder / "without-prior", stages=("autoencoder", "codes"))
+    _copy_run(tiny_folder, folder / "newer", format_version=99)
+    _copy_run(tiny_folder, folder / "foreign", modality="nope")
+    weights = folder / "foreign" / "autoencoder.safetensors"
+    # Same length, so that the header of the file stays right.
+    weights.write_bytes(weights.read_bytes().replace(rb"\"modality\": \"image\"", rb"\"modality\": \"nopes\""))
+    _copy_run(tiny_folder, folder / "unconditional", stages=("autoencoder", "codes"))
+    steps = ("training.prior.steps=1", "training.prior.validations=1")
+    train(tiny_config("prior.class_conditional=false", *steps), folder / "unconditional", stages=("prior",))
+    write_config(folder / "quick.yaml")
+    (folder / "list.yaml").write_text("- 1\n- 2\n")
+    (folder / "text.yaml").write_text("hello")
+    (folder / "malformed.yaml").write_text("data: [1, 2\nnetwork: {")
+    (folder / "binary.yaml").write_bytes(b"\xff\xfe\x00\x01")
+    (folder / "notes.txt").write_text("no image")
+    (folder / "fake.png").write_text("no image either")
+    (folder / "not-a-run").mkdir()
+    (folder / "not-a-run" / "notes.txt").write_text("years of work")
+    (folder / "empty").mkdir()
+    for name in ("one", "two", "three"):
+        (folder / "corrupt").mkdir(exist_ok=True)
+        (folder / "corrupt" / f"{name}.png").write_bytes(b"\x89PNG\r\n\x1a\ngarbage")
+    (folder / "single").mkdir()
+    Image.radial_gradient("L").save(folder / "photo.png")
+    shutil.copy(folder / "photo.png", folder / "single")
+    whole = (folder / "photo.png").read_bytes()
+    (folder / "truncated.png").write_bytes(whole[: len(whole) // 2])
+    return folder
+
+
+QUICKLY = "train --config quick.yaml"
+BAD_INPUT: list[tuple[str, int, tuple[str, ...]]] = [
+    # Names
+    ("smaple", 2, ("smaple", "sample|anytime --help")),
+    ("runs lsit", 2, ("lsit", "list|anytime runs --help")),
+    ("sample --bugdet 0.5", 2, ("--bugdet", "--budget|anytime sample --help")),
+    ("sample everything", 2, ("everything", "anytime sample --help")),
+    ("recipes show", 2, ("NAME", "anytime recipes show --help")),
+    ("reconstruct", 2, ("FILE", "anytime reconstruct --help")),
+    ("train --config image/mnits", 2, ("image/mnits", "did you mean 'image/mnist'", "anytime recipes list")),
+    ("train --config nowhere", 2, ("nowhere", "anytime recipes list")),
+    ("recipes show mnits", 2, ("mnits", "anytime recipes list")),
+    ("recipes copy image/mnits", 2, ("image/mnits", "did you mean 'image/mnist'")),
+    ("recipes copy digits quick.yaml", 2, ("quick.yaml exists", "another file")),
+    ("recipes copy digits notes.txt/mine.yaml", 1, (r"notes\.txt", "Not a directory")),
+    ("recipes copy digits missing/mine.yaml", 1, (r"missing/mine\.yaml", "No such file")),
+    ("train --modality imge", 2, ("imge", "did you mean 'image'")),
+    ("train --modality video", 2, ("video", "installed are image")),
+    (f"{QUICKLY} --set modality=video", 2, ("video", "installed are image")),
+    ("sample --engine nope", 2, ("nope", "auto, plain, eager")),
+    ("sample --engine egaer", 2, ("egaer", "did you mean 'eager'")),
+    ("train --stage priro", 2, ("priro", "prior")),
+    # Devices and precision
+    ("sample --device gpu", 2, ("gpu", "auto, cpu, cuda")),
+    ("sample --device cuda", 2, ("cuda", "--device cpu")),
+    ("sample --device cuda:3", 2, ("cuda:3", "--device cpu")),
+    ("sample --device cuda:x", 2, ("cuda:x", "auto, cpu, cuda")),
+    ("sample --device meta", 2, ("meta", "auto, cpu, cuda")),
+    ("reconstruct photo.png --device gpu", 2, ("gpu", "auto, cpu, cuda")),
+    (f"{QUICKLY} --device gpu", 2, (r"training\.device", "gpu", "auto.*cpu.*cuda")),
+    (f"{QUICKLY} --device cuda", 2, ("cuda", "--device cpu")),
+    (f"{QUICKLY} --precision fp8", 2, (r"training\.precision", "fp8", "float32.*bfloat16")),
+    (f"{QUICKLY} --precision float16", 2, ("float16", "use float32 or bfloat16")),
+    # Configs
+    (f"{QUICKLY} --set network.chanels=8", 2, (r"network\.chanels", r"did you mean 'network\.channels'")),
+    (f"{QUICKLY} --set autoencoder.quantizer.sise=8", 2, (r"did you mean 'autoencoder\.quantizer\.size'",)),
+    (f"{QUICKLY} --set network.channels=many", 2, (r"network\.channels", "integer", "many")),
+    (f"{QUICKLY} --set network.channels=2.5", 2, (r"network\.channels", "integer", r"2\.5")),
+    (f"{QUICKLY} --set network.channels=", 2, (r"network\.channels", "integer", "None")),
+    (f"{QUICKLY} --set network=3", 2, ("network", "3")),
+    (f"{QUICKLY} --set network.widths=[16,0]", 2, (r"network\.widths", "greater than or equal to 1", "found 0")),
+    (f"{QUICKLY} --set training.autoencoder.steps=0", 2, (r"training\.autoencoder\.steps", "equal to 1", "found 0")),
+    (f"{QUICKLY} --set training.prior.learning_rate=.nan", 2, (r"training\.prior\.learning_rate", "finite", "nan")),
+    (f"{QUICKLY} --set prior.dropout=1", 2, (r"prior\.dropout", "less than 1", "found 1")),
+    (f"{QUICKLY} --set prior.width=33", 2, (r"prior\.width=33", r"multiple of prior\.heads=2")),
+    (f"{QUICKLY} --set prior.code_length=9", 2, (r"prior\.code_length=9", "8 codes")),
+    (f"{QUICKLY} --set data.size=9", 2, (r"data\.size=9", "choose a multiple of 2")),
+    (f"{QUICKLY} --set autoencoder.quantizer.kind=vqq", 2, (r"autoencoder\.quantizer", "vqq", "'vq', 'fsq'")),
+    (f"{QUICKLY} --set autoencoder.quantizer.kind=none", 2, ("kind=none", "use vq or fsq")),
+    (f"{QUICKLY} --set loss=l3", 2, ("loss", "l3", "'mse' or 'l1'")),
+    (f"{QUICKLY} --seed -1", 2, ("seed", "-1", "greater than or equal to 0")),
+    (f"{QUICKLY} --seed many", 2, ("--seed", "many", "anytime train --help")),
+    (f"{QUICKLY} --set network.channels", 2, (r"network\.channels", "key.subkey=value")),
+    (f"{QUICKLY} --set =8", 2, ("'=8'", "key.subkey=value")),
+    (f"{QUICKLY} --set network..channels=8", 2, (r"network\.\.channels=8", "key.subkey=value")),
+    (f"{QUICKLY} --set network.widths=[8", 2, (r"network\.widths=\[8", "not valid YAML")),
+    (f"{QUICKLY} --set loss.weight=8", 2, ("loss", "weight")),
+    ("train --config missing.yaml", 2, (r"missing\.yaml", "No such file", "anytime recipes list")),
+    ("train --config list.yaml", 2, (r"list\.yaml", "expected 'key: value' lines", "list")),
+    ("train --config text.yaml", 2, (r"text\.yaml", "expected 'key: value' lines", "str")),
+    ("train --config malformed.yaml", 2, (r"malformed\.yaml", "not valid YAML", "line 2")),
+    ("train --config binary.yaml", 2, (r"binary\.yaml", "cannot read|not valid YAML")),
+    ("train --config notes.txt", 2, (r"notes\.txt", "expected 'key: value' lines")),
+    # Data
+    ("train --config image/folder", 1, (r"data\.root=DIR",)),
+    ("train --config image/folder --set data.root=missing", 1, (r"data\.root=missing", "not a folder")),
+    ("train --config image/folder --set data.root=notes.txt", 1, (r"data\.root=notes\.txt", "not a folder")),
+    ("train --config image/folder --set data.root=empty", 1, ("empty", r"looked for .*\.png")),
+    ("train --config image/folder --set data.root=corrupt", 1, ("corrupt", "none of the .* can be read")),
+    ("train --config image/folder --set data.root=single", 1, ("single", "at least 2 are needed")),
+    ("train --config mnist --set data.root=empty", 1, ("empty", r"data\.root=DIR", r"data\.download=true")),
+    ("train --config mnist --set data.root=missing", 1, ("missing", r"data\.root=DIR", r"data\.download=true")),
+    ("train --config celeba --set data.root=missing", 1, ("missing", r"data\.root=DIR", r"data\.download=true")),
+    # Budgets
+    *(
+        (f"{command} --budget {budget}", 2, (re.escape(budget.strip("'")), way_out))
+        for command in ("sample", "reconstruct photo.png")
+        for budget, way_out in (
+            ("0", r"share such as 0\.6"),
+            ("0%", r"share such as 0\.6"),
+            ("-1", r"share such as 0\.6"),
+            ("-5codes", r"share such as 0\.6"),
+            ("NaN", r"share such as 0\.6"),
+            ("inf", r"share such as 0\.6"),
+            ("1e999", r"share such as 0\.6"),
+            ("1.7", r"1\.7%"),
+            ("abc", r"share such as 0\.6"),
+            ("''", r"share such as 0\.6"),
+            ("42", "42codes.*42%"),
+            ("1.5codes", r"whole number of codes"),
+            ("1000codes", "8 codes"),
+            ("120%", r"share such as 0\.6"),
+            ("200ms", r"share such as 0\.6"),
+        )
+    ),
+    # Runs
+    ("sample --run missing", 1, ("missing", "anytime (train|runs list)")),
+    ("sample --run notes.txt", 1, (r"notes\.txt", "anytime (train|runs list)")),
+    ("sample --run not-a-run", 1, ("not-a-run", "anytime (train|runs list)")),
+    ("sample --run half-trained", 1, ("half-trained", "anytime train --run half-trained")),
+    ("sample --run without-prior", 1, ("without-prior", "anytime train --run without-prior --stage prior")),
+    ("sample --run newer", 1, ("newer", "format 99", "pip install --upgrade anytime-toolkit")),
+    ("sample --run foreign", 1, ("foreign", "nopes", "pip install|anytime plugins list")),
+    ("reconstruct photo.png --run half-trained", 1, ("half-trained", "anytime train --run half-trained")),
+    ("reconstruct photo.png --run newer", 1, ("format 99", "pip install --upgrade anytime-toolkit")),
+    ("reconstruct photo.png --run foreign", 1, ("foreign", "nopes", "pip install|anytime plugins list")),
+    ("runs show missing", 1, ("missing", "anytime (train|runs list)")),
+    ("runs show newer", 1, ("format 99", "pip install --upgrade anytime-toolkit")),
+    (f"{QUICKLY} --run not-a-run", 2, ("not-a-run", "choose another --run")),
+    (f"{QUICKLY} --run notes.txt", 2, (r"notes\.txt", "choose another --run")),
+    (f"{QUICKLY} --run notes.txt/below", 1, (r"notes\.txt", "--run")),
+    ("train --run runs/tiny", 2, ("runs/tiny is finished", "--run", "--stage")),
+    ("train --run newer", 1, ("format 99", "pip install --upgrade anytime-toolkit")),
+    ("train --run foreign --stage prior", 2, ("nope", "installed are image")),
+    ("train --run runs/tiny --stage prior --set autoencoder.axis=spatial", 2, ("autoencoder", "another --run")),
+    ("train --run half-trained --stage codes", 1, ("anytime train --run half-trained --stage autoencoder",)),
+    ("train --run missing --stage prior", 1, ("anytime train --run missing --stage autoencoder",)),
+    ("train --stage prior", 2, ("--stage prior", "--run DIR", "anytime runs list")),
+    ("train --stage codes", 2, ("--stage codes", "--run DIR", "anytime runs list")),
+    # Output folders
+    ("sample --out notes.txt", 1, (r"notes\.txt", "--out")),
+    ("sample --out notes.txt/below", 1, (r"notes\.txt", "--out")),
+    ("sample --out notes.txt/far/below", 1, (r"notes\.txt", "--out")),
+    ("reconstruct photo.png --out notes.txt/below", 1, (r"notes\.txt", "--out")),
+    # Sampling
+    ("sample --num 0", 2, ("--num", "0", ">=1|at least 1")),
+    ("sample --num some", 2, ("--num", "some", "anytime sample --help")),
+    ("sample --label 10", 2, ("label 10", r"0\.\.9", "classes are 0, 1")),
+    ("sample --label -1", 2, ("'-1'", "classes are 0, 1")),
+    ("sample --label seven", 2, ("seven", "classes are 0, 1")),
+    ("sample --run unconditional --label 3", 2, ("label '3'", "unconditional")),
+    ("sample --seed -1", 2, ("seed -1", r"0\.\.")),
+    ("sample --seed 9223372036854775808", 2, ("seed 9223372036854775808", r"0\.\.")),
+    ("sample --temperature -1", 2, ("temperature -1", "positive")),
+    ("sample --temperature nan", 2, ("temperature nan", "positive")),
+    ("sample --temperature inf", 2, ("temperature inf", "positive")),
+    ("sample --temperature hot", 2, ("--temperature", "hot", "anytime sample --help")),
+    ("sample --top-k 0", 2, ("top-k 0", "at least 1")),
+    ("sample --top-p 0", 2, (r"top-p 0\.0", r"\(0, 1\]")),
+    ("sample --top-p 1.5", 2, (r"top-p 1\.5", r"\(0, 1\]")),
+    ("sample --top-p nan", 2, ("top-p nan", r"\(0, 1\]")),
+    ("sample --shard 2/2", 2, ("2/2", "0 <= i < n")),
+    ("sample --shard x/y", 2, ("x/y", "such as 0/4")),
+    ("sample --shard 1", 2, ("'1'", "such as 0/4")),
+    ("sample --shard 0/0", 2, ("0/0", "0 <= i < n")),
+    ("sample --shard -1/2", 2, ("-1/2", "0 <= i < n")),
+    ("sample --shard 5/8 --num 3", 2, ("5/8", "3 samples", "at most 3 shards")),
+    # Files to reconstruct
+    ("reconstruct missing.png", 1, (r"missing\.png", "does not exist")),
+    ("reconstruct notes.txt", 1, (r"notes\.txt", "cannot be read as an image")),
+    ("reconstruct fake.png", 1, (r"fake\.png", "cannot be read as an image")),
+    ("reconstruct truncated.png", 1, (r"truncated\.png", "cannot be read as an image")),
+    ("reconstruct empty", 1, ("empty", "cannot be read as an image")),
+    ("reconstruct photo.png missing.png", 1, (r"missing\.png", "does not exist")),
+]
+
+
+def error_of(result: Result) -> list[str]:
+    """The lines of the error that a command ended with, after what it said before."""
+    lines = result.err.splitlines()
+    starts = [index for index, line in enumerate(lines) if line.startswith("error: ")]
+    assert len(starts) == 1, result.err
+    assert "Traceback" not in result.err
+    assert "this is a bug" not in result.err
+    return lines[starts[0] :]
+
+
+@pytest.fixture
+def bench(anytime: Anytime, workshop: Path, monkeypatch: pytest.MonkeyPatch) -> Anytime:
+    """`anytime` in the workshop, on a machine without a GPU and without data sets."""
+    monkeypatch.chdir(workshop)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.delenv("ANYTIME_DATA", raising=False)
+    return anytime
+
+
+@pytest.mark.parametrize(("arguments", "status", "patterns"), BAD_INPUT, ids=[row[0] for row in BAD_INPUT])
+def test_bad_input_is_named_with_the_way_out_and_changes_nothing(bench, workshop, arguments, status, patterns):
+    before = listing(workshop)
+    result = bench(*shlex.split(arguments))
+    assert listing(workshop) == before
+    assert result.status == status, result.err
+    assert result.out == ""
+    error = error_of(result)
+    assert len(error) <= 2, result.err
+    assert max(map(len, error)) < 400
+    for pattern in patterns:
+        assert re.search(pattern, "\n".join(error)), f"{pattern!r} is not in: {result.err}"
+
+
+def test_all_mistakes_of_a_config_are_named_at_once(bench, workshop):
+    before = listing(workshop)
+    mistakes = ("--set", "network.chanels=8", "--set", "training.autoencoder.steps=0", "--set", "loss=l3")
+    result = bench("train", "--config", "quick.yaml", *mistakes, "--device", "gpu")
+    assert result.status == 2
+    error = error_of(result)
+    assert len(error) == 4
+    for mistake in ("network.chanels", "training.autoencoder.steps", "loss", "training.device"):
+        assert sum(mistake in line for line in error) == 1
+    assert listing(workshop) == before
+
+
+def test_without_any_run_the_error_says_how_to_get_one(anytime, tmp_path):
+    for command in (("sample",), ("reconstruct", "photo.png"), ("runs", "show")):
+        result = anytime(*command)
+        assert result.status == 1
+        assert re.search("runs: train one with anytime train", "\n".join(error_of(result)))
+    assert listing(tmp_path) == {}
+
+
+def test_debug_shows_where_an_error_comes_from(anytime, monkeypatch):
+    with pytest.raises(Exception, match="no run at missing"):
+        anytime("sample", "--run", "missing", "--debug")
+
+
+def test_the_way_out_of_missing_weights_works(anytime, here):
+    """Each error names a command; following them from a run that lost its autoencoder ends in samples."""
+    config = read_config(here / "runs" / "tiny")
+    (here / "runs" / "tiny" / "autoencoder.safetensors").unlink()
+    assert config.core.modality == "image"
+    for _ in range(4):
+        result = anytime("sample", "--num", 1)
+        if result.status == 0:
+            return
+        command = re.search(r"anytime (train --run runs/tiny[\w -]*)", result.err)
+        assert command, result.err
+        assert anytime(*command[1].split()).status == 0, f"{command[0]} came from: {result.err}"
+    pytest.fail(result.err)
+
+
+# Interrupts and full disks
+
+
+@pytest.mark.parametrize(
+    ("num", "stop_at", "expected"), [(5, 3, [3] * 5), (70, 10, [8] * 64 + [2] * 6), (70, 8, [8] * 64)]
+)
+def test_stopping_writes_the_samples_that_were_begun(tiny_run: Run, tmp_path, num, stop_at, expected):
+    """Batches have 64 samples, so that code 10 is the second one of the second batch."""
+    drawn: list[int] = []
+    record = write_samples(
+        tiny_run,
+        tmp_path / "out",
+        range(num),
+        1.0,
+        stopped=lambda: len(drawn) >= stop_at,
+        on_drawn=lambda samples, codes: drawn.append(codes),
+    )
+    assert record["interrupted"] is True
+    assert [sample["codes"] for sample in record["samples"]] == expected
+    assert (record["codes"], record["calls"]) == (CODES, max(expected))
+    assert json.loads((tmp_path / "out" / "samples.json").read_text()) == record
+    assert len(contents(tmp_path / "out", "0*.png")) == len(expected)
+    assert (tmp_path / "out" / "preview.png").is_file()
+
+
+def test_stopped_samples_are_those_of_a_smaller_budget(tiny_run: Run, tmp_path):
+    drawn: list[int] = []
+    stop = {"stopped": lambda: len(drawn) >= 3, "on_drawn": lambda samples, codes: drawn.append(codes)}
+    write_samples(tiny_run, tmp_path / "stopped", range(4), 1.0, seed=1, **stop)
+    write_samples(tiny_run, tmp_path / "short", range(4), "3codes", seed=1)
+    assert contents(tmp_path / "stopped", "*.png") == contents(tmp_path / "short", "*.png")
+
+
+@pytest.fixture
+def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Send this process a number of interrupts, as Ctrl-C does, after the third code."""
+
+    def after_third_code(times: int) -> None:
+        @contextlib.contextmanager
+        def progress_line(unit: str, samples: int) -> Iterator[Callable[[int, int], None]]:
+            def advance(done: int, drawn: int) -> None:
+                if drawn == 3:
+                    for _ in range(times):
+                        os.kill(os.getpid(), signal.SIGINT)
+
+            yield advance
+
+        monkeypatch.setattr(output, "progress_line", progress_line)
+
+    return after_third_code
+
+
+def test_an_interrupt_while_sampling_writes_what_is_there_and_says_so(anytime, here, interrupt):
+    interrupt(1)
+    before = signal.getsignal(signal.SIGINT)
+    result = anytime("sample", "--num", 4, "--out", "out")
+    assert (result.status, result.out) == (0, "")
+    assert re.search("interrupted.*4 samples", result.err)
+    record = json.loads((here / "out" / "samples.json").read_text())
+    assert record["interrupted"] is True
+    assert [sample["codes"] for sample in record["samples"]] == [3] * 4
+    assert len(contents(here / "out", "0*.png")) == 4
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_an_interrupted_call_prints_json_too(anytime, here, interrupt):
+    interrupt(1)
+    printed = json_of(anytime("sample", "--num", 4, "--out", "out", "--json"))
+    assert printed["interrupted"] is True
+    assert printed == json.loads((here / "out" / "samples.json").read_text())
+
+
+def test_a_second_interrupt_ends_the_command_and_leaves_nothing(anytime, here, interrupt):
+    interrupt(2)
+    before = listing(here)
+    result = anytime("sample", "--num", 4, "--out", "out")
+    assert (result.status, result.err) == (130, "interrupted\n")
+    assert listing(here) == before
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES], ids=["disk full", "no permission"])
+@pytest.mark.parametrize(
+    "call", ["sample --out out", "sample --out deep/down/out", "sample", "reconstruct photo.png --out out"]
+)
+@pytest.mark.parametrize("exists", [False, True], ids=["new folder", "old folder"])
+def test_a_write_that_fails_leaves_everything_as_it_was(anytime, here, monkeypatch, number, call, exists):
+    Image.radial_gradient("L").save(here / "photo.png")
+    if exists:
+        for folder in ("out", "deep/down/out", "runs/tiny/samples/1-seed0"):
+            (here / folder).mkdir(parents=True)
+            (here / folder / "000000.png").write_bytes(b"old")
+    written: list[Path] = []
+
+    def fail(self: ImageModality, x: torch.Tensor, path: Path) -> None:
+        written.append(path)
+        path.write_bytes(b"new")
+        if len(written) == 3 or "reconstruct" in call:
+            raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(ImageModality, "write", fail)
+    before = listing(here)
+    result = anytime(*shlex.split(call))
+    assert written
+    assert result.status == 1
+    error = error_of(result)
+    assert len(error) == 1
+    assert os.strerror(number) in error[0]
+    assert ".partial-" not in error[0]
+    assert listing(here) == before

@@ -1,0 +1,312 @@
+"""Configs: YAML there and back, every mistake reported at once, overrides, and the shipped recipes."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from anytime_core.config import (
+    Config,
+    CoreConfig,
+    FSQConfig,
+    VQConfig,
+    apply_overrides,
+    parse_config,
+    parse_yaml,
+    read_yaml,
+)
+from anytime_core.errors import ConfigError
+from anytime_core.plugins import load_modality
+from anytime_core.recipes import default_recipe, list_recipes
+from anytime_image.modality import ImageConfig
+
+RECIPES = [pytest.param(recipe, id=recipe.name) for recipe in list_recipes()]
+
+
+def parse(data: dict[str, Any]) -> Config:
+    return parse_config(data, ImageConfig)
+
+
+def mistakes(data: dict[str, Any]) -> list[str]:
+    with pytest.raises(ConfigError) as error:
+        parse(data)
+    return str(error.value).splitlines()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {
+            "seed": 7,
+            "data": {"name": "folder", "root": "/some/where", "size": 32, "color": "grey"},
+            "network": {"widths": [4, 8, 16]},
+            "autoencoder": {"quantizer": {"kind": "fsq", "levels": [5, 5]}, "axis": "spatial"},
+            "prior": {"class_conditional": False, "code_length": 3},
+            "training": {"device": "cuda:1", "prior": {"learning_rate": 1e-05}},
+        },
+        {"autoencoder": {"quantizer": {"kind": "none"}}},
+    ],
+    ids=["default", "changed", "continuous"],
+)
+def test_a_config_written_as_yaml_is_read_back_equal(data):
+    config = parse(data)
+    assert parse(parse_yaml(config.to_yaml(), "config")) == config
+
+
+def test_values_reach_their_sections_and_the_rest_stays_default():
+    config = parse({"seed": 7, "loss": "l1", "autoencoder": {"quantizer": {"size": 9}}})
+    assert (config.core.seed, config.modality.loss) == (7, "l1")
+    assert config.core.autoencoder.quantizer == VQConfig(size=9)
+    assert config.core.training == CoreConfig().training
+    assert config.modality.data == ImageConfig().data
+
+
+def test_an_empty_file_is_the_default_config(tmp_path):
+    (tmp_path / "empty.yaml").write_text("# nothing\n")
+    assert parse(read_yaml(tmp_path / "empty.yaml")) == parse({})
+
+
+def test_a_parsed_config_cannot_be_changed():
+    with pytest.raises(ValidationError, match="frozen"):
+        parse({}).core.autoencoder.axis = "spatial"
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[1, 2]", "is not a config"),
+        ("just words", "is not a config"),
+        ("42", "is not a config"),
+        ("1: 2", "is not a config"),
+        ("a: [1", "is not valid YAML"),
+        ("a: b: c", "is not valid YAML"),
+        ("\ta: 1", "is not valid YAML"),
+        ("day: 2020-13-45", "is not valid YAML"),
+        ("[" * 500, "is not valid YAML"),
+        ("seed: !!python/object/apply:os.getpid []", "is not valid YAML"),
+    ],
+    ids=lambda value: value[:20],
+)
+def test_text_that_is_no_config_is_refused_by_the_name_of_its_file(text, complaint, tmp_path):
+    path = tmp_path / "wrong.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as error:
+        read_yaml(path)
+    assert str(error.value).startswith(f"{path} {complaint}")
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "binary"])
+def test_a_file_that_cannot_be_read_is_named(kind, tmp_path):
+    path = tmp_path / "config.yaml"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "binary":
+        path.write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(ConfigError, match=re.escape(f"cannot read config {path}")):
+        read_yaml(path)
+
+
+SINGLE_MISTAKES = [
+    ({"sed": 1}, "unknown key 'sed' (did you mean 'seed'?)"),
+    ({"netwrk": {"depth": 1}}, "unknown key 'netwrk' (did you mean 'network'?)"),
+    ({"data": {"nam": "mnist"}}, "unknown key 'data.nam' (did you mean 'data.name'?)"),
+    (
+        {"autoencoder": {"quantizer": {"sizes": 3}}},
+        "unknown key 'autoencoder.quantizer.sizes' (did you mean 'autoencoder.quantizer.size'?)",
+    ),
+    (
+        {"autoencoder": {"quantizer": {"kind": "fsq", "level": [8]}}},
+        "unknown key 'autoencoder.quantizer.level' (did you mean 'autoencoder.quantizer.levels'?)",
+    ),
+    ({"quixotic": True}, "unknown key 'quixotic'"),
+    ({"seed": -1}, "seed: ", "-1"),
+    ({"seed": 2**63}, "seed: ", str(2**63)),
+    ({"data": {"size": "big"}}, "data.size: ", "'big'"),
+    ({"data": {"name": "mnst"}}, "data.name: ", "'mnist'", "'mnst'"),
+    ({"network": {"widths": [0, 16]}}, "network.widths", "found 0"),
+    ({"autoencoder": {"quantizer": {"decay": 2}}}, "autoencoder.quantizer.decay: ", "found 2"),
+    ({"autoencoder": {"quantizer": {"kind": "fsq", "levels": [1, 8]}}}, "autoencoder.quantizer.levels", "found 1"),
+    ({"autoencoder": {"quantizer": {"kind": "vqq"}}}, "autoencoder.quantizer", "vqq", "'vq', 'fsq', 'none'"),
+    ({"autoencoder": 5}, "autoencoder: ", "found 5"),
+    ({"data": None}, "data: ", "found None"),
+    ({"prior": {"class_conditional": "sometimes"}}, "prior.class_conditional: ", "'sometimes'"),
+    ({"training": {"device": "gpu"}}, "training.device: ", "'gpu'"),
+    ({"training": {"prior": {"steps": 0}}}, "training.prior.steps: ", "found 0"),
+    ({"data": {"size": 30}}, "data.size", "30", "a multiple of 4"),
+]
+
+
+@pytest.mark.parametrize(
+    ("data", "begin", "others"),
+    [pytest.param(data, begin, others, id=str(data)) for data, begin, *others in SINGLE_MISTAKES],
+)
+def test_a_mistake_is_one_line_with_its_key_and_value_and_the_nearest_key(data, begin, others):
+    (line,) = mistakes(data)
+    assert line.startswith(begin)
+    for part in others:
+        assert part in line
+
+
+def test_all_mistakes_of_all_sections_are_reported_at_once():
+    lines = mistakes(
+        {
+            "sed": 1,
+            "autoencoder": {"axiss": "channel", "quantizer": {"sizes": 3, "decay": 2}},
+            "training": {"device": "gpu", "prior": {"steps": 0}},
+            "data": {"nam": "mnist", "size": "big"},
+            "loss": "l3",
+        }
+    )
+    begins = [
+        "unknown key 'sed' (did you mean 'seed'?)",
+        "unknown key 'autoencoder.axiss' (did you mean 'autoencoder.axis'?)",
+        "unknown key 'autoencoder.quantizer.sizes' (did you mean 'autoencoder.quantizer.size'?)",
+        "autoencoder.quantizer.decay: ",
+        "training.device: ",
+        "training.prior.steps: ",
+        "unknown key 'data.nam' (did you mean 'data.name'?)",
+        "data.size: ",
+        "loss: ",
+    ]
+    assert len(lines) == len(begins)
+    for begin in begins:
+        assert [line for line in lines if line.startswith(begin)], f"{begin} is not reported in {lines}"
+
+
+def test_a_key_of_another_kind_is_not_proposed_to_itself():
+    (line,) = mistakes({"autoencoder": {"quantizer": {"kind": "vq", "levels": [8]}}})
+    assert "'autoencoder.quantizer.levels'" in line
+    assert "did you mean 'autoencoder.quantizer.levels'" not in line
+
+
+def test_messages_show_nothing_of_the_code_behind_them():
+    (line,) = mistakes({"autoencoder": {"quantizer": {"kind": "vqq"}}})
+    assert "lambda" not in line
+
+
+@pytest.mark.parametrize("value", [".nan", ".inf", "-.inf"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "training.prior.weight_decay",
+        "training.autoencoder.gradient_clip",
+        "autoencoder.quantizer.commitment",
+        "autoencoder.truncation.ratio",
+        "prior.dropout",
+        "data.validation_share",
+    ],
+)
+def test_numbers_that_are_not_finite_are_refused(key, value):
+    (line,) = mistakes(apply_overrides({}, [f"{key}={value}"]))
+    assert line.startswith(f"{key}: ")
+
+
+@pytest.mark.parametrize("levels", [[2**16] * 16, [2**16] * 4])
+def test_more_fsq_codes_than_any_file_could_hold_are_refused(levels):
+    (line,) = mistakes({"autoencoder": {"quantizer": {"kind": "fsq", "levels": levels}}})
+    assert line.startswith("autoencoder.quantizer")
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("data.size=8", {"data": {"size": 8}}),
+        ("data.flip=true", {"data": {"flip": True}}),
+        ("data.root=null", {"data": {"root": None}}),
+        ("data.root=", {"data": {"root": None}}),
+        ("data.root=/a=b/c", {"data": {"root": "/a=b/c"}}),
+        ("network.widths=[8, 16]", {"network": {"widths": [8, 16]}}),
+        ("data={name: mnist}", {"data": {"name": "mnist"}}),
+        ("training.prior.learning_rate=0.5", {"training": {"prior": {"learning_rate": 0.5}}}),
+        (" seed =3", {"seed": 3}),
+    ],
+)
+def test_overrides_have_yaml_values_and_make_the_sections_they_need(override, expected):
+    assert apply_overrides({}, [override]) == expected
+
+
+def test_overrides_keep_other_values_leave_the_original_alone_and_the_last_one_wins():
+    data = {"data": {"size": 8, "flip": True}, "seed": 1}
+    result = apply_overrides(data, ["data.size=16", "data.size=32", "data.color=grey"])
+    assert result == {"data": {"size": 32, "flip": True, "color": "grey"}, "seed": 1}
+    assert data == {"data": {"size": 8, "flip": True}, "seed": 1}
+
+
+def test_a_learning_rate_in_scientific_notation_is_a_number():
+    assert parse(apply_overrides({}, ["training.prior.learning_rate=1e-3"])).core.training.prior.learning_rate == 1e-3
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        *("", "seed", "=5", "data..size=1", ".seed=1", "seed.=1", "data.size", "modality.name=1"),
+        *("data.size=[1", "data.name=a: b: c", "data.root=2020-13-45"),
+    ],
+    ids=lambda value: value[:20],
+)
+def test_an_override_that_makes_no_sense_is_refused_and_shown(override):
+    with pytest.raises(ConfigError) as error:
+        apply_overrides({"modality": "image"}, [override])
+    assert repr(override) in str(error.value)
+
+
+@pytest.mark.parametrize("old", [{"size": 9, "decay": 0.5}, {"kind": "vq", "size": 9}], ids=["default", "written"])
+def test_changing_the_kind_of_a_section_drops_the_old_kinds_values(old):
+    data = {"autoencoder": {"quantizer": old, "axis": "spatial"}}
+    result = apply_overrides(data, ["autoencoder.quantizer.kind=fsq", "autoencoder.quantizer.levels=[4, 4]"])
+    assert parse(result).core.autoencoder.quantizer == FSQConfig(levels=(4, 4))
+    assert result["autoencoder"]["axis"] == "spatial"
+    assert data["autoencoder"]["quantizer"] is old
+
+
+@pytest.mark.parametrize("old", [{"size": 9}, {"kind": "vq", "size": 9}], ids=["default", "written"])
+def test_setting_the_kind_that_a_section_has_keeps_its_values(old):
+    result = apply_overrides({"autoencoder": {"quantizer": old}}, ["autoencoder.quantizer.kind=vq"])
+    assert parse(result).core.autoencoder.quantizer == VQConfig(size=9)
+
+
+def test_a_kind_that_only_names_a_variant_keeps_the_other_values():
+    data = {"network": {"kind": "residual", "widths": [8], "channels": 5}}
+    network = parse(apply_overrides(data, ["network.kind=convolutional"])).modality.network
+    assert (network.kind, network.widths, network.channels) == ("convolutional", (8,), 5)
+
+
+@pytest.mark.parametrize("model", [CoreConfig, ImageConfig])
+def test_every_field_of_every_section_has_a_default_and_a_description(model: type[BaseModel]):
+    schema = model.model_json_schema()
+    sections = {model.__name__: schema, **schema.get("$defs", {})}
+    fields = {
+        f"{section}.{name}": field
+        for section, definition in sections.items()
+        for name, field in definition["properties"].items()
+    }
+    assert len(fields) > len(schema["properties"])
+    assert [name for name, field in fields.items() if "default" not in field] == []
+    assert [name for name, field in fields.items() if not field.get("description")] == []
+
+
+def test_core_and_image_sections_do_not_share_names():
+    assert not CoreConfig.model_fields.keys() & ImageConfig.model_fields.keys()
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_shipped_recipes_parse_and_read_back_equal(recipe):
+    data = recipe.read()
+    config = parse_config(data, load_modality(data["modality"]).Config)
+    assert config.core.modality == recipe.name.partition("/")[0]
+    assert recipe.description
+    assert parse_config(parse_yaml(config.to_yaml(), recipe.name), load_modality(data["modality"]).Config) == config
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_quantizer_of_every_shipped_recipe_can_be_exchanged_by_one_override(recipe):
+    data = apply_overrides(recipe.read(), ["autoencoder.quantizer.kind=fsq"])
+    assert parse_config(data, load_modality(data["modality"]).Config).core.autoencoder.quantizer == FSQConfig()
+
+
+def test_the_digits_recipe_is_the_default_for_images():
+    assert default_recipe("image").name == "image/digits"
