@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from pydantic import BaseModel, Field, ValidationError
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from anytime_core.autoencoder import OrderedAutoencoder, build_autoencoder
 from anytime_core.config import AutoencoderConfig, Config, CoreConfig, PriorConfig, parse_config, read_yaml
 from anytime_core.devices import resolve_device
-from anytime_core.errors import AnytimeError, RunError, UsageError, nearest
+from anytime_core.errors import RunError, UsageError, nearest
 from anytime_core.files import replacing, write_json
 from anytime_core.modality import Modality
 from anytime_core.plugins import load_modality
@@ -40,11 +40,14 @@ FORMAT_VERSION = 1
 """Version of the run folder's layout. Runs of a newer one are refused, those of an older one are read."""
 
 Stage = Literal["autoencoder", "codes", "prior"]
+_Metadata = TypeVar("_Metadata", bound=BaseModel)
 STAGES: tuple[Stage, ...] = ("autoencoder", "codes", "prior")
 
 RUN_FILE = "run.json"
 CONFIG_FILE = "config.yaml"
 _BATCH = 64
+_OTHER_RUN = "see anytime runs list, or train another with anytime train"
+_SAME_STAGE = "train that stage again with --stage"
 
 
 class StageRecord(BaseModel):
@@ -84,27 +87,14 @@ def read_record(folder: Path) -> RunRecord:
     """
     path = folder / RUN_FILE
     if not folder.is_dir():
-        raise RunError(f"no run at {folder}: train one with anytime train, or see anytime runs list")
+        raise RunError(f"no run at {folder}; {_OTHER_RUN}")
     try:
         data = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise RunError(f"{folder} is not a run: it has no {RUN_FILE}") from None
+        raise RunError(f"{folder} is not a run, as it has no {RUN_FILE}; {_OTHER_RUN}") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{path} cannot be read: {error}") from error
-    version = data.get("format_version") if isinstance(data, dict) else None
-    if not isinstance(version, int):
-        raise RunError(f"{path} is damaged: it has no format_version")
-    if version > FORMAT_VERSION:
-        raise RunError(
-            f"{folder} has format {version}, newer than the {FORMAT_VERSION} this version reads: "
-            "update with pip install --upgrade anytime-toolkit"
-        )
-    try:
-        return RunRecord.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise RunError(f"{path} is damaged: {place}: {first['msg'].lower()}") from error
+        raise RunError(f"{path} cannot be read: {error}; {_OTHER_RUN}") from error
+    return _validated(RunRecord, data, path, _OTHER_RUN)
 
 
 def list_runs(root: Path) -> list[Path]:
@@ -121,21 +111,59 @@ def latest_run(root: Path) -> Path:
     return runs[-1]
 
 
-def save_weights(path: Path, module: nn.Module, metadata: Mapping[str, Any]) -> None:
+class AutoencoderMetadata(BaseModel):
+    """What `autoencoder.safetensors` says of itself."""
+
+    format_version: int = FORMAT_VERSION
+    modality: str
+    modality_config: dict[str, Any]
+    autoencoder: AutoencoderConfig
+
+
+class PriorMetadata(BaseModel):
+    """What `prior.safetensors` says of itself."""
+
+    format_version: int = FORMAT_VERSION
+    prior: PriorConfig
+    code_length: int = Field(ge=1)
+    codebook_size: int = Field(ge=2)
+    classes: int = Field(ge=0)
+
+
+def save_weights(path: Path, module: nn.Module, metadata: BaseModel) -> None:
     """Write a module's state as safetensors with `metadata` as JSON, at once."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
     with replacing(path) as temporary:
-        save_file(state, temporary, {"anytime": json.dumps({"format_version": FORMAT_VERSION, **metadata})})
+        save_file(state, temporary, {"anytime": metadata.model_dump_json()})
 
 
-def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """State and metadata of a file that `save_weights` wrote. Raises RunError where it is damaged."""
+def read_weights(path: Path, metadata: type[_Metadata]) -> tuple[dict[str, Tensor], _Metadata]:
+    """State and metadata of a file that `save_weights` wrote. Raises RunError where it is damaged or too new."""
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = json.loads((file.metadata() or {})["anytime"])
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
-    except (OSError, SafetensorError, ValueError, KeyError) as error:
-        raise RunError(f"{path} cannot be read: {error}; train that stage again") from error
+            data = json.loads((file.metadata() or {})["anytime"])
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, ValueError, KeyError, RecursionError) as error:
+        raise RunError(f"{path} cannot be read: {error}; {_SAME_STAGE}") from error
+    return state, _validated(metadata, data, path, _SAME_STAGE)
+
+
+def _validated(model: type[_Metadata], data: Any, path: Path, way_out: str) -> _Metadata:
+    """`data` read from `path` as a `model`. Raises RunError where it is damaged or of a newer format."""
+    version = data.get("format_version") if isinstance(data, dict) else None
+    if not isinstance(version, int):
+        raise RunError(f"{path} is damaged: it has no format_version; {way_out}")
+    if version > FORMAT_VERSION:
+        raise RunError(
+            f"{path} has format {version}, newer than the {FORMAT_VERSION} this version reads: "
+            "update with pip install --upgrade anytime-toolkit"
+        )
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise RunError(f"{path} is damaged: {place}: {first['msg'].lower()}; {way_out}") from error
 
 
 def save_autoencoder(path: Path, autoencoder: OrderedAutoencoder, config: Config) -> None:
@@ -143,11 +171,11 @@ def save_autoencoder(path: Path, autoencoder: OrderedAutoencoder, config: Config
     save_weights(
         path,
         autoencoder,
-        {
-            "modality": config.core.modality,
-            "modality_config": config.modality.model_dump(mode="json"),
-            "autoencoder": config.core.autoencoder.model_dump(mode="json"),
-        },
+        AutoencoderMetadata(
+            modality=config.core.modality,
+            modality_config=config.modality.model_dump(mode="json"),
+            autoencoder=config.core.autoencoder,
+        ),
     )
 
 
@@ -155,15 +183,20 @@ def load_autoencoder(path: Path) -> tuple[OrderedAutoencoder, Modality]:
     """The autoencoder of a file, in evaluation mode, with its modality.
 
     Raises:
-        RunError: the file is damaged.
-        PluginError, UsageError: its modality is not installed or does not work.
+        RunError: the file is damaged, or its modality is not installed.
+        PluginError: its modality does not work.
     """
-    state, metadata = read_weights(path)
-    cls = load_modality(str(metadata.get("modality")))
-    with _damage_named(path):
-        modality = cls(cls.Config.model_validate(metadata["modality_config"]))
-        autoencoder = build_autoencoder(modality, AutoencoderConfig.model_validate(metadata["autoencoder"]))
+    state, metadata = read_weights(path, AutoencoderMetadata)
+    try:
+        cls = load_modality(metadata.modality)
+    except UsageError as error:
+        raise RunError(f"{path} needs a plugin: {error}; install it, see anytime plugins list") from error
+    try:
+        modality = cls(cls.Config.model_validate(metadata.modality_config))
+        autoencoder = build_autoencoder(modality, metadata.autoencoder)
         autoencoder.load_state_dict(state)
+    except (RuntimeError, ValueError) as error:
+        raise _damaged(path, error) from error
     return autoencoder.eval(), modality
 
 
@@ -172,43 +205,35 @@ def save_prior(path: Path, prior: TransformerPrior, config: PriorConfig) -> None
     save_weights(
         path,
         prior,
-        {
-            "prior": config.model_dump(mode="json"),
-            "code_length": prior.code_length,
-            "codebook_size": prior.codebook_size,
-            "classes": prior.classes,
-        },
+        PriorMetadata(
+            prior=config,
+            code_length=prior.code_length,
+            codebook_size=prior.codebook_size,
+            classes=prior.classes,
+        ),
     )
 
 
 def load_prior(path: Path) -> TransformerPrior:
     """The prior of a file, in evaluation mode. Raises RunError where the file is damaged."""
-    state, metadata = read_weights(path)
-    with _damage_named(path):
+    state, metadata = read_weights(path, PriorMetadata)
+    try:
         prior = build_prior(
-            PriorConfig.model_validate(metadata["prior"]),
-            code_length=metadata["code_length"],
-            codebook_size=metadata["codebook_size"],
-            classes=metadata["classes"],
+            metadata.prior,
+            code_length=metadata.code_length,
+            codebook_size=metadata.codebook_size,
+            classes=metadata.classes,
             code_vectors=state.get("vectors"),
         )
         prior.load_state_dict(state)
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise _damaged(path, error) from error
     return prior.eval()
 
 
-class _damage_named:  # noqa: N801
-    """Turns what a damaged weights file raises into one RunError naming it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, KeyError | TypeError | ValueError | RuntimeError) and not isinstance(error, AnytimeError):
-            first = str(error).partition("\n")[0]
-            raise RunError(f"{self.path} is damaged or of another version: {first}") from error
+def _damaged(path: Path, error: Exception) -> RunError:
+    lines = [line.strip() for line in str(error).splitlines()]
+    return RunError(f"{path} does not hold what its metadata say: {' '.join(lines[:2])}; {_SAME_STAGE}")
 
 
 @dataclass
@@ -394,14 +419,17 @@ def load(folder: str | Path | None = None, *, device: str = "auto") -> Run:
 
     Raises:
         RunError: missing, without an autoencoder, damaged, or of a newer format.
-        PluginError, UsageError: its modality is not installed or does not work; no such device.
+        PluginError: its modality does not work.
+        UsageError: no such device.
     """
     path = latest_run(Path("runs")) if folder is None else Path(folder)
     record = read_record(path)
     place = resolve_device(device)
     weights = path / "autoencoder.safetensors"
     if "autoencoder" not in record.stages or not weights.exists():
-        raise RunError(f"run {path} is not trained yet: finish it with anytime train --run {path}")
+        raise RunError(
+            f"run {path} has no autoencoder yet: train it with anytime train --run {path} --stage autoencoder"
+        )
     autoencoder, modality = load_autoencoder(weights)
     prior = load_prior(path / "prior.safetensors").to(place) if "prior" in record.stages else None
     return Run(path, record, modality, autoencoder.to(place), prior, place)

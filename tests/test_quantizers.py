@@ -295,9 +295,9 @@ def test_the_moving_average_follows_the_kept_vectors_as_computed_by_hand():
 @SHARED
 def test_the_first_training_batch_starts_the_codebook_in_its_clusters(shared):
     quantizer = VectorQuantizer(N, 2, size=16, shared=shared)
-    assert not quantizer.started
+    assert not quantizer.started.any()
     full_forward(quantizer, clusters(4, batch=100))
-    assert quantizer.started
+    assert quantizer.started.all()
     fresh = clusters(4, batch=100, seed=1)
     distances = (fresh - quantizer.lookup(quantizer.encode(fresh))).norm(dim=-1)
     assert distances.max() < 0.5, "clusters are 14 apart"

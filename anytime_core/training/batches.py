@@ -32,7 +32,7 @@ class _Shuffled:
     def __iter__(self) -> Iterator[list[int]]:
         epoch = 0
         while True:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+            generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63)
             order = torch.randperm(self.size, generator=generator)
             # The incomplete last batch is left out; the next epoch's order is another one.
             for start in range(0, self.size - self.batch_size + 1, self.batch_size):

@@ -73,21 +73,26 @@ def fit(
         schedule.step()
         if step % _REPORT_EVERY == 0 or step in validate_at:
             numbers = {name: value.item() for name, value in losses.items()}
-            if not math.isfinite(numbers["loss"]):
-                raise AnytimeError(
-                    f"stage {stage}: the loss is {numbers['loss']} at step {step}; "
-                    f"lower training.{stage}.learning_rate={settings.learning_rate:g}"
-                )
+            _check_finite(numbers["loss"], "loss", stage, step, settings.learning_rate)
             shown.update(numbers, rate=float(schedule.get_last_lr()[0]))
             log.write(stage, step, shown)
         if step in validate_at:
             numbers = dict(objective.validate(step))
             log.write(stage, step, {f"validation/{name}": value for name, value in numbers.items()})
+            _check_finite(numbers["selection"], "validation loss", stage, step, settings.learning_rate)
             shown["validation"] = numbers["selection"]
             if numbers["selection"] < best:
                 best = numbers["selection"]
                 objective.keep()
         on_progress(Progress(stage, step, settings.steps, shown))
+
+
+def _check_finite(value: float, name: str, stage: str, step: int, learning_rate: float) -> None:
+    if not math.isfinite(value):
+        raise AnytimeError(
+            f"stage {stage}: the {name} is {value} at step {step}; "
+            f"lower training.{stage}.learning_rate={learning_rate:g}"
+        )
 
 
 def one_cycle(progress: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -55,9 +56,10 @@ class MetricsLog:
         self._board.close()
 
     def write(self, stage: str, step: int, values: Mapping[str, float]) -> None:
-        """One line of JSON, and one scalar `stage/name` for each value."""
-        record = {"time": round(time.time(), 3), "stage": stage, "step": step, **values}
-        self._lines.write(json.dumps(record) + "\n")
+        """One line of JSON, null for what is no finite number, and one scalar `stage/name` for each value."""
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        record = {"time": round(time.time(), 3), "stage": stage, "step": step, **finite}
+        self._lines.write(json.dumps(record, allow_nan=False) + "\n")
         self._lines.flush()
         for name, value in values.items():
             self._board.add_scalar(f"{stage}/{name}", value, step)

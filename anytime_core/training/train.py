@@ -79,11 +79,13 @@ def train(
     record = training.open(recipe)
     with MetricsLog(folder) as log:
         for stage in stages:
+            # From here on, an older result of this stage and what later stages made of it no longer count.
+            kept = {name: record.stages[name] for name in STAGES[: STAGES.index(stage)] if name in record.stages}
+            record = record.model_copy(update={"stages": kept})
+            record.save(folder)
             started = time.perf_counter()
             steps, validation = training.run_stage(stage, log)
             seconds = round(time.perf_counter() - started, 2)
-            # What later stages made of an older version of this one no longer counts.
-            kept = {name: record.stages[name] for name in STAGES[: STAGES.index(stage)] if name in record.stages}
             stage_record = StageRecord(steps=steps, seconds=seconds, validation=validation)
             record = record.model_copy(update={"stages": {**kept, stage: stage_record}})
             record.save(folder)
@@ -155,9 +157,9 @@ class _Training:
                     f"anytime train --run {self.folder} --stage {missing[0]}"
                 )
             finished.add(stage)
-        if stages[0] != "autoencoder":
-            self._check_unchanged()
         probe = build_autoencoder(self.modality, core.autoencoder)
+        if stages[0] != "autoencoder":
+            self._check_unchanged(probe)
         if probe.codebook_size is None and any(stage != "autoencoder" for stage in stages):
             raise ConfigError(
                 "autoencoder.quantizer.kind=none has continuous codes, which no prior learns: "
@@ -175,21 +177,15 @@ class _Training:
         if stages[0] != "prior":
             _ = self.datasets
 
-    def _check_unchanged(self) -> None:
-        """The autoencoder of an existing run is what it was trained as."""
-        _, modality = load_autoencoder(self.weights)
-        trained = self.started.config if self.started else {}
-        wanted = self.config.to_dict()
-        for section in ("modality", "autoencoder"):
-            if section in trained and trained[section] != wanted.get(section):
-                raise ConfigError(
-                    f"section {section} differs from what {self.folder} was trained with: "
-                    "leave it, or train from stage autoencoder into another --run"
-                )
-        if modality.sample_shape() != self.modality.sample_shape():
+    def _check_unchanged(self, probe: OrderedAutoencoder) -> None:
+        """The autoencoder of an existing run is what the config describes; its data may have moved."""
+        trained, _ = load_autoencoder(self.weights)
+        config = self.started.config if self.started else {}
+        same_sections = all(config.get(name) == self.config.to_dict()[name] for name in ("modality", "autoencoder"))
+        if not same_sections or _shapes(probe) != _shapes(trained):
             raise ConfigError(
-                f"samples of shape {self.modality.sample_shape()} do not fit {self.folder}, "
-                f"which was trained on {modality.sample_shape()}"
+                f"the config describes another autoencoder than that of {self.folder}: leave modality, networks and "
+                "autoencoder as they are, or train from stage autoencoder into another --run"
             )
 
     @property
@@ -316,6 +312,10 @@ class _Training:
             "bits_per_position": [round(value, 4) for value in bits.tolist()],
             "samples": len(validation_codes),
         }
+
+
+def _shapes(autoencoder: OrderedAutoencoder) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in autoencoder.state_dict().items()}
 
 
 def library_versions() -> dict[str, str]:

@@ -111,7 +111,7 @@ class ImageFiles:
 
 
 def read_image(path: Path, shape: tuple[int, int, int]) -> Tensor:
-    """A file as uint8 [C, H, W]: any mode becomes grey or RGB, the shorter side is resized, the centre cropped.
+    """A file as uint8 [C, H, W]: any mode becomes grey or RGB, the centre square is cut out and resized.
 
     Raises:
         DataError: the file is missing, no image, truncated, or so large that decoding it would be an attack.
@@ -128,7 +128,9 @@ def read_image(path: Path, shape: tuple[int, int, int]) -> Tensor:
         raise DataError(f"{path} cannot be read as an image: {error}") from error
     tensor = v2.functional.pil_to_tensor(image)
     if tensor.shape[1:] != shape[1:]:
-        tensor = v2.functional.center_crop(v2.functional.resize(tensor, [shape[1]], antialias=True), list(shape[1:]))
+        # Cropped first: a long picture resized by its shorter side would be as long again.
+        square = v2.functional.center_crop(tensor, [min(tensor.shape[1:])] * 2)
+        tensor = v2.functional.resize(square, list(shape[1:]), antialias=True)
     return tensor
 
 
