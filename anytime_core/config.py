@@ -204,7 +204,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read config {path}: {_reason(error)}") from error
+        raise ConfigError(
+            f"cannot read config {path}: {_reason(error)}; give a YAML file or a recipe, see anytime recipes list"
+        ) from error
     return parse_yaml(text, str(path))
 
 

@@ -27,8 +27,12 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        _name_final(error, temporary, path)
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -60,6 +64,9 @@ def filling(folder: Path) -> Iterator[Path]:
             else:
                 temporary.chmod(0o777 & ~_umask())
                 temporary.replace(folder)
+        except OSError as error:
+            _name_final(error, temporary, folder)
+            raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except BaseException:
@@ -67,6 +74,13 @@ def filling(folder: Path) -> Iterator[Path]:
             with suppress(OSError):
                 path.rmdir()
         raise
+
+
+def _name_final(error: OSError, temporary: Path, final: Path) -> None:
+    """Let an error about something temporary name what the user asked for."""
+    if isinstance(error.filename, str | os.PathLike):
+        error.filename = os.fspath(error.filename).replace(str(temporary), str(final))
+        error.filename2 = None
 
 
 def _make_folders(folder: Path) -> list[Path]:

@@ -28,7 +28,7 @@ from anytime_core.devices import resolve_device
 from anytime_core.errors import RunError, UsageError, nearest
 from anytime_core.files import replacing, write_json
 from anytime_core.modality import Modality
-from anytime_core.plugins import load_modality
+from anytime_core.plugins import find_plugin, load_modality
 from anytime_core.priors import TransformerPrior, build_prior
 from anytime_core.sampling.budget import Budget
 from anytime_core.sampling.draw import Filter
@@ -187,10 +187,8 @@ def load_autoencoder(path: Path) -> tuple[OrderedAutoencoder, Modality]:
         PluginError: its modality does not work.
     """
     state, metadata = read_weights(path, AutoencoderMetadata)
-    try:
-        cls = load_modality(metadata.modality)
-    except UsageError as error:
-        raise RunError(f"{path} needs a plugin: {error}; install it, see anytime plugins list") from error
+    _require_plugin(metadata.modality, path)
+    cls = load_modality(metadata.modality)
     try:
         modality = cls(cls.Config.model_validate(metadata.modality_config))
         autoencoder = build_autoencoder(modality, metadata.autoencoder)
@@ -198,6 +196,13 @@ def load_autoencoder(path: Path) -> tuple[OrderedAutoencoder, Modality]:
     except (RuntimeError, ValueError) as error:
         raise _damaged(path, error) from error
     return autoencoder.eval(), modality
+
+
+def _require_plugin(modality: str, path: Path) -> None:
+    try:
+        find_plugin(modality)
+    except UsageError as error:
+        raise RunError(f"{path} needs a plugin: {error}; install it, see anytime plugins list") from error
 
 
 def save_prior(path: Path, prior: TransformerPrior, config: PriorConfig) -> None:
@@ -383,8 +388,9 @@ class Run:
     def require_prior(self) -> TransformerPrior:
         """The prior. Raises RunError naming the way out where the run has none yet."""
         if self.prior is None:
+            missing = next(stage for stage in STAGES if stage not in self.record.stages)
             raise RunError(
-                f"run {self.folder} has no prior yet: finish it with anytime train --run {self.folder} --stage prior"
+                f"run {self.folder} has no prior yet: go on with anytime train --run {self.folder} --stage {missing}"
             )
         return self.prior
 

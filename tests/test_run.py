@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from anytime_core.errors import RunError, UsageError
-from anytime_core.run import Run, list_runs, load, load_autoencoder, load_prior, read_record
+from anytime_core.run import Run, list_runs, load, load_autoencoder, load_prior
 from anytime_core.sampling.engines import ENGINES
 from anytime_core.sampling.samples import Samples
 
@@ -239,9 +240,10 @@ def test_no_file_of_a_run_is_a_pickle(tiny_folder):
 
 
 def test_runs_are_listed_with_the_one_written_last_at_the_end(tiny_folder, tmp_path):
-    for name in ("b", "a", "c"):
-        shutil.copytree(tiny_folder, tmp_path / name)
-        read_record(tmp_path / name).save(tmp_path / name)
+    for time, name in enumerate(("b", "a", "c")):
+        (tmp_path / name).mkdir()
+        shutil.copy(tiny_folder / "run.json", tmp_path / name)
+        os.utime(tmp_path / name / "run.json", (time, time))
     (tmp_path / "no run").mkdir()
     assert [folder.name for folder in list_runs(tmp_path)] == ["b", "a", "c"]
 

@@ -53,6 +53,8 @@ class Budget:
         # In exact fractions, so that 0.9% is the share 0.009.
         amount = _number(Fraction(match[1]) / 100 if unit == "%" else Fraction(match[1]))
         kind: Literal["share", "codes"] = "codes" if unit.startswith("code") else "share"
+        if unit == "%" and amount > 1:
+            raise UsageError(f"budget '{value}' is more than the whole: {_HELP}")
         _check(amount, kind, f"'{value}'")
         return cls(amount, kind)
 

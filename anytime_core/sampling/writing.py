@@ -159,11 +159,11 @@ def _metrics_of(measures: Mapping[str, Sequence[float]], row: int) -> dict[str, 
 
 
 def _unique_names(files: Sequence[Path], suffix: str) -> list[str]:
-    """A file name for each source; a number follows where two sources share a stem."""
+    """A file name for each source; a number follows where two sources share a stem, or one is called preview."""
     names: list[str] = []
     for path in files:
         name, number = f"{path.stem}{suffix}", 2
-        while name in names:
+        while name in (*names, PREVIEW_FILE):
             name, number = f"{path.stem}-{number}{suffix}", number + 1
         names.append(name)
     return names

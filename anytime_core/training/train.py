@@ -139,7 +139,13 @@ class _Training:
     def started(self) -> RunRecord | None:
         """The record of the run that already is in the folder."""
         if (self.folder / RUN_FILE).exists():
-            return read_record(self.folder)
+            record = read_record(self.folder)
+            if record.modality != self.config.core.modality:
+                raise UsageError(
+                    f"run {self.folder} is of modality '{record.modality}', the config of "
+                    f"'{self.config.core.modality}': choose another --run"
+                )
+            return record
         if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
             raise UsageError(f"{self.folder} is not empty and not a run: choose another --run")
         return None
@@ -200,7 +206,12 @@ class _Training:
         core = self.config.core
         probe = build_autoencoder(self.modality, core.autoencoder)
         plugin = find_plugin(core.modality)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(
+                f"cannot make the run folder {self.folder}: {error.strerror}; choose another --run"
+            ) from error
         write_text(self.folder / CONFIG_FILE, self.config.to_yaml())
         record = RunRecord(
             created=self.started.created

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -55,24 +57,27 @@ def main() -> None:
     """Entry point of the console script: exits with 0 done, 1 it failed, 2 wrong usage, 130 interrupted."""
     arguments = [argument for argument in sys.argv[1:] if argument != _DEBUG]
     try:
-        sys.exit(app(args=arguments, standalone_mode=False) or 0)
+        sys.exit(app(args=arguments, prog_name="anytime", standalone_mode=False) or 0)
     except (typer.Abort, KeyboardInterrupt):
         output.say("interrupted")
         sys.exit(130)
     except Exception as error:
         if _DEBUG in sys.argv[1:]:
             raise
-        message, status = _explain(error)
+        message, status = _explain(error, arguments)
         output.error(message)
         sys.exit(status)
 
 
-def _explain(error: Exception) -> tuple[str, int]:
+def _explain(error: Exception, arguments: Sequence[str]) -> tuple[str, int]:
     """What to tell the user of an error, and the exit status."""
     if isinstance(error, _USAGE_ERROR):
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "anytime"
-        return f"{error.format_message().rstrip('.')}; see {command} --help", 2  # type: ignore[attr-defined]
+        message = error.format_message().rstrip(".")  # type: ignore[attr-defined]
+        value = _value_of(error, arguments)
+        found = f", found {value!r}" if value is not None and value not in message else ""
+        return f"{message}{found}; see {command} --help", 2
     if isinstance(error, AnytimeError):
         return str(error), error.exit_status
     if isinstance(error, OSError):
@@ -80,6 +85,16 @@ def _explain(error: Exception) -> tuple[str, int]:
         return f"{name}{error.strerror or error}", 1
     first = str(error).partition("\n")[0]
     return f"{type(error).__name__}: {first}; this is a bug, --debug shows where", 1
+
+
+def _value_of(error: Exception, arguments: Sequence[str]) -> str | None:
+    """What the user gave for the option that a usage error is about; not every version of typer says it."""
+    names = getattr(getattr(error, "param", None), "opts", ())
+    for argument, following in itertools.pairwise([*arguments, ""]):
+        name, equals, value = argument.partition("=")
+        if name in names:
+            return value if equals else following
+    return None
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -46,6 +47,19 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], empty:
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
     console.print(table)
+
+
+@contextlib.contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """An output folder that cannot be written to is one line that says how to choose another."""
+    from anytime_core.errors import AnytimeError
+
+    try:
+        yield
+    except OSError as problem:
+        raise AnytimeError(
+            f"cannot write to {folder}: {problem.strerror or problem}; choose another --out"
+        ) from problem
 
 
 @contextlib.contextmanager

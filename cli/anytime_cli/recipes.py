@@ -49,6 +49,7 @@ def copy(
     path: Annotated[
         Path | None, typer.Argument(help="File to write. Default: <name>.yaml here.", show_default=False)
     ] = None,
+    json: output.JsonOption = False,
 ) -> None:
     """Copy a recipe to a file of your own, for anytime train --config FILE."""
     from anytime_core.errors import UsageError
@@ -60,4 +61,7 @@ def copy(
     if path.exists():
         raise UsageError(f"{path} exists: name another file")
     write_text(path, recipe.path.read_text(encoding="utf-8"))
+    if json:
+        output.print_json({"recipe": recipe.name, "file": str(path)})
+        return
     output.say(f"wrote {path}: anytime train --config {path}")

@@ -38,7 +38,8 @@ def reconstruct(
 
     opened = load(run, device=device)
     folder = out or opened.folder / "reconstructions" / str(parsed)
-    record = write_reconstructions(opened, folder, files, parsed)
+    with output.writing_to(folder):
+        record = write_reconstructions(opened, folder, files, parsed)
     if json:
         output.print_json(record)
         return

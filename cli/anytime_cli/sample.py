@@ -71,7 +71,11 @@ def sample(
     folder = out or opened.folder / "samples" / "-".join(
         [str(parsed), f"seed{seed}", *([f"label{label}"] if label is not None else [])]
     )
-    with _stop_on_interrupt() as stopped, output.progress_line("codes", num) as advance:
+    with (
+        _stop_on_interrupt() as stopped,
+        output.progress_line("codes", len(indices)) as advance,
+        output.writing_to(folder),
+    ):
         record = write_samples(
             opened,
             folder,
