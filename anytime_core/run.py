@@ -430,6 +430,7 @@ def load(folder: str | Path | None = None, *, device: str = "auto") -> Run:
     """
     path = latest_run(Path("runs")) if folder is None else Path(folder)
     record = read_record(path)
+    _require_plugin(record.modality, path / RUN_FILE)
     place = resolve_device(device)
     weights = path / "autoencoder.safetensors"
     if "autoencoder" not in record.stages or not weights.exists():

@@ -140,6 +140,7 @@ class _Training:
         """The record of the run that already is in the folder."""
         if (self.folder / RUN_FILE).exists():
             record = read_record(self.folder)
+            find_plugin(record.modality)
             if record.modality != self.config.core.modality:
                 raise UsageError(
                     f"run {self.folder} is of modality '{record.modality}', the config of "
@@ -209,9 +210,7 @@ class _Training:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RunError(
-                f"cannot make the run folder {self.folder}: {error.strerror}; choose another --run"
-            ) from error
+            raise RunError(f"cannot make run folder {self.folder}: {error.strerror}; choose another --run") from error
         write_text(self.folder / CONFIG_FILE, self.config.to_yaml())
         record = RunRecord(
             created=self.started.created
