@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import configparser
 import importlib
+import importlib.metadata
 import importlib.util
+import logging
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -14,6 +17,8 @@ import entrypoints
 
 from anytime_core.errors import PluginError, UsageError, nearest
 from anytime_core.modality import API_VERSION, GROUP, Modality
+
+logger = logging.getLogger(__name__)
 
 State = Literal["ok", "duplicate", "broken", "incompatible"]
 
@@ -51,13 +56,29 @@ def list_plugins() -> list[Plugin]:
             distribution=point.distro.name if point.distro else "unknown",
             version=point.distro.version if point.distro else "unknown",
         )
-        for point in entrypoints.get_group_all(GROUP)
+        for point in _entry_points()
     }
     count = Counter(plugin.name for plugin in found)
     return [
         replace(plugin, state="duplicate", problem=_duplicate(plugin, found)) if count[plugin.name] > 1 else plugin
         for plugin in sorted(found, key=lambda plugin: (plugin.name, plugin.distribution))
     ]
+
+
+def _entry_points() -> list[entrypoints.EntryPoint]:
+    try:
+        return entrypoints.get_group_all(GROUP)
+    except (configparser.Error, UnicodeDecodeError) as error:
+        # One distribution's damaged list must not hide all others: the standard library skips what it cannot read.
+        logger.warning("an entry_points.txt is damaged: %s", " ".join(str(error).split()))
+        return [
+            entrypoints.EntryPoint(
+                point.name,
+                *point.value.partition(":")[::2],
+                distro=entrypoints.Distribution(point.dist.name, point.dist.version) if point.dist else None,
+            )
+            for point in importlib.metadata.entry_points(group=GROUP)
+        ]
 
 
 def find_plugin(name: str) -> Plugin:

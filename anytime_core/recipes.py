@@ -73,13 +73,14 @@ def default_recipe(modality: str) -> Recipe:
 def _recipes() -> Iterator[Recipe]:
     for modality, folder in _folders():
         for path in folder.glob("*.yaml"):
-            first = path.read_text(encoding="utf-8").partition("\n")[0]
+            first = path.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
             yield Recipe(f"{modality}/{path.stem}", path, first.removeprefix("#").strip())
 
 
 def _folders() -> Iterator[tuple[str, Path]]:
     """Each plugin's `recipes` folder; in a checkout of this repository the built-in ones lie in `configs`."""
-    for plugin in list_plugins():
+    # Of plugins that share a name, which is an error where it is needed, the first one's recipes are listed.
+    for plugin in {plugin.name: plugin for plugin in reversed(list_plugins())}.values():
         package = package_folder(plugin)
         for folder in (package / "recipes" if package else None, _CHECKOUT / plugin.name):
             if folder is not None and folder.is_dir():

@@ -13,6 +13,7 @@ from anytime_cli import doctor, output, plugins, recipes, reconstruct, runs, sam
 from anytime_core import AnytimeError, __version__
 
 _DEBUG = "--debug"
+_INTERRUPTED = 130
 _USAGE_ERROR = typer.BadParameter.__mro__[1]  # click's UsageError, which typer does not export
 
 app = typer.Typer(
@@ -57,16 +58,17 @@ def main() -> None:
     """Entry point of the console script: exits with 0 done, 1 it failed, 2 wrong usage, 130 interrupted."""
     arguments = [argument for argument in sys.argv[1:] if argument != _DEBUG]
     try:
-        sys.exit(app(args=arguments, prog_name="anytime", standalone_mode=False) or 0)
+        status = app(args=arguments, prog_name="anytime", standalone_mode=False) or 0
     except (typer.Abort, KeyboardInterrupt):
-        output.say("interrupted")
-        sys.exit(130)
+        status = _INTERRUPTED
     except Exception as error:
         if _DEBUG in sys.argv[1:]:
             raise
         message, status = _explain(error, arguments)
         output.error(message)
-        sys.exit(status)
+    if status == _INTERRUPTED:
+        output.say("interrupted")
+    sys.exit(status)
 
 
 def _explain(error: Exception, arguments: Sequence[str]) -> tuple[str, int]:

@@ -37,7 +37,9 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change one value, such as data.root=DIR. May be repeated."),
     ] = None,
-    stage: Annotated[StageChoice, typer.Option(help="Train all stages, or one of them in an existing run.")] = "all",
+    stage: Annotated[
+        StageChoice, typer.Option(help="All stages that are not finished, or one of them in an existing run.")
+    ] = "all",
     run: Annotated[
         Path | None, typer.Option(help="Run folder. Default: runs/<recipe>-<n>.", show_default=False)
     ] = None,
@@ -60,7 +62,9 @@ def train(
     if stage != "all" and stage != "autoencoder" and run is None:
         raise UsageError(f"--stage {stage} goes on with a run: name it with --run DIR, see anytime runs list")
     existing = run is not None and (run / RUN_FILE).exists()
-    if existing and run is not None and stage == "all" and set(read_record(run).stages) == set(STAGES):
+    finished = read_record(run).stages if existing and run is not None else {}
+    stages = [name for name in STAGES if name not in finished] if stage == "all" else [stage]
+    if not stages:
         raise UsageError(f"run {run} is finished: choose another --run, or repeat one stage of it with --stage")
     options = {"training.device": device, "training.precision": precision, "seed": seed, "modality": modality}
     settings = [f"{key}={value}" for key, value in options.items() if value is not None]
@@ -73,7 +77,7 @@ def train(
             record = train_run(
                 resolved,
                 folder,
-                stages=STAGES if stage == "all" else (stage,),
+                stages=stages,
                 recipe=recipe,
                 on_progress=bars.update,
             )
