@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from anytime_core.run import RunRecord, read_record
+from anytime_core.record import RunRecord, read_record
 
 
 def curve(record: RunRecord) -> dict[int, float]:

@@ -22,7 +22,8 @@ from PIL import Image
 from test_run import unplugged
 
 from anytime_cli import output
-from anytime_core.run import Run, read_config, read_record
+from anytime_core.record import read_config, read_record
+from anytime_core.run import Run
 from anytime_core.sampling.writing import write_samples
 from anytime_core.training.train import train
 from anytime_image.modality import ImageModality

@@ -306,8 +306,13 @@ def test_folders_of_classes_become_labels_however_deep_the_images_lie(tmp_path):
         assert [grey_of[data.classes[label]] for label in labels] == greys(part)
 
 
-def test_images_beside_class_folders_make_all_of_them_unlabelled(tmp_path):
-    for index, name in enumerate(["cats/a.png", "cats/b.png", "dogs/c.png", "stray.png"]):
+@pytest.mark.parametrize(
+    "names",
+    [["cats/a.png", "cats/b.png", "dogs/c.png", "stray.png"], ["cats/a.png", "cats/b.png", "cats/deeper/c.png"]],
+    ids=["stray-image", "one-folder"],
+)
+def test_images_that_do_not_all_lie_in_one_of_several_folders_have_no_labels(names, tmp_path):
+    for index, name in enumerate(names):
         write_grey(tmp_path / name, index)
     assert load_datasets(folder_config(tmp_path)).classes == ()
 
@@ -341,6 +346,13 @@ def test_adding_images_moves_none_of_the_others_between_the_parts(name, tmp_path
     more_train, more_validation = parts(120)
     assert train < more_train
     assert validation < more_validation
+
+
+def test_the_same_images_are_kept_for_validation_in_every_process_and_place(tmp_path):
+    for value in range(40):
+        write_grey(tmp_path / "pictures" / f"{value:03d}.png", value)
+    data = load_datasets(folder_config(tmp_path / "pictures"))
+    assert greys(data.validation) == [2, 17, 21, 28, 34]
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5])

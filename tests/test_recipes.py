@@ -12,7 +12,8 @@ from sklearn.linear_model import LogisticRegression
 
 from anytime_core.config import Config, apply_overrides, parse_config
 from anytime_core.recipes import find_recipe
-from anytime_core.run import RunRecord, load
+from anytime_core.record import RunRecord
+from anytime_core.run import load
 from anytime_core.training.train import train
 from anytime_image.modality import ImageConfig
 

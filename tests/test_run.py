@@ -19,9 +19,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from anytime_core.errors import RunError, UsageError
-from anytime_core.run import Run, list_runs, load, load_autoencoder, load_prior
+from anytime_core.record import list_runs
+from anytime_core.run import Run, load
 from anytime_core.sampling.engines import ENGINES
 from anytime_core.sampling.samples import Samples
+from anytime_core.weights import load_autoencoder, load_prior
 
 CODES, CODEBOOK, CLASSES = 8, 16, 10
 
@@ -144,7 +146,7 @@ def test_a_label_is_a_class_name_or_its_number(tiny_run):
         ({"seed": -1}, "seed -1"),
         ({"seed": 2**63}, f"seed {2**63}"),
         ({"label": 10}, r"label 10 is not in 0\.\.9"),
-        ({"label": -1}, "'-1'"),
+        ({"label": -1}, "label -1 "),
         ({"label": "cat"}, "no class 'cat'.*classes are 0, 1"),
         ({"temperature": -1.0}, r"temperature -1\.0"),
         ({"temperature": float("nan")}, "temperature nan"),

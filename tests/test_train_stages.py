@@ -18,7 +18,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from anytime_core.config import Config
 from anytime_core.errors import AnytimeError, ConfigError, DataError, RunError, UsageError
-from anytime_core.run import STAGES, RunRecord, load, read_record
+from anytime_core.record import STAGES, RunRecord, read_record
+from anytime_core.run import load
 from anytime_core.training.log import Progress
 from anytime_core.training.train import train
 

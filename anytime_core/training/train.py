@@ -26,24 +26,20 @@ from anytime_core.files import write_text
 from anytime_core.modality import Datasets, Modality
 from anytime_core.plugins import find_plugin, load_modality
 from anytime_core.priors import build_prior
-from anytime_core.run import (
-    CONFIG_FILE,
-    RUN_FILE,
-    STAGES,
-    RunRecord,
-    Stage,
-    StageRecord,
-    load_autoencoder,
-    load_prior,
-    read_record,
-    save_autoencoder,
-    save_prior,
-)
+from anytime_core.record import CONFIG_FILE, RUN_FILE, STAGES, RunRecord, Stage, StageRecord, read_record
 from anytime_core.training.autoencoder import train_autoencoder
 from anytime_core.training.batches import ordered_batches
 from anytime_core.training.codes import CodesDataset, write_codes
 from anytime_core.training.log import MetricsLog, OnProgress, ignore_progress
 from anytime_core.training.prior import bits_per_code, train_prior
+from anytime_core.weights import (
+    AUTOENCODER_FILE,
+    PRIOR_FILE,
+    load_autoencoder,
+    load_prior,
+    save_autoencoder,
+    save_prior,
+)
 
 _VALIDATED_BUDGETS = 8
 _LIBRARIES = ("torch", "torchvision", "torchaudio", "accelerate", "numpy", "safetensors")
@@ -133,7 +129,7 @@ class _Training:
 
     @property
     def weights(self) -> Path:
-        return self.folder / "autoencoder.safetensors"
+        return self.folder / AUTOENCODER_FILE
 
     @cached_property
     def started(self) -> RunRecord | None:
@@ -302,7 +298,7 @@ class _Training:
             classes=len(self.classes) if conditional else 0,
             code_vectors=vectors[:length] if vectors is not None and vectors.ndim == 3 else vectors,
         )
-        path = self.folder / "prior.safetensors"
+        path = self.folder / PRIOR_FILE
         train_prior(
             prior,
             train_codes,

@@ -36,9 +36,10 @@ def reconstruct(
     from anytime_core.run import load
     from anytime_core.sampling.writing import PREVIEW_FILE, write_reconstructions
 
-    opened = load(run, device=device)
+    with output.chatter_to_stderr():
+        opened = load(run, device=device)
     folder = out or opened.folder / "reconstructions" / str(parsed)
-    with output.writing_to(folder):
+    with output.writing_to(folder), output.chatter_to_stderr():
         record = write_reconstructions(opened, folder, files, parsed)
     if json:
         output.print_json(record)

@@ -19,7 +19,7 @@ def list_(
 ) -> None:
     """Run folders, the latest last."""
     from anytime_core.errors import RunError
-    from anytime_core.run import list_runs, read_record
+    from anytime_core.record import list_runs, read_record
 
     rows: list[dict[str, Any]] = []
     for folder in list_runs(root):
@@ -68,7 +68,7 @@ def show(
     json: output.JsonOption = False,
 ) -> None:
     """What a run is, what its stages cost, and what validation said."""
-    from anytime_core.run import latest_run, read_record
+    from anytime_core.record import latest_run, read_record
 
     folder = run or latest_run(Path("runs"))
     record = read_record(folder)

@@ -66,15 +66,17 @@ def sample(
     from anytime_core.run import load
     from anytime_core.sampling.writing import PREVIEW_FILE, write_samples
 
-    opened = load(run, device=device)
+    with output.chatter_to_stderr():
+        opened = load(run, device=device)
     load_seconds = time.perf_counter() - started
-    folder = out or opened.folder / "samples" / "-".join(
-        [str(parsed), f"seed{seed}", *([f"label{label}"] if label is not None else [])]
-    )
+    choices = {"label": label, "t": None if temperature == 1 else temperature, "k": top_k, "p": top_p, "shard": shard}
+    name = "-".join([f"{parsed}-seed{seed}", *(f"{key}{value}" for key, value in choices.items() if value is not None)])
+    folder = out or opened.folder / "samples" / name.replace("/", "of")
     with (
         _stop_on_interrupt() as stopped,
         output.progress_line("codes", len(indices)) as advance,
         output.writing_to(folder),
+        output.chatter_to_stderr(),
     ):
         record = write_samples(
             opened,

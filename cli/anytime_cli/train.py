@@ -55,7 +55,7 @@ def train(
     Without any option the embedded image recipe is trained. Everything goes into one run folder.
     """
     from anytime_core.errors import UsageError
-    from anytime_core.run import RUN_FILE, STAGES, read_record
+    from anytime_core.record import RUN_FILE, STAGES, read_record
     from anytime_core.training.train import new_run_folder
     from anytime_core.training.train import train as train_run
 
@@ -106,7 +106,7 @@ def _resolve(modality: str | None, config: str | None, overrides: list[str], run
     from anytime_core.config import CoreConfig, apply_overrides, parse_config, read_yaml
     from anytime_core.plugins import find_plugin, load_modality
     from anytime_core.recipes import default_recipe, find_recipe
-    from anytime_core.run import CONFIG_FILE, read_record
+    from anytime_core.record import CONFIG_FILE, read_record
 
     data: dict[str, Any]
     if run is not None:

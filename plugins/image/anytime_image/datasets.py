@@ -30,6 +30,7 @@ Name = Literal["digits", "mnist", "fashion-mnist", "cifar10", "celeba", "folder"
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 _SPLITS = {"train": ("train", "training"), "validation": ("test", "validation", "val", "valid")}
 _IN_MEMORY_BYTES = 2**31
+_NAMED_FILES = 20
 
 logger = logging.getLogger(__name__)
 
@@ -284,17 +285,19 @@ def _split(tree: _Tree, share: float) -> tuple[_Tree, _Tree]:
 
 
 def _decode_all(files: ImageFiles, root: Path) -> ImageTensor:
-    """Decode every image once; unreadable ones are named and left out."""
-    images, kept = [], []
+    """Decode every image once; unreadable ones are left out, counted, and the first of them named."""
+    images, kept, left_out = [], [], 0
     for index, path in enumerate(files.files):
         try:
             images.append(read_image(path, files.shape))
             kept.append(index)
         except DataError as error:
-            logger.warning("%s; it is left out", error)
+            left_out += 1
+            if left_out <= _NAMED_FILES:
+                logger.warning("%s; it is left out", error)
     if not images:
         raise DataError(f"none of the {len(files)} images in {root} can be read, such as {files.files[0]}")
-    if len(kept) < len(files):
-        logger.warning("%d of %d images in %s could not be read", len(files) - len(kept), len(files), root)
+    if left_out:
+        logger.warning("%d of %d images in %s could not be read", left_out, len(files), root)
     labels = None if files.labels is None else torch.tensor([files.labels[index] for index in kept])
     return ImageTensor(torch.stack(images), labels)

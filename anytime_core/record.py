@@ -1,0 +1,112 @@
+"""The record of a run folder, `run.json`: what was trained, how far it got, and what validation said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, Field, ValidationError
+
+from anytime_core.config import Config, CoreConfig, parse_config, read_yaml
+from anytime_core.errors import RunError
+from anytime_core.files import write_json
+from anytime_core.plugins import load_modality
+
+FORMAT_VERSION = 1
+"""Version of the run folder's layout. Runs of a newer one are refused, those of an older one are read."""
+
+Stage = Literal["autoencoder", "codes", "prior"]
+STAGES: tuple[Stage, ...] = ("autoencoder", "codes", "prior")
+
+RUN_FILE = "run.json"
+CONFIG_FILE = "config.yaml"
+
+_Versioned = TypeVar("_Versioned", bound=BaseModel)
+_OTHER_RUN = "see anytime runs list, or train another with anytime train"
+
+
+class StageRecord(BaseModel):
+    """A finished stage: its cost and what validation said."""
+
+    steps: int
+    seconds: float
+    validation: dict[str, Any] = Field(default_factory=dict)
+
+
+class RunRecord(BaseModel):
+    """What `run.json` says."""
+
+    format_version: int = FORMAT_VERSION
+    created: str
+    modality: str
+    plugin: dict[str, str]
+    recipe: str | None
+    seed: int
+    code_length: int
+    codebook_size: int | None
+    classes: tuple[str, ...]
+    stages: dict[Stage, StageRecord] = Field(default_factory=dict)
+    libraries: dict[str, str]
+    config: dict[str, Any]
+
+    def save(self, folder: Path) -> None:
+        """Write `run.json` of a run folder."""
+        write_json(folder / RUN_FILE, self.model_dump(mode="json"))
+
+
+def read_record(folder: Path) -> RunRecord:
+    """The record of a run folder.
+
+    Raises:
+        RunError: the folder is missing, no run, damaged, or of a newer format.
+    """
+    path = folder / RUN_FILE
+    if not folder.is_dir():
+        raise RunError(f"no run at {folder}; {_OTHER_RUN}")
+    try:
+        data = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise RunError(f"{folder} is not a run, as it has no {RUN_FILE}; {_OTHER_RUN}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"{path} cannot be read: {error}; {_OTHER_RUN}") from error
+    return validated(RunRecord, data, path, _OTHER_RUN)
+
+
+def list_runs(root: Path) -> list[Path]:
+    """Run folders directly below `root`, the latest last."""
+    folders = [path.parent for path in root.glob(f"*/{RUN_FILE}")]
+    return sorted(folders, key=lambda folder: ((folder / RUN_FILE).stat().st_mtime_ns, folder.name))
+
+
+def latest_run(root: Path) -> Path:
+    """The run below `root` that was written last. Raises RunError where there is none."""
+    runs = list_runs(root)
+    if not runs:
+        raise RunError(f"no run in {root}: train one with anytime train, or name one with --run DIR")
+    return runs[-1]
+
+
+def read_config(folder: Path) -> Config:
+    """The config that a run was trained with. Raises RunError or ConfigError where it is missing or damaged."""
+    data = read_yaml(folder / CONFIG_FILE)
+    name = data.get("modality", CoreConfig().modality)
+    return parse_config(data, load_modality(str(name)).Config)
+
+
+def validated(model: type[_Versioned], data: Any, path: Path, way_out: str) -> _Versioned:
+    """`data` read from `path` as a `model`. Raises RunError where it is damaged or of a newer format."""
+    version = data.get("format_version") if isinstance(data, dict) else None
+    if not isinstance(version, int):
+        raise RunError(f"{path} is damaged: it has no format_version; {way_out}")
+    if version > FORMAT_VERSION:
+        raise RunError(
+            f"{path} has format {version}, newer than the {FORMAT_VERSION} this version reads: "
+            "update with pip install --upgrade anytime-toolkit"
+        )
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise RunError(f"{path} is damaged: {place}: {first['msg'].lower()}; {way_out}") from error
