@@ -8,10 +8,8 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
-from anytime_core.config import Config, CoreConfig, parse_config, read_yaml
 from anytime_core.errors import RunError
 from anytime_core.files import write_json
-from anytime_core.plugins import load_modality
 
 FORMAT_VERSION = 1
 """Version of the run folder's layout. Runs of a newer one are refused, those of an older one are read."""
@@ -85,13 +83,6 @@ def latest_run(root: Path) -> Path:
     if not runs:
         raise RunError(f"no run in {root}: train one with anytime train, or name one with --run DIR")
     return runs[-1]
-
-
-def read_config(folder: Path) -> Config:
-    """The config that a run was trained with. Raises RunError or ConfigError where it is missing or damaged."""
-    data = read_yaml(folder / CONFIG_FILE)
-    name = data.get("modality", CoreConfig().modality)
-    return parse_config(data, load_modality(str(name)).Config)
 
 
 def validated(model: type[_Versioned], data: Any, path: Path, way_out: str) -> _Versioned:

@@ -22,7 +22,8 @@ from PIL import Image
 from test_run import unplugged
 
 from anytime_cli import output
-from anytime_core.record import read_config, read_record
+from anytime_core.config import Config, parse_config, read_yaml
+from anytime_core.record import CONFIG_FILE, read_record
 from anytime_core.run import Run
 from anytime_core.sampling.writing import write_samples
 from anytime_core.training.train import train
@@ -54,6 +55,10 @@ def json_of(result: Result) -> Any:
     """The one JSON value on stdout of a command that did its work."""
     assert result.status == 0, result.err
     return json.loads(result.out)
+
+
+def config_of(run: Path) -> Config:
+    return parse_config(read_yaml(run / CONFIG_FILE), ImageModality.Config)
 
 
 def contents(folder: Path, pattern: str = "*") -> dict[str, bytes]:
@@ -114,7 +119,7 @@ def test_options_and_overrides_reach_the_config(anytime, tmp_path):
     write_config(tmp_path / "mine.yaml")
     options = ("--set", "network.channels=5", "--set=loss=l1", "--seed", 7, "--precision", "bfloat16")
     assert anytime("train", "--config", "mine.yaml", "--run", "here", "--stage", "autoencoder", *options).status == 0
-    config = read_config(tmp_path / "here")
+    config = config_of(tmp_path / "here")
     assert (config.core.seed, config.core.training.precision) == (7, "bfloat16")
     assert (config.modality.network.channels, config.modality.loss) == (5, "l1")
 
@@ -292,7 +297,7 @@ def test_recipes_show_prints_a_config_that_trains(anytime, tmp_path):
     assert anytime("train", "--config", "shown.yaml", "--run", "here", "--stage", "autoencoder", *quick).status == 0
     as_json["training"]["autoencoder"].update(steps=1, validations=1)
     as_json["training"]["device"] = "cpu"
-    assert read_config(tmp_path / "here").to_dict() == as_json
+    assert config_of(tmp_path / "here").to_dict() == as_json
 
 
 @pytest.mark.parametrize(("arguments", "path"), [((), "mnist.yaml"), (("mine.yaml",), "mine.yaml")])

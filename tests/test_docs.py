@@ -1,0 +1,56 @@
+"""What README.md and docs/ say is what the command line and the Python API do."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import typer
+from PIL import Image
+
+from anytime_cli.main import app
+
+ROOT = Path(__file__).parents[1]
+SHORT = shlex.split(
+    "--set training.autoencoder.steps=4 --set training.autoencoder.validations=1 "
+    "--set training.prior.steps=2 --set training.prior.validations=1 --set training.autoencoder.batch_size=4"
+)
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_the_commands_of_the_readme_work_as_printed(anytime, tmp_path):
+    """Every `anytime` line, in order, in one folder that holds some pictures; trainings are cut short."""
+    (tmp_path / "PICTURES").mkdir()
+    for index, name in enumerate("abcdefgh"):
+        Image.new("RGB", (40, 30), (index * 30, 100, 50)).save(tmp_path / "PICTURES" / f"{name}.png")
+    lines = [line for block in blocks("console") for line in block.splitlines() if line.startswith("anytime ")]
+    assert len(lines) >= 5
+    for line in lines:
+        arguments = shlex.split(line, comments=True)[1:]
+        result = anytime(*arguments, *(SHORT if arguments[0] == "train" else []))
+        assert result.status == 0, f"{line}\n{result.err}"
+    assert list((tmp_path / "runs").iterdir())
+    (python,) = blocks("python")
+    namespace: dict[str, object] = {}
+    exec(compile(python, "README.md", "exec"), namespace)
+    assert namespace["coarse"].shape == namespace["samples"].x.shape == (16, 1, 8, 8)
+
+
+def test_the_page_of_the_command_line_names_every_command_and_option():
+    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^#+ `(anytime[^`]*)`\n(.*?)(?=^#|\Z)", page, re.DOTALL | re.MULTILINE))
+
+    def check(command, path: str) -> None:
+        for name, child in getattr(command, "commands", {}).items():
+            child_path = f"{path} {name}"
+            assert child_path in sections, f"{child_path} is not in docs/cli.md: run make docs"
+            options = [option for parameter in child.params for option in parameter.opts if option.startswith("--")]
+            for option in options:
+                assert option in sections[child_path], f"{child_path} {option} is not in docs/cli.md: run make docs"
+            check(child, child_path)
+
+    check(typer.main.get_command(app), "anytime")
