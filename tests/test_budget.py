@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -60,6 +62,16 @@ def test_a_budget_that_makes_no_sense_is_refused_with_a_message_that_begins_with
 def test_a_whole_number_beyond_floating_point_is_refused(value):
     with pytest.raises(UsageError):
         Budget.parse(value)
+
+
+@pytest.mark.parametrize("value", ["1e999999999", "1e-999999999%"])
+def test_an_enormous_exponent_is_refused_instead_of_being_computed(value):
+    program = (
+        "import sys\nfrom anytime_core.sampling.budget import Budget, UsageError\n"
+        "try:\n    Budget.parse(sys.argv[1])\nexcept UsageError:\n    sys.exit(7)"
+    )
+    # In a process of its own, so that ten to the billionth power cannot hold up the other tests.
+    assert subprocess.run([sys.executable, "-c", program, value], timeout=20, check=False).returncode == 7
 
 
 @pytest.mark.parametrize(

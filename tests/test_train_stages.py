@@ -213,6 +213,7 @@ def test_copies_give_that_many_rows_of_which_the_first_are_not_augmented(picture
         (("autoencoder.quantizer.kind=fsq", "autoencoder.quantizer.levels=[256, 257]"), 6, 256 * 257),
         (("autoencoder.axis=spatial",), 16, 16),
         (("autoencoder.axis=spatial", "autoencoder.tell_decoder=false", "autoencoder.dropped=learned"), 16, 16),
+        (("training.precision=bfloat16",), 6, 16),
         (("autoencoder.truncation.decode=share",), 6, 16),
         (("autoencoder.truncation.distribution=none",), 6, 16),
         (("autoencoder.truncation.distribution=geometric", "network.kind=residual", "network.depth=1"), 6, 16),

@@ -11,7 +11,10 @@ from typing import Literal
 from anytime_core.errors import UsageError
 
 _HELP = "use a share such as 0.6 or 60%, or a number of codes such as 42codes"
-_PATTERN = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*(%|codes?|ms|s)?\s*", re.IGNORECASE)
+# Bounded in length, as exact arithmetic with a billion digits would never end.
+_PATTERN = re.compile(
+    r"\s*([+-]?(?:\d{1,40}\.?\d{0,40}|\.\d{1,40})(?:e[+-]?\d{1,3})?)\s*(%|codes?|ms|s)?\s*", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from anytime_core.autoencoder import OrderedAutoencoder
 from anytime_core.config import CodesTraining
 from anytime_core.errors import RunError
 from anytime_core.files import replacing
-from anytime_core.modality import Datasets, Modality, SampleDataset
+from anytime_core.modality import Datasets, Modality
 from anytime_core.training.batches import ordered_batches
 from anytime_core.training.log import OnProgress, Progress
 
@@ -73,12 +73,7 @@ def write_codes(
     batches = [-(-len(part) // settings.batch_size) for part in (datasets.train, datasets.validation)]
     steps = settings.copies * batches[0] + batches[1]
     done = 0
-
-    def advance() -> None:
-        nonlocal done
-        done += 1
-        on_progress(Progress("codes", done, steps))
-
+    device = next(autoencoder.parameters()).device
     augmentation = torch.Generator().manual_seed(seed + 2)
     for name, dataset, copies in (("train", datasets.train, settings.copies), ("validation", datasets.validation, 1)):
         with replacing(folder / f"{name}.npy") as path:
@@ -89,34 +84,23 @@ def write_codes(
                 shape=(copies * len(dataset), autoencoder.code_length),
             )
             labels: list[Tensor] = []
+            row = 0
             for copy in range(copies):
-                view: Callable[[Tensor], Tensor] = (
-                    (lambda x: modality.augment(x, augmentation)) if copy else (lambda x: x)
-                )
-                encoded = _encode(autoencoder, dataset, view, settings.batch_size, workers)
-                row = copy * len(dataset)
-                for batch_codes, batch_labels in encoded:
-                    codes[row : row + len(batch_codes)] = batch_codes.numpy()
-                    row += len(batch_codes)
-                    labels += [] if batch_labels is None else [batch_labels]
-                    advance()
+                for batch in ordered_batches(dataset, settings.batch_size, workers=workers):
+                    x = modality.augment(batch["x"], augmentation) if copy else batch["x"]
+                    with torch.inference_mode():
+                        encoded = autoencoder.encode(x.to(device)).cpu()
+                    codes[row : row + len(encoded)] = encoded.numpy()
+                    row += len(encoded)
+                    labels += [batch["label"]] if "label" in batch else []
+                    done += 1
+                    on_progress(Progress("codes", done, steps))
             codes.flush()
             del codes
+        label_file = folder / f"{name}-labels.npy"
         if labels:
-            with replacing(folder / f"{name}-labels.npy") as path, path.open("wb") as file:
+            with replacing(label_file) as path, path.open("wb") as file:
                 np.save(file, torch.cat(labels).numpy(), allow_pickle=False)
+        else:
+            label_file.unlink(missing_ok=True)
     return steps
-
-
-@torch.inference_mode()
-def _encode(
-    autoencoder: OrderedAutoencoder,
-    dataset: SampleDataset,
-    view: Callable[[Tensor], Tensor],
-    batch_size: int,
-    workers: int,
-) -> Any:
-    """Yields codes [B, N] and labels [B] or None of each batch, on the CPU."""
-    device = next(autoencoder.parameters()).device
-    for batch in ordered_batches(dataset, batch_size, workers=workers):
-        yield autoencoder.encode(view(batch["x"].to(device))).cpu(), batch.get("label")

@@ -7,7 +7,7 @@ import importlib.metadata
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,6 @@ class _Training:
     config: Config
     folder: Path
     on_progress: OnProgress
-    _autoencoder: OrderedAutoencoder | None = field(default=None, init=False)
 
     @cached_property
     def modality(self) -> Modality:
@@ -112,6 +111,11 @@ class _Training:
     @cached_property
     def datasets(self) -> Datasets:
         return self.modality.datasets()
+
+    @cached_property
+    def untrained(self) -> OrderedAutoencoder:
+        """What the config describes, for its sizes."""
+        return build_autoencoder(self.modality, self.config.core.autoencoder)
 
     @cached_property
     def device(self) -> torch.device:
@@ -160,10 +164,9 @@ class _Training:
                     f"anytime train --run {self.folder} --stage {missing[0]}"
                 )
             finished.add(stage)
-        probe = build_autoencoder(self.modality, core.autoencoder)
         if stages[0] != "autoencoder":
-            self._check_unchanged(probe)
-        if probe.codebook_size is None and any(stage != "autoencoder" for stage in stages):
+            self._check_unchanged()
+        if self.untrained.codebook_size is None and any(stage != "autoencoder" for stage in stages):
             raise ConfigError(
                 "autoencoder.quantizer.kind=none has continuous codes, which no prior learns: "
                 "use vq or fsq, or --stage autoencoder"
@@ -171,21 +174,20 @@ class _Training:
         if "prior" in stages:
             if core.prior.width % core.prior.heads:
                 raise ConfigError(f"prior.width={core.prior.width} is not a multiple of prior.heads={core.prior.heads}")
-            if (core.prior.code_length or 1) > probe.code_length:
-                raise ConfigError(
-                    f"prior.code_length={core.prior.code_length} is more than the {probe.code_length} codes"
-                )
+            code_length = self.untrained.code_length
+            if (core.prior.code_length or 1) > code_length:
+                raise ConfigError(f"prior.code_length={core.prior.code_length} is more than the {code_length} codes")
             if core.prior.class_conditional is True and not self.classes:
                 raise ConfigError("prior.class_conditional=true needs data with labels: use auto or false")
         if stages[0] != "prior":
             _ = self.datasets
 
-    def _check_unchanged(self, probe: OrderedAutoencoder) -> None:
+    def _check_unchanged(self) -> None:
         """The autoencoder of an existing run is what the config describes; its data may have moved."""
         trained, _ = load_autoencoder(self.weights)
         config = self.started.config if self.started else {}
         same_sections = all(config.get(name) == self.config.to_dict()[name] for name in ("modality", "autoencoder"))
-        if not same_sections or _shapes(probe) != _shapes(trained):
+        if not same_sections or _shapes(self.untrained) != _shapes(trained):
             raise ConfigError(
                 f"the config describes another autoencoder than that of {self.folder}: leave modality, networks and "
                 "autoencoder as they are, or train from stage autoencoder into another --run"
@@ -201,7 +203,6 @@ class _Training:
     def open(self, recipe: str | None) -> RunRecord:
         """Make the run folder and write the files that say what it is."""
         core = self.config.core
-        probe = build_autoencoder(self.modality, core.autoencoder)
         plugin = find_plugin(core.modality)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -216,8 +217,8 @@ class _Training:
             plugin={"distribution": plugin.distribution, "version": plugin.version},
             recipe=recipe or (self.started.recipe if self.started else None),
             seed=core.seed,
-            code_length=probe.code_length,
-            codebook_size=probe.codebook_size,
+            code_length=self.untrained.code_length,
+            codebook_size=self.untrained.codebook_size,
             classes=self.classes,
             stages=self.started.stages if self.started else {},
             libraries=library_versions(),
