@@ -18,7 +18,8 @@ demo: $(INSTALLED)  ## Train on embedded digits and sample at three budgets: no 
 	@echo
 	@echo "Look at the samples, coarse to fine, and at reconstructions from 4 to 16 codes:"
 	@ls demo/samples/*/preview.png
-	@ls demo/previews/*.png | tail -n 1
+	@ls demo/previews/autoencoder-*.png | tail -n 1
+	@ls demo/previews/quality.png
 
 test: $(INSTALLED)  ## The quick tests.
 	$(BIN)/python -m pytest

@@ -1,4 +1,4 @@
-"""Anytime sampling: autoregressive generation of images and sounds that can stop at any moment.
+"""Anytime sampling: autoregressive generation that can stop at any moment.
 
 `load(folder)` opens a trained run; `Run.sample`, `Run.encode` and `Run.decode` use it.
 """

@@ -21,6 +21,7 @@ from anytime_core.autoencoder import OrderedAutoencoder, build_autoencoder
 from anytime_core.config import Config
 from anytime_core.devices import resolve_device, resolve_precision
 from anytime_core.errors import ConfigError, RunError, UsageError
+from anytime_core.evaluation.plot import plot_curve
 from anytime_core.evaluation.reconstruction import preview_lengths, reconstruction_curve
 from anytime_core.files import write_text
 from anytime_core.modality import Datasets, Modality
@@ -134,6 +135,10 @@ class _Training:
     @property
     def weights(self) -> Path:
         return self.folder / AUTOENCODER_FILE
+
+    @property
+    def previews(self) -> Path:
+        return self.folder / "previews"
 
     @cached_property
     def started(self) -> RunRecord | None:
@@ -252,7 +257,7 @@ class _Training:
             log=log,
             on_progress=self.on_progress,
             keep=lambda: save_autoencoder(self.weights, autoencoder, self.config),
-            previews=self.folder / "previews",
+            previews=self.previews,
         )
         best = load_autoencoder(self.weights)[0].to(self.device)
         curve = reconstruction_curve(
@@ -261,6 +266,7 @@ class _Training:
             ordered_batches(self.datasets.validation, core.training.codes.batch_size, workers=core.training.workers),
             preview_lengths(best.code_length, _VALIDATED_BUDGETS),
         )
+        plot_curve(curve, self.previews / "quality.png")
         return core.training.autoencoder.steps, {
             "codes": list(curve.lengths),
             "reconstruction": {name: [round(value, 6) for value in values] for name, values in curve.values.items()},

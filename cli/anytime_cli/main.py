@@ -40,7 +40,7 @@ def options(
     ] = False,
     debug: Annotated[bool, typer.Option(_DEBUG, help="Show a traceback with errors; works after any command.")] = False,
 ) -> None:
-    """Train generative models of images and sounds, and sample them within any budget."""
+    """Train generative models of images, and sample them within any budget."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
