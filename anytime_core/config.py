@@ -245,7 +245,9 @@ def apply_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[s
             raise ConfigError(f"--set {override!r}: {text!r} is not valid YAML") from error
         section = result
         for name in keys[:-1]:
-            section = section.setdefault(name, {})
+            if section.get(name) is None:
+                section[name] = {}
+            section = section[name]
             if not isinstance(section, dict):
                 raise ConfigError(f"--set {override!r}: '{name}' is a value, not a section")
         default_kind = _default_kind(keys[:-1]) if keys[-1] == "kind" else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -24,8 +25,7 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f"{PARTIAL_PREFIX}{os.getpid()}-{path.name}")
     try:
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+        _flush(temporary)
         temporary.replace(path)
     except OSError as error:
         _name_final(error, temporary, path)
@@ -52,12 +52,16 @@ def filling(folder: Path) -> Iterator[Path]:
 
     Until then `folder` is untouched; files of the same name are replaced, others stay.
     """
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
     parent = folder.parent
     made = _make_folders(parent)
     try:
         temporary = Path(tempfile.mkdtemp(prefix=PARTIAL_PREFIX, dir=parent))
         try:
             yield temporary
+            for path in temporary.iterdir():
+                _flush(path)
             if folder.exists():
                 for path in sorted(temporary.iterdir()):
                     path.replace(folder / path.name)
@@ -76,11 +80,17 @@ def filling(folder: Path) -> Iterator[Path]:
         raise
 
 
+def _flush(path: Path) -> None:
+    """Bring what was written to a file to the disk."""
+    if path.is_file():
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+
+
 def _name_final(error: OSError, temporary: Path, final: Path) -> None:
     """Let an error about something temporary name what the user asked for."""
     if isinstance(error.filename, str | os.PathLike):
         error.filename = os.fspath(error.filename).replace(str(temporary), str(final))
-        error.filename2 = None
 
 
 def _make_folders(folder: Path) -> list[Path]:

@@ -80,7 +80,8 @@ class ImageTensor:
         return len(self.images)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return {key: value[0] for key, value in self.batch([index]).items()}
+        item: dict[str, Any] = {"x": to_float(self.images[index])}
+        return item if self.labels is None else {**item, "label": int(self.labels[index])}
 
     def batch(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """Items `indices` as one batch."""
@@ -136,9 +137,13 @@ def read_image(path: Path, shape: tuple[int, int, int]) -> Tensor:
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit and floating-point greys, which Pillow would clip at 255, scaled to 0..255."""
+    """16-bit, 32-bit and floating-point greys, which Pillow would clip at 255, scaled to 0..255."""
     values = np.asarray(image, dtype=np.float64)
-    top = 65535.0 if image.mode.startswith("I") else 1.0
+    if image.mode.startswith("I;16"):
+        top = 65535.0
+    else:  # these formats do not say what is white
+        tops = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
+        top = next((top for top in tops if values.max() <= top), float(values.max()))
     return Image.fromarray((values / top * 255).clip(0, 255).astype(np.uint8))
 
 
@@ -189,7 +194,7 @@ def _collection(config: DataConfig) -> Datasets:
         try:
             return _torchvision(config, root, download)
         except (RuntimeError, OSError, ValueError, AssertionError, EOFError) as error:
-            problems.append(f"{root}: {' '.join(str(error).split())[:200]}")
+            problems.append(f"{root}: {' '.join(str(error).split())[:200] or type(error).__name__}")
     looked = ", ".join(str(root) for root in candidates)
     found = f" ({'; '.join(problems)})" if problems else ""
     raise DataError(
@@ -242,10 +247,13 @@ def _folder(config: DataConfig) -> Datasets:
     if parts["train"] and parts["validation"]:
         train, validation = _scan(parts["train"]), _scan(parts["validation"])
     else:
-        train, validation = _split(_scan(root), config.validation_share)
+        alone = parts["train"] if [path for path in root.iterdir() if path.is_dir()] == [parts["train"]] else None
+        train, validation = _split(_scan(alone or root), config.validation_share)
     classes: tuple[str, ...] = ()
     if train.classes is not None and validation.classes is not None:
         classes = tuple(sorted({*train.classes, *validation.classes}))
+    if len(classes) < 2:
+        classes = ()
     shape = sample_shape(config)
     in_memory = (len(train.files) + len(validation.files)) * shape[0] * shape[1] * shape[2] <= _IN_MEMORY_BYTES
     sets = []
@@ -257,12 +265,12 @@ def _folder(config: DataConfig) -> Datasets:
 
 
 def _scan(root: Path) -> _Tree:
-    """All images below `root`; folders directly below it are classes if every image lies in one."""
+    """All images below `root`; folders directly below it are its classes if every image lies in one."""
     files = sorted(path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
     if not files:
         raise DataError(f"no images in {root}: looked for {', '.join(sorted(IMAGE_SUFFIXES))} in it and below")
     parents = [path.relative_to(root).parts[:-1] for path in files]
-    labelled = all(parents) and len({parts[0] for parts in parents}) > 1
+    labelled = all(parents)
     return _Tree(files, [parts[0] for parts in parents] if labelled else None)
 
 
