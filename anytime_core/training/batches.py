@@ -46,10 +46,10 @@ def shuffled_batches(dataset: SampleDataset, batch_size: int, *, seed: int, work
 
 
 def ordered_batches(dataset: SampleDataset, batch_size: int, *, limit: int | None = None, workers: int) -> DataLoader:
-    """Batches of the first `limit` items (all where None), in order."""
+    """Batches of all items in order, or of `limit` items spread evenly over the set, which may be sorted by class."""
     size = len(dataset) if limit is None else min(limit, len(dataset))
-    indices = [list(range(start, min(start + batch_size, size))) for start in range(0, size, batch_size)]
-    return _loader(dataset, indices, workers)
+    picked = [position * len(dataset) // size for position in range(size)]
+    return _loader(dataset, [picked[start : start + batch_size] for start in range(0, size, batch_size)], workers)
 
 
 def _loader(dataset: SampleDataset, sampler: Any, workers: int) -> DataLoader:

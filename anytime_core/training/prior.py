@@ -56,7 +56,7 @@ def train_prior(
 
 @torch.no_grad()
 def bits_per_code(prior: TransformerPrior, dataset: CodesDataset, *, limit: int | None, batch_size: int) -> Tensor:
-    """Mean negative log-likelihood of each code position in bits, [N], over the first `limit` sequences."""
+    """Mean negative log-likelihood of each code position in bits, [N], over `limit` sequences, all where None."""
     device = next(prior.parameters()).device
     training = prior.training
     prior.eval()
