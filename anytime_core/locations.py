@@ -1,9 +1,15 @@
-"""Where data sets are looked for when a config names no `data.root`."""
+"""Where data sets are looked for, and where what is made of them is kept."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
+
+from anytime_core.errors import DataError
+
+_T = TypeVar("_T")
 
 DATA_VARIABLE = "ANYTIME_DATA"
 """Environment variable naming the folder that holds the user's data sets, one folder each."""
@@ -16,3 +22,39 @@ def data_candidates(name: str, root: Path | None = None) -> list[Path]:
     home = os.environ.get(DATA_VARIABLE)
     folders = [Path(home).expanduser() / name] if home else []
     return [*folders, Path("data") / name, Path.home() / ".cache" / "anytime" / name]
+
+
+def open_data_set(name: str, root: Path | None, *, download: bool, open_in: Callable[[Path, bool], _T]) -> _T:
+    """The data set `name` from the first of its candidate folders in which it can be opened.
+
+    Args:
+        name: what configs call it.
+        root: the config's `data.root`, None for the usual places.
+        download: whether it may be fetched, into `root` or else into the last place, the user's cache.
+        open_in: (folder, whether to download) -> the data set; raises where it is not there.
+
+    Raises:
+        DataError: naming every place with what was wrong there.
+    """
+    candidates = data_candidates(name, root)
+    problems: list[str] = []
+    for position, folder in enumerate(candidates):
+        fetch = download and position == len(candidates) - 1
+        if not folder.is_dir() and not fetch:
+            continue
+        try:
+            return open_in(folder, fetch)
+        except (RuntimeError, OSError, ValueError, AssertionError, EOFError) as error:
+            problems.append(f"{folder}: {' '.join(str(error).split())[:200] or type(error).__name__}")
+    looked = ", ".join(str(folder) for folder in candidates)
+    found = f" ({'; '.join(problems)})" if problems else ""
+    raise DataError(
+        f"data set '{name}' not found in {looked}{found}: "
+        "set data.root=DIR to where it is, or data.download=true to fetch it"
+    )
+
+
+def cache_folder(name: str) -> Path:
+    """Where derived data called `name` is kept: below `$XDG_CACHE_HOME`, or `~/.cache`, in `anytime`."""
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "anytime" / name

@@ -6,7 +6,7 @@ of the latent map, S its spatial shape.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
@@ -58,6 +58,31 @@ class PreviewRow:
     x: Tensor
 
 
+class UserFile(Protocol):
+    """A user's file as one or more samples in order, so that it can be longer than a sample and than memory."""
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        ...
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """The samples, each [*sample_shape], read as they are asked for."""
+        ...
+
+    def write(self, x: Iterable[Tensor], path: Path) -> None:
+        """Write as many samples [*sample_shape] as iterating gives, in that order, as one file."""
+        ...
+
+
+@runtime_checkable
+class OpensFiles(Protocol):
+    """A modality whose files may hold more than one sample adds this method; others are asked to `read` and `write`."""
+
+    def open_file(self, path: Path) -> UserFile:
+        """A user's file. Raises DataError naming it if it cannot be read to its end."""
+        ...
+
+
 @runtime_checkable
 class Modality(Protocol):
     """A kind of data, configured: the entry point names a class, and core makes `cls(config)`.
@@ -69,8 +94,8 @@ class Modality(Protocol):
     name: ClassVar[str]
     description: ClassVar[str]
     api_version: ClassVar[int]
-    suffix: ClassVar[str]
-    """Suffix of the files that samples are written to, such as `.png`."""
+    suffixes: ClassVar[tuple[str, ...]]
+    """Suffixes of the files that samples can be written to, such as `.png`, the default first."""
     Config: ClassVar[type[BaseModel]]
     """A pydantic model whose every field has a default and a description."""
 
@@ -109,7 +134,7 @@ class Modality(Protocol):
         ...
 
     def write(self, x: Tensor, path: Path) -> None:
-        """Write one sample [*sample_shape] to `path`, in the format that its suffix says."""
+        """Write one sample [*sample_shape] to `path`, in the format that its suffix, one of `suffixes`, says."""
         ...
 
     def preview(self, rows: Sequence[PreviewRow], path: Path) -> None:

@@ -13,6 +13,13 @@ import typer
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 
+FormatOption = Annotated[
+    str | None,
+    typer.Option(
+        "--format", help="Suffix of the files, such as png or flac. Default: the modality's own.", show_default=False
+    ),
+]
+
 
 def say(message: str) -> None:
     """A line for people, on stderr."""
@@ -70,12 +77,12 @@ def chatter_to_stderr() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def progress_line(unit: str, samples: int) -> Iterator[Callable[[int, int], None]]:
-    """A progress line on stderr for drawing samples, on a terminal only."""
+def progress_line(activity: str) -> Iterator[Callable[[str], None]]:
+    """A line on stderr that says how far an activity has got, on a terminal only."""
     if not sys.stderr.isatty():
-        yield lambda done, drawn: None
+        yield lambda progress: None
         return
     from rich.console import Console
 
-    with Console(stderr=True).status("drawing") as status:
-        yield lambda done, drawn: status.update(f"{done}/{samples} samples, {drawn} {unit} of the current batch")
+    with Console(stderr=True).status(activity) as status:
+        yield lambda progress: status.update(f"{activity}: {progress}")

@@ -14,6 +14,8 @@ EXAMPLES = """Examples:
 anytime reconstruct photo.png
 
 anytime reconstruct *.png --budget 25% --out coarse
+
+anytime reconstruct concert.mp3 --run runs/audio-folder-1 --format flac
 """
 
 
@@ -26,6 +28,7 @@ def reconstruct(
     out: Annotated[
         Path | None, typer.Option(help="Output folder. Default: <run>/reconstructions/<budget>", show_default=False)
     ] = None,
+    format: output.FormatOption = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     json: output.JsonOption = False,
 ) -> None:
@@ -34,13 +37,25 @@ def reconstruct(
 
     parsed = Budget.parse(budget)
     from anytime_core.run import load
-    from anytime_core.sampling.writing import PREVIEW_FILE, write_reconstructions
+    from anytime_core.sampling.reconstruct import write_reconstructions
+    from anytime_core.sampling.writing import PREVIEW_FILE
 
     with output.chatter_to_stderr():
         opened = load(run, device=device)
     folder = out or opened.folder / "reconstructions" / str(parsed)
-    with output.writing_to(folder), output.chatter_to_stderr():
-        record = write_reconstructions(opened, folder, files, parsed)
+    with (
+        output.progress_line("reconstructing") as advance,
+        output.writing_to(folder),
+        output.chatter_to_stderr(),
+    ):
+        record = write_reconstructions(
+            opened,
+            folder,
+            files,
+            parsed,
+            suffix=format,
+            on_samples=lambda done, total: advance(f"{done}/{total} samples"),
+        )
     if json:
         output.print_json(record)
         return

@@ -46,6 +46,7 @@ def sample(
     out: Annotated[
         Path | None, typer.Option(help="Output folder. Default: <run>/samples/...", show_default=False)
     ] = None,
+    format: output.FormatOption = None,
     engine: Annotated[str, typer.Option(help="auto, eager, or plain (the slow reference).")] = "auto",
     shard: Annotated[
         str | None, typer.Option(help="Draw part i of n, written i/n with i from 0.", show_default=False)
@@ -74,7 +75,7 @@ def sample(
     folder = out or opened.folder / "samples" / name.replace("/", "of")
     with (
         _stop_on_interrupt() as stopped,
-        output.progress_line("codes", len(indices)) as advance,
+        output.progress_line("drawing") as advance,
         output.writing_to(folder),
         output.chatter_to_stderr(),
     ):
@@ -88,7 +89,8 @@ def sample(
             filtering=filtering,
             engine=engine,
             stopped=stopped.is_set,
-            on_drawn=advance,
+            on_drawn=lambda done, drawn: advance(f"{done}/{len(indices)} samples, {drawn} codes of the current batch"),
+            suffix=format,
             load_seconds=load_seconds,
         )
     if json:

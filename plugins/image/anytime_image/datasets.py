@@ -6,9 +6,8 @@ Letters: n images, C channels, H and W pixels. Items are float32 in [-1, 1]; sto
 from __future__ import annotations
 
 import logging
-import zlib
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,13 +21,13 @@ from torchvision.transforms import v2
 
 from anytime_core.config import Section
 from anytime_core.errors import DataError
-from anytime_core.locations import data_candidates
+from anytime_core.locations import open_data_set
 from anytime_core.modality import Datasets
+from anytime_core.user_files import split_folder
 
 Name = Literal["digits", "mnist", "fashion-mnist", "cifar10", "celeba", "folder"]
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
-_SPLITS = {"train": ("train", "training"), "validation": ("test", "validation", "val", "valid")}
 _IN_MEMORY_BYTES = 2**31
 _NAMED_FILES = 20
 
@@ -157,7 +156,12 @@ def load_datasets(config: DataConfig) -> Datasets:
         return _digits(config)
     if config.name == "folder":
         return _folder(config)
-    return _collection(config)
+    return open_data_set(
+        config.name,
+        config.root,
+        download=config.download,
+        open_in=lambda root, download: _torchvision(config, root, download),
+    )
 
 
 def _digits(config: DataConfig) -> Datasets:
@@ -180,27 +184,6 @@ def _to_shape(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
     if images.shape[1] != shape[0]:
         images = v2.functional.rgb_to_grayscale(images) if shape[0] == 1 else images.expand(-1, 3, -1, -1)
     return images if images.shape[1:] == shape else v2.functional.resize(images, list(shape[1:]), antialias=True)
-
-
-def _collection(config: DataConfig) -> Datasets:
-    """One of torchvision's data sets, in its own layout below the root."""
-    candidates = data_candidates(config.name, config.root)
-    problems: list[str] = []
-    # A download goes to the last place, the user's cache, unless the root is given.
-    for position, root in enumerate(candidates):
-        download = config.download and position == len(candidates) - 1
-        if not root.is_dir() and not download:
-            continue
-        try:
-            return _torchvision(config, root, download)
-        except (RuntimeError, OSError, ValueError, AssertionError, EOFError) as error:
-            problems.append(f"{root}: {' '.join(str(error).split())[:200] or type(error).__name__}")
-    looked = ", ".join(str(root) for root in candidates)
-    found = f" ({'; '.join(problems)})" if problems else ""
-    raise DataError(
-        f"data set '{config.name}' not found in {looked}{found}: "
-        "set data.root=DIR to where it is, or data.download=true to fetch it"
-    )
 
 
 def _torchvision(config: DataConfig, root: Path, download: bool) -> Datasets:
@@ -227,72 +210,16 @@ def _torchvision(config: DataConfig, root: Path, download: bool) -> Datasets:
     return _in_memory(config, (images, labels), held_out, tuple(parts[0].classes))
 
 
-@dataclass(frozen=True)
-class _Tree:
-    """Image files of a folder with the class folder that each lies in, None where there are no class folders."""
-
-    files: list[Path]
-    classes: list[str] | None
-
-
 def _folder(config: DataConfig) -> Datasets:
-    if config.root is None:
-        raise DataError("data.name=folder needs data.root=DIR, the folder that holds the images")
-    root = config.root.expanduser()
-    if not root.is_dir():
-        raise DataError(f"data.root={root} is not a folder")
-    parts = {
-        part: next((root / name for name in names if (root / name).is_dir()), None) for part, names in _SPLITS.items()
-    }
-    if parts["train"] and parts["validation"]:
-        train, validation = _scan(parts["train"]), _scan(parts["validation"])
-    else:
-        alone = parts["train"] if [path for path in root.iterdir() if path.is_dir()] == [parts["train"]] else None
-        train, validation = _split(_scan(alone or root), config.validation_share)
-    classes: tuple[str, ...] = ()
-    if train.classes is not None and validation.classes is not None:
-        classes = tuple(sorted({*train.classes, *validation.classes}))
-    if len(classes) < 2:
-        classes = ()
+    split = split_folder(config.root, IMAGE_SUFFIXES, share=config.validation_share, noun="image")
     shape = sample_shape(config)
-    in_memory = (len(train.files) + len(validation.files)) * shape[0] * shape[1] * shape[2] <= _IN_MEMORY_BYTES
-    sets = []
-    for tree in (train, validation):
-        labels = [classes.index(name) for name in tree.classes] if classes and tree.classes is not None else None
-        files = ImageFiles(tree.files, labels, shape)
-        sets.append(_decode_all(files, root) if in_memory else files)
-    return Datasets(sets[0], sets[1], classes)
+    train, validation = (ImageFiles(part.files, part.labels, shape) for part in (split.train, split.validation))
+    if (len(train) + len(validation)) * math.prod(shape) > _IN_MEMORY_BYTES:
+        return Datasets(train, validation, split.classes)
+    return Datasets(_decode_all(train, config.root), _decode_all(validation, config.root), split.classes)
 
 
-def _scan(root: Path) -> _Tree:
-    """All images below `root`; folders directly below it are its classes if every image lies in one."""
-    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
-    if not files:
-        raise DataError(f"no images in {root}: looked for {', '.join(sorted(IMAGE_SUFFIXES))} in it and below")
-    parents = [path.relative_to(root).parts[:-1] for path in files]
-    labelled = all(parents)
-    return _Tree(files, [parts[0] for parts in parents] if labelled else None)
-
-
-def _split(tree: _Tree, share: float) -> tuple[_Tree, _Tree]:
-    """Training and validation part. A file's part follows from its name, so adding files moves none of the others."""
-    if len(tree.files) < 2:
-        raise DataError(f"{tree.files[0]} is the only image: at least 2 are needed, one of them for validation")
-    ranks = [zlib.crc32("/".join(path.parts[-2:]).encode()) for path in tree.files]
-    held_out = [rank < share * 2**32 for rank in ranks]
-    if all(held_out) or not any(held_out):
-        smallest = min(range(len(ranks)), key=ranks.__getitem__)
-        held_out = [index == smallest for index in range(len(ranks))]
-
-    def part(chosen: bool) -> _Tree:
-        indices = [index for index, held in enumerate(held_out) if held is chosen]
-        classes = None if tree.classes is None else [tree.classes[index] for index in indices]
-        return _Tree([tree.files[index] for index in indices], classes)
-
-    return part(False), part(True)
-
-
-def _decode_all(files: ImageFiles, root: Path) -> ImageTensor:
+def _decode_all(files: ImageFiles, root: Path | None) -> ImageTensor:
     """Decode every image once; unreadable ones are left out, counted, and the first of them named."""
     images, kept, left_out = [], [], 0
     for index, path in enumerate(files.files):

@@ -44,7 +44,7 @@ class ImageModality:
     name: ClassVar[str] = "image"
     description: ClassVar[str] = "square images, grey or RGB"
     api_version: ClassVar[int] = 1
-    suffix: ClassVar[str] = ".png"
+    suffixes: ClassVar[tuple[str, ...]] = (".png", ".jpg", ".webp", ".bmp", ".tif")
     Config: ClassVar[type[ImageConfig]] = ImageConfig
 
     def __init__(self, config: ImageConfig | None = None) -> None:

@@ -1,0 +1,164 @@
+"""A user's own files through the autoencoder: one file each, and a preview of originals over reconstructions."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from anytime_core.files import filling, write_json
+from anytime_core.modality import Modality, OpensFiles, PreviewRow, UserFile
+from anytime_core.run import Run
+from anytime_core.sampling.budget import Budget
+from anytime_core.sampling.writing import PREVIEW_COLUMNS, PREVIEW_FILE, output_suffix
+
+RECONSTRUCTIONS_FILE = "reconstructions.json"
+
+_BATCH = 64
+
+OnSamples = Callable[[int, int], None]
+"""Called after each batch with the numbers of samples done and of samples in all files."""
+
+
+def write_reconstructions(
+    run: Run,
+    folder: Path,
+    files: Sequence[Path],
+    budget: float | str | Budget,
+    *,
+    suffix: str | None = None,
+    on_samples: OnSamples = lambda done, total: None,
+) -> dict[str, Any]:
+    """Encode files, keep as many codes of each sample as `budget` buys, and write what they decode to.
+
+    Every file is opened before anything is written. A file that holds many samples is read, decoded and written a batch
+    at a time, in memory that does not grow with its length.
+
+    Args:
+        run: the opened run.
+        folder: made where it is missing; files of the same name are replaced.
+        files: of the run's modality.
+        budget: share or number of codes.
+        suffix: of the written files, see `output_suffix`.
+        on_samples: progress.
+
+    Returns:
+        What `reconstructions.json` says; a file's metrics are means over its samples.
+
+    Raises:
+        DataError: naming a file that cannot be read.
+    """
+    budget = Budget.parse(budget)
+    suffix = output_suffix(run.modality, suffix)
+    started = time.perf_counter()
+    opened = [_open(run.modality, path) for path in files]
+    seconds = {"read": time.perf_counter() - started, "codes": 0.0, "write": 0.0}
+    passes: list[_Pass] = []
+    total = sum(map(len, opened))
+    names = _unique_names(files, suffix)
+
+    def on_batch() -> None:
+        on_samples(sum(single.samples for single in passes), total)
+
+    with filling(folder) as partial:
+        for file, name in zip(opened, names, strict=True):
+            single = _Pass(run, budget, on_batch)
+            passes.append(single)
+            started = time.perf_counter()
+            file.write(single.through(file), partial / name)
+            seconds["codes"] += single.seconds
+            seconds["write"] += time.perf_counter() - started - single.seconds
+        codes = budget.codes(run.code_length)
+        _write_preview(run.modality, passes[:PREVIEW_COLUMNS], codes, partial / PREVIEW_FILE)
+        record = {
+            "run": str(run.folder),
+            "budget": str(budget),
+            "codes": codes,
+            "code_length": run.code_length,
+            "seconds": {name: round(value, 4) for name, value in seconds.items()},
+            "reconstructions": [
+                {"source": str(path), "file": name, "samples": single.samples, "metrics": single.metrics()}
+                for path, name, single in zip(files, names, passes, strict=True)
+            ],
+        }
+        write_json(partial / RECONSTRUCTIONS_FILE, record)
+    return record
+
+
+class _Pass:
+    """The samples of one file through the autoencoder, with what is known of them afterwards.
+
+    Attributes:
+        samples: how many have gone through.
+        seconds: time spent on coding and measuring them.
+        first: the first sample and its reconstruction.
+    """
+
+    first: tuple[Tensor, Tensor]
+
+    def __init__(self, run: Run, budget: Budget, on_batch: Callable[[], None]) -> None:
+        self.run, self.budget, self.on_batch = run, budget, on_batch
+        self.samples, self.seconds = 0, 0.0
+        self._totals: dict[str, float] = defaultdict(float)
+
+    def through(self, samples: Iterable[Tensor]) -> Iterator[Tensor]:
+        remaining = iter(samples)
+        while batch := list(islice(remaining, _BATCH)):
+            started = time.perf_counter()
+            x = torch.stack(batch)
+            x_hat = self.run.reconstruct(x, self.budget)
+            if self.samples == 0:
+                self.first = x[0], x_hat[0]
+            for name, measure in self.run.modality.metrics().items():
+                self._totals[name] += measure(x_hat, x).sum().item()
+            self.samples += len(x)
+            self.seconds += time.perf_counter() - started
+            self.on_batch()
+            yield from x_hat
+
+    def metrics(self) -> dict[str, float]:
+        return {name: round(total / self.samples, 6) for name, total in self._totals.items()}
+
+
+class _SampleFile:
+    """A file of a modality whose files hold one sample each."""
+
+    def __init__(self, modality: Modality, path: Path) -> None:
+        self.modality, self.x = modality, modality.read(path)
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[Tensor]:
+        yield self.x
+
+    def write(self, x: Iterable[Tensor], path: Path) -> None:
+        for sample in x:
+            self.modality.write(sample, path)
+
+
+def _open(modality: Modality, path: Path) -> UserFile:
+    return modality.open_file(path) if isinstance(modality, OpensFiles) else _SampleFile(modality, path)
+
+
+def _write_preview(modality: Modality, passes: Sequence[_Pass], codes: int, path: Path) -> None:
+    originals, reconstructions = zip(*(single.first for single in passes), strict=True)
+    rows = [("original", originals), (f"{codes} codes", reconstructions)]
+    modality.preview([PreviewRow(caption, torch.stack(samples)) for caption, samples in rows], path)
+
+
+def _unique_names(files: Sequence[Path], suffix: str) -> list[str]:
+    """A file name for each source; a number follows where two sources share a stem, or one is called preview."""
+    names: list[str] = []
+    for path in files:
+        name, number = f"{path.stem}{suffix}", 2
+        while name in (*names, PREVIEW_FILE):
+            name, number = f"{path.stem}-{number}{suffix}", number + 1
+        names.append(name)
+    return names

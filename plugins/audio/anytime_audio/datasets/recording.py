@@ -1,0 +1,75 @@
+"""A user's recording of any length as overlapping clips, which are joined again with cross-fades.
+
+Letters: L audio samples of a clip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from anytime_audio.datasets.files import ClipForm, Encoding, check_audible, read_blocks, write_sound
+
+_OVERLAP = 8  # the cross-fade's part of a clip is one over this
+
+
+class Recording:
+    """One file. It is read block by block, twice: once for its level when it is opened, once when it is iterated.
+
+    Iterating gives clips float32 [1, L], normalised together to the peak of training clips. `write` undoes that.
+
+    Raises:
+        DataError: on opening, as `read_blocks`, or where the file is silent.
+    """
+
+    def __init__(self, path: Path, form: ClipForm, encoding: Encoding) -> None:
+        self.path, self.form, self.encoding = path, form, encoding
+        self.overlap = form.length // _OVERLAP
+        self.length, peak = 0, 0.0
+        for block in read_blocks(path, form.rate):
+            self.length += len(block)
+            peak = max(peak, float(np.abs(block).max(initial=0)))
+        check_audible(peak, path)
+        self.gain = form.peak / peak
+
+    def __len__(self) -> int:
+        """Number of clips."""
+        return 1 + max(0, -(-(self.length - self.form.length) // (self.form.length - self.overlap)))
+
+    def __iter__(self) -> Iterator[Tensor]:
+        step = self.form.length - self.overlap
+        pending = np.zeros(0, np.float32)
+        sent = 0
+        for block in read_blocks(self.path, self.form.rate):
+            pending = np.concatenate([pending, block])
+            while len(pending) >= self.form.length and sent < len(self) - 1:
+                yield self._clip(pending[: self.form.length])
+                pending = pending[step:]
+                sent += 1
+        yield self._clip(pending)
+
+    def _clip(self, sound: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.pad(sound * self.gain, (0, self.form.length - len(sound)))).unsqueeze(0)
+
+    def write(self, clips: Iterable[Tensor], path: Path) -> None:
+        """Join clips [1, L], as many as iterating gave, and write them at the recording's level and length."""
+        write_sound(self._joined(clips), path, self.form.rate, self.encoding)
+
+    def _joined(self, clips: Iterable[Tensor]) -> Iterator[np.ndarray]:
+        # Rising and falling halves of a squared sine add up to one.
+        rise = np.sin(np.linspace(0, np.pi / 2, self.overlap, dtype=np.float32)) ** 2
+        step = self.form.length - self.overlap
+        left, tail = self.length, None
+        for clip in clips:
+            sound = clip[0].detach().float().cpu().numpy() / self.gain
+            if tail is not None:
+                sound = np.concatenate([tail * (1 - rise) + sound[: self.overlap] * rise, sound[self.overlap :]])
+            tail = sound[step:]
+            yield sound[: min(step, left)]
+            left -= step
+        if tail is not None and left > 0:
+            yield tail[:left]

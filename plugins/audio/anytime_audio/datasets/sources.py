@@ -1,0 +1,128 @@
+"""Which files a named data set consists of, with their labels and its split.
+
+torchaudio's data sets download, check and lay out the collections; the files are read by
+`anytime_audio.datasets.files`, as torchaudio's own reader needs a further package.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from torchaudio import datasets
+
+from anytime_audio.datasets.files import SOUND_SUFFIXES
+from anytime_core.locations import open_data_set
+from anytime_core.user_files import LabelledFiles, SplitFiles, hold_out, split_folder
+
+_FSDD_FILE = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<index>\d+)")
+_FSDD_TEST_RECORDINGS = 5
+_LIBRISPEECH_PARTS = ("train-clean-100", "dev-clean")
+
+
+def find_files(name: str, root: Path | None, *, download: bool, share: float) -> SplitFiles:
+    """The files of data set `name`.
+
+    Args:
+        name: `folder`, or a collection.
+        root: the config's `data.root`.
+        download: fetch the collection where it is missing.
+        share: of the files, for validation, where the data set has no split of its own.
+
+    Raises:
+        DataError: naming every place that was looked at.
+    """
+    if name == "folder":
+        return split_folder(root, SOUND_SUFFIXES, share=share, noun="sound")
+    find = _COLLECTIONS[name]
+    return open_data_set(name, root, download=download, open_in=lambda folder, fetch: find(folder, fetch, share))
+
+
+def _fsdd(root: Path, download: bool, share: float) -> SplitFiles:
+    """Free Spoken Digit Dataset: labels are digits, the first recordings of each digit and speaker the test split."""
+    if download:
+        raise ValueError("cannot be downloaded: get it from https://github.com/Jakobovski/free-spoken-digit-dataset")
+    folder = root / "recordings" if (root / "recordings").is_dir() else root
+    named = [(path, match) for path in sorted(folder.glob("*.wav")) if (match := _FSDD_FILE.fullmatch(path.stem))]
+    if not named:
+        raise ValueError("no recordings named {digit}_{speaker}_{index}.wav")
+    train, test = (
+        LabelledFiles([path for path, _ in part], [int(match["digit"]) for _, match in part])
+        for part in (
+            [(path, match) for path, match in named if int(match["index"]) >= _FSDD_TEST_RECORDINGS],
+            [(path, match) for path, match in named if int(match["index"]) < _FSDD_TEST_RECORDINGS],
+        )
+    )
+    if not (train.files and test.files):
+        raise ValueError(f"needs recordings numbered from 0 to {_FSDD_TEST_RECORDINGS} and more")
+    return SplitFiles(train, test, tuple("0123456789"))
+
+
+def _vctk(root: Path, download: bool, share: float) -> SplitFiles:
+    """VCTK 0.92, its second microphone as in torchaudio; labels are speakers."""
+    datasets.VCTK_092(str(root), download=download)
+    files = _find(root / "VCTK-Corpus-0.92" / "wav48_silence_trimmed", "*/*_mic2.flac")
+    return _by_folder(*_held_out(files, share))
+
+
+def _speechcommands(root: Path, download: bool, share: float) -> SplitFiles:
+    """Speech Commands 0.02 with its own lists of training and validation files; labels are words."""
+    datasets.SPEECHCOMMANDS(root, download=download)
+    listed = [datasets.SPEECHCOMMANDS(root, subset=subset) for subset in ("training", "validation")]
+    train, validation = (
+        [root / "SpeechCommands" / part.get_metadata(index)[0] for index in range(len(part))] for part in listed
+    )
+    return _by_folder(train, validation)
+
+
+def _ljspeech(root: Path, download: bool, share: float) -> SplitFiles:
+    """LJ Speech: one speaker, no labels."""
+    datasets.LJSPEECH(root, download=download)
+    train, validation = _held_out(_find(root / "LJSpeech-1.1" / "wavs", "*.wav"), share)
+    return SplitFiles(LabelledFiles(train), LabelledFiles(validation))
+
+
+def _librispeech(root: Path, download: bool, share: float) -> SplitFiles:
+    """LibriSpeech: train-clean-100 and, of other speakers, dev-clean; no labels."""
+    for part in _LIBRISPEECH_PARTS:
+        datasets.LIBRISPEECH(root, part, download=download)
+    train, validation = (_find(root / "LibriSpeech" / part, "*/*/*.flac") for part in _LIBRISPEECH_PARTS)
+    return SplitFiles(LabelledFiles(train), LabelledFiles(validation))
+
+
+def _yesno(root: Path, download: bool, share: float) -> SplitFiles:
+    """YesNo: sixty recordings of eight words each, no labels."""
+    datasets.YESNO(root, download=download)
+    train, validation = _held_out(_find(root / "waves_yesno", "*.wav"), share)
+    return SplitFiles(LabelledFiles(train), LabelledFiles(validation))
+
+
+def _find(folder: Path, pattern: str) -> list[Path]:
+    files = sorted(folder.glob(pattern))
+    if not files:
+        raise ValueError(f"no {pattern} in {folder}")
+    return files
+
+
+def _held_out(files: list[Path], share: float) -> tuple[list[Path], list[Path]]:
+    train, validation = hold_out(files, share, "sound")
+    return [files[index] for index in train], [files[index] for index in validation]
+
+
+def _by_folder(train: list[Path], validation: list[Path]) -> SplitFiles:
+    """Files labelled by the names of the folders they lie in."""
+    classes = tuple(sorted({path.parent.name for path in (*train, *validation)}))
+    numbers = {name: number for number, name in enumerate(classes)}
+    labelled = [LabelledFiles(part, [numbers[path.parent.name] for path in part]) for part in (train, validation)]
+    return SplitFiles(labelled[0], labelled[1], classes)
+
+
+_COLLECTIONS: Mapping[str, Callable[[Path, bool, float], SplitFiles]] = {
+    "fsdd": _fsdd,
+    "vctk": _vctk,
+    "speechcommands": _speechcommands,
+    "ljspeech": _ljspeech,
+    "librispeech": _librispeech,
+    "yesno": _yesno,
+}

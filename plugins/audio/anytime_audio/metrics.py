@@ -1,0 +1,72 @@
+"""Measures of sound quality, each (x_hat, x) [B, 1, L] -> [B]."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from functools import partial
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
+
+from anytime_audio.losses import Measure, log_mel_distance, mean_squared_error, stft_distance
+from anytime_core.errors import ConfigError
+
+_CAP = 100.0
+_PESQ_MODES = {8000: "nb", 16000: "wb"}
+_LOWEST_PESQ = 1.0
+
+
+def signal_to_noise_ratio(x_hat: Tensor, x: Tensor) -> Tensor:
+    """SNR in dB, within +-100; says something only of models that were trained on the waveform's error."""
+    signal = x.square().flatten(1).mean(1)
+    ratio = signal / mean_squared_error(x_hat, x).clamp(min=1e-20)
+    return (10 * ratio.clamp(min=1e-20).log10()).clamp(-_CAP, _CAP)
+
+
+def scale_invariant_ratio(x_hat: Tensor, x: Tensor) -> Tensor:
+    """SI-SDR in dB (Le Roux et al., "SDR - half-baked or well done?", 2019), within +-100."""
+    ratio = scale_invariant_signal_distortion_ratio(x_hat.squeeze(1), x.squeeze(1))
+    return torch.nan_to_num(ratio, nan=-_CAP).clamp(-_CAP, _CAP)
+
+
+def build_metrics(rate: int, *, speech: bool) -> Mapping[str, Measure]:
+    """Metrics by name for sounds of `rate` Hz; `speech` adds PESQ and STOI.
+
+    Raises:
+        ConfigError: these need the extra `speech`, or PESQ another rate.
+    """
+    metrics: dict[str, Measure] = {
+        "log_mel": partial(log_mel_distance, rate=rate),
+        "stft": partial(stft_distance, rate=rate),
+        "snr": signal_to_noise_ratio,
+        "si_sdr": scale_invariant_ratio,
+    }
+    return {**metrics, **_speech_metrics(rate)} if speech else metrics
+
+
+def _speech_metrics(rate: int) -> dict[str, Measure]:
+    """PESQ (ITU-T P.862) and STOI (Taal et al. 2011) through torchmetrics."""
+    missing = [name for name in ("pesq", "pystoi") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"speech_metrics=true needs {' and '.join(missing)}: pip install 'anytime-toolkit[speech]'")
+    if rate not in _PESQ_MODES:
+        raise ConfigError(f"speech_metrics=true needs data.rate=8000 or 16000, found {rate}")
+    from pesq import PesqError
+    from torchmetrics.functional.audio.pesq import perceptual_evaluation_speech_quality
+    from torchmetrics.functional.audio.stoi import short_time_objective_intelligibility
+
+    def pesq(x_hat: Tensor, x: Tensor) -> Tensor:
+        scores = []
+        for estimated, true in zip(x_hat, x, strict=True):
+            try:
+                scores.append(perceptual_evaluation_speech_quality(estimated, true, rate, _PESQ_MODES[rate]))
+            except (PesqError, ValueError):  # nothing in it that could be speech
+                scores.append(torch.full((1,), _LOWEST_PESQ))
+        return torch.cat(scores)
+
+    def stoi(x_hat: Tensor, x: Tensor) -> Tensor:
+        return short_time_objective_intelligibility(x_hat.squeeze(1), x.squeeze(1), rate).float()
+
+    return {"pesq": pesq, "stoi": stoi}

@@ -1,0 +1,38 @@
+"""Encoders and decoders of sound: three families of 1-D convolutions behind one option, `network.kind`.
+
+Letters: B batch, C channels of the latent map, L audio samples of a clip, T frames of the latent map.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Discriminator, Tag
+from torch import nn
+
+from anytime_audio.networks import residual, spectral, wave
+from anytime_audio.networks.residual import ResidualConfig
+from anytime_audio.networks.spectral import SpectralConfig
+from anytime_audio.networks.wave import WaveConfig
+
+NetworkConfig = Annotated[
+    Annotated[SpectralConfig, Tag("spectral")]
+    | Annotated[WaveConfig, Tag("wave")]
+    | Annotated[ResidualConfig, Tag("residual")],
+    Discriminator(lambda value: value.get("kind", "spectral") if isinstance(value, dict) else value.kind),
+]
+
+_FAMILIES = {"spectral": spectral, "wave": wave, "residual": residual}
+
+
+def build_encoder(config: NetworkConfig) -> nn.Module:
+    """[B, 1, L] -> [B, C, T] with T = L / config.samples_per_frame."""
+    return _FAMILIES[config.kind].build_encoder(config)
+
+
+def build_decoder(config: NetworkConfig, channels: int) -> nn.Module:
+    """[B, channels, T] -> [B, 1, L]."""
+    return _FAMILIES[config.kind].build_decoder(config, channels)
+
+
+__all__ = ["NetworkConfig", "ResidualConfig", "SpectralConfig", "WaveConfig", "build_decoder", "build_encoder"]
