@@ -224,11 +224,18 @@ def parse_yaml(text: str, name: str) -> dict[str, Any]:
     return data
 
 
-def apply_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+def apply_overrides(
+    data: Mapping[str, Any], overrides: Sequence[str], modality_config: type[BaseModel] | None = None
+) -> dict[str, Any]:
     """`data` with `a.b=value` overrides applied, values in YAML.
 
-    Where core's sections come in kinds (quantizer, prior), changing the `kind` drops the section's other values, which
+    Where sections come in kinds, such as the quantizer, changing the `kind` drops the section's other values, which
     belonged to the old one.
+
+    Args:
+        data: the layout of a YAML config.
+        overrides: in order.
+        modality_config: the plugin's `Config`, which says which of its sections come in kinds.
 
     Raises:
         ConfigError: an override without `=`, with invalid YAML, or below a key that is no section.
@@ -250,7 +257,7 @@ def apply_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[s
             section = section[name]
             if not isinstance(section, dict):
                 raise ConfigError(f"--set {override!r}: '{name}' is a value, not a section")
-        default_kind = _default_kind(keys[:-1]) if keys[-1] == "kind" else None
+        default_kind = _default_kind(keys[:-1], modality_config) if keys[-1] == "kind" else None
         if default_kind is not None and section.get("kind", default_kind) != value:
             section.clear()
         section[keys[-1]] = value
@@ -282,9 +289,10 @@ def parse_config(data: Mapping[str, Any], modality_config: type[BaseModel]) -> C
     return Config(*parsed)
 
 
-def _default_kind(keys: Sequence[str]) -> str | None:
-    """The default kind of the core section at `keys` that is a union of kinds, None for any other key."""
-    annotation: Any = CoreConfig
+def _default_kind(keys: Sequence[str], modality_config: type[BaseModel] | None) -> str | None:
+    """The default kind of the section at `keys` that is a union of kinds, None for any other key."""
+    owned = modality_config is not None and bool(keys) and keys[0] in modality_config.model_fields
+    annotation: Any = modality_config if owned else CoreConfig
     for key in keys:
         section = next(_sections(annotation), None)
         if section is None or key not in section.model_fields:

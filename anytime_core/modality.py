@@ -84,6 +84,15 @@ class OpensFiles(Protocol):
 
 
 @runtime_checkable
+class HasFeatures(Protocol):
+    """A modality that knows what tells its classes apart adds this; others are judged by their samples' values."""
+
+    def features(self, x: Tensor) -> Tensor:
+        """Features [B, F] of samples, from which a simple classifier recognises their labels."""
+        ...
+
+
+@runtime_checkable
 class Modality(Protocol):
     """A kind of data, configured: the entry point names a class, and core makes `cls(config)`.
 

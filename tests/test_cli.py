@@ -428,8 +428,8 @@ BAD_INPUT: list[tuple[str, int, tuple[str, ...]]] = [
     ("recipes copy digits notes.txt/mine.yaml", 1, (r"notes\.txt", "Not a directory")),
     ("recipes copy digits missing/mine.yaml", 1, (r"missing/mine\.yaml", "No such file")),
     ("train --modality imge", 2, ("imge", "did you mean 'image'")),
-    ("train --modality video", 2, ("video", "installed are image")),
-    (f"{QUICKLY} --set modality=video", 2, ("video", "installed are image")),
+    ("train --modality video", 2, ("video", "installed are audio, image")),
+    (f"{QUICKLY} --set modality=video", 2, ("video", "installed are audio, image")),
     ("sample --engine nope", 2, ("nope", "auto, plain, eager")),
     ("sample --engine egaer", 2, ("egaer", "did you mean 'eager'")),
     ("train --stage priro", 2, ("priro", "prior")),
@@ -522,7 +522,7 @@ BAD_INPUT: list[tuple[str, int, tuple[str, ...]]] = [
     (f"{QUICKLY} --run notes.txt/below", 1, (r"notes\.txt", "--run")),
     ("train --run runs/tiny", 2, ("runs/tiny is finished", "--run", "--stage")),
     ("train --run newer", 1, ("format 99", "pip install --upgrade anytime-toolkit")),
-    ("train --run foreign --stage prior", 2, ("'nope'", "installed are image|another --run")),
+    ("train --run foreign --stage prior", 2, ("'nope'", "installed are audio, image|another --run")),
     ("train --run runs/tiny --stage prior --set autoencoder.axis=spatial", 2, ("autoencoder", "another --run")),
     ("train --run half-trained --stage codes", 1, ("anytime train --run half-trained --stage autoencoder",)),
     ("train --run missing --stage prior", 1, ("anytime train --run missing --stage autoencoder",)),
@@ -677,9 +677,9 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
     def after_third_code(times: int) -> None:
         @contextlib.contextmanager
-        def progress_line(unit: str, samples: int) -> Iterator[Callable[[int, int], None]]:
-            def advance(done: int, drawn: int) -> None:
-                if drawn == 3:
+        def progress_line(activity: str) -> Iterator[Callable[[str], None]]:
+            def advance(progress: str) -> None:
+                if ", 3 codes" in progress:
                     for _ in range(times):
                         os.kill(os.getpid(), signal.SIGINT)
 

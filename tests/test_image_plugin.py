@@ -162,7 +162,7 @@ def test_closer_images_are_better_by_every_measure(loss):
 def test_a_written_image_reads_back_within_half_a_step_of_grey(size, color, tmp_path):
     modality = image_modality({"size": size, "color": color})
     (x,) = images(1, *modality.sample_shape()[:2])
-    path = tmp_path / f"sample{modality.suffix}"
+    path = tmp_path / f"sample{modality.suffixes[0]}"
     modality.write(x, path)
     read = modality.read(path)
     assert read.dtype == torch.float32

@@ -60,14 +60,14 @@ except SystemExit as exit:
 def test_help_imports_nothing_heavy(arguments):
     modules = imported_by(command(*arguments))
     assert "anytime_cli.main" in modules
-    assert modules.isdisjoint({"torch", "numpy", "pydantic", "entrypoints", "anytime_image"})
+    assert modules.isdisjoint({"torch", "numpy", "pydantic", "entrypoints", "anytime_image", "anytime_audio"})
 
 
 @pytest.mark.parametrize("name", ["train", "sample"])
 def test_help_of_a_command_imports_no_torch(name):
     modules = imported_by(command(name, "--help"))
     assert f"anytime_cli.{name}" in modules
-    assert modules.isdisjoint({"torch", "numpy", "anytime_image"})
+    assert modules.isdisjoint({"torch", "numpy", "anytime_image", "anytime_audio"})
 
 
 def test_importing_core_imports_no_torch():
@@ -88,7 +88,7 @@ def test_every_public_name_of_core_can_be_imported():
 def test_listing_imports_no_plugin(arguments):
     modules = imported_by(command(*arguments))
     assert "anytime_core.plugins" in modules
-    assert modules.isdisjoint({"torch", "anytime_image"})
+    assert modules.isdisjoint({"torch", "anytime_image", "anytime_audio"})
 
 
 def test_the_console_script_is_installed():
@@ -115,7 +115,7 @@ DIST_INFO = "anytime_toolkit-0.1.0.dist-info"
 
 def test_the_wheel_holds_the_packages_and_nothing_else(wheel):
     top = {name.partition("/")[0] for name in wheel.namelist()}
-    assert top == {"anytime_core", "anytime_image", "anytime_cli", DIST_INFO}
+    assert top == {"anytime_core", "anytime_image", "anytime_audio", "anytime_cli", DIST_INFO}
     suffixes = {Path(name).suffix for name in wheel.namelist() if not name.startswith(DIST_INFO)}
     assert suffixes <= {".py", ".typed", ".yaml"}
 
@@ -125,7 +125,8 @@ def test_the_wheel_holds_every_module_and_recipe_of_the_checkout(wheel):
         **{ROOT / "anytime_core": "anytime_core"},
         **{ROOT / "plugins" / "image" / "anytime_image": "anytime_image"},
         **{ROOT / "cli" / "anytime_cli": "anytime_cli"},
-        **{ROOT / "configs" / "image": "anytime_image/recipes"},
+        **{ROOT / "plugins" / "audio" / "anytime_audio": "anytime_audio"},
+        **{ROOT / "configs" / name: f"anytime_{name}/recipes" for name in ("image", "audio")},
     }
     expected = {
         f"{target}/{path.relative_to(source).as_posix()}": path.read_bytes()
@@ -134,15 +135,18 @@ def test_the_wheel_holds_every_module_and_recipe_of_the_checkout(wheel):
         if path.suffix in (".py", ".yaml")
     }
     packed = {name: wheel.read(name) for name in wheel.namelist() if name.endswith((".py", ".yaml"))}
-    assert "anytime_image/recipes/digits.yaml" in expected
+    assert {"anytime_image/recipes/digits.yaml", "anytime_audio/recipes/plucks.yaml"} <= set(expected)
     assert packed == expected
 
 
-def test_the_wheel_declares_the_command_the_modality_and_the_licence(wheel):
+def test_the_wheel_declares_the_command_the_modalities_and_the_licence(wheel):
     points = configparser.ConfigParser()
     points.read_string(wheel.read(f"{DIST_INFO}/entry_points.txt").decode())
     assert dict(points["console_scripts"]) == {"anytime": "anytime_cli.main:main"}
-    assert dict(points["anytime.modalities"]) == {"image": "anytime_image.modality:ImageModality"}
+    assert dict(points["anytime.modalities"]) == {
+        "audio": "anytime_audio.modality:AudioModality",
+        "image": "anytime_image.modality:ImageModality",
+    }
     assert wheel.read(f"{DIST_INFO}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
 
 
@@ -151,7 +155,7 @@ def test_what_the_wheel_installs_finds_its_recipes(wheel, tmp_path):
     code = f"{command('recipes', 'list', '--json')}\nimport anytime_core; print(anytime_core.__file__, file=sys.stderr)"
     result = run(sys.executable, "-c", code, cwd=tmp_path, PYTHONPATH=str(tmp_path / "site"))
     assert result.stderr.startswith(str(tmp_path / "site"))
-    shipped = {f"image/{path.stem}" for path in (ROOT / "configs" / "image").glob("*.yaml")}
+    shipped = {f"{path.parent.name}/{path.stem}" for path in (ROOT / "configs").glob("*/*.yaml")}
     assert {recipe["name"] for recipe in json.loads(result.stdout)} == shipped
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -40,7 +41,7 @@ def options(
     ] = False,
     debug: Annotated[bool, typer.Option(_DEBUG, help="Show a traceback with errors; works after any command.")] = False,
 ) -> None:
-    """Train generative models of images, and sample them within any budget."""
+    """Train generative models of images and sounds, and sample them within any budget."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
@@ -56,6 +57,7 @@ app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 
 def main() -> None:
     """Entry point of the console script: exits with 0 done, 1 it failed, 2 wrong usage, 130 interrupted."""
+    logging.basicConfig(level=logging.INFO, handlers=[output.LogToStderr()])
     arguments = [argument for argument in sys.argv[1:] if argument != _DEBUG]
     try:
         status = app(args=arguments, prog_name="anytime", standalone_mode=False) or 0

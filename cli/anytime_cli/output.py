@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -31,6 +32,17 @@ def error(message: str) -> None:
     first, *rest = message.splitlines() or [""]
     label = typer.style("error:", fg="red", bold=True)
     typer.echo("\n".join([f"{label} {first}", *(f"       {line}" for line in rest)]), err=True)
+
+
+class LogToStderr(logging.Handler):
+    """Shows warnings of every library, and what the toolkit and its plugins say for people to know."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line for one record."""
+        if record.levelno >= logging.WARNING:
+            say(f"warning: {record.getMessage()}")
+        elif record.name.startswith("anytime"):
+            say(record.getMessage())
 
 
 def print_json(value: Any) -> None:

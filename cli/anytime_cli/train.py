@@ -117,8 +117,9 @@ def _resolve(modality: str | None, config: str | None, overrides: list[str], run
         default = CoreConfig().modality
         recipe = find_recipe(config) if config else default_recipe(find_plugin(modality or default).name)
         name, data = recipe.name, recipe.read()
-    data = apply_overrides(data, overrides)
-    return name, parse_config(data, load_modality(str(data.get("modality", CoreConfig().modality))).Config)
+    modality = str(apply_overrides(data, overrides).get("modality", CoreConfig().modality))
+    sections = load_modality(modality).Config
+    return name, parse_config(apply_overrides(data, overrides, sections), sections)
 
 
 class _ProgressBars:

@@ -15,7 +15,7 @@ from anytime_audio.datasets import DataConfig, load_datasets
 from anytime_audio.datasets.files import Encoding, read_clips, write_sound
 from anytime_audio.datasets.recording import Recording
 from anytime_audio.losses import LossConfig, build_loss
-from anytime_audio.metrics import build_metrics
+from anytime_audio.metrics import build_metrics, cepstral_statistics
 from anytime_audio.networks import NetworkConfig, SpectralConfig, build_decoder, build_encoder
 from anytime_audio.preview import spectrogram_sheet
 from anytime_core.config import Section
@@ -84,6 +84,10 @@ class AudioModality:
     def metrics(self) -> Mapping[str, Callable[[Tensor, Tensor], Tensor]]:
         """Log-mel and STFT distance, SNR and SI-SDR, and PESQ and STOI where the config asks for them."""
         return self._metrics
+
+    def features(self, x: Tensor) -> Tensor:
+        """Statistics of mel-frequency cepstral coefficients, [B, F]."""
+        return cepstral_statistics(x, self.config.data.rate)
 
     def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Each clip moved by up to `data.shift` audio samples to either side, silence moving in; else `x` itself."""

@@ -116,6 +116,7 @@ def _checksum(path: Path) -> int:
 
 
 def _build(files: Sequence[Path], form: ClipForm, place: Path) -> dict[str, Any]:
+    logger.info("decoding %d sounds, once, into %s", len(files), place)
     file_of_clip: list[int] = []
     left_out = 0
     with filling(place) as partial:
