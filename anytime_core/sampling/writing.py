@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from anytime_core.errors import UsageError
+from anytime_core.evaluation.reconstruction import preview_lengths
 from anytime_core.files import filling, write_json
 from anytime_core.modality import Modality, PreviewRow
 from anytime_core.run import Run
@@ -41,6 +43,7 @@ def write_samples(
     stopped: Stopped = lambda: False,
     on_drawn: OnDrawn = lambda samples, codes: None,
     suffix: str | None = None,
+    progressive: bool = False,
     load_seconds: float = 0.0,
 ) -> dict[str, Any]:
     """Draw samples and write them into `folder`, which stays untouched until all of them are written.
@@ -53,6 +56,7 @@ def write_samples(
         stopped: asked after each code; true decodes and writes what is there.
         on_drawn: progress.
         suffix: of the files, see `output_suffix`.
+        progressive: also write each sample decoded from five growing numbers of codes, in files that say how many.
         load_seconds: time that opening the run took, for the record.
 
     Returns:
@@ -62,7 +66,7 @@ def write_samples(
     suffix = output_suffix(run.modality, suffix)
     seconds = {"load": load_seconds, "codes": 0.0, "decode": 0.0, "write": 0.0}
     entries: list[dict[str, Any]] = []
-    shown: list[Tensor] = []
+    shown: dict[int, list[Tensor]] = defaultdict(list)
     prior_length = run.require_prior().code_length
     wanted = budget.codes(prior_length)
 
@@ -75,26 +79,34 @@ def write_samples(
             indices, budget, seed=seed, label=label, filtering=filtering, engine=engine, on_code=on_code
         ):
             started = time.perf_counter()
-            for row, index in enumerate(batch.indices):
-                name = f"{index:06d}{suffix}"
-                run.modality.write(batch.x[row], partial / name)
-                number = None if batch.labels is None else int(batch.labels[row])
+            drawn = batch.codes.shape[1]
+            numbers = [None] * len(batch.indices) if batch.labels is None else batch.labels.tolist()
+            for index, number, x in zip(batch.indices, numbers, batch.x, strict=True):
                 entries.append(
                     {
-                        "file": name,
+                        "file": f"{index:06d}{suffix}",
                         "index": index,
                         "label": None if number is None else run.record.classes[number],
-                        "codes": batch.codes.shape[1],
+                        "codes": drawn,
                     }
                 )
-            shown += list(batch.x[: max(0, _PREVIEWED - len(shown))])
+                run.modality.write(x, partial / entries[-1]["file"])
+            if progressive:
+                for codes in preview_lengths(drawn):
+                    x_hat = run.decode(batch.codes, codes)
+                    for index, x in zip(batch.indices, x_hat, strict=True):
+                        run.modality.write(x, partial / f"{index:06d}-{codes}codes{suffix}")
+                    shown[codes] += list(x_hat[: PREVIEW_COLUMNS - len(shown[codes])])
+            else:
+                shown[wanted] += list(batch.x[: _PREVIEWED - len(shown[wanted])])
             seconds["write"] += time.perf_counter() - started
             for name, value in batch.seconds.items():
                 seconds[name] += value
             if stopped():
                 break
         started = time.perf_counter()
-        write_sheet(run.modality, shown, partial / PREVIEW_FILE)
+        rows = [PreviewRow(f"{codes} codes", torch.stack(x)) for codes, x in sorted(shown.items())]
+        run.modality.preview(rows if progressive else _in_rows(rows[0].x), partial / PREVIEW_FILE)
         seconds["write"] += time.perf_counter() - started
         record = {
             "run": str(run.folder),
@@ -111,10 +123,9 @@ def write_samples(
     return record
 
 
-def write_sheet(modality: Modality, samples: Sequence[Tensor], path: Path) -> None:
-    """A picture of samples in rows of eight."""
-    rows = [samples[start : start + PREVIEW_COLUMNS] for start in range(0, len(samples), PREVIEW_COLUMNS)]
-    modality.preview([PreviewRow("", torch.stack(tuple(row))) for row in rows], path)
+def _in_rows(x: Tensor) -> list[PreviewRow]:
+    """Samples in rows of eight, without captions."""
+    return [PreviewRow("", part) for part in x.split(PREVIEW_COLUMNS)]
 
 
 def output_suffix(modality: Modality, suffix: str | None) -> str:

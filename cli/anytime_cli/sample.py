@@ -22,6 +22,8 @@ anytime sample --budget 0.6
 
 anytime sample --run runs/image-mnist-1 --budget 12codes --num 64 --label 7
 
+anytime sample --num 4 --progressive --format flac
+
 anytime sample --num 1000 --shard 0/4 --out part0
 """
 
@@ -47,6 +49,9 @@ def sample(
         Path | None, typer.Option(help="Output folder. Default: <run>/samples/...", show_default=False)
     ] = None,
     format: output.FormatOption = None,
+    progressive: Annotated[
+        bool, typer.Option("--progressive", help="Also write each sample from five growing numbers of codes.")
+    ] = False,
     engine: Annotated[str, typer.Option(help="auto, eager, or plain (the slow reference).")] = "auto",
     shard: Annotated[
         str | None, typer.Option(help="Draw part i of n, written i/n with i from 0.", show_default=False)
@@ -91,6 +96,7 @@ def sample(
             stopped=stopped.is_set,
             on_drawn=lambda done, drawn: advance(f"{done}/{len(indices)} samples, {drawn} codes of the current batch"),
             suffix=format,
+            progressive=progressive,
             load_seconds=load_seconds,
         )
     if json:

@@ -18,7 +18,11 @@ anytime train
 
 anytime train --config image/mnist --set data.root=DIR
 
+anytime train --modality audio
+
 anytime train --config image/folder --set data.root=PICTURES --set data.size=32
+
+anytime train --config audio/folder --set data.root=RECORDINGS
 
 anytime train --run runs/image-mnist-1 --stage prior --set training.prior.steps=2000
 """
@@ -52,7 +56,7 @@ def train(
 ) -> None:
     """Train an ordered autoencoder, write its codes, and train a prior on them.
 
-    Without any option the embedded image recipe is trained. Everything goes into one run folder.
+    Without any option the embedded image recipe is trained, with --modality audio the embedded one of sounds. Everything goes into one run folder.
     """
     from anytime_core.errors import UsageError
     from anytime_core.record import RUN_FILE, STAGES, read_record
