@@ -11,15 +11,15 @@ $(INSTALLED): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev,bench]'
 	touch $@
 
-demo: $(INSTALLED)  ## Train on embedded digits and sample at three budgets: no data, no GPU, minutes.
+demo: $(INSTALLED)  ## Train on embedded digits and plucked strings, and sample both: no data, no GPU, minutes.
 	rm -rf demo
-	$(BIN)/anytime train --run demo
-	for budget in 0.2 0.6 1.0; do $(BIN)/anytime sample --run demo --budget $$budget --num 64 || exit 1; done
+	$(BIN)/anytime train --modality image --run demo/image
+	$(BIN)/anytime train --modality audio --run demo/audio
+	for budget in 0.2 0.6 1.0; do $(BIN)/anytime sample --run demo/image --budget $$budget --num 64 || exit 1; done
+	$(BIN)/anytime sample --run demo/audio --num 8 --progressive
 	@echo
-	@echo "Look at the samples, coarse to fine, and at reconstructions from 4 to 16 codes:"
-	@ls demo/samples/*/preview.png
-	@ls demo/previews/autoencoder-*.png | tail -n 1
-	@ls demo/previews/quality.png
+	@echo "Look at and listen to samples, coarse to fine, and see what each further code buys:"
+	@ls demo/*/samples/*/preview.png demo/audio/samples/*/000000-*.wav demo/*/previews/quality.png
 
 test: $(INSTALLED)  ## The quick tests.
 	$(BIN)/python -m pytest

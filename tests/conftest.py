@@ -86,6 +86,6 @@ def data_root() -> Path:
     """Folder that holds real data sets: ANYTIME_DATA, or `shared/data` beside the checkout."""
     candidates = [Path(os.environ.get("ANYTIME_DATA", "")), Path(__file__).parents[2] / "shared" / "data"]
     for root in candidates:
-        if root.name and (root / "mnist").is_dir():
+        if root.name and all((root / name).is_dir() for name in ("mnist", "fsdd")):
             return root
-    pytest.skip("no real data: set ANYTIME_DATA to a folder that holds mnist/")
+    pytest.skip("no real data: set ANYTIME_DATA to a folder that holds mnist/ and fsdd/")

@@ -56,7 +56,8 @@ def train(
 ) -> None:
     """Train an ordered autoencoder, write its codes, and train a prior on them.
 
-    Without any option the embedded image recipe is trained, with --modality audio the embedded one of sounds. Everything goes into one run folder.
+    Without any option the embedded image recipe is trained, with --modality audio the embedded one of sounds.
+    Everything goes into one run folder.
     """
     from anytime_core.errors import UsageError
     from anytime_core.record import RUN_FILE, STAGES, read_record
