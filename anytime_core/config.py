@@ -67,16 +67,18 @@ class ContinuousConfig(Section):
     kind: Literal["none"] = Field("none", description="continuous codes")
 
 
-def _kind(default: str) -> Discriminator:
-    """Choose a section's type by its `kind`, which may be left out."""
-    return Discriminator(
-        lambda value: value.get("kind", default) if isinstance(value, Mapping) else getattr(value, "kind", default)
-    )
+def by_kind(default: str) -> Discriminator:
+    """Choose a section's type among those of a union by its `kind`, which may be left out."""
+
+    def kind(value: Any) -> str:
+        return str(value.get("kind", default) if isinstance(value, Mapping) else getattr(value, "kind", default))
+
+    return Discriminator(kind)
 
 
 QuantizerConfig = Annotated[
     Annotated[VQConfig, Tag("vq")] | Annotated[FSQConfig, Tag("fsq")] | Annotated[ContinuousConfig, Tag("none")],
-    _kind("vq"),
+    by_kind("vq"),
 ]
 
 
@@ -322,7 +324,7 @@ def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
 
 def _describe(detail: Any, known: list[str]) -> str:
     """One line for one pydantic error: the dotted key, what is wrong, the value, and the nearest key."""
-    key = _key(detail["loc"], known)
+    key = _key(detail["loc"], known, unknown=detail["type"] == "extra_forbidden")
     message = detail["msg"].removeprefix("Value error, ")
     value = detail["input"]
     if detail["type"] == "extra_forbidden":
@@ -330,18 +332,18 @@ def _describe(detail: Any, known: list[str]) -> str:
         return f"unknown key '{key}'" + (" for this kind" if key in known else nearest(key, others))
     if detail["type"] == "union_tag_invalid":
         return f"{key}.kind: input should be {detail['ctx']['expected_tags']}, found {detail['ctx']['tag']!r}"
-    if not key:  # a rule over several keys, whose message names them
-        return message
+    if not key or (detail["type"] == "value_error" and isinstance(value, Mapping | BaseModel)):
+        return message  # a rule over several keys, whose message names them
     shown = "" if isinstance(value, Mapping | BaseModel) else f", found {value!r}"
     return f"{key}: {message[0].lower()}{message[1:]}{shown}"
 
 
-def _key(location: Sequence[int | str], known: list[str]) -> str:
-    """The dotted key of a pydantic location, from which the chosen kinds of unions are left out."""
+def _key(location: Sequence[int | str], known: list[str], *, unknown: bool) -> str:
+    """The dotted key of a pydantic location without the chosen kinds of unions; its end may be an `unknown` key."""
     key = ""
     for position, part in enumerate(location):
         longer = f"{key}.{part}" if key else str(part)
-        if longer in known or isinstance(part, int) or position == len(location) - 1:
+        if longer in known or isinstance(part, int) or (unknown and position == len(location) - 1):
             key = longer
     return key
 

@@ -112,7 +112,7 @@ def test_every_kind_of_file_is_read(suffix, container, subtype, error, tmp_path)
 @EVERY_KIND
 def test_a_file_is_the_same_in_blocks_as_in_one_piece(suffix, container, subtype, error, tmp_path):
     path = put(tmp_path / f"noise{suffix}", long_file(container, subtype))
-    # That of libsndfile's formats which is not seekable has to be told where to end.
+    # Of GSM 6.10, which libsndfile cannot seek in, it has to be said how much is wanted.
     with path.open("rb") as opened, soundfile.SoundFile(opened) as file:
         expected = file.read(file.frames, dtype="float32")
     found = [len(block) for block in read_blocks(path, 8000)]
@@ -228,7 +228,7 @@ def test_floating_point_sound_of_any_level_is_normalised_or_refused_for_a_true_r
     try:
         clips = read_clips(path, FORM)
     except DataError as error:
-        assert level > 1e10  # noqa: PT017
+        assert level > 1e6
         assert str(path) in str(error)  # noqa: PT017
         assert "silent" not in str(error)  # noqa: PT017
     else:
@@ -247,6 +247,7 @@ def test_a_file_that_ends_early_is_used_as_far_as_it_goes_or_refused_by_name(
         found = read(path)
     except DataError as problem:
         assert str(path) in str(problem)  # noqa: PT017
+        assert "NaN" not in str(problem), "nothing is made up"  # noqa: PT017
     else:
         assert len(found) <= (share + 0.05) * len(whole), "nothing is made up"
         sure = max(0, len(found) - 4096)  # codecs cannot finish their last frame
@@ -274,6 +275,21 @@ def test_a_flac_file_of_unknown_length_is_read_whole_or_refused_by_name(tmp_path
         assert len(found) == 8000
 
 
+def test_an_mp3_file_that_claims_more_than_it_holds_is_read_as_far_as_it_goes_or_refused_by_name(tmp_path):
+    data = bytearray(encoded(noise(8000), container="MP3", subtype="MPEG_LAYER_III"))
+    tag = data.find(b"Xing") if b"Xing" in data else data.find(b"Info")
+    assert tag > 0
+    data[tag + 8 : tag + 12] = (1000).to_bytes(4, "big")  # frames of 576 samples
+    path = put(tmp_path / "liar.mp3", bytes(data))
+    try:
+        blocks = list(itertools.islice(read_blocks(path, 8000), 5))
+    except DataError as error:
+        assert str(path) in str(error)  # noqa: PT017
+        assert "NaN" not in str(error), "nothing is made up"  # noqa: PT017
+    else:
+        assert sum(map(len, blocks)) < 10_000, "nothing is made up"
+
+
 def test_a_damaged_header_prints_nothing(tmp_path, monkeypatch, capfd):
     unraised: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", unraised.append)
@@ -284,14 +300,21 @@ def test_a_damaged_header_prints_nothing(tmp_path, monkeypatch, capfd):
     assert "Traceback" not in capfd.readouterr().err
 
 
+@cache
+def short_file(container: str, subtype: str) -> bytes:
+    if not soundfile.check_format(container, subtype):
+        return b""
+    return encoded(noise(3000), 8000, container, subtype)
+
+
 @settings(deadline=None, max_examples=100)
 @given(
-    kind=st.sampled_from([("WAV", "PCM_16"), ("WAV", "IMA_ADPCM"), ("FLAC", "PCM_16"), ("AIFF", "PCM_16")]),
+    kind=st.sampled_from([kind[1:3] for kind in KINDS]),
     changes=st.lists(st.tuples(st.integers(0, 200) | st.integers(0, 5000), st.integers(0, 255)), max_size=6),
     end=st.integers(0, 9000),
 )
 def test_whatever_is_wrong_inside_a_file_is_a_data_error_and_nothing_else(kind, changes, end, tmp_path_factory):
-    data = bytearray(encoded(noise(3000), 8000, *kind)[:end])
+    data = bytearray(short_file(*kind)[:end])
     for position, value in changes:
         if data:
             data[position % len(data)] = value
@@ -414,7 +437,7 @@ def durations(draw) -> tuple[int, int]:
     return length, draw(st.just(edge) | st.integers(1, 2000))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(durations=durations(), rate=st.sampled_from([8000, 8000, 4000, 11_025, 44_100]))
 def test_a_recording_written_unchanged_is_what_was_read(durations, rate, tmp_path_factory):
     length, total = durations

@@ -50,6 +50,11 @@ BETTER_IF_LARGER = {"snr", "si_sdr"}
 every_network = pytest.mark.parametrize("network", list(NETWORKS.values()), ids=list(NETWORKS))
 
 
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
 def audio_modality(**sections: object) -> AudioModality:
     return AudioModality(AudioConfig.model_validate(sections))
 
@@ -232,7 +237,6 @@ def test_spectral_networks_of_any_hop_and_window_keep_the_length(hop, more, fram
 
 @every_network
 def test_the_loss_reaches_every_weight_of_encoder_and_decoder(network):
-    torch.manual_seed(0)
     encoder, decoder = encoder_of(network), decoder_of(network, network.channels)
     x = noise(3, 8 * network.samples_per_frame)
     (decoder(encoder(x)) - x).square().mean().backward()
@@ -252,7 +256,7 @@ def test_in_evaluation_a_sound_does_not_depend_on_the_rest_of_its_batch(network)
     decoder(encoder(x))  # moves the statistics of batch norms away from their start
     encoder.eval(), decoder.eval()
     with torch.no_grad():
-        torch.testing.assert_close(decoder(encoder(x))[2:3], decoder(encoder(x[2:3])))
+        torch.testing.assert_close(decoder(encoder(x))[2:3], decoder(encoder(x[2:3])), rtol=1e-4, atol=1e-5)
 
 
 @every_network
@@ -284,7 +288,6 @@ def test_an_autoencoder_of_each_kind_is_loaded_from_its_file_as_it_was(name, tmp
 
 @every_network
 def test_networks_and_losses_train_in_bfloat16(network):
-    torch.manual_seed(0)
     encoder, decoder = encoder_of(network), decoder_of(network, network.channels)
     x = noise(2, 8 * network.samples_per_frame)
     with torch.autocast("cpu", torch.bfloat16):
@@ -374,7 +377,7 @@ def test_measures_of_a_sound_do_not_depend_on_the_rest_of_the_batch(measure):
     fn = loss_of(**{name: 1}).reconstruction_loss if kind else AudioModality().metrics()[name]
     x, x_hat = noise(4), noise(4, seed=1) * torch.tensor([1.0, 0.1, 0.01, 0.0])[:, None, None]
     singly = torch.cat([fn(x_hat[i : i + 1], x[i : i + 1]) for i in range(4)])
-    torch.testing.assert_close(fn(x_hat, x), singly)
+    torch.testing.assert_close(fn(x_hat, x), singly, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -401,6 +404,17 @@ def test_a_step_against_the_gradient_of_a_loss_makes_it_smaller(name):
     (gradient,) = torch.autograd.grad(before.sum(), x_hat)
     step = 1e-4 * gradient / gradient.abs().flatten(1).mean(1)[:, None, None]
     assert (loss((x_hat - step).detach(), x) < before).all()
+
+
+@pytest.mark.parametrize(("name", "rate"), [("log_mel", 100_000), ("stft", 190_000)])
+def test_a_loss_that_was_first_used_in_inference_can_be_trained_with_afterwards(name, rate):
+    """No other test uses these rates, so that nothing has been prepared for them."""
+    loss = audio_modality(data={"rate": rate}, loss={other: float(other == name) for other in LOSSES})
+    with torch.inference_mode():
+        loss.reconstruction_loss(noise(seed=1), noise())
+    x_hat = noise(seed=1).requires_grad_()
+    loss.reconstruction_loss(x_hat, noise()).sum().backward()
+    assert x_hat.grad.abs().max() > 0
 
 
 @pytest.mark.parametrize(("name", "expected"), [("mse", [0.0, 0.25, 0.5]), ("l1", [0.0, 0.5, 0.5])])
@@ -535,7 +549,7 @@ def test_speech_metrics_without_their_packages_name_the_extra(missing, named, mo
 
     monkeypatch.setattr(importlib.util, "find_spec", find_spec)
     with pytest.raises(ConfigError) as error:
-        audio_modality(speech_metrics=True)
+        audio_modality(speech_metrics=True).metrics()
     assert re.search(rf"speech_metrics=true needs {named}: pip install 'anytime-toolkit\[speech\]'$", str(error.value))
     assert list(audio_modality(speech_metrics=False).metrics()) == METRICS
 
@@ -544,7 +558,7 @@ def test_speech_metrics_at_a_rate_that_they_do_not_know_are_refused():
     pytest.importorskip("pesq")
     pytest.importorskip("pystoi")
     with pytest.raises(ConfigError, match=r"speech_metrics=true needs data\.rate=8000 or 16000, found 22050$"):
-        audio_modality(speech_metrics=True, data={"rate": 22050})
+        audio_modality(speech_metrics=True, data={"rate": 22050}).metrics()
 
 
 def speech_modality(rate: int, length: int) -> AudioModality:
@@ -609,7 +623,7 @@ def test_features_of_a_sound_do_not_depend_on_the_rest_of_its_batch():
     modality = AudioModality()
     x = torch.cat([noise(1, level=0.9), tones(2), 1e-4 * tones(2)])
     singly = torch.cat([modality.features(clip[None]) for clip in x])
-    torch.testing.assert_close(modality.features(x), singly)
+    torch.testing.assert_close(modality.features(x), singly, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("length", [64, 256, 400])

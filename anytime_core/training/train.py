@@ -184,6 +184,8 @@ class _Training:
                 raise ConfigError(f"prior.code_length={core.prior.code_length} is more than the {code_length} codes")
             if core.prior.class_conditional is True and not self.classes:
                 raise ConfigError("prior.class_conditional=true needs data with labels: use auto or false")
+        if stages[0] == "autoencoder":
+            _ = self.modality.metrics()
         if stages[0] != "prior":
             _ = self.datasets
 

@@ -67,7 +67,8 @@ def stft_distance(x_hat: Tensor, x: Tensor, *, rate: int) -> Tensor:
     total = x.new_zeros(len(x))
     for size, _ in _resolutions(rate):
         estimated, true = _magnitudes(x_hat, size), _magnitudes(x, size)
-        convergence = (estimated - true).flatten(1).norm(dim=1) / true.flatten(1).norm(dim=1).clamp(min=_FLOOR)
+        difference, scale = (_root_mean_square(values) for values in (estimated - true, true))
+        convergence = difference / scale.clamp(min=_FLOOR)
         logs = (magnitudes.clamp(min=_FLOOR).log() for magnitudes in (estimated, true))
         total = total + convergence + _difference(*logs)
     return total / len(_WINDOW_SECONDS)
@@ -93,6 +94,10 @@ def _difference(a: Tensor, b: Tensor) -> Tensor:
     return (a - b).abs().flatten(1).mean(1)
 
 
+def _root_mean_square(values: Tensor) -> Tensor:
+    return values.flatten(1).norm(dim=1) / values[0].numel() ** 0.5
+
+
 def _resolutions(rate: int) -> list[tuple[int, int]]:
     """Window sizes, as powers of two, with their numbers of mel bands."""
     return [(2 ** round(math.log2(rate * s)), bands) for s, bands in zip(_WINDOW_SECONDS, _MEL_BANDS, strict=True)]
@@ -109,10 +114,12 @@ def _magnitudes(x: Tensor, size: int) -> Tensor:
 
 @cache
 def _window(size: int) -> Tensor:
-    return torch.hann_window(size)
+    with torch.inference_mode(False):  # what is kept must be fit for training later on
+        return torch.hann_window(size)
 
 
 @cache
 def _mel_filters(size: int, bands: int, rate: int) -> Tensor:
     """[F, M]."""
-    return torchaudio.functional.melscale_fbanks(size // 2 + 1, 0.0, rate / 2, bands, rate, norm=None)
+    with torch.inference_mode(False):
+        return torchaudio.functional.melscale_fbanks(size // 2 + 1, 0.0, rate / 2, bands, rate, norm=None)

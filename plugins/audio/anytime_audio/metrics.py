@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import cache, partial
 
 import torch
+import torch.nn.functional as F
 import torchaudio
 from torch import Tensor
 from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
@@ -17,6 +18,7 @@ from anytime_core.errors import ConfigError
 _CAP = 100.0
 _PESQ_MODES = {8000: "nb", 16000: "wb"}
 _LOWEST_PESQ = 1.0
+_SHORTEST_SPEECH = 0.5  # seconds, under which STOI has no segment to compare
 _CEPSTRAL_PARTS = 6
 
 
@@ -30,7 +32,8 @@ def signal_to_noise_ratio(x_hat: Tensor, x: Tensor) -> Tensor:
 def scale_invariant_ratio(x_hat: Tensor, x: Tensor) -> Tensor:
     """SI-SDR in dB (Le Roux et al., "SDR - half-baked or well done?", 2019), within +-100."""
     ratio = scale_invariant_signal_distortion_ratio(x_hat.squeeze(1), x.squeeze(1))
-    return torch.nan_to_num(ratio, nan=-_CAP).clamp(-_CAP, _CAP)
+    silent = x_hat.flatten(1).abs().amax(1) == 0  # to which torchmetrics gives 0 dB
+    return ratio.masked_fill(silent, -_CAP).clamp(-_CAP, _CAP)
 
 
 def cepstral_statistics(x: Tensor, rate: int) -> Tensor:
@@ -39,25 +42,27 @@ def cepstral_statistics(x: Tensor, rate: int) -> Tensor:
     Of each coefficient: mean and deviation over the clip, deviation of its change from frame to frame, and its means
     over six equal parts of the clip. Frames are 32 ms long and 10 ms apart; levels end 60 dB under the loudest.
     """
-    transform = _cepstral_coefficients(rate).to(x.device)
-    coefficients = transform(x.squeeze(1))  # [B, 20, frames]
+    window, hop = round(0.032 * rate), round(0.01 * rate)
+    padded = F.pad(x, (0, max(0, max(window, _CEPSTRAL_PARTS * hop) - x.shape[-1])))
+    # The channel axis stays: levels are relative to each clip's loudest, not to the batch's.
+    coefficients = _cepstral_coefficients(rate, window, hop).to(x.device)(padded).squeeze(1)  # [B, 20, frames]
     parts = [part.mean(-1) for part in coefficients.tensor_split(_CEPSTRAL_PARTS, -1)]
     return torch.cat([coefficients.mean(-1), coefficients.std(-1), coefficients.diff(dim=-1).std(-1), *parts], 1)
 
 
 @cache
-def _cepstral_coefficients(rate: int) -> torchaudio.transforms.MFCC:
-    settings = {"n_fft": round(0.032 * rate), "hop_length": round(0.01 * rate), "n_mels": 40}
+def _cepstral_coefficients(rate: int, window: int, hop: int) -> torchaudio.transforms.MFCC:
+    settings = {"n_fft": window, "hop_length": hop, "n_mels": 40}
     transform = torchaudio.transforms.MFCC(rate, n_mfcc=20, melkwargs=settings)
     transform.amplitude_to_DB.top_db = 60.0
     return transform
 
 
-def build_metrics(rate: int, *, speech: bool) -> Mapping[str, Measure]:
-    """Metrics by name for sounds of `rate` Hz; `speech` adds PESQ and STOI.
+def build_metrics(rate: int, length: int, *, speech: bool) -> Mapping[str, Measure]:
+    """Metrics by name for clips of `length` audio samples at `rate` Hz; `speech` adds PESQ and STOI.
 
     Raises:
-        ConfigError: these need the extra `speech`, or PESQ another rate.
+        ConfigError: these need the extra `speech`, another rate or longer clips.
     """
     metrics: dict[str, Measure] = {
         "log_mel": partial(log_mel_distance, rate=rate),
@@ -65,10 +70,10 @@ def build_metrics(rate: int, *, speech: bool) -> Mapping[str, Measure]:
         "snr": signal_to_noise_ratio,
         "si_sdr": scale_invariant_ratio,
     }
-    return {**metrics, **_speech_metrics(rate)} if speech else metrics
+    return {**metrics, **_speech_metrics(rate, length)} if speech else metrics
 
 
-def _speech_metrics(rate: int) -> dict[str, Measure]:
+def _speech_metrics(rate: int, length: int) -> dict[str, Measure]:
     """PESQ (ITU-T P.862) and STOI (Taal et al. 2011) through torchmetrics."""
     missing = [name for name in ("pesq", "pystoi") if importlib.util.find_spec(name) is None]
     if missing:
@@ -76,6 +81,12 @@ def _speech_metrics(rate: int) -> dict[str, Measure]:
     if rate not in _PESQ_MODES:
         raise ConfigError(f"speech_metrics=true needs data.rate=8000 or 16000, found {rate}")
     from pesq import PesqError
+
+    if length < _SHORTEST_SPEECH * rate:
+        raise ConfigError(
+            f"speech_metrics=true needs clips of {_SHORTEST_SPEECH} seconds: data.length={length} is less than "
+            f"{round(_SHORTEST_SPEECH * rate)}"
+        )
     from torchmetrics.functional.audio.pesq import perceptual_evaluation_speech_quality
     from torchmetrics.functional.audio.stoi import short_time_objective_intelligibility
 

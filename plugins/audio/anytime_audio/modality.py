@@ -43,7 +43,7 @@ class AudioConfig(Section):
     @model_validator(mode="after")
     def _something_is_minimised(self) -> AudioConfig:
         if not any(self.loss.model_dump().values()):
-            raise ValueError("loss: every weight is 0, so nothing would be learned")
+            raise ValueError("loss: every weight is 0, so nothing would be learned: set loss.log_mel=1")
         return self
 
 
@@ -59,7 +59,6 @@ class AudioModality:
     def __init__(self, config: AudioConfig | None = None) -> None:
         self.config = config or AudioConfig()
         self._loss = build_loss(self.config.loss, self.config.data.rate)
-        self._metrics = build_metrics(self.config.data.rate, speech=self.config.speech_metrics)
 
     def sample_shape(self) -> tuple[int, int]:
         """(1, L)."""
@@ -83,7 +82,8 @@ class AudioModality:
 
     def metrics(self) -> Mapping[str, Callable[[Tensor, Tensor], Tensor]]:
         """Log-mel and STFT distance, SNR and SI-SDR, and PESQ and STOI where the config asks for them."""
-        return self._metrics
+        data = self.config.data
+        return build_metrics(data.rate, data.length, speech=self.config.speech_metrics)
 
     def features(self, x: Tensor) -> Tensor:
         """Statistics of mel-frequency cepstral coefficients, [B, F]."""

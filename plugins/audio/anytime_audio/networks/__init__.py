@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Discriminator, Tag
+from pydantic import Tag
 from torch import nn
 
 from anytime_audio.networks import residual, spectral, wave
 from anytime_audio.networks.residual import ResidualConfig
 from anytime_audio.networks.spectral import SpectralConfig
 from anytime_audio.networks.wave import WaveConfig
+from anytime_core.config import by_kind
 
 NetworkConfig = Annotated[
     Annotated[SpectralConfig, Tag("spectral")]
     | Annotated[WaveConfig, Tag("wave")]
     | Annotated[ResidualConfig, Tag("residual")],
-    Discriminator(lambda value: value.get("kind", "spectral") if isinstance(value, dict) else value.kind),
+    by_kind("spectral"),
 ]
 
 _FAMILIES = {"spectral": spectral, "wave": wave, "residual": residual}
