@@ -24,7 +24,14 @@ def data_candidates(name: str, root: Path | None = None) -> list[Path]:
     return [*folders, Path("data") / name, Path.home() / ".cache" / "anytime" / name]
 
 
-def open_data_set(name: str, root: Path | None, *, download: bool, open_in: Callable[[Path, bool], _T]) -> _T:
+def open_data_set(
+    name: str,
+    root: Path | None,
+    *,
+    download: bool,
+    open_in: Callable[[Path, bool], _T],
+    way_out: str = "data.download=true to fetch it",
+) -> _T:
     """The data set `name` from the first of its candidate folders in which it can be opened.
 
     Args:
@@ -32,6 +39,7 @@ def open_data_set(name: str, root: Path | None, *, download: bool, open_in: Call
         root: the config's `data.root`, None for the usual places.
         download: whether it may be fetched, into `root` or else into the last place, the user's cache.
         open_in: (folder, whether to download) -> the data set; raises where it is not there.
+        way_out: what else than setting the root helps where the data set is missing.
 
     Raises:
         DataError: naming every place with what was wrong there.
@@ -43,15 +51,15 @@ def open_data_set(name: str, root: Path | None, *, download: bool, open_in: Call
         if not folder.is_dir() and not fetch:
             continue
         try:
+            if fetch:
+                folder.mkdir(parents=True, exist_ok=True)
             return open_in(folder, fetch)
         except (RuntimeError, OSError, ValueError, AssertionError, EOFError) as error:
             problems.append(f"{folder}: {' '.join(str(error).split())[:200] or type(error).__name__}")
     looked = ", ".join(str(folder) for folder in candidates)
     found = f" ({'; '.join(problems)})" if problems else ""
-    raise DataError(
-        f"data set '{name}' not found in {looked}{found}: "
-        "set data.root=DIR to where it is, or data.download=true to fetch it"
-    )
+    further = "" if download else f", or {way_out}"
+    raise DataError(f"data set '{name}' not found in {looked}{found}: set data.root=DIR to where it is{further}")
 
 
 def cache_folder(name: str) -> Path:

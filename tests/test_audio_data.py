@@ -80,7 +80,7 @@ def strongest(sound: np.ndarray, rate: int) -> float:
 # Clips of one file.
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(
     total=st.integers(80, 3000),
     length=st.integers(64, 800),
@@ -683,7 +683,7 @@ def names_of(part: LabelledFiles, root: Path) -> list[str]:
 def write_fsdd(root: Path) -> None:
     for digit in range(10):
         for speaker in ("jackson", "theo"):
-            for index in (0, 1, 4, 5, 12):
+            for index in (0, 4, 5):
                 numbered(root / "recordings" / f"{digit}_{speaker}_{index}.wav", digit)
 
 
@@ -736,7 +736,7 @@ WRITERS: Mapping[str, Callable[[Path], None]] = {
     "yesno": write_yesno,
 }
 COLLECTIONS = pytest.mark.parametrize("name", WRITERS)
-SIZES: Mapping[str, int] = {"fsdd": 100, "vctk": 12, "speechcommands": 13, "ljspeech": 8, "librispeech": 8, "yesno": 8}
+SIZES: Mapping[str, int] = {"fsdd": 60, "vctk": 12, "speechcommands": 13, "ljspeech": 8, "librispeech": 8, "yesno": 8}
 
 
 def test_every_collection_that_configs_can_name_is_tried_here():
@@ -778,7 +778,7 @@ def test_spoken_digits_are_labelled_and_their_first_five_recordings_kept_for_val
     write_fsdd(nowhere / "root")
     split = found("fsdd", nowhere / "root")
     assert split.classes == tuple("0123456789")
-    for part, indices in ((split.train, {5, 12}), (split.validation, {0, 1, 4})):
+    for part, indices in ((split.train, {5}), (split.validation, {0, 4})):
         named = [path.stem.split("_") for path in part.files]
         assert part.labels == [int(digit) for digit, _, _ in named]
         assert {int(index) for _, _, index in named} == indices
@@ -792,15 +792,14 @@ def test_spoken_digits_may_lie_without_their_repository_and_beside_other_files(n
         put(folder / name, noise(100))
     inner, outer = found("fsdd", folder), found("fsdd", folder.parent)
     assert inner == outer
-    assert len(inner.train.files) + len(inner.validation.files) == 100
+    assert len(inner.train.files) + len(inner.validation.files) == 60
 
 
-@pytest.mark.parametrize("missing", ["*_[01234].wav", "*_5.wav *_12.wav", "*.wav"])
+@pytest.mark.parametrize("missing", ["*_[01234].wav", "*_5.wav", "*.wav"])
 def test_spoken_digits_without_one_of_the_parts_are_an_error_that_names_the_folder(missing, nowhere):
     write_fsdd(nowhere / "root")
-    for pattern in missing.split():
-        for path in (nowhere / "root" / "recordings").glob(pattern):
-            path.unlink()
+    for path in (nowhere / "root" / "recordings").glob(missing):
+        path.unlink()
     with pytest.raises(DataError, match=f"'fsdd' not found in {re.escape(str(nowhere / 'root'))}.*recordings"):
         found("fsdd", nowhere / "root")
 
@@ -879,7 +878,7 @@ def test_speech_commands_without_their_lists_are_an_error_that_names_the_missing
 
 
 def test_spoken_digits_cannot_be_downloaded_and_say_where_to_get_them(nowhere):
-    with pytest.raises(DataError, match=r"cannot be downloaded.*github\.com/Jakobovski") as error:
+    with pytest.raises(DataError, match=r"get it from .*github\.com/Jakobovski") as error:
         load_datasets(DataConfig(name="fsdd", download=True))
     assert "data.download=true" not in str(error.value), "that is what was done"
 

@@ -307,7 +307,7 @@ def short_file(container: str, subtype: str) -> bytes:
     return encoded(noise(3000), 8000, container, subtype)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=80)
 @given(
     kind=st.sampled_from([kind[1:3] for kind in KINDS]),
     changes=st.lists(st.tuples(st.integers(0, 200) | st.integers(0, 5000), st.integers(0, 255)), max_size=6),
@@ -437,7 +437,7 @@ def durations(draw) -> tuple[int, int]:
     return length, draw(st.just(edge) | st.integers(1, 2000))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(durations=durations(), rate=st.sampled_from([8000, 8000, 4000, 11_025, 44_100]))
 def test_a_recording_written_unchanged_is_what_was_read(durations, rate, tmp_path_factory):
     length, total = durations

@@ -20,7 +20,7 @@ class KeyValueCache:
 
     Attributes:
         keys, values: [layers, B, H, length, E].
-        start: [B, W], the class embedding that stands before the first code.
+        start: [B, W], the class embedding that stands before the first code and is added to every other.
         written: number of positions written so far.
     """
 
@@ -38,8 +38,9 @@ class TransformerPrior(nn.Module):
         code_length: N.
         codebook_size: K.
         classes: number of labels, 0 for an unconditional model.
-        code_vectors: the quantizer's table, [K, D] or one per position [N, K, D]; a frozen further input that tells
-            the prior which codes look alike.
+        code_vectors: the quantizer's table, [K, D] or one per position [N, K, D]; it tells the prior which codes look
+            alike: frozen and standardised, it is a further input beside the token embedding, and codes also get logits
+            by how well their vectors fit what the prior expects.
     """
 
     vectors: Tensor | None
@@ -59,8 +60,10 @@ class TransformerPrior(nn.Module):
         self.token = nn.Embedding(codebook_size, config.width)
         self.position = nn.Embedding(code_length, config.width)
         self.start = nn.Embedding(max(classes, 1), config.width)
-        self.register_buffer("vectors", code_vectors)
-        self.from_vector = nn.Linear(code_vectors.shape[-1], config.width) if code_vectors is not None else None
+        self.register_buffer("vectors", None if code_vectors is None else _standardised(code_vectors))
+        if code_vectors is not None:
+            self.from_vector = nn.Linear(code_vectors.shape[-1], config.width)
+            self.to_vector = nn.Linear(config.width, code_vectors.shape[-1], bias=False)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
@@ -70,6 +73,8 @@ class TransformerPrior(nn.Module):
             if name.endswith(("project.weight", "shrink.weight")):
                 # The residual stream keeps its scale at any depth (GPT-2).
                 nn.init.normal_(parameter, std=0.02 / (2 * config.layers) ** 0.5)
+        if code_vectors is not None:
+            nn.init.zeros_(self.to_vector.weight)
 
     def forward(self, codes: Tensor, labels: Tensor | None) -> Tensor:
         """Cross-entropy of each sequence in nats per code, [B]."""
@@ -83,11 +88,11 @@ class TransformerPrior(nn.Module):
     def logits(self, codes: Tensor, labels: Tensor | None) -> Tensor:
         """Logits [B, n + 1, K] of the codes at positions 0..n, given the first n of them, `codes` [B, n]."""
         start = self._start(labels, len(codes)).unsqueeze(1)
-        x = torch.cat([start, self._embed(codes, 0)], 1) + self.position.weight[: codes.shape[1] + 1]
+        x = torch.cat([start, self._embed(codes, 0) + start], 1) + self.position.weight[: codes.shape[1] + 1]
         x = self.dropout(x)  # [B, n + 1, W]
         for block in self.blocks:
             x = block(x)
-        return self.head(self.norm(x))
+        return self._score(x, 0)
 
     def open_cache(self, labels: Tensor | None, batch: int, length: int) -> KeyValueCache:
         """Buffers for drawing `length` codes of `batch` sequences."""
@@ -99,13 +104,15 @@ class TransformerPrior(nn.Module):
     def next_logits(self, previous: Tensor | None, cache: KeyValueCache) -> Tensor:
         """Logits [B, K] of the next code, given the one before it, [B], None for the first code."""
         position = cache.written
-        x = cache.start if previous is None else self._embed(previous.unsqueeze(1), position - 1).squeeze(1)
+        x = cache.start
+        if previous is not None:
+            x = x + self._embed(previous.unsqueeze(1), position - 1).squeeze(1)
         x = (x + self.position.weight[position]).unsqueeze(1)  # [B, 1, W]
         for index, block in enumerate(self.blocks):
             assert isinstance(block, _Block)
             x = block.step(x, cache.keys[index], cache.values[index], position)
         cache.written += 1
-        return self.head(self.norm(x)).squeeze(1)
+        return self._score(x, position).squeeze(1)
 
     def _start(self, labels: Tensor | None, batch: int) -> Tensor:
         if self.classes == 0:
@@ -117,12 +124,23 @@ class TransformerPrior(nn.Module):
     def _embed(self, codes: Tensor, first: int) -> Tensor:
         """[B, n] codes at positions first..first+n-1 -> [B, n, W]."""
         x = self.token(codes)
-        if self.vectors is None or self.from_vector is None:
+        if self.vectors is None:
             return x
         if self.vectors.ndim == 2:
             return x + self.from_vector(self.vectors[codes])
         positions = torch.arange(first, first + codes.shape[1], device=codes.device)
         return x + self.from_vector(self.vectors[positions, codes])
+
+    def _score(self, x: Tensor, first: int) -> Tensor:
+        """[B, n, W] at positions first..first+n-1 -> logits [B, n, K]."""
+        x = self.norm(x)
+        logits = self.head(x)
+        if self.vectors is None:
+            return logits
+        expected = self.to_vector(x)  # [B, n, D]
+        if self.vectors.ndim == 2:
+            return logits + expected @ self.vectors.T
+        return logits + torch.einsum("bnd,nkd->bnk", expected, self.vectors[first : first + x.shape[1]])
 
 
 class _Block(nn.Module):
@@ -171,5 +189,11 @@ def _initialise(module: nn.Module) -> None:
     """Weights of standard deviation 0.02, biases zero (GPT-2)."""
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, std=0.02)
-    if isinstance(module, nn.Linear):
+    if isinstance(module, nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)
+
+
+def _standardised(vectors: Tensor) -> Tensor:
+    """The code vectors with mean zero and unit variance, whatever the scale of the latent map is."""
+    centred = vectors - vectors.mean(-2, keepdim=True)
+    return centred / centred.std().clamp(min=torch.finfo(centred.dtype).tiny)

@@ -52,7 +52,7 @@ class Clips:
 
     def batch(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """Items `indices` as one batch."""
-        x = torch.from_numpy(self.clips[indices].astype(np.float32)).unsqueeze(1) / self.FULL_SCALE
+        x = torch.from_numpy(self.clips[np.asarray(indices)].astype(np.float32)).unsqueeze(1) / self.FULL_SCALE
         return {"x": x} if self.labels is None else {"x": x, "label": self.labels[torch.as_tensor(indices)]}
 
 
@@ -78,6 +78,8 @@ def cached_clips(source: LabelledFiles, form: ClipForm, folder: Path, name: str)
         raise DataError(
             f"cannot keep clips in {place}: {error.strerror or error}; make room there, or set data.cache=DIR"
         ) from error
+    if index["left_out"]:
+        logger.warning("%d of %d sounds could not be used", index["left_out"], len(source.files))
     clips = np.memmap(place / _CLIPS, np.dtype("<i2"), "r", shape=(len(index["file"]), form.length))
     labels = None if source.labels is None else torch.tensor([source.labels[file] for file in index["file"]])
     return Clips(clips, labels)
@@ -99,7 +101,7 @@ def _read_index(place: Path, form: ClipForm) -> dict[str, Any] | None:
     try:
         index = json.loads((place / _INDEX).read_text(encoding="utf-8"))
         size = len(index["file"]) * form.length * 2
-        if (place / _CLIPS).stat().st_size == size and _checksum(place / _CLIPS) == index["checksum"]:
+        if (place / _CLIPS).stat().st_size == size and _checksum(place / _CLIPS, index["file"]) == index["checksum"]:
             return index
     except (OSError, ValueError, KeyError, TypeError):
         pass
@@ -107,8 +109,8 @@ def _read_index(place: Path, form: ClipForm) -> dict[str, Any] | None:
     return None
 
 
-def _checksum(path: Path) -> int:
-    checksum = 0
+def _checksum(path: Path, file_of_clip: Sequence[int]) -> int:
+    checksum = zlib.crc32(json.dumps(file_of_clip).encode())
     with path.open("rb") as file:
         while block := file.read(2**24):
             checksum = zlib.crc32(block, checksum)
@@ -131,10 +133,8 @@ def _build(files: Sequence[Path], form: ClipForm, place: Path) -> dict[str, Any]
                 file_of_clip += [number] * len(clips)
         if not file_of_clip:
             raise DataError(f"none of the {len(files)} sounds can be used, such as {files[0]}")
-        index = {"file": file_of_clip, "left_out": left_out, "checksum": _checksum(partial / _CLIPS)}
+        index = {"file": file_of_clip, "left_out": left_out, "checksum": _checksum(partial / _CLIPS, file_of_clip)}
         write_json(partial / _INDEX, index)
-    if left_out:
-        logger.warning("%d of %d sounds could not be used", left_out, len(files))
     return index
 
 

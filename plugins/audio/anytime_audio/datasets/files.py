@@ -5,6 +5,7 @@ Letters: L audio samples of a clip.
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ _BLOCK = 2**16
 _LOWEST_RATE, _HIGHEST_RATE = 1000, 2**20
 _SHORTEST = 0.01  # seconds
 _TRIM_WINDOW = 0.032  # seconds
+_LARGEST = 1e6  # of a float file that is not normalised
 _SILENCE = 1e-4  # three steps of 16-bit sound
 
 logger = logging.getLogger(__name__)
@@ -57,35 +59,36 @@ class ClipForm:
 def read_blocks(path: Path, rate: int) -> Iterator[np.ndarray]:
     """A sound file as mono float32 blocks at `rate`, in memory that does not grow with the file's length.
 
+    A file that ends early is used as far as it goes, unless its format does not allow that (FLAC).
+
     Raises:
-        DataError: the file is missing, no sound, empty, ends early, or holds values that are no numbers.
+        DataError: the file is missing, no sound, empty, or holds values that no sound has.
     """
     with _open(path) as file:
         resampler = soxr.ResampleStream(file.samplerate, rate, 1, dtype="float32")
-        frames = 0
-        for block in file.blocks(_BLOCK, dtype="float32", always_2d=True):
+        # Not file.blocks, which makes up sound where a file is shorter than it says.
+        while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
             if not np.isfinite(block).all():
                 raise DataError(f"{path} holds NaN or infinite samples")
-            frames += len(block)
+            if np.abs(block).max() > _LARGEST:
+                raise DataError(f"{path} holds samples of {np.abs(block).max():g}, where full scale is 1")
             yield resampler.resample_chunk(block.mean(1))
-        if frames < file.frames:
-            raise DataError(f"{path} ends early, after {frames} of {file.frames} audio samples")
         yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
 @contextmanager
 def _open(path: Path) -> Iterator[soundfile.SoundFile]:
-    if not path.exists():
-        raise DataError(f"{path} does not exist")
     try:
-        with path.open("rb") as opened, soundfile.SoundFile(opened) as file:
+        with path.open("rb") as opened, soundfile.SoundFile(opened.fileno(), closefd=False) as file:
             if file.frames == 0:
                 raise DataError(f"{path} holds no sound: it has no audio samples")
             if not _LOWEST_RATE <= file.samplerate <= _HIGHEST_RATE:
                 raise DataError(f"{path} has an impossible rate of {file.samplerate} Hz")
             yield file
-    except soundfile.SoundFileError as error:
-        raise DataError(f"{path} cannot be read as a sound: {error}") from error
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist") from None
+    except soundfile.LibsndfileError as error:
+        raise DataError(f"{path} cannot be read as a sound: {error.error_string}") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
 
@@ -126,6 +129,7 @@ def write_sound(blocks: Iterable[np.ndarray], path: Path, rate: int, encoding: E
 
     Raises:
         DataError: soundfile knows no format of that suffix, or none that holds the encoding.
+        OSError: the disk is full, or the folder not there.
     """
     subtype = _SUBTYPES[encoding]
     suffix = path.suffix.lower()
@@ -133,15 +137,22 @@ def write_sound(blocks: Iterable[np.ndarray], path: Path, rate: int, encoding: E
     if container not in soundfile.available_formats() or not soundfile.check_format(container, subtype):
         raise DataError(f"cannot write {encoding} sound to {path.name}: use .wav, or .flac with 16bit or 24bit")
     clipped, largest, total = 0, 0.0, 0
-    with soundfile.SoundFile(path, "w", rate, 1, subtype, format=container) as file:
-        for block in blocks:
-            beyond = np.abs(block) > 1
-            if encoding != "float" and beyond.any():
-                clipped += int(beyond.sum())
-                largest = max(largest, float(np.abs(block).max()))
-                block = block.clip(-1, 1)
-            total += len(block)
-            file.write(block)
+    try:
+        with (
+            path.open("wb") as opened,
+            soundfile.SoundFile(opened.fileno(), "w", rate, 1, subtype, format=container, closefd=False) as file,
+        ):
+            for block in blocks:
+                fits = np.abs(block) <= 1
+                if encoding != "float" and not fits.all():
+                    clipped += int((~fits).sum())
+                    block = np.nan_to_num(block)
+                    largest = max(largest, float(np.abs(block).max()))
+                    block = block.clip(-1, 1)
+                total += len(block)
+                file.write(block)
+    except soundfile.LibsndfileError as error:
+        raise OSError(errno.EIO, f"the sound cannot be written: {error.error_string}", str(path)) from error
     if clipped:
         logger.warning(
             "%s: %d of %d audio samples were beyond full scale, up to %.2f, and are clipped",

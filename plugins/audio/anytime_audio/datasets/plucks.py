@@ -35,14 +35,14 @@ def pluck(index: int, form: ClipForm) -> np.ndarray:
     brightness = noise.uniform(0.2, 0.9)
     burst = scipy.signal.lfilter([brightness], [1, brightness - 1], burst)
     pick = max(1, round(noise.uniform(0.1, 0.4) * delay))
-    excitation = np.zeros(form.length)
+    excitation = np.zeros(max(form.length, delay + pick))
     excitation[: delay + pick] = np.pad(burst, (0, pick)) - np.pad(burst, (pick, 0))[: delay + pick]
     # One round: delay by `delay + fraction` (linear interpolation), average with the neighbour, lose a little.
     interpolation = np.array([1 - fraction, fraction])
     loss = 0.001 ** (1 / (frequency * noise.uniform(0.4, 1.5)))  # -60 dB after 0.4 to 1.5 seconds
     loop = loss * np.convolve(interpolation, [0.5, 0.5])
     string = scipy.signal.lfilter([1.0], np.concatenate([[1.0], np.zeros(delay - 1), -loop]), excitation)
-    string = string - string.mean()
+    string = string[: form.length] - string[: form.length].mean()
     return (string * (form.peak / np.abs(string).max())).astype(np.float32)
 
 

@@ -18,6 +18,7 @@ from anytime_core.user_files import LabelledFiles, SplitFiles, hold_out, split_f
 
 _FSDD_FILE = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<index>\d+)")
 _FSDD_TEST_RECORDINGS = 5
+_FSDD_HOME = "https://github.com/Jakobovski/free-spoken-digit-dataset"
 _LIBRISPEECH_PARTS = ("train-clean-100", "dev-clean")
 
 
@@ -36,13 +37,18 @@ def find_files(name: str, root: Path | None, *, download: bool, share: float) ->
     if name == "folder":
         return split_folder(root, SOUND_SUFFIXES, share=share, noun="sound")
     find = _COLLECTIONS[name]
-    return open_data_set(name, root, download=download, open_in=lambda folder, fetch: find(folder, fetch, share))
+    fetchable = name != "fsdd"
+    return open_data_set(
+        name,
+        root,
+        download=download and fetchable,
+        open_in=lambda folder, fetch: find(folder, fetch, share),
+        way_out="data.download=true to fetch it" if fetchable else f"get it from {_FSDD_HOME}",
+    )
 
 
 def _fsdd(root: Path, download: bool, share: float) -> SplitFiles:
     """Free Spoken Digit Dataset: labels are digits, the first recordings of each digit and speaker the test split."""
-    if download:
-        raise ValueError("cannot be downloaded: get it from https://github.com/Jakobovski/free-spoken-digit-dataset")
     folder = root / "recordings" if (root / "recordings").is_dir() else root
     named = [(path, match) for path in sorted(folder.glob("*.wav")) if (match := _FSDD_FILE.fullmatch(path.stem))]
     if not named:
@@ -73,6 +79,8 @@ def _speechcommands(root: Path, download: bool, share: float) -> SplitFiles:
     train, validation = (
         [root / "SpeechCommands" / part.get_metadata(index)[0] for index in range(len(part))] for part in listed
     )
+    if not (train and validation):
+        raise ValueError(f"no sounds in {root / 'SpeechCommands'}")
     return _by_folder(train, validation)
 
 
