@@ -521,3 +521,25 @@ def test_sounds_beyond_full_scale_are_clipped_with_a_warning_that_names_the_file
     assert len(warned) == 1
     assert re.search(r"loud\.wav: \d+ of 2000 audio samples .* up to 1\.80", warned[0])
     assert torch.tensor(soundfile.read(tmp_path / "out" / "loud.wav")[0]).abs().max() == pytest.approx(1, abs=1e-4)
+
+
+def test_progressive_samples_are_prefixes_of_the_same_codes_in_files_that_say_how_many(anytime, here, unseen):
+    record = json_of(anytime("sample", "--num", 3, "--progressive", "--out", "out", "--json"))
+    lengths = [2, 3, 4, 5, 6]
+    coarse = {f"{index:06d}-{codes}codes.wav" for index in range(3) for codes in lengths}
+    whole = {entry["file"] for entry in record["samples"]}
+    assert names(here / "out") == {*coarse, *whole, "preview.png", "samples.json"}
+    run = load(here / "runs" / "tiny", device="cpu")
+    samples = run.sample(3)
+    for codes in lengths:
+        sound, _ = soundfile.read(here / "out" / f"000001-{codes}codes.wav")
+        expected = run.decode(samples.codes, codes)[1, 0].clamp(-1, 1).numpy()
+        assert np.abs(sound - expected).max() < 2 / 2**15
+    assert [row.caption for row in unseen[-1]] == [f"{codes} codes" for codes in lengths]
+    assert all(len(row.x) == 3 for row in unseen[-1])
+
+
+def test_without_progressive_there_is_one_file_for_each_sample(anytime, here, unseen):
+    assert anytime("sample", "--num", 2, "--out", "out").status == 0
+    assert names(here / "out") == {"000000.wav", "000001.wav", "preview.png", "samples.json"}
+    assert [row.caption for row in unseen[-1]] == [""]

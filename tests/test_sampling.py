@@ -30,6 +30,8 @@ def build(*, classes: int = CLASSES, vectors: str = "shared") -> TransformerPrio
     with torch.no_grad():  # freshly initialised logits are nearly flat, which would hide differences
         for parameter in prior.parameters():
             parameter.mul_(8 if parameter.ndim > 1 else 1)
+        if shape is not None:
+            prior.to_vector.weight.normal_(std=0.2)
     return prior.eval()
 
 
@@ -149,3 +151,28 @@ def test_a_conditional_prior_uses_its_label_and_insists_on_one():
     assert not torch.allclose(prior.log_prob(codes, torch.tensor([0])), prior.log_prob(codes, torch.tensor([1])))
     with pytest.raises(ValueError, match="labels"):
         prior.log_prob(codes, None)
+
+
+def test_the_scale_and_place_of_the_code_vectors_do_not_matter():
+    table, codes = torch.randn(K, 5, generator=torch.Generator().manual_seed(0)), torch.arange(N)[None] % K
+    logits = []
+    for vectors in (table, table * 1000 + 70):
+        torch.manual_seed(0)
+        prior = TransformerPrior(
+            TransformerConfig(layers=1, width=8, heads=2), code_length=N, codebook_size=K, code_vectors=vectors
+        ).eval()
+        torch.nn.init.constant_(prior.to_vector.weight, 0.5)
+        logits.append(prior.logits(codes[:, :-1], None))
+    torch.testing.assert_close(*logits, atol=1e-3, rtol=1e-3)
+    assert logits[0].std() > 0.1
+
+
+def test_every_position_is_told_the_class():
+    prior = build()
+    codes = torch.zeros(1, N - 1, dtype=torch.int64)
+    seen = []
+    hook = prior.blocks[0].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    for label in (0, 1):
+        prior.logits(codes, torch.tensor([label]))
+    hook.remove()
+    assert ((seen[0] - seen[1]).abs().amax(-1) > 0).all()
