@@ -161,7 +161,7 @@ def test_the_scale_and_place_of_the_code_vectors_do_not_matter():
         prior = TransformerPrior(
             TransformerConfig(layers=1, width=8, heads=2), code_length=N, codebook_size=K, code_vectors=vectors
         ).eval()
-        torch.nn.init.constant_(prior.to_vector.weight, 0.5)
+        torch.nn.init.normal_(prior.to_vector.weight)
         logits.append(prior.logits(codes[:, :-1], None))
     torch.testing.assert_close(*logits, atol=1e-3, rtol=1e-3)
     assert logits[0].std() > 0.1
