@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from anytime_audio.networks.convolution import Convolution
 from anytime_core.config import Section
 
 _DILATIONS = (1, 3, 9)
@@ -73,13 +74,13 @@ def build_decoder(config: ResidualConfig, channels: int) -> nn.Module:
 
 
 def _convolution(before: int, after: int, kernel: int, dilation: int = 1) -> nn.Module:
-    return weight_norm(nn.Conv1d(before, after, kernel, padding=kernel // 2 * dilation, dilation=dilation))
+    return weight_norm(Convolution(before, after, kernel, padding=kernel // 2 * dilation, dilation=dilation))
 
 
 def _downsample(before: int, after: int, stride: int) -> nn.Module:
     """[B, before, T] -> [B, after, T / stride]; every output sees two strides of input."""
     edges = nn.ConstantPad1d((stride // 2, stride - stride // 2), 0.0)
-    return nn.Sequential(edges, weight_norm(nn.Conv1d(before, after, 2 * stride, stride=stride)))
+    return nn.Sequential(edges, weight_norm(Convolution(before, after, 2 * stride, stride=stride)))
 
 
 def _upsample(before: int, after: int, stride: int) -> nn.Module:

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from anytime_audio.networks.convolution import Convolution
 from anytime_core.config import Section
 
 _KERNEL = 7
@@ -135,7 +136,7 @@ class _Block(nn.Module):
 
     def __init__(self, width: int, expansion: int, depth: int) -> None:
         super().__init__()
-        self.mix = nn.Conv1d(width, width, _KERNEL, padding=_KERNEL // 2, groups=width)
+        self.mix = Convolution(width, width, _KERNEL, padding=_KERNEL // 2, groups=width)
         self.norm = nn.LayerNorm(width)
         self.expand = nn.Linear(width, expansion * width)
         self.shrink = nn.Linear(expansion * width, width)

@@ -9,10 +9,11 @@ import itertools
 from typing import Annotated, Literal
 
 import torch
-import torch.nn.functional as F
+import torchaudio
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
+from anytime_audio.networks.convolution import Convolution
 from anytime_core.config import Section
 
 _SLOPE = 0.2
@@ -49,30 +50,33 @@ def build_encoder(config: WaveConfig) -> nn.Module:
     """[B, 1, L] -> [B, C, T]."""
     layers: list[nn.Module] = []
     for before, width in itertools.pairwise((1, *config.widths)):
-        layers += [
-            nn.Conv1d(before, width, config.kernel, stride=config.stride, padding=config.kernel // 2),
-            nn.BatchNorm1d(width),
-            nn.LeakyReLU(_SLOPE),
-        ]
-    layers.append(nn.Conv1d(config.widths[-1], config.channels, 3, padding=1))
+        layers += [_convolution(before, width, config.kernel, config.stride), *_activation(width)]
+    layers.append(_convolution(config.widths[-1], config.channels, 3))
     return nn.Sequential(*layers)
 
 
 def build_decoder(config: WaveConfig, channels: int) -> nn.Module:
-    """[B, channels, T] -> [B, 1, L] in [-1, 1]: each layer repeats frames `stride` times and convolves."""
+    """[B, channels, T] -> [B, 1, L]: each layer repeats frames `stride` times and convolves."""
     widths = tuple(reversed(config.widths))
-    layers: list[nn.Module] = [nn.Conv1d(channels, widths[0], 3, padding=1), nn.LeakyReLU(_SLOPE)]
-    for before, width in itertools.pairwise((*widths, widths[-1])):
+    layers: list[nn.Module] = [_convolution(channels, widths[0], 3), *_activation(widths[0])]
+    for before, width in itertools.pairwise(widths):
         layers += [
             nn.Upsample(scale_factor=config.stride),
-            nn.Conv1d(before, width, config.kernel, padding=config.kernel // 2),
-            nn.BatchNorm1d(width),
-            nn.LeakyReLU(_SLOPE),
+            _convolution(before, width, config.kernel),
+            *_activation(width),
         ]
-    layers += [nn.Conv1d(widths[-1], 1, config.kernel, padding=config.kernel // 2), nn.Tanh()]
+    layers += [nn.Upsample(scale_factor=config.stride), _convolution(widths[-1], 1, config.kernel), nn.Tanh()]
     if config.post_filter:
         layers.append(_PostFilter(config.post_filter))
     return nn.Sequential(*layers)
+
+
+def _activation(channels: int) -> tuple[nn.Module, nn.Module]:
+    return nn.BatchNorm1d(channels), nn.LeakyReLU(_SLOPE)
+
+
+def _convolution(before: int, after: int, kernel: int, stride: int = 1) -> nn.Module:
+    return Convolution(before, after, kernel, stride=stride, padding=kernel // 2)
 
 
 class _PostFilter(nn.Module):
@@ -80,10 +84,13 @@ class _PostFilter(nn.Module):
 
     def __init__(self, taps: int) -> None:
         super().__init__()
-        weight = torch.zeros(1, 1, taps)
-        weight[..., taps // 2] = 1
-        self.weight = nn.Parameter(weight)
+        impulse = torch.zeros(taps)
+        impulse[taps // 2] = 1
+        self.impulse_response = nn.Parameter(impulse)
 
     def forward(self, x: Tensor) -> Tensor:
-        taps = self.weight.shape[-1]
-        return F.conv1d(F.pad(x, (taps // 2, taps - 1 - taps // 2)), self.weight)
+        taps = len(self.impulse_response)
+        filtered = torchaudio.functional.fftconvolve(
+            x.float(), self.impulse_response.expand(1, 1, -1)
+        )  # [B, 1, L + taps - 1]
+        return filtered[..., taps // 2 : taps // 2 + x.shape[-1]]
