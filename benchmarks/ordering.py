@@ -1,7 +1,7 @@
 """What ordering costs and buys: an ordered run against an unordered one, and against runs dedicated to fewer codes.
 
-Run with `python -m benchmarks.ordering ORDERED UNORDERED [DEDICATED ...]`; each argument is a run folder,
-compared by the metric `mse` on the validation data that `run.json` holds. How to train them: docs/results.md.
+Run with `python -m benchmarks.ordering ORDERED UNORDERED [DEDICATED ...] [--metric mse]`: run folders, compared by a metric
+on the validation data, as `run.json` holds it. How to train them: docs/results.md.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from rich.table import Table
 from anytime_core.record import RunRecord, read_record
 
 
-def curve(record: RunRecord) -> dict[int, float]:
-    """Mean squared error by number of codes."""
+def curve(record: RunRecord, metric: str) -> dict[int, float]:
+    """Mean of a metric by number of codes."""
     validation = record.stages["autoencoder"].validation
-    return dict(zip(validation["codes"], validation["reconstruction"]["mse"], strict=True))
+    return dict(zip(validation["codes"], validation["reconstruction"][metric], strict=True))
 
 
 def main() -> None:
@@ -27,11 +27,14 @@ def main() -> None:
     parser.add_argument("ordered", type=Path)
     parser.add_argument("unordered", type=Path)
     parser.add_argument("dedicated", type=Path, nargs="*")
+    parser.add_argument("--metric", default="mse", help="of those that the runs were validated with; default: mse")
     arguments = parser.parse_args()
+    metric = arguments.metric
     record = read_record(arguments.ordered)
-    ordered, unordered = curve(record), curve(read_record(arguments.unordered))
+    ordered, unordered = curve(record, metric), curve(read_record(arguments.unordered), metric)
     dedicated = {
-        run.code_length: curve(run)[run.code_length] for run in [read_record(folder) for folder in arguments.dedicated]
+        run.code_length: curve(run, metric)[run.code_length]
+        for run in [read_record(folder) for folder in arguments.dedicated]
     }
     table = Table("codes", "ordered", "unordered", "ordered / unordered", "dedicated", "ordered / dedicated")
     for codes, error in ordered.items():
