@@ -6,6 +6,8 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
+import soundfile
 import typer
 from PIL import Image
 
@@ -22,11 +24,16 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
 
 
-def test_the_commands_of_the_readme_work_as_printed(anytime, tmp_path):
-    """Every `anytime` line, in order, in one folder that holds some pictures; trainings are cut short."""
+def test_the_commands_of_the_readme_work_as_printed(anytime, tmp_path, monkeypatch):
+    """Every `anytime` line, in order, in one folder that holds pictures and sounds; trainings are cut short."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "PICTURES").mkdir()
     for index, name in enumerate("abcdefgh"):
         Image.new("RGB", (40, 30), (index * 30, 100, 50)).save(tmp_path / "PICTURES" / f"{name}.png")
+    (tmp_path / "RECORDINGS").mkdir()
+    for index, name in enumerate("abcdefgh"):
+        sound = np.sin(np.arange(20_000) * (0.05 + 0.01 * index))
+        soundfile.write(tmp_path / "RECORDINGS" / f"{name}.flac", sound * 0.5, 16_000)
     lines = [line for block in blocks("console") for line in block.splitlines() if line.startswith("anytime ")]
     assert len(lines) >= 5
     for line in lines:
