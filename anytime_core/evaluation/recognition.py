@@ -16,7 +16,7 @@ _MOST_TRAINED_ON = 20_000
 
 
 class Recogniser:
-    """A support-vector machine on the modality's features (its values where it has none), trained on real samples.
+    """A support-vector machine on standardised features (plain values where a modality has none) of real samples.
 
     Args:
         modality: whose samples these are.
@@ -33,7 +33,9 @@ class Recogniser:
         if not datasets.classes:
             raise ValueError("nothing can be recognised in data without labels")
         self.modality = modality
-        self.classifier: Pipeline = make_pipeline(StandardScaler(), SVC(C=10.0))
+        # Values share one scale; standardised, those that hardly vary would drown the rest in samples that are blurred.
+        scaling = [StandardScaler()] if isinstance(modality, HasFeatures) else []
+        self.classifier: Pipeline = make_pipeline(*scaling, SVC(C=10.0))
         train, validation = (
             list(ordered_batches(part, _BATCH, limit=limit, workers=0))
             for part, limit in ((datasets.train, _MOST_TRAINED_ON), (datasets.validation, None))
