@@ -123,7 +123,7 @@ class TransformerConfig(Section):
     heads: int = Field(4, ge=1, description="attention heads")
     feedforward: int = Field(4, ge=1, description="width of the feed-forward layer, in multiples of width")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout in training")
-    code_vectors: bool = Field(True, description="feed the quantizer's code vectors beside the token embedding")
+    code_vectors: bool = Field(True, description="give the prior the code vectors, at input and output")
     class_conditional: Literal["auto", True, False] = Field(
         "auto", description="condition on the class label; auto: where the data has labels"
     )
