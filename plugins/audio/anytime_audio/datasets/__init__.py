@@ -5,7 +5,6 @@ Letters: n clips, L audio samples of a clip. Items are float32 [1, L] in [-1, 1]
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Literal
 
@@ -22,8 +21,6 @@ from anytime_core.modality import Datasets
 Name = Literal["plucks", "folder", "fsdd", "vctk", "speechcommands", "ljspeech", "librispeech", "yesno"]
 
 _TRAINING_PLUCKS, _VALIDATION_PLUCKS = 3600, 480
-
-logger = logging.getLogger(__name__)
 
 
 class DataConfig(Section):

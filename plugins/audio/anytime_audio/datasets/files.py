@@ -132,8 +132,7 @@ def write_sound(blocks: Iterable[np.ndarray], path: Path, rate: int, encoding: E
         OSError: the disk is full, or the folder not there.
     """
     subtype = _SUBTYPES[encoding]
-    suffix = path.suffix.lower()
-    container = suffix.removeprefix(".").upper()
+    container = path.suffix.removeprefix(".").upper()
     if container not in soundfile.available_formats() or not soundfile.check_format(container, subtype):
         raise DataError(f"cannot write {encoding} sound to {path.name}: use .wav, or .flac with 16bit or 24bit")
     clipped, largest, total = 0, 0.0, 0
