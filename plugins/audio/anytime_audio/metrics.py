@@ -80,13 +80,12 @@ def _speech_metrics(rate: int, length: int) -> dict[str, Measure]:
         raise ConfigError(f"speech_metrics=true needs {' and '.join(missing)}: pip install 'anytime-toolkit[speech]'")
     if rate not in _PESQ_MODES:
         raise ConfigError(f"speech_metrics=true needs data.rate=8000 or 16000, found {rate}")
-    from pesq import PesqError
-
     if length < _SHORTEST_SPEECH * rate:
         raise ConfigError(
             f"speech_metrics=true needs clips of {_SHORTEST_SPEECH} seconds: data.length={length} is less than "
             f"{round(_SHORTEST_SPEECH * rate)}"
         )
+    from pesq import PesqError
     from torchmetrics.functional.audio.pesq import perceptual_evaluation_speech_quality
     from torchmetrics.functional.audio.stoi import short_time_objective_intelligibility
 

@@ -90,7 +90,6 @@ class _PostFilter(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         taps = len(self.impulse_response)
-        filtered = torchaudio.functional.fftconvolve(
-            x.float(), self.impulse_response.expand(1, 1, -1)
-        )  # [B, 1, L + taps - 1]
+        response = self.impulse_response.expand(1, 1, -1)
+        filtered = torchaudio.functional.fftconvolve(x.float(), response)  # [B, 1, L + taps - 1]
         return filtered[..., taps // 2 : taps // 2 + x.shape[-1]]
