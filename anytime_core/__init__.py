@@ -1,6 +1,6 @@
 """Anytime sampling: autoregressive generation that can stop at any moment.
 
-`load(folder)` opens a trained run; `Run.sample`, `Run.encode` and `Run.decode` use it.
+`load(folder)` opens a trained run; `Run.sample`, `Run.stream`, `Run.encode` and `Run.decode` use it.
 """
 
 from __future__ import annotations
@@ -12,16 +12,19 @@ if TYPE_CHECKING:
     from anytime_core.errors import AnytimeError
     from anytime_core.run import Run, load
     from anytime_core.sampling.budget import Budget
-    from anytime_core.sampling.samples import Samples
+    from anytime_core.sampling.sampler import SamplingOptions
+    from anytime_core.sampling.samples import Prefix, Samples
 
 __version__ = "0.1.0"
-__all__ = ["AnytimeError", "Budget", "Run", "Samples", "__version__", "load"]
+__all__ = ["AnytimeError", "Budget", "Prefix", "Run", "Samples", "SamplingOptions", "__version__", "load"]
 
 _HOMES = {
     "AnytimeError": "anytime_core.errors",
     "Budget": "anytime_core.sampling.budget",
+    "Prefix": "anytime_core.sampling.samples",
     "Run": "anytime_core.run",
     "Samples": "anytime_core.sampling.samples",
+    "SamplingOptions": "anytime_core.sampling.sampler",
     "load": "anytime_core.run",
 }
 

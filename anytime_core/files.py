@@ -7,25 +7,34 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
+
+from anytime_core.errors import UsageError
 
 PARTIAL_PREFIX = ".partial-"
 """Start of the names of files and folders that are being written."""
 
+_FLUSHED_ONE_BY_ONE = 1000
+
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, flushed to disk and renamed to `path` if the block ends without an error.
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """A temporary path beside `path`, renamed to `path` if the block ends without an error.
 
-    The temporary name keeps the suffix, by which writers choose their format.
+    The temporary name keeps the suffix, by which writers choose their format. Where `durable`, the file is flushed to
+    disk before, which outlives a power cut and can take long.
     """
     temporary = path.with_name(f"{PARTIAL_PREFIX}{os.getpid()}-{path.name}")
     try:
         yield temporary
-        _flush(temporary)
+        if durable:
+            _flush(temporary)
         temporary.replace(path)
     except OSError as error:
         _name_final(error, temporary, path)
@@ -35,49 +44,105 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file at once."""
-    with replacing(path) as temporary:
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
+    """Write a text file at once; see `replacing`."""
+    with replacing(path, durable=durable) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON for people too: indented, keys in the given order."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
+    """Write JSON for people too: indented, keys in the given order; see `replacing`."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n", durable=durable)
 
 
 @contextmanager
-def filling(folder: Path) -> Iterator[Path]:
-    """A temporary folder whose files move into `folder` if the block ends without an error.
+def filling(
+    folder: Path, *, name: str | None = None, keep: Callable[[], bool] = lambda: False, durable: bool = True
+) -> Iterator[Path]:
+    """A temporary folder whose files move into `folder` if the block ends without an error, `*.json` last.
 
     Until then `folder` is untouched; files of the same name are replaced, others stay.
+
+    Args:
+        folder: made where it is missing, with its parents.
+        name: of the job; the temporary folder is then the same in every call, and what a killed one left is in it.
+        keep: asked after an error; true keeps the temporary folder for a later call of that name.
+        durable: flush to disk before moving, see `replacing`.
+
+    Raises:
+        UsageError: another process is at the job `name`.
     """
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
     parent = folder.parent
     made = _make_folders(parent)
     try:
-        temporary = Path(tempfile.mkdtemp(prefix=PARTIAL_PREFIX, dir=parent))
-        try:
-            yield temporary
-            for path in temporary.iterdir():
-                _flush(path)
-            if folder.exists():
-                for path in sorted(temporary.iterdir()):
-                    path.replace(folder / path.name)
-            else:
-                temporary.chmod(0o777 & ~_umask())
-                temporary.replace(folder)
-        except OSError as error:
-            _name_final(error, temporary, folder)
-            raise
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        with _temporary_folder(folder, name) as temporary:
+            try:
+                yield temporary
+                if durable:
+                    _flush_files(temporary)
+                _move_files(temporary, folder)
+            except OSError as error:
+                _name_final(error, temporary, folder)
+                raise
+            finally:
+                if not keep():
+                    shutil.rmtree(temporary, ignore_errors=True)
     except BaseException:
         for path in made:
             with suppress(OSError):
                 path.rmdir()
         raise
+
+
+@contextmanager
+def _temporary_folder(folder: Path, name: str | None) -> Iterator[Path]:
+    """A folder beside `folder`: a new one, or that of a named job, which only one process at a time can have."""
+    if name is None:
+        yield Path(tempfile.mkdtemp(prefix=PARTIAL_PREFIX, dir=folder.parent))
+        return
+    temporary = folder.with_name(f"{PARTIAL_PREFIX}{folder.name}-{name}")
+    lock = FileLock(f"{temporary}.lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise UsageError(
+            f"another process is writing the same to {folder}: wait for it, or choose another folder"
+        ) from None
+    try:
+        temporary.mkdir(exist_ok=True)
+        yield temporary
+    finally:
+        lock.release()
+        Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def _move_files(temporary: Path, folder: Path) -> None:
+    if not folder.exists():
+        temporary.chmod(0o777 & ~_umask())
+        temporary.replace(folder)
+        return
+    last = []
+    with os.scandir(temporary) as entries:
+        for entry in entries:
+            if entry.name.endswith(".json"):
+                last.append(entry.name)
+            else:
+                os.replace(entry.path, folder / entry.name)
+    for file in last:
+        (temporary / file).replace(folder / file)
+
+
+def _flush_files(folder: Path) -> None:
+    """Bring the files of a folder to the disk: one by one, or all that the system holds where they are many."""
+    with os.scandir(folder) as entries:
+        paths = [Path(entry.path) for entry in islice(entries, _FLUSHED_ONE_BY_ONE + 1)]
+    if len(paths) > _FLUSHED_ONE_BY_ONE and hasattr(os, "sync"):
+        os.sync()
+    else:
+        for path in folder.iterdir():
+            _flush(path)
 
 
 def _flush(path: Path) -> None:

@@ -93,6 +93,15 @@ class HasFeatures(Protocol):
 
 
 @runtime_checkable
+class ShowsGrowth(Protocol):
+    """A modality that has a way to show how a sample grows with its codes adds this."""
+
+    def write_growth(self, steps: Sequence[Tensor], stem: Path) -> None:
+        """Write files named `stem` and a suffix that show `steps`, a sample [*sample_shape] from ever more codes."""
+        ...
+
+
+@runtime_checkable
 class Modality(Protocol):
     """A kind of data, configured: the entry point names a class, and core makes `cls(config)`.
 

@@ -8,13 +8,14 @@ Letters: B batch, N code length, n a prefix length.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from anytime_core.autoencoder import OrderedAutoencoder
 from anytime_core.devices import resolve_device
@@ -23,13 +24,12 @@ from anytime_core.modality import Modality
 from anytime_core.priors import TransformerPrior
 from anytime_core.record import RUN_FILE, STAGES, RunRecord, latest_run, read_record
 from anytime_core.sampling.budget import Budget
+from anytime_core.sampling.deadline import COSTS_FILE, Costs
 from anytime_core.sampling.draw import Filter
-from anytime_core.sampling.engines import ENGINES, OnCode
-from anytime_core.sampling.noise import gumbel_noise
-from anytime_core.sampling.samples import Samples
+from anytime_core.sampling.engines import ENGINES, Engine
+from anytime_core.sampling.sampler import OnCode, Sampler, SamplingOptions
+from anytime_core.sampling.samples import Prefix, Samples
 from anytime_core.weights import AUTOENCODER_FILE, PRIOR_FILE, load_autoencoder, load_prior, require_plugin
-
-_BATCH = 64
 
 
 @dataclass
@@ -43,6 +43,7 @@ class Run:
         autoencoder: in evaluation mode.
         prior: in evaluation mode, None where stage `prior` has not ended.
         device: where both live.
+        prepared: batch sizes that calls with a deadline are ready for.
     """
 
     folder: Path
@@ -51,6 +52,8 @@ class Run:
     autoencoder: OrderedAutoencoder
     prior: TransformerPrior | None
     device: torch.device
+    prepared: set[int] = field(default_factory=set, repr=False)
+    _engines: dict[tuple[str, str], Engine] = field(default_factory=dict, repr=False)
 
     @property
     def code_length(self) -> int:
@@ -87,37 +90,33 @@ class Run:
         top_k: int | None = None,
         top_p: float | None = None,
         engine: str = "auto",
+        precision: str = "float32",
     ) -> Samples:
         """Draw `num` new samples.
 
         Args:
             num: how many.
-            budget: a share of the codes (0.6, `"60%"`), a number of codes (`"42codes"`) or a `Budget`.
+            budget: a share of the codes (0.6, `"60%"`), a number of codes (`"42codes"`), a deadline for this call
+                (`"200ms"`), `"adaptive"`, or a `Budget`.
             seed: sample i of a seed is the same in every call, whatever `num` is.
             label: class name or number, a name first where a string is both; None takes each class in turn.
             temperature, top_k, top_p: see `Filter`.
-            engine: `auto` or a name in `ENGINES`.
+            engine, precision: see `SamplingOptions`.
 
         Raises:
             RunError: the run has no prior yet.
             UsageError: an argument out of range.
         """
-        parts = list(
-            self.sample_batches(
-                range(num),
-                budget,
-                seed=seed,
-                label=label,
-                filtering=Filter(temperature, top_k, top_p),
-                engine=engine,
-            )
-        )
+        options = SamplingOptions(seed, label, Filter(temperature, top_k, top_p), engine, precision)
+        parts = list(self.sample_batches(range(num), budget, options))
         if not parts:
             raise UsageError(f"number of samples {num} is not at least 1")
+        longest = max(part.codes.shape[1] for part in parts)
         labels = [part.labels for part in parts if part.labels is not None]
         return Samples(
             x=torch.cat([part.x for part in parts]),
-            codes=torch.cat([part.codes for part in parts]),
+            codes=torch.cat([F.pad(part.codes, (0, longest - part.codes.shape[1])) for part in parts]),
+            lengths=torch.cat([part.lengths for part in parts]),
             labels=torch.cat(labels) if labels else None,
             indices=tuple(range(num)),
             seconds={name: sum(part.seconds[name] for part in parts) for name in parts[0].seconds},
@@ -127,54 +126,57 @@ class Run:
         self,
         indices: Sequence[int],
         budget: float | str | Budget = 1.0,
+        options: SamplingOptions | None = None,
         *,
-        seed: int = 0,
-        label: int | str | None = None,
-        filtering: Filter | None = None,
-        engine: str = "auto",
-        batch_size: int = _BATCH,
-        on_code: OnCode | None = None,
+        on_code: OnCode = lambda drawn: False,
     ) -> Iterator[Samples]:
-        """Draw the samples with the given global indices, a batch at a time; see `sample`.
+        """Draw the samples with the given global indices, a batch at a time, in constant memory; see `sample`.
 
         Args:
             indices: global sample indices; a sample follows from the seed and its index alone.
-            filtering: changes to the prior's distribution.
-            batch_size: samples a batch.
+            budget: for the call as a whole, which ends with the last batch.
+            options: how codes are drawn.
             on_code: called after each code of each batch with the number of codes drawn of it; true stops there and
                 decodes what is drawn.
         """
-        prior = self.require_prior()
-        if engine != "auto" and engine not in ENGINES:
-            raise UsageError(f"no engine '{engine}'{nearest(engine, ENGINES)}: use auto, {', '.join(ENGINES)}")
-        if not 0 <= seed < 2**63:
-            raise UsageError(f"seed {seed} is not in 0..2^63-1")
-        draw = ENGINES["eager" if engine == "auto" else engine]
-        length = Budget.parse(budget).codes(prior.code_length)
-        fixed = self.label_number(label)
-        for first in range(0, len(indices), batch_size):
-            batch = indices[first : first + batch_size]
-            started = time.perf_counter()
-            labels = None
-            if prior.classes:
-                labels = torch.tensor([index % prior.classes if fixed is None else fixed for index in batch])
-            noise = gumbel_noise(seed, batch, length, prior.codebook_size)
-            codes = draw(
-                prior,
-                None if labels is None else labels.to(self.device),
-                noise.to(self.device),
-                filtering or Filter(),
-                on_code or (lambda drawn: False),
-            ).cpu()
-            drawn = time.perf_counter()
-            x = self.decode(codes)
-            yield Samples(
-                x=x,
-                codes=codes,
-                labels=labels,
-                indices=tuple(batch),
-                seconds={"codes": drawn - started, "decode": time.perf_counter() - drawn},
-            )
+        return Sampler(self, options or SamplingOptions()).batches(indices, Budget.parse(budget), on_code=on_code)
+
+    def stream(
+        self,
+        num: int = 1,
+        budgets: Sequence[float | str | Budget] | None = None,
+        options: SamplingOptions | None = None,
+    ) -> Iterator[Prefix]:
+        """Draw `num` samples together and give what there is of them again and again, each time with more codes.
+
+        Args:
+            num: how many, as one batch.
+            budgets: shares or numbers of codes after which to give them; None: after every code.
+            options: how codes are drawn.
+
+        Yields:
+            Growing prefixes, each decoded only where its `x` is asked for. Stop at any time.
+        """
+        if num < 1:
+            raise UsageError(f"number of samples {num} is not at least 1")
+        sampler = Sampler(self, options or SamplingOptions())
+        if budgets is None:
+            return sampler.stream(range(num), None)
+        lengths = [Budget.parse(budget).codes(sampler.prior.code_length) for budget in budgets]
+        if not lengths:
+            raise UsageError("no budget to give samples at: name at least one, or None for every code")
+        return sampler.stream(range(num), lengths)
+
+    def engine(self, name: str, precision: str) -> Engine:
+        """An engine for the prior, made when first asked for. Raises UsageError where it cannot run it."""
+        if (name, precision) not in self._engines:
+            self._engines[name, precision] = ENGINES[name](self.require_prior(), precision)
+        return self._engines[name, precision]
+
+    @cached_property
+    def costs(self) -> Costs:
+        """What decoding and writing took in calls with a deadline."""
+        return Costs(self.folder / COSTS_FILE, self.device)
 
     def require_prior(self) -> TransformerPrior:
         """The prior. Raises RunError naming the way out where the run has none yet."""

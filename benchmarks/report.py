@@ -42,12 +42,20 @@ def median_seconds(calls: Sequence[Callable[[], object]], *, repeats: int = 9, w
     return [statistics.median(taken) for taken in times]
 
 
-def report(title: str, measure: Callable[[], Sequence[Row]]) -> None:
-    """Run a benchmark: parse `--json FILE`, measure, print the table, write the file."""
+def report(title: str, measure: Callable[..., Sequence[Row]], **options: int) -> None:
+    """Run a benchmark: parse `--json FILE` and `options`, measure with these, print the table, write the file.
+
+    Args:
+        title: of the table.
+        measure: gives the rows.
+        options: names of integer arguments of `measure`, and their defaults.
+    """
     parser = argparse.ArgumentParser(description=title)
     parser.add_argument("--json", type=Path, help="file for the results")
+    for option, default in options.items():
+        parser.add_argument(f"--{option}", type=int, default=default, help=f"default: {default}")
     arguments = parser.parse_args()
-    rows = measure()
+    rows = measure(**{option: getattr(arguments, option) for option in options})
     table = Table("name", "ours", "peer", "ratio", "unit", "peer's name", title=f"{title}, on {device_name()}")
     for row in rows:
         table.add_row(row.name, f"{row.ours:.4g}", f"{row.peer:.4g}", f"{row.ratio:.2f}", row.unit, row.peer_name)

@@ -40,6 +40,12 @@ def preview_lengths(code_length: int, number: int = 5) -> tuple[int, ...]:
     return tuple(sorted({codes_of_share(i / number, code_length) for i in range(1, number + 1)}))
 
 
+def validated_lengths(code_length: int) -> tuple[int, ...]:
+    """Numbers of codes for a curve over all budgets: eighths of them, and powers of two, as first codes matter most."""
+    powers = (2**exponent for exponent in range(code_length.bit_length()))
+    return tuple(sorted({*preview_lengths(code_length, 8), *powers}))
+
+
 @torch.no_grad()
 def reconstruction_curve(
     autoencoder: OrderedAutoencoder,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 from torch import Tensor
 
@@ -34,12 +34,4 @@ class AutoregressivePrior(Prior, Protocol):
 
     def logits(self, codes: Tensor, labels: Tensor | None) -> Tensor:
         """Logits [B, n + 1, K] of the codes at positions 0..n, given the first n of them, `codes` [B, n]."""
-        ...
-
-    def open_cache(self, labels: Tensor | None, batch: int, length: int) -> Any:
-        """A cache for drawing `length` codes of `batch` sequences with `next_logits`."""
-        ...
-
-    def next_logits(self, previous: Tensor | None, cache: Any) -> Tensor:
-        """Logits [B, K] of the next code, given the one before it, [B], None for the first code."""
         ...

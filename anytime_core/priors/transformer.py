@@ -5,29 +5,11 @@ Letters: B batch, N code length, n a prefix length, K codebook size, D code dime
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anytime_core.config import TransformerConfig
-
-
-@dataclass
-class KeyValueCache:
-    """Static buffers of one sampling call.
-
-    Attributes:
-        keys, values: [layers, B, H, length, E].
-        start: [B, W], the class embedding that stands before the first code and is added to every other.
-        written: number of positions written so far.
-    """
-
-    keys: Tensor
-    values: Tensor
-    start: Tensor
-    written: int = 0
 
 
 class TransformerPrior(nn.Module):
@@ -65,7 +47,7 @@ class TransformerPrior(nn.Module):
             self.from_vector = nn.Linear(code_vectors.shape[-1], config.width)
             self.to_vector = nn.Linear(config.width, code_vectors.shape[-1], bias=False)
         self.dropout = nn.Dropout(config.dropout)
-        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
         self.head = nn.Linear(config.width, codebook_size)
         self.apply(_initialise)
@@ -88,31 +70,11 @@ class TransformerPrior(nn.Module):
     def logits(self, codes: Tensor, labels: Tensor | None) -> Tensor:
         """Logits [B, n + 1, K] of the codes at positions 0..n, given the first n of them, `codes` [B, n]."""
         start = self._start(labels, len(codes)).unsqueeze(1)
-        x = torch.cat([start, self._embed(codes, 0) + start], 1) + self.position.weight[: codes.shape[1] + 1]
+        x = torch.cat([start, self._embed(codes) + start], 1) + self.position.weight[: codes.shape[1] + 1]
         x = self.dropout(x)  # [B, n + 1, W]
         for block in self.blocks:
             x = block(x)
-        return self._score(x, 0)
-
-    def open_cache(self, labels: Tensor | None, batch: int, length: int) -> KeyValueCache:
-        """Buffers for drawing `length` codes of `batch` sequences."""
-        start = self._start(labels, batch)
-        width = start.shape[-1]
-        shape = (len(self.blocks), batch, self.heads, length, width // self.heads)
-        return KeyValueCache(start.new_empty(shape), start.new_empty(shape), start)
-
-    def next_logits(self, previous: Tensor | None, cache: KeyValueCache) -> Tensor:
-        """Logits [B, K] of the next code, given the one before it, [B], None for the first code."""
-        position = cache.written
-        x = cache.start
-        if previous is not None:
-            x = x + self._embed(previous.unsqueeze(1), position - 1).squeeze(1)
-        x = (x + self.position.weight[position]).unsqueeze(1)  # [B, 1, W]
-        for index, block in enumerate(self.blocks):
-            assert isinstance(block, _Block)
-            x = block.step(x, cache.keys[index], cache.values[index], position)
-        cache.written += 1
-        return self._score(x, position).squeeze(1)
+        return self._score(x)
 
     def _start(self, labels: Tensor | None, batch: int) -> Tensor:
         if self.classes == 0:
@@ -121,18 +83,18 @@ class TransformerPrior(nn.Module):
             raise ValueError("a class-conditional prior needs labels")
         return self.start(labels)
 
-    def _embed(self, codes: Tensor, first: int) -> Tensor:
-        """[B, n] codes at positions first..first+n-1 -> [B, n, W]."""
+    def _embed(self, codes: Tensor) -> Tensor:
+        """[B, n] codes, the first ones -> [B, n, W]."""
         x = self.token(codes)
         if self.vectors is None:
             return x
         if self.vectors.ndim == 2:
             return x + self.from_vector(self.vectors[codes])
-        positions = torch.arange(first, first + codes.shape[1], device=codes.device)
+        positions = torch.arange(codes.shape[1], device=codes.device)
         return x + self.from_vector(self.vectors[positions, codes])
 
-    def _score(self, x: Tensor, first: int) -> Tensor:
-        """[B, n, W] at positions first..first+n-1 -> logits [B, n, K]."""
+    def _score(self, x: Tensor) -> Tensor:
+        """[B, n, W] at the first n positions -> logits [B, n, K]."""
         x = self.norm(x)
         logits = self.head(x)
         if self.vectors is None:
@@ -140,10 +102,10 @@ class TransformerPrior(nn.Module):
         expected = self.to_vector(x)  # [B, n, D]
         if self.vectors.ndim == 2:
             return logits + expected @ self.vectors.T
-        return logits + torch.einsum("bnd,nkd->bnk", expected, self.vectors[first : first + x.shape[1]])
+        return logits + torch.einsum("bnd,nkd->bnk", expected, self.vectors[: x.shape[1]])
 
 
-class _Block(nn.Module):
+class TransformerBlock(nn.Module):
     """Attention and feed-forward layer, each added to the residual stream."""
 
     def __init__(self, config: TransformerConfig) -> None:
@@ -161,16 +123,6 @@ class _Block(nn.Module):
         queries, keys, values = self._split(x)
         dropout = self.dropout if self.training else 0.0
         return self._join(x, F.scaled_dot_product_attention(queries, keys, values, dropout_p=dropout, is_causal=True))
-
-    def step(self, x: Tensor, cached_keys: Tensor, cached_values: Tensor, position: int) -> Tensor:
-        """One position, [B, 1, W], attending to the written part of the cache, which it extends."""
-        queries, keys, values = self._split(x)
-        cached_keys[:, :, position] = keys[:, :, 0]
-        cached_values[:, :, position] = values[:, :, 0]
-        written = slice(position + 1)
-        return self._join(
-            x, F.scaled_dot_product_attention(queries, cached_keys[:, :, written], cached_values[:, :, written])
-        )
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """[B, n, W] -> queries, keys and values, each [B, H, n, E]."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
@@ -14,7 +15,8 @@ class Samples:
 
     Attributes:
         x: [B, *sample_shape] on the CPU.
-        codes: [B, n] int64 on the CPU.
+        codes: [B, n] int64 on the CPU, zero after a sample's last code.
+        lengths: number of codes of each sample, [B]; all n unless the budget was adaptive or time ran out.
         labels: [B] int64, None for an unconditional prior.
         indices: global index of each sample.
         seconds: time spent on `codes` and `decode`.
@@ -22,6 +24,28 @@ class Samples:
 
     x: Tensor
     codes: Tensor
+    lengths: Tensor
     labels: Tensor | None
     indices: tuple[int, ...]
     seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """The first codes of samples that are being drawn.
+
+    Attributes:
+        codes: [B, n] int64 on the CPU.
+        labels: [B] int64, None for an unconditional prior.
+        indices: global index of each sample.
+    """
+
+    codes: Tensor
+    labels: Tensor | None
+    indices: tuple[int, ...]
+    _decode: Callable[[Tensor], Tensor]
+
+    @cached_property
+    def x(self) -> Tensor:
+        """The samples as far as they are known, [B, *sample_shape] on the CPU, decoded when first asked for."""
+        return self._decode(self.codes)

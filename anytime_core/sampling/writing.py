@@ -1,7 +1,12 @@
-"""Samples to files: one file a sample, a preview of the first ones, and `samples.json`."""
+"""Samples to files: one file a sample or tar shards, a preview of the first ones, and `samples.json`."""
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import itertools
+import json
+import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -13,17 +18,25 @@ from torch import Tensor
 
 from anytime_core.errors import UsageError
 from anytime_core.evaluation.reconstruction import preview_lengths
-from anytime_core.files import filling, write_json
+from anytime_core.files import filling
 from anytime_core.modality import Modality, PreviewRow
 from anytime_core.run import Run
 from anytime_core.sampling.budget import Budget
-from anytime_core.sampling.draw import Filter
+from anytime_core.sampling.deadline import Deadline
+from anytime_core.sampling.ledger import Ledger
+from anytime_core.sampling.output import FolderOutput, Output, TarOutput
+from anytime_core.sampling.sampler import Sampler, SamplingOptions
+from anytime_core.sampling.samples import Samples
 
 SAMPLES_FILE = "samples.json"
 PREVIEW_FILE = "preview.png"
 PREVIEW_COLUMNS = 8
 
 _PREVIEWED = 64
+_PREVIEW_SHARE = 0.2
+"""Of a deadline that a preview may take."""
+_UNMARKED_BATCHES = 4096
+"""Samples after the last mark of a killed job that may have left files."""
 
 Stopped = Callable[[], bool]
 OnDrawn = Callable[[int, int], None]
@@ -35,92 +48,211 @@ def write_samples(
     folder: Path,
     indices: Sequence[int],
     budget: float | str | Budget,
+    options: SamplingOptions | None = None,
     *,
-    seed: int = 0,
-    label: int | str | None = None,
-    filtering: Filter | None = None,
-    engine: str = "auto",
     stopped: Stopped = lambda: False,
     on_drawn: OnDrawn = lambda samples, codes: None,
     suffix: str | None = None,
     progressive: bool = False,
+    pack: bool = False,
     load_seconds: float = 0.0,
 ) -> dict[str, Any]:
     """Draw samples and write them into `folder`, which stays untouched until all of them are written.
+
+    Memory does not grow with the number of samples. A job that is killed goes on where it was when it is called again
+    with the same arguments.
 
     Args:
         run: the opened run.
         folder: made where it is missing; files of the same name are replaced.
         indices: global sample indices, by which the files are named.
-        budget, seed, label, filtering, engine: see `Run.sample_batches`.
+        budget: a deadline counts from this call to its end. It leaves out the preview where that is not known to take
+            little of the time, and the wait until the files are safe from a power cut.
+        options: how codes are drawn.
         stopped: asked after each code; true decodes and writes what is there.
         on_drawn: progress.
         suffix: of the files, see `output_suffix`.
-        progressive: also write each sample decoded from five growing numbers of codes, in files that say how many.
+        progressive: also write each sample decoded from five growing numbers of codes, in files that say how many, and
+            what else the modality has to show growth.
+        pack: into tar shards.
         load_seconds: time that opening the run took, for the record.
 
     Returns:
-        What `samples.json` says.
+        What `samples.json` says, without the list of samples, which can be long.
     """
-    budget = Budget.parse(budget)
-    suffix = output_suffix(run.modality, suffix)
-    seconds = {"load": load_seconds, "codes": 0.0, "decode": 0.0, "write": 0.0}
-    entries: list[dict[str, Any]] = []
-    shown: dict[int, list[Tensor]] = defaultdict(list)
-    prior_length = run.require_prior().code_length
-    wanted = budget.codes(prior_length)
-
-    def on_code(drawn: int) -> bool:
-        on_drawn(len(entries), drawn)
-        return stopped()
-
-    with filling(folder) as partial:
-        for batch in run.sample_batches(
-            indices, budget, seed=seed, label=label, filtering=filtering, engine=engine, on_code=on_code
-        ):
-            started = time.perf_counter()
-            drawn = batch.codes.shape[1]
-            numbers = [None] * len(batch.indices) if batch.labels is None else batch.labels.tolist()
-            for index, number, x in zip(batch.indices, numbers, batch.x, strict=True):
-                entries.append(
-                    {
-                        "file": f"{index:06d}{suffix}",
-                        "index": index,
-                        "label": None if number is None else run.record.classes[number],
-                        "codes": drawn,
-                    }
-                )
-                run.modality.write(x, partial / entries[-1]["file"])
-            if progressive:
-                for codes in preview_lengths(drawn):
-                    x_hat = run.decode(batch.codes, codes)
-                    for index, x in zip(batch.indices, x_hat, strict=True):
-                        run.modality.write(x, partial / f"{index:06d}-{codes}codes{suffix}")
-                    shown[codes] += list(x_hat[: PREVIEW_COLUMNS - len(shown[codes])])
-            else:
-                shown[wanted] += list(batch.x[: _PREVIEWED - len(shown[wanted])])
-            seconds["write"] += time.perf_counter() - started
-            for name, value in batch.seconds.items():
-                seconds[name] += value
-            if stopped():
-                break
-        started = time.perf_counter()
-        rows = [PreviewRow(f"{codes} codes", torch.stack(x)) for codes, x in sorted(shown.items())]
-        run.modality.preview(rows if progressive else _in_rows(rows[0].x), partial / PREVIEW_FILE)
-        seconds["write"] += time.perf_counter() - started
-        record = {
-            "run": str(run.folder),
-            "budget": str(budget),
-            "codes": wanted,
-            "code_length": prior_length,
-            "calls": max((entry["codes"] for entry in entries), default=0),
-            "seed": seed,
-            "interrupted": len(entries) < len(indices) or any(entry["codes"] < wanted for entry in entries),
-            "seconds": {name: round(value, 4) for name, value in seconds.items()},
-            "samples": entries,
-        }
-        write_json(partial / SAMPLES_FILE, record)
+    job = _Job(run, indices, Budget.parse(budget), options or SamplingOptions(), output_suffix(run.modality, suffix))
+    job.progressive, job.pack = progressive, pack
+    job.seconds["load"] = load_seconds
+    durable = job.budget.seconds is None
+    with filling(folder, name=job.digest(), keep=lambda: job.resumable, durable=durable) as partial:
+        record = job.run_in(partial, stopped, on_drawn)
+        job.resumable = False
+    if not durable:
+        run.costs.save()
     return record
+
+
+class _Job:
+    """One call of `write_samples`.
+
+    Attributes:
+        seconds: spent on each part of the work, over all processes that were at it.
+        resumable: whether another call can go on from what is on the disk.
+    """
+
+    progressive: bool
+    pack: bool
+
+    def __init__(self, run: Run, indices: Sequence[int], budget: Budget, options: SamplingOptions, suffix: str) -> None:
+        self.run, self.indices, self.budget, self.options, self.suffix = run, indices, budget, options, suffix
+        self.seconds = {"load": 0.0, "codes": 0.0, "decode": 0.0, "write": 0.0}
+        self.resumable = False
+        self._done, self._most_codes, self._ended_early = 0, 0, False
+        self._shown: dict[int, list[Tensor]] = defaultdict(list)
+        self._previewed = False
+        self._prior_length = run.require_prior().code_length
+        self._wanted = budget.most_codes(self._prior_length)
+        self._deadline: Deadline | None = None
+        if budget.seconds is not None:
+            previews = run.costs.expected("preview", 1)
+            self._previewed = previews is None or previews > _PREVIEW_SHARE * budget.seconds
+            last = ["finish"] if self._previewed else ["finish", "preview"]
+            self._deadline = Deadline(budget.seconds, run.costs, ["decode", "write"], last=last)
+
+    def digest(self) -> str:
+        """A name for everything that decides what the files will be."""
+        described = {
+            "run": str(self.run.folder.resolve()),
+            "trained": self.run.record.model_dump(mode="json", include={"created", "stages"}),
+            "indices": [len(self.indices), *itertools.islice(self.indices, 2)],
+            "budget": str(self.budget),
+            "options": dataclasses.asdict(dataclasses.replace(self.options, batch_size=None)),
+            "files": [self.suffix, self.progressive, self.pack],
+        }
+        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
+
+    def run_in(self, partial: Path, stopped: Stopped, on_drawn: OnDrawn) -> dict[str, Any]:
+        """Draw and write everything into the folder `partial`, from where the last mark there is."""
+        make = TarOutput if self.pack else FolderOutput
+        output: Output = make(self.run.modality, partial, self.suffix)
+        ledger = Ledger(partial)
+        try:
+            if ledger.last is not None:
+                self._go_on(ledger.last, output, partial)
+
+            def on_code(drawn: int) -> bool:
+                on_drawn(self._done, drawn)
+                return stopped()
+
+            if self._deadline is not None:
+                self._measure_writing(partial)
+            batches = Sampler(self.run, self.options).batches(
+                self.indices[self._done :], self.budget, deadline=self._deadline, on_code=on_code
+            )
+            for batch in batches:
+                started = time.perf_counter()
+                self._add(batch, output, ledger, partial)
+                self._note("write", len(batch.indices), time.perf_counter() - started)
+                for name, value in batch.seconds.items():
+                    self.seconds[name] += value
+                if stopped():
+                    break
+                if self._previewed and self._deadline is None:
+                    ledger.mark(done=self._done, most=self._most_codes, seconds=self.seconds, output=output.state())
+                    self.resumable = True
+            output.close()
+            self._preview(partial)
+            return self._finish(partial, ledger)
+        finally:
+            output.close()
+            ledger.close()
+
+    def _measure_writing(self, partial: Path) -> None:
+        """Where no call with a deadline has told what writing costs: write one file and remove it."""
+        if self.run.costs.expected("write", 1) is None:
+            x = self.run.decode(torch.zeros(1, 1, dtype=torch.int64))[0]
+            started = time.perf_counter()
+            path = partial / f"sample{self.suffix}"
+            self.run.modality.write(x, path)
+            path.unlink()
+            self.run.costs.note("write", 1, time.perf_counter() - started)
+
+    def _go_on(self, mark: dict[str, Any], output: Output, partial: Path) -> None:
+        """Take up a killed job, without the files of samples that it wrote after its mark."""
+        self._done, self._most_codes, self._previewed, self.resumable = mark["done"], mark["most"], True, True
+        self.seconds |= {name: value for name, value in mark["seconds"].items() if name != "load"}
+        output.restore(mark["output"])
+        if not self.pack:
+            unmarked = {f"{index:06d}" for index in self.indices[self._done : self._done + _UNMARKED_BATCHES]}
+            with os.scandir(partial) as entries:
+                left = [entry.path for entry in entries if entry.name.partition(".")[0].partition("-")[0] in unmarked]
+            for path in left:
+                os.unlink(path)
+
+    def _add(self, batch: Samples, output: Output, ledger: Ledger, partial: Path) -> None:
+        """Write the samples of a batch."""
+        numbers = [None] * len(batch.indices) if batch.labels is None else batch.labels.tolist()
+        grown = self._grown(batch) if self.progressive else {}
+        rows = zip(batch.indices, numbers, batch.lengths.tolist(), batch.x, strict=True)
+        for row, (index, number, codes, x) in enumerate(rows):
+            name = output.add(index, number, codes, x)
+            label = None if number is None else self.run.record.classes[number]
+            ledger.add({"file": name, "index": index, "label": label, "codes": codes})
+            if self.progressive:
+                output.add_growth(index, {codes: x_hat[row] for codes, x_hat in grown.items()})
+        self._done += len(batch.indices)
+        self._most_codes = max(self._most_codes, *batch.lengths.tolist())
+        self._ended_early |= bool((batch.lengths < self._wanted).any())
+        if not self._previewed:
+            for codes, x in grown.items() if self.progressive else [(self._wanted, batch.x)]:
+                columns = PREVIEW_COLUMNS if self.progressive else _PREVIEWED
+                self._shown[codes] += list(x[: columns - len(self._shown[codes])])
+            if self._done >= _PREVIEWED and self._deadline is None:
+                self._preview(partial)
+
+    def _grown(self, batch: Samples) -> dict[int, Tensor]:
+        """The samples of a batch from five growing numbers of codes each."""
+        lengths = preview_lengths(int(batch.lengths.max()))
+        return {codes: self.run.decode(batch.codes, batch.lengths.clamp(max=codes)) for codes in lengths}
+
+    def _preview(self, partial: Path) -> None:
+        if self._previewed:
+            return
+        started = time.perf_counter()
+        rows = [PreviewRow(f"{codes} codes", torch.stack(x)) for codes, x in sorted(self._shown.items())]
+        self.run.modality.preview(rows if self.progressive else _in_rows(rows[0].x), partial / PREVIEW_FILE)
+        self._shown.clear()
+        self._previewed = True
+        self.run.costs.note("preview", 1, time.perf_counter() - started)
+
+    def _finish(self, partial: Path, ledger: Ledger) -> dict[str, Any]:
+        """Write `samples.json`, a sample a line."""
+        started = time.perf_counter()
+        interrupted = self._done < len(self.indices) or (self._ended_early and self.budget.unit in ("share", "codes"))
+        record = {
+            "run": str(self.run.folder),
+            "budget": str(self.budget),
+            "codes": self._wanted,
+            "code_length": self._prior_length,
+            "calls": self._most_codes,
+            "seed": self.options.seed,
+            "num": self._done,
+            "interrupted": interrupted,
+            "seconds": {name: round(value, 4) for name, value in self.seconds.items()},
+        }
+        head = json.dumps(record, indent=2, allow_nan=False)
+        with (partial / SAMPLES_FILE).open("w", encoding="utf-8") as file:
+            file.write(head.removesuffix("\n}") + ',\n  "samples": [\n    ')
+            for number, entry in enumerate(ledger.end()):
+                file.write(",\n    " * bool(number) + entry)
+            file.write("\n  ]\n}\n")
+        self._note("finish", 1, time.perf_counter() - started)
+        return record
+
+    def _note(self, work: str, batch: int, seconds: float) -> None:
+        self.seconds["write"] += seconds
+        if self._deadline is not None:
+            self.run.costs.note(work, batch, seconds)
 
 
 def _in_rows(x: Tensor) -> list[PreviewRow]:

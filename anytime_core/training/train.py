@@ -22,7 +22,7 @@ from anytime_core.config import Config
 from anytime_core.devices import resolve_device, resolve_precision
 from anytime_core.errors import ConfigError, RunError, UsageError
 from anytime_core.evaluation.plot import plot_curve
-from anytime_core.evaluation.reconstruction import preview_lengths, reconstruction_curve
+from anytime_core.evaluation.reconstruction import reconstruction_curve, validated_lengths
 from anytime_core.files import write_text
 from anytime_core.modality import Datasets, Modality
 from anytime_core.plugins import find_plugin, load_modality
@@ -42,7 +42,6 @@ from anytime_core.weights import (
     save_prior,
 )
 
-_VALIDATED_BUDGETS = 8
 _LIBRARIES = ("torch", "torchvision", "torchaudio", "accelerate", "numpy", "safetensors")
 
 
@@ -266,7 +265,7 @@ class _Training:
             best,
             {"loss": self.modality.reconstruction_loss, **self.modality.metrics()},
             ordered_batches(self.datasets.validation, core.training.codes.batch_size, workers=core.training.workers),
-            preview_lengths(best.code_length, _VALIDATED_BUDGETS),
+            validated_lengths(best.code_length),
         )
         plot_curve(curve, self.previews / "quality.png")
         return core.training.autoencoder.steps, {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -50,6 +51,12 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
 
 
+def print_file(path: Path) -> None:
+    """A text file on stdout, however long it is."""
+    with path.open(encoding="utf-8") as file:
+        shutil.copyfileobj(file, sys.stdout)
+
+
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], empty: str) -> None:
     """A table on stdout, or the sentence `empty` on stderr where there are no rows."""
     if not rows:
@@ -89,12 +96,15 @@ def chatter_to_stderr() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def progress_line(activity: str) -> Iterator[Callable[[str], None]]:
-    """A line on stderr that says how far an activity has got, on a terminal only."""
+def progress_bar(activity: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar of samples done and of all samples, on stderr, on a terminal only."""
     if not sys.stderr.isatty():
-        yield lambda progress: None
+        yield lambda done, total: None
         return
     from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    with Console(stderr=True).status(activity) as status:
-        yield lambda progress: status.update(f"{activity}: {progress}")
+    columns = TextColumn(activity), BarColumn(), MofNCompleteColumn(), TextColumn("samples"), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(activity)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

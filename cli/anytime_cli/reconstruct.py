@@ -44,7 +44,7 @@ def reconstruct(
         opened = load(run, device=device)
     folder = out or opened.folder / "reconstructions" / str(parsed)
     with (
-        output.progress_line("reconstructing") as advance,
+        output.progress_bar("reconstructing") as advance,
         output.writing_to(folder),
         output.chatter_to_stderr(),
     ):
@@ -54,7 +54,7 @@ def reconstruct(
             files,
             parsed,
             suffix=format,
-            on_samples=lambda done, total: advance(f"{done}/{total} samples"),
+            on_samples=advance,
         )
     if json:
         output.print_json(record)

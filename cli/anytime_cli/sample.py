@@ -20,11 +20,13 @@ anytime sample
 
 anytime sample --budget 0.6
 
+anytime sample --budget 200ms
+
 anytime sample --run runs/image-mnist-1 --budget 12codes --num 64 --label 7
 
 anytime sample --num 4 --progressive --format flac
 
-anytime sample --num 1000 --shard 0/4 --out part0
+anytime sample --num 1000000 --pack --shard 0/4 --out part0
 """
 
 
@@ -32,7 +34,13 @@ def sample(
     run: Annotated[
         Path | None, typer.Option(help="Run folder. Default: the latest one in runs/.", show_default=False)
     ] = None,
-    budget: Annotated[str, typer.Option(help="Share of the codes (0.6 or 60%) or number of them (42codes).")] = "1.0",
+    budget: Annotated[
+        str,
+        typer.Option(
+            help="Share of the codes (0.6 or 60%), number of them (42codes), deadline for all samples (200ms, 1.5s), "
+            "or adaptive: as many as each sample is worth."
+        ),
+    ] = "1.0",
     num: Annotated[int, typer.Option(min=1, help="How many samples.")] = 16,
     label: Annotated[
         str | None, typer.Option(help="Class name or number. Default: each in turn.", show_default=False)
@@ -52,7 +60,19 @@ def sample(
     progressive: Annotated[
         bool, typer.Option("--progressive", help="Also write each sample from five growing numbers of codes.")
     ] = False,
-    engine: Annotated[str, typer.Option(help="auto, eager, or plain (the slow reference).")] = "auto",
+    pack: Annotated[
+        bool, typer.Option("--pack", help="Write tar shards as WebDataset reads them, not one file a sample.")
+    ] = False,
+    engine: Annotated[
+        str,
+        typer.Option(help="auto, eager, numba (small batches, CPU), graph (CUDA), compile, or plain (the reference)."),
+    ] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="float32, bfloat16, int8 (engine numba), or auto: what is fast here.")
+    ] = "float32",
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Samples at a time. Default: found by measurement.", show_default=False)
+    ] = None,
     shard: Annotated[
         str | None, typer.Option(help="Draw part i of n, written i/n with i from 0.", show_default=False)
     ] = None,
@@ -61,26 +81,31 @@ def sample(
 ) -> None:
     """Draw new samples from a trained run and write them as files, with a preview and samples.json.
 
-    Ctrl-C decodes and writes what is there.
+    Ctrl-C decodes and writes what is there. The same command goes on with a job that was killed.
     """
     from anytime_core.sampling.budget import Budget
     from anytime_core.sampling.draw import Filter
+    from anytime_core.sampling.sampler import Sampler, SamplingOptions
 
     parsed, filtering = Budget.parse(budget), Filter(temperature, top_k, top_p)
+    options = SamplingOptions(seed, label, filtering, engine, precision, batch_size)
     indices = _shard(num, shard)
     started = time.perf_counter()
     from anytime_core.run import load
-    from anytime_core.sampling.writing import PREVIEW_FILE, write_samples
+    from anytime_core.sampling.writing import PREVIEW_FILE, SAMPLES_FILE, write_samples
 
     with output.chatter_to_stderr():
         opened = load(run, device=device)
+        if parsed.seconds is not None:
+            sampler = Sampler(opened, options)
+            sampler.prepare(sampler.batch_sizes(len(indices), timed=True).next())
     load_seconds = time.perf_counter() - started
     choices = {"label": label, "t": None if temperature == 1 else temperature, "k": top_k, "p": top_p, "shard": shard}
     name = "-".join([f"{parsed}-seed{seed}", *(f"{key}{value}" for key, value in choices.items() if value is not None)])
-    folder = out or opened.folder / "samples" / name.replace("/", "of")
+    folder = out or opened.folder / "samples" / name.replace("/", "of").replace(":", "")
     with (
         _stop_on_interrupt() as stopped,
-        output.progress_line("drawing") as advance,
+        output.progress_bar("drawing") as advance,
         output.writing_to(folder),
         output.chatter_to_stderr(),
     ):
@@ -89,25 +114,24 @@ def sample(
             folder,
             indices,
             parsed,
-            seed=seed,
-            label=label,
-            filtering=filtering,
-            engine=engine,
+            options,
             stopped=stopped.is_set,
-            on_drawn=lambda done, drawn: advance(f"{done}/{len(indices)} samples, {drawn} codes of the current batch"),
+            on_drawn=lambda done, drawn: advance(done, len(indices)),
             suffix=format,
             progressive=progressive,
+            pack=pack,
             load_seconds=load_seconds,
         )
     if json:
-        output.print_json(record)
+        output.print_file(folder / SAMPLES_FILE)
         return
     if record["interrupted"]:
-        output.say(f"interrupted: wrote the {len(record['samples'])} samples that were begun")
+        output.say(f"interrupted: wrote the {record['num']} samples that were begun")
     seconds = record["seconds"]
+    preview = folder / PREVIEW_FILE
     output.say(
-        f"{len(record['samples'])} samples of {record['calls']} of {record['code_length']} codes in "
-        f"{seconds['codes'] + seconds['decode'] + seconds['write']:.2f} s: {folder / PREVIEW_FILE}"
+        f"{record['num']} samples of {record['calls']} of {record['code_length']} codes in "
+        f"{seconds['codes'] + seconds['decode'] + seconds['write']:.2f} s: {preview if preview.exists() else folder}"
     )
 
 

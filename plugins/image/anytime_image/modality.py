@@ -17,7 +17,9 @@ from anytime_image.datasets import DataConfig, load_datasets, read_image, sample
 from anytime_image.losses import LOSSES
 from anytime_image.metrics import METRICS
 from anytime_image.networks import NetworkConfig, build_decoder, build_encoder
-from anytime_image.preview import contact_sheet
+from anytime_image.preview import animation_frames, contact_sheet
+
+_STEP_MILLISECONDS, _LAST_STEP_MILLISECONDS = 500, 1500
 
 
 class ImageConfig(Section):
@@ -88,6 +90,13 @@ class ImageModality:
     def write(self, x: Tensor, path: Path) -> None:
         """Write [C, H, W] as a picture; values outside [-1, 1] are clipped."""
         v2.functional.to_pil_image(to_uint8(x.detach().cpu())).save(path)
+
+    def write_growth(self, steps: Sequence[Tensor], stem: Path) -> None:
+        """Write `stem-strip.png`, the steps side by side, and `stem.gif`, one after another."""
+        contact_sheet([PreviewRow("", torch.stack(list(steps)))]).save(stem.with_name(f"{stem.name}-strip.png"))
+        first, *others = animation_frames(steps)
+        durations = [_STEP_MILLISECONDS] * len(others) + [_LAST_STEP_MILLISECONDS]
+        first.save(stem.with_name(f"{stem.name}.gif"), save_all=True, append_images=others, duration=durations, loop=0)
 
     def preview(self, rows: Sequence[PreviewRow], path: Path) -> None:
         """Write a contact sheet."""

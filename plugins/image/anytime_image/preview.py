@@ -36,6 +36,11 @@ def contact_sheet(rows: Sequence[PreviewRow]) -> Image.Image:
     return sheet
 
 
+def animation_frames(steps: Sequence[Tensor]) -> list[Image.Image]:
+    """One picture for each of some images [C, H, W], small ones enlarged pixel by pixel."""
+    return [_strip(x.unsqueeze(0)) for x in steps]
+
+
 def _strip(x: Tensor) -> Image.Image:
     images = to_uint8(x.detach().cpu())
     scale = max(1, _TILE // images.shape[-1])

@@ -1,0 +1,121 @@
+"""Kernels of a decoding step for small batches on the CPU, compiled by numba on first use and kept on disk.
+
+A small batch reads every weight once a step and does little with it, so that a step is bound by memory, and by the cost
+of starting operators where the network is small too. Here a step is one call.
+
+Letters: B batch, n codes to draw, K codebook size, L layers, W width, H heads, E = W / H, F width of the feed-forward
+layer, I inputs, O outputs.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+_PLAIN, _GELU, _ADD = 0, 1, 2
+_SQRT_HALF = np.float32(math.sqrt(0.5))
+_ROWS = 8
+"""Rows of weights that a thread takes at a time."""
+
+
+@numba.njit(fastmath=True, cache=True, nogil=True)
+def _normalise(x: Array, epsilon: float, out: Array) -> None:
+    for row in range(x.shape[0]):
+        mean = np.float32(0)
+        for i in range(x.shape[1]):
+            mean += x[row, i]
+        mean /= np.float32(x.shape[1])
+        variance = np.float32(0)
+        for i in range(x.shape[1]):
+            variance += (x[row, i] - mean) ** 2
+        scale = np.float32(1) / np.sqrt(variance / np.float32(x.shape[1]) + np.float32(epsilon))
+        for i in range(x.shape[1]):
+            out[row, i] = (x[row, i] - mean) * scale
+
+
+@numba.njit(fastmath=True, cache=True, nogil=True, parallel=True)
+def _affine(x, weight, scale, bias, kind, out):  # type: ignore[no-untyped-def]
+    """x [B, I] times weight [O, I], whose rows count `scale` [O], plus bias [O] -> out [B, O].
+
+    A row of weights is read once for the whole batch. `kind` is _PLAIN, _GELU, or _ADD to what `out` holds.
+    """
+    outputs = weight.shape[0]
+    for block in numba.prange((outputs + _ROWS - 1) // _ROWS):
+        for o in range(block * _ROWS, min((block + 1) * _ROWS, outputs)):
+            for row in range(x.shape[0]):
+                total = np.float32(0)
+                for i in range(x.shape[1]):
+                    total += np.float32(weight[o, i]) * x[row, i]
+                total = total * scale[o] + bias[o]
+                if kind == _GELU:
+                    total *= np.float32(0.5) + np.float32(0.5) * np.float32(math.erf(total * _SQRT_HALF))
+                if kind == _ADD:
+                    total += out[row, o]
+                out[row, o] = total
+
+
+@numba.njit(fastmath=True, cache=True, nogil=True)
+def _attend(projected: Array, keys: Array, values: Array, position: int, scores: Array, out: Array) -> None:
+    """[B, 3 W] and the buffers of a layer, [B, H, n, E], which it extends -> [B, W]."""
+    batch, heads, _, size = keys.shape
+    width = heads * size
+    for row in range(batch):
+        for head in range(heads):
+            first = head * size
+            for e in range(size):
+                keys[row, head, position, e] = projected[row, width + first + e]
+                values[row, head, position, e] = projected[row, 2 * width + first + e]
+                out[row, first + e] = 0
+            largest = np.float32(-np.inf)
+            for j in range(position + 1):
+                score = np.float32(0)
+                for e in range(size):
+                    score += projected[row, first + e] * keys[row, head, j, e]
+                scores[j] = score
+                largest = max(largest, score)
+            total = np.float32(0)
+            for j in range(position + 1):
+                scores[j] = np.exp(scores[j] - largest)
+                total += scores[j]
+            for j in range(position + 1):
+                share = scores[j] / total
+                for e in range(size):
+                    out[row, first + e] += share * values[row, head, j, e]
+
+
+@numba.njit(fastmath=True, cache=True, nogil=True)
+def step(x, position, layers, head, keys, values, epsilon, buffers):  # type: ignore[no-untyped-def]
+    """One position through the whole prior: residual stream x [B, W], overwritten -> buffers[-1], logits [B, K].
+
+    Args:
+        x: what goes into the first block.
+        position: of the code to be drawn.
+        layers: four products, each weight [L, O, I], scale [L, O] and bias [L, O]: to queries, keys and values,
+            project, expand, shrink.
+        head: weight [K, W], scale [K] and bias [K].
+        keys, values: [L, B, H, n, E], written up to `position`.
+        epsilon: of the normalisations.
+        buffers: normalised [B, W], projected [B, 3 W], hidden [B, F], scores [n], logits [B, K].
+    """
+    to_queries_keys_values, project, expand, shrink = layers
+    normalised, projected, hidden, scores, logits = buffers
+    for layer in range(keys.shape[0]):
+        _normalise(x, epsilon, normalised)
+        weight, scale, bias = to_queries_keys_values
+        _affine(normalised, weight[layer], scale[layer], bias[layer], _PLAIN, projected)
+        _attend(projected, keys[layer], values[layer], position, scores, normalised)
+        weight, scale, bias = project
+        _affine(normalised, weight[layer], scale[layer], bias[layer], _ADD, x)
+        _normalise(x, epsilon, normalised)
+        weight, scale, bias = expand
+        _affine(normalised, weight[layer], scale[layer], bias[layer], _GELU, hidden)
+        weight, scale, bias = shrink
+        _affine(hidden, weight[layer], scale[layer], bias[layer], _ADD, x)
+    _normalise(x, epsilon, normalised)
+    weight, scale, bias = head
+    _affine(normalised, weight, scale, bias, _PLAIN, logits)

@@ -1,0 +1,107 @@
+"""Decoding of small batches on the CPU with kernels compiled by numba, in float32 or with 8-bit weights.
+
+Letters: B batch, n codes to draw, K codebook size, L layers, W width, I inputs, O outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numba
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from anytime_core.decoding.kernels import step
+from anytime_core.decoding.weights import DecodingWeights
+
+Precision = Literal["float32", "int8"]
+
+_MOST_THREADS = numba.get_num_threads()
+
+_Matrix = tuple[NDArray, NDArray, NDArray]
+"""Weight [..., O, I], scale [..., O] and bias [..., O]: a row of weights counts its scale."""
+
+
+class NumbaDecoder:
+    """See `Decoder`.
+
+    Args:
+        weights: of the prior, float32, on the CPU.
+        labels: [B], None for an unconditional prior.
+        batch: B.
+        length: n.
+        precision: `int8` rounds each row of the weights to 8 bits, after which codes are no longer the plain ones.
+    """
+
+    def __init__(
+        self,
+        weights: DecodingWeights,
+        labels: Tensor | None,
+        batch: int,
+        length: int,
+        precision: Precision = "float32",
+    ) -> None:
+        self.weights, self.precision = weights, precision
+        self.layers = weights.once(("numba", precision), lambda: _layers(weights, precision))
+        self.first_input = weights.first_input(labels, batch)
+        shape = (len(weights.layers), batch, weights.heads, length, weights.width // weights.heads)
+        self.keys, self.values = np.empty(shape, np.float32), np.empty(shape, np.float32)
+        self._open_buffers()
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with the sequences `rows` only."""
+        self.first_input = self.first_input[rows]
+        self.keys, self.values = (np.ascontiguousarray(buffer[:, rows]) for buffer in (self.keys, self.values))
+        self._open_buffers()
+
+    def _open_buffers(self) -> None:
+        _, batch, _, length, _ = self.keys.shape
+        width, hidden = self.weights.width, self.weights.hidden
+        outputs = self.weights.head(0)[1].shape[0]
+        shapes = (batch, width), (batch, 3 * width), (batch, hidden), (length,), (batch, outputs)
+        self.buffers = tuple(np.empty(shape, np.float32) for shape in shapes)
+        self.logits = torch.from_numpy(self.buffers[-1])
+
+    def step(self, position: int, previous: Tensor | None) -> Tensor:
+        """Logits [B, K] of the code at `position`."""
+        x = self.first_input + self.weights.positions[position]
+        if previous is not None:
+            x += self.weights.table(position - 1)[previous]
+        matrix, bias = self.weights.head(position)
+        head = self.weights.once(
+            ("numba head", id(matrix), self.precision), lambda: _matrix(matrix, bias, self.precision)
+        )
+        numba.set_num_threads(min(torch.get_num_threads(), _MOST_THREADS))
+        step(x.numpy(), position, self.layers, head, self.keys, self.values, self.weights.epsilon, self.buffers)
+        return self.logits
+
+
+def rounded(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Each row of [..., O, I] as 8-bit integers, and their scale [..., O]: the largest value of a row becomes 127."""
+    scale = matrix.abs().amax(-1).clamp(min=torch.finfo(matrix.dtype).tiny) / 127
+    return (matrix / scale.unsqueeze(-1)).round().to(torch.int8), scale
+
+
+def _matrix(weight: Tensor, bias: Tensor, precision: Precision) -> _Matrix:
+    """Weight [..., I, O] and bias [..., O] as the kernels read them."""
+    weight = weight.transpose(-1, -2).contiguous()
+    scale = torch.ones_like(bias)
+    if precision == "int8":
+        weight, scale = rounded(weight)
+    return weight.numpy(), scale.numpy(), bias.contiguous().numpy()
+
+
+def _layers(weights: DecodingWeights, precision: Precision) -> tuple[_Matrix, ...]:
+    def stacked(parts: Sequence[tuple[Tensor, Tensor]]) -> _Matrix:
+        matrices, biases = zip(*parts, strict=True)
+        return _matrix(torch.stack(matrices), torch.stack(biases), precision)
+
+    return (
+        stacked([layer.to_queries_keys_values for layer in weights.layers]),
+        stacked([layer.project for layer in weights.layers]),
+        stacked([layer.expand for layer in weights.layers]),
+        stacked([layer.shrink for layer in weights.layers]),
+    )

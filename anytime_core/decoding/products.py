@@ -1,0 +1,103 @@
+"""Matrix products of a decoding step, plain or with weights packed for the CPU.
+
+Letters: B batch, I inputs, O outputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from anytime_core.decoding.weights import DecodingWeights, LayerWeights
+
+_PACKED_FOR = 64
+"""Batch that weights are packed for; the layout serves other batches as well."""
+
+
+class Product(Protocol):
+    """An affine map of the rows of [B, I] to [B, O]."""
+
+    def apply(self, x: Tensor) -> Tensor:
+        """The map itself."""
+        ...
+
+    def gelu(self, x: Tensor) -> Tensor:
+        """GELU of the map."""
+        ...
+
+    def add_to(self, residual: Tensor, x: Tensor) -> Tensor:
+        """`residual` plus the map of `x`; `residual` may be overwritten."""
+        ...
+
+
+@dataclass(frozen=True)
+class LayerProducts:
+    """The products of one block."""
+
+    to_queries_keys_values: Product
+    project: Product
+    expand: Product
+    shrink: Product
+
+
+def products(weights: DecodingWeights, *, packed: bool) -> tuple[LayerProducts, ...]:
+    """The products of every block, plain or packed; made once for given weights."""
+    make = PackedProduct if packed else PlainProduct
+
+    def layer(block: LayerWeights) -> LayerProducts:
+        return LayerProducts(
+            make(*block.to_queries_keys_values), make(*block.project), make(*block.expand), make(*block.shrink)
+        )
+
+    return weights.once(make, lambda: tuple(map(layer, weights.layers)))
+
+
+def can_pack() -> bool:
+    """Whether this build of torch has oneDNN."""
+    return torch.backends.mkldnn.is_available()
+
+
+class PlainProduct:
+    """Works on every device and in every dtype."""
+
+    def __init__(self, matrix: Tensor, bias: Tensor) -> None:
+        self.matrix, self.bias = matrix, bias
+
+    def apply(self, x: Tensor) -> Tensor:
+        """[B, I] -> [B, O]."""
+        return torch.addmm(self.bias, x, self.matrix)
+
+    def gelu(self, x: Tensor) -> Tensor:
+        """[B, I] -> [B, O]."""
+        return F.gelu(torch.addmm(self.bias, x, self.matrix))
+
+    def add_to(self, residual: Tensor, x: Tensor) -> Tensor:
+        """[B, O] and [B, I] -> [B, O], which is `residual`."""
+        return residual.addmm_(x, self.matrix).add_(self.bias)
+
+
+class PackedProduct:
+    """oneDNN's product with weights in its own layout, which general products have to bring them to in every call.
+
+    These are the operators that torch's compiler puts in for frozen float32 weights on the CPU.
+    """
+
+    def __init__(self, matrix: Tensor, bias: Tensor) -> None:
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(matrix.T.contiguous(), _PACKED_FOR)
+        self.bias = bias
+
+    def apply(self, x: Tensor) -> Tensor:
+        """[B, I] -> [B, O]."""
+        return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
+
+    def gelu(self, x: Tensor) -> Tensor:
+        """[B, I] -> [B, O]."""
+        return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "gelu", [], "none")
+
+    def add_to(self, residual: Tensor, x: Tensor) -> Tensor:
+        """[B, O] and [B, I] -> [B, O]."""
+        return torch.ops.mkldnn._linear_pointwise.binary(x, residual, self.packed, self.bias, "add")

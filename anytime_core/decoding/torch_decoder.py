@@ -1,0 +1,121 @@
+"""Decoding with torch's own kernels on any device, in static buffers and without a host synchronisation.
+
+Letters: B batch, n codes to draw, K codebook size, W width, H heads, E = W / H, F width of the feed-forward layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from anytime_core.decoding.base import Decoder
+from anytime_core.decoding.products import can_pack, products
+from anytime_core.decoding.weights import DecodingWeights
+
+_PACKED_FROM = 2
+"""Batch from which products with packed weights pay on the CPU."""
+
+
+class TorchDecoder:
+    """See `Decoder`. Attends to the written part of its buffers only, and not at all at the first position.
+
+    Args:
+        weights: of the prior.
+        labels: [B] on the weights' device, None for an unconditional prior.
+        batch: B.
+        length: n.
+    """
+
+    def __init__(self, weights: DecodingWeights, labels: Tensor | None, batch: int, length: int) -> None:
+        self.weights = weights
+        self.first_input = weights.first_input(labels, batch)
+        shape = (len(weights.layers), batch, weights.heads, length, weights.width // weights.heads)
+        self.keys, self.values = self.first_input.new_empty(shape), self.first_input.new_empty(shape)
+        self._open_buffers()
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with the sequences `rows` only."""
+        self.first_input = self.first_input[rows]
+        self.keys, self.values = self.keys[:, rows], self.values[:, rows]
+        self._open_buffers()
+
+    def _open_buffers(self) -> None:
+        _, batch, heads, length, size = self.keys.shape
+        new = self.first_input.new_empty
+        self.x = new(batch, self.weights.width)
+        self.queries, self.attended = new(batch, heads, size), new(batch * heads, 1, size)
+        self.scores = new(batch * heads * length)
+        self.layers = products(self.weights, packed=self._packs(batch))
+
+    def _packs(self, batch: int) -> bool:
+        x = self.first_input
+        return x.device.type == "cpu" and x.dtype == torch.float32 and batch >= _PACKED_FROM and can_pack()
+
+    def step(self, position: int, previous: Tensor | None) -> Tensor:
+        """Logits [B, K] of the code at `position`."""
+        x = self._input(position, previous)
+        for layer, keys, values in zip(self.layers, self.keys, self.values, strict=True):
+            projected = layer.to_queries_keys_values.apply(self._normalised(x))
+            x = layer.project.add_to(x, self._attend(projected, keys, values, position))
+            x = layer.shrink.add_to(x, layer.expand.gelu(self._normalised(x)))
+        matrix, bias = self.weights.head(position)
+        return torch.addmm(bias, self._normalised(x), matrix)
+
+    def _input(self, position: int, previous: Tensor | None) -> Tensor:
+        if previous is None:
+            return torch.add(self.first_input, self.weights.positions[position], out=self.x)
+        torch.index_select(self.weights.table(position - 1), 0, previous, out=self.x)
+        return self.x.add_(self.first_input).add_(self.weights.positions[position])
+
+    def _normalised(self, x: Tensor) -> Tensor:
+        return torch.layer_norm(x, x.shape[-1:], eps=self.weights.epsilon)
+
+    def _attend(self, projected: Tensor, keys: Tensor, values: Tensor, position: int) -> Tensor:
+        """[B, 3 W] and the buffers of a layer, [B, H, n, E], which it extends -> [B, W]."""
+        batch, heads, length, size = keys.shape
+        queries, new_keys, new_values = projected.view(batch, 3, heads, size).unbind(1)
+        keys[:, :, position] = new_keys
+        values[:, :, position] = new_values
+        if position == 0:
+            return new_values.reshape(batch, -1)
+        self.queries.copy_(queries)
+        keys, values = (buffer.view(-1, length, size)[:, : position + 1] for buffer in (keys, values))
+        scores = self.scores[: batch * heads * (position + 1)].view(-1, 1, position + 1)
+        torch.bmm(self.queries.view(-1, 1, size), keys.transpose(1, 2), out=scores)
+        torch.softmax(scores, -1, out=scores)
+        return torch.bmm(scores, values, out=self.attended).view(batch, -1)
+
+
+class SplitDecoder:
+    """A batch split over threads that each run one torch thread: large batches gain from working apart.
+
+    Args:
+        parts: decoders of the parts of the batch, in order.
+        sizes: how many sequences each has.
+    """
+
+    def __init__(self, parts: Sequence[Decoder], sizes: list[int]) -> None:
+        self.parts, self.sizes = parts, sizes
+        self.threads = ThreadPoolExecutor(len(parts))
+
+    def step(self, position: int, previous: Tensor | None) -> Tensor:
+        """Logits [B, K] of the code at `position`."""
+        split = [None] * len(self.parts) if previous is None else previous.split(self.sizes)
+
+        @torch.inference_mode()
+        def part(decoder: Decoder, codes: Tensor | None) -> Tensor:
+            return decoder.step(position, codes)
+
+        return torch.cat(list(self.threads.map(part, self.parts, split)))
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with the sequences `rows` only."""
+        first = 0
+        for number, (part, size) in enumerate(zip(self.parts, self.sizes, strict=True)):
+            inside = rows[(rows >= first) & (rows < first + size)] - first
+            part.keep(inside)
+            self.sizes[number] = len(inside)
+            first += size

@@ -1,0 +1,132 @@
+"""A transformer prior's weights with everything folded together that only training keeps apart.
+
+Letters: N code length, K codebook size, W width, D code dimension, F width of the feed-forward layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from anytime_core.priors import TransformerPrior
+from anytime_core.priors.transformer import TransformerBlock
+
+_Made = TypeVar("_Made")
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """One block; matrices are [in, out], and the normalisations before them are folded into them.
+
+    The attention's scale is folded into the queries.
+    """
+
+    to_queries_keys_values: tuple[Tensor, Tensor]
+    project: tuple[Tensor, Tensor]
+    expand: tuple[Tensor, Tensor]
+    shrink: tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class DecodingWeights:
+    """Everything that drawing codes needs of a prior.
+
+    Attributes:
+        heads: attention heads.
+        epsilon: of the normalisations.
+        start: [classes or 1, W], the class embeddings.
+        positions: [N, W].
+        layers: the blocks.
+        table: position -> [K, W], what a code drawn at `position` adds to the residual stream.
+        head: position -> matrix [W, K] and bias [K] that give the logits of the code at `position`, made once and kept,
+            as are the tables.
+    """
+
+    heads: int
+    epsilon: float
+    start: Tensor
+    positions: Tensor
+    layers: tuple[LayerWeights, ...]
+    table: Callable[[int], Tensor]
+    head: Callable[[int], tuple[Tensor, Tensor]]
+    _made: dict[Hashable, Any] = field(default_factory=dict)
+
+    def once(self, key: Hashable, make: Callable[[], _Made]) -> _Made:
+        """What `make` gives, made once for these weights: the form in which some kernels read them."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
+    @property
+    def width(self) -> int:
+        """W."""
+        return self.positions.shape[1]
+
+    @property
+    def hidden(self) -> int:
+        """F."""
+        return self.layers[0].expand[1].shape[0]
+
+    def first_input(self, labels: Tensor | None, batch: int) -> Tensor:
+        """The class embedding of each sequence, [batch, W]; `labels` [batch], None for an unconditional prior."""
+        return self.start.expand(batch, -1) if labels is None else self.start[labels]
+
+
+@torch.no_grad()
+def fold(prior: TransformerPrior, dtype: torch.dtype) -> DecodingWeights:
+    """The weights of `prior` on its device, folded in float32 and then brought to `dtype`."""
+    scale = (prior.position.weight.shape[1] // prior.heads) ** -0.5
+
+    def layer(block: nn.Module) -> LayerWeights:
+        assert isinstance(block, TransformerBlock)
+        matrix, bias = _after_norm(block.attention_norm, block.queries_keys_values)
+        width = len(matrix)
+        matrix, bias = matrix.clone(), bias.clone()
+        matrix[:, :width] *= scale
+        bias[:width] *= scale
+        parts = (matrix, bias), _parts(block.project), _after_norm(block.feedforward_norm, block.expand)
+        return LayerWeights(*((part[0].to(dtype), part[1].to(dtype)) for part in (*parts, _parts(block.shrink))))
+
+    vectors = prior.vectors
+    per_position = vectors is not None and vectors.ndim == 3
+
+    @cache
+    @torch.no_grad()
+    def table(position: int) -> Tensor:
+        weight = prior.token.weight
+        if vectors is not None:
+            weight = weight + prior.from_vector(vectors[position] if per_position else vectors)
+        return weight.to(dtype)
+
+    @cache
+    @torch.no_grad()
+    def head(position: int) -> tuple[Tensor, Tensor]:
+        weight, bias = prior.head.weight, prior.head.bias
+        if vectors is not None:
+            weight = weight + (vectors[position] if per_position else vectors) @ prior.to_vector.weight
+        matrix = (weight * prior.norm.weight).T.contiguous()
+        return matrix.to(dtype), (bias + weight @ prior.norm.bias).to(dtype)
+
+    return DecodingWeights(
+        heads=prior.heads,
+        epsilon=prior.norm.eps,
+        start=prior.start.weight.to(dtype),
+        positions=prior.position.weight.to(dtype),
+        layers=tuple(layer(block) for block in prior.blocks),
+        table=lambda position: table(position if per_position else 0),
+        head=lambda position: head(position if per_position else 0),
+    )
+
+
+def _parts(linear: nn.Linear) -> tuple[Tensor, Tensor]:
+    return linear.weight.T.contiguous(), linear.bias
+
+
+def _after_norm(norm: nn.LayerNorm, linear: nn.Linear) -> tuple[Tensor, Tensor]:
+    """Matrix [in, out] and bias that do to a plainly normalised input what `linear` does after `norm`."""
+    return (linear.weight * norm.weight).T.contiguous(), linear.bias + linear.weight @ norm.bias

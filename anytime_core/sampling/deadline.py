@@ -1,0 +1,139 @@
+"""Deadlines: draw codes while there is time left for what comes after them, whose cost earlier calls have shown."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from anytime_core.files import write_json
+
+COSTS_FILE = "costs.json"
+"""In a run folder: what its latest calls with a deadline paid for decoding and writing."""
+
+_REMEMBERED = 16
+_RECENT_STEPS = 4
+
+Clock = Callable[[], float]
+
+
+class Costs:
+    """Seconds that kinds of work took of late on one device, for each batch size.
+
+    Args:
+        file: where they are remembered between processes; None remembers nothing.
+        device: whose costs these are.
+    """
+
+    def __init__(self, file: Path | None, device: torch.device) -> None:
+        self.file, self.place = file, _place(device)
+        self._all: dict[str, Any] = _read(file)
+        self._here: dict[str, dict[str, list[float]]] = self._all.setdefault(self.place, {})
+
+    def note(self, work: str, batch: int, seconds: float) -> None:
+        """Remember what a piece of work took."""
+        measured = self._here.setdefault(work, {}).setdefault(str(batch), [])
+        measured.append(round(seconds, 6))
+        del measured[:-_REMEMBERED]
+
+    def expected(self, work: str, batch: int) -> float | None:
+        """What `work` on `batch` samples will hardly exceed: the second largest of the latest measurements.
+
+        Where that batch size is new it follows from the nearest one, larger before smaller. None where nothing is
+        known.
+        """
+        known = {int(size): measured for size, measured in self._here.get(work, {}).items() if measured}
+        if not known:
+            return None
+        nearest = min(known, key=lambda size: (size < batch, abs(size - batch)))
+        slow = sorted(known[nearest])[-2:][0]
+        return slow * max(1.0, batch / nearest)
+
+    def save(self) -> None:
+        """Keep them for later processes; a run folder that cannot be written to is left as it is."""
+        if self.file is not None:
+            with suppress(OSError):
+                write_json(self.file, self._all, durable=False)
+
+
+class Deadline:
+    """The end of a call, from the moment that this is made.
+
+    Args:
+        seconds: for the call as a whole.
+        costs: of decoding and writing.
+        works: what follows the codes of each batch, such as `decode` and `write`.
+        last: what follows all batches.
+        clock: in seconds.
+    """
+
+    def __init__(
+        self,
+        seconds: float,
+        costs: Costs,
+        works: Sequence[str],
+        *,
+        last: Sequence[str] = (),
+        clock: Clock = time.perf_counter,
+    ) -> None:
+        self.costs, self.works, self.last, self.clock = costs, works, last, clock
+        self.end = clock() + seconds
+
+    def pace(self, batch: int, batches_left: int) -> Pace:
+        """The pace of the next batch, which gets an equal part of the time that is left for all of them."""
+        expected = (self.costs.expected(work, batch) or 0.0 for work in self.works)
+        reserve = sum(expected)
+        now = self.clock()
+        left = self.end - sum(self.costs.expected(work, 1) or 0.0 for work in self.last) - now
+        return Pace(now + left / batches_left - reserve, self.clock)
+
+
+class Pace:
+    """Says after each code whether the next one will be there in time.
+
+    Args:
+        end: when the last code has to be there.
+        clock: in seconds.
+    """
+
+    def __init__(self, end: float, clock: Clock) -> None:
+        self.end, self.clock = end, clock
+        self._before = clock()
+        self._steps: deque[float] = deque(maxlen=_RECENT_STEPS)
+
+    def stops(self) -> bool:
+        """Called after each code; true where the next one, as slow as the slowest of the last ones, would be late."""
+        now = self.clock()
+        self._steps.append(now - self._before)
+        self._before = now
+        return now + max(self._steps) > self.end
+
+
+def _place(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def _read(file: Path | None) -> dict[str, Any]:
+    """What a file of costs says; a damaged one says nothing, as costs can always be measured again."""
+    if file is None:
+        return {}
+    try:
+        data = json.loads(file.read_bytes())
+        return {
+            str(place): {
+                str(work): {str(int(batch)): [float(value) for value in measured] for batch, measured in sizes.items()}
+                for work, sizes in works.items()
+            }
+            for place, works in data.items()
+        }
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return {}

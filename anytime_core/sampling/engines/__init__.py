@@ -1,0 +1,33 @@
+"""Sampling engines: different ways to run a prior, the same codes from the same noise in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+
+from anytime_core.priors import TransformerPrior
+from anytime_core.sampling.engines.base import Engine, SteppedEngine
+from anytime_core.sampling.engines.choice import choose_engine, choose_precision
+
+__all__ = ["ENGINES", "PRECISIONS", "Engine", "SteppedEngine", "choose_engine", "choose_precision"]
+
+
+def _named(module: str, name: str) -> Callable[[TransformerPrior, str], Engine]:
+    """An engine whose module is imported when it is first made: not every job needs numba or torch's compiler."""
+
+    def make(prior: TransformerPrior, precision: str) -> Engine:
+        return getattr(import_module(f"{__name__}.{module}"), name)(prior, precision)
+
+    return make
+
+
+ENGINES: dict[str, Callable[[TransformerPrior, str], Engine]] = {
+    "plain": _named("plain", "PlainEngine"),
+    "eager": _named("eager", "EagerEngine"),
+    "numba": _named("numba", "NumbaEngine"),
+    "graph": _named("graph", "GraphEngine"),
+    "compile": _named("compile", "CompileEngine"),
+}
+"""Engines by name: (prior, precision) -> engine. Raises UsageError where it has no such device or precision."""
+
+PRECISIONS = ("float32", "bfloat16", "int8")

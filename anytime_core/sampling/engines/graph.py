@@ -1,0 +1,107 @@
+"""CUDA graphs: the steps of several codes captured once for a shape, and replayed without the cost of starting kernels.
+
+Letters: B batch, n codes to draw, K codebook size.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from anytime_core.decoding.torch_decoder import TorchDecoder
+from anytime_core.decoding.weights import DecodingWeights, fold
+from anytime_core.errors import AnytimeError, UsageError
+from anytime_core.priors import TransformerPrior
+from anytime_core.sampling.draw import Filter, draw_codes
+
+_CHUNK = 8
+"""Codes a graph: whoever iterates can stop between two graphs."""
+_KEPT = 4
+"""Shapes whose graphs are kept, with their buffers."""
+
+
+class GraphEngine:
+    """See `Engine`.
+
+    Args:
+        prior: in evaluation mode, on a CUDA device.
+        precision: `float32` or `bfloat16`.
+    """
+
+    name = "graph"
+    precisions = ("float32", "bfloat16")
+
+    def __init__(self, prior: TransformerPrior, precision: str) -> None:
+        device = prior.position.weight.device
+        if device.type != "cuda":
+            raise UsageError(
+                f"engine 'graph' needs a CUDA device, not '{device}': use --device cuda, or --engine eager"
+            )
+        if precision not in self.precisions:
+            raise UsageError(f"engine 'graph' has no precision '{precision}': use {', '.join(self.precisions)}")
+        self.weights = fold(prior, torch.float32 if precision == "float32" else torch.bfloat16)
+        self._captured: OrderedDict[tuple[int, int, Filter], _Captured] = OrderedDict()
+
+    @torch.inference_mode()
+    def draw(self, labels: Tensor | None, noise: Tensor, filtering: Filter) -> Iterator[Tensor]:
+        """See `Engine`; yields after every graph, with the work on the device not yet done."""
+        batch, length = noise.shape[:2]
+        key = (batch, length, filtering)
+        if key not in self._captured:
+            self._captured[key] = _Captured(self.weights, labels, noise, filtering)
+            if len(self._captured) > _KEPT:
+                self._captured.popitem(last=False)
+        self._captured.move_to_end(key)
+        yield from self._captured[key].replay(labels, noise)
+
+
+class _Captured:
+    """The graphs of one shape and the buffers that they read and write."""
+
+    def __init__(self, weights: DecodingWeights, labels: Tensor | None, noise: Tensor, filtering: Filter) -> None:
+        batch, length = noise.shape[:2]
+        self.weights, self.noise = weights, noise.clone()
+        self.decoder = TorchDecoder(weights, labels, batch, length)
+        self.decoder.first_input = self.decoder.first_input.clone()
+        self.codes = torch.zeros(length, batch, dtype=torch.int64, device=noise.device)
+        self.ends = [min(first + _CHUNK, length) for first in range(0, length, _CHUNK)]
+        try:
+            self._warm_up(filtering)
+            self.graphs: list[torch.cuda.CUDAGraph] = []
+            for first, end in zip([0, *self.ends], self.ends, strict=False):
+                graph = torch.cuda.CUDAGraph()
+                pool = self.graphs[0].pool() if self.graphs else None
+                with torch.cuda.graph(graph, pool=pool):
+                    self._steps(range(first, end), filtering)
+                self.graphs.append(graph)
+        except torch.cuda.OutOfMemoryError as error:
+            raise AnytimeError(
+                f"no memory on the GPU to capture {length} codes of a batch of {batch}: "
+                "use a smaller --batch-size, or --engine eager"
+            ) from error
+        except RuntimeError as error:
+            first_line = str(error).partition("\n")[0]
+            raise AnytimeError(f"CUDA graphs cannot be captured here ({first_line}): use --engine eager") from error
+
+    def _warm_up(self, filtering: Filter) -> None:
+        """What capturing must not be the first to do, such as opening cuBLAS, on a stream of its own."""
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            self._steps(range(len(self.codes)), filtering)
+        torch.cuda.current_stream().wait_stream(stream)
+
+    def _steps(self, positions: range, filtering: Filter) -> None:
+        for position in positions:
+            logits = self.decoder.step(position, self.codes[position - 1] if position else None)
+            self.codes[position] = draw_codes(logits, self.noise[:, position], filtering)
+
+    def replay(self, labels: Tensor | None, noise: Tensor) -> Iterator[Tensor]:
+        self.decoder.first_input.copy_(self.weights.first_input(labels, len(self.decoder.first_input)))
+        self.noise.copy_(noise)
+        for end, graph in zip(self.ends, self.graphs, strict=True):
+            graph.replay()
+            yield self.codes[:end].T

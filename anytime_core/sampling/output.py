@@ -1,0 +1,155 @@
+"""Where the files of samples go: one by one into a folder, or packed into tar shards."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from anytime_core.modality import Modality, ShowsGrowth
+
+SAMPLES_PER_TAR = 10_000
+
+
+class Output(Protocol):
+    """Takes samples one by one, in the order of the job."""
+
+    def add(self, index: int, label: int | None, codes: int, x: Tensor) -> str:
+        """Write a sample decoded from `codes` codes; returns what `samples.json` calls its file."""
+        ...
+
+    def add_growth(self, index: int, steps: dict[int, Tensor]) -> None:
+        """Write a sample as it looks after each number of codes."""
+        ...
+
+    def state(self) -> Any:
+        """What `restore` needs to go on from here, as JSON; everything added is in the files then."""
+        ...
+
+    def restore(self, state: Any) -> None:
+        """Forget what was added after `state`."""
+        ...
+
+    def close(self) -> None:
+        """End the files."""
+        ...
+
+
+class FolderOutput:
+    """One file a sample, named by its global index.
+
+    Args:
+        modality: that writes them.
+        folder: where.
+        suffix: of the files.
+    """
+
+    def __init__(self, modality: Modality, folder: Path, suffix: str) -> None:
+        self.modality, self.folder, self.suffix = modality, folder, suffix
+
+    def add(self, index: int, label: int | None, codes: int, x: Tensor) -> str:
+        """See `Output`."""
+        name = f"{index:06d}{self.suffix}"
+        self.modality.write(x, self.folder / name)
+        return name
+
+    def add_growth(self, index: int, steps: dict[int, Tensor]) -> None:
+        """See `Output`; a modality that shows growth in files of its own adds them."""
+        for codes, x in steps.items():
+            self.modality.write(x, self.folder / f"{index:06d}-{codes}codes{self.suffix}")
+        if isinstance(self.modality, ShowsGrowth):
+            self.modality.write_growth(list(steps.values()), self.folder / f"{index:06d}")
+
+    def state(self) -> None:
+        """Nothing: samples that were added after it are written again under the same names."""
+
+    def restore(self, state: None) -> None:
+        """Nothing to forget."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class TarOutput:
+    """Tar shards as WebDataset reads them: the files of a sample share its key, and follow each other.
+
+    A sample has its own file, `.json` with index, label and number of codes, and `.cls` with the label's number. Times
+    and owners are left out, so that the same samples give the same shards.
+
+    Args:
+        modality: that writes the samples.
+        folder: where the shards go.
+        suffix: of the samples' files.
+    """
+
+    def __init__(self, modality: Modality, folder: Path, suffix: str) -> None:
+        self.modality, self.folder, self.suffix = modality, folder, suffix
+        self._number, self._inside = 0, 0
+        self._tar: tarfile.TarFile | None = None
+        self._file: io.BufferedRandom | None = None
+
+    def add(self, index: int, label: int | None, codes: int, x: Tensor) -> str:
+        """See `Output`."""
+        if self._inside == SAMPLES_PER_TAR:
+            self.close()
+            self._number, self._inside = self._number + 1, 0
+        key = f"{index:09d}"
+        about = json.dumps({"index": index, "label": label, "codes": codes})
+        self._append(f"{key}{self.suffix}", self._encoded(x))
+        self._append(f"{key}.json", about.encode())
+        if label is not None:
+            self._append(f"{key}.cls", str(label).encode())
+        self._inside += 1
+        return f"{self._path().name}/{key}{self.suffix}"
+
+    def add_growth(self, index: int, steps: dict[int, Tensor]) -> None:
+        """See `Output`."""
+        for codes, x in steps.items():
+            self._append(f"{index:09d}.{codes}codes{self.suffix}", self._encoded(x))
+
+    def state(self) -> dict[str, int]:
+        """See `Output`."""
+        if self._file is not None:
+            self._file.flush()
+        return {"number": self._number, "inside": self._inside, "end": self._file.tell() if self._file else 0}
+
+    def restore(self, state: dict[str, int]) -> None:
+        """See `Output`."""
+        self._number, self._inside = state["number"], state["inside"]
+        if state["end"]:
+            self._open("r+b")
+            assert self._file is not None
+            self._file.truncate(state["end"])
+            self._file.seek(state["end"])
+
+    def close(self) -> None:
+        """See `Output`."""
+        if self._tar is not None and self._file is not None:
+            self._tar.close()
+            self._file.close()
+        self._tar = self._file = None
+
+    def _path(self) -> Path:
+        return self.folder / f"samples-{self._number:06d}.tar"
+
+    def _open(self, mode: str) -> tarfile.TarFile:
+        self._file = self._path().open(mode)  # type: ignore[assignment]
+        self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.GNU_FORMAT)  # noqa: SIM115, it stays open between samples
+        return self._tar
+
+    def _append(self, name: str, content: bytes) -> None:
+        tar = self._tar or self._open("w+b")
+        entry = tarfile.TarInfo(name)
+        entry.size = len(content)
+        tar.addfile(entry, io.BytesIO(content))
+
+    def _encoded(self, x: Tensor) -> bytes:
+        path = self.folder / f"sample{self.suffix}"
+        self.modality.write(x, path)
+        content = path.read_bytes()
+        path.unlink()
+        return content
