@@ -19,7 +19,8 @@ from anytime_core.decoding.weights import DecodingWeights
 
 Precision = Literal["float32", "int8"]
 
-_MOST_THREADS = numba.get_num_threads()
+_THREADED_FROM = 2**23
+"""Bytes of weights from which a step gains from threads, which have to wait for each other at every product."""
 
 _Matrix = tuple[NDArray, NDArray, NDArray]
 """Weight [..., O, I], scale [..., O] and bias [..., O]: a row of weights counts its scale."""
@@ -49,6 +50,8 @@ class NumbaDecoder:
         self.first_input = weights.first_input(labels, batch)
         shape = (len(weights.layers), batch, weights.heads, length, weights.width // weights.heads)
         self.keys, self.values = np.empty(shape, np.float32), np.empty(shape, np.float32)
+        threads = torch.get_num_threads() if _bytes(self.layers) >= _THREADED_FROM else 1
+        self.threads = min(threads, numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
         self._open_buffers()
 
     def keep(self, rows: Tensor) -> None:
@@ -74,7 +77,7 @@ class NumbaDecoder:
         head = self.weights.once(
             ("numba head", id(matrix), self.precision), lambda: _matrix(matrix, bias, self.precision)
         )
-        numba.set_num_threads(min(torch.get_num_threads(), _MOST_THREADS))
+        numba.set_num_threads(self.threads)
         step(x.numpy(), position, self.layers, head, self.keys, self.values, self.weights.epsilon, self.buffers)
         return self.logits
 
@@ -92,6 +95,10 @@ def _matrix(weight: Tensor, bias: Tensor, precision: Precision) -> _Matrix:
     if precision == "int8":
         weight, scale = rounded(weight)
     return weight.numpy(), scale.numpy(), bias.contiguous().numpy()
+
+
+def _bytes(layers: Sequence[_Matrix]) -> int:
+    return sum(weight.nbytes for weight, _, _ in layers)
 
 
 def _layers(weights: DecodingWeights, precision: Precision) -> tuple[_Matrix, ...]:

@@ -6,10 +6,14 @@ Letters: B batch, n codes, K codebook size.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 from torch import Tensor
+
+_THREADED_FROM = 2**20
+"""Numbers from which drawing them in threads pays."""
 
 
 def gumbel_noise(seed: int, indices: Sequence[int], length: int, codebook_size: int) -> Tensor:
@@ -28,8 +32,17 @@ def gumbel_noise(seed: int, indices: Sequence[int], length: int, codebook_size: 
         [B, n, K] float32 on the CPU.
     """
     noise = np.empty((len(indices), length * codebook_size), dtype=np.float32)
-    for row, index in zip(noise, indices, strict=True):
-        generator = np.random.Generator(np.random.Philox(key=np.array([seed, index], dtype=np.uint64)))
-        generator.standard_exponential(dtype=np.float32, out=row)
+
+    def fill(rows: slice) -> None:
+        for row, index in zip(noise[rows], indices[rows], strict=True):
+            generator = np.random.Generator(np.random.Philox(key=np.array([seed, index], dtype=np.uint64)))
+            generator.standard_exponential(dtype=np.float32, out=row)
+
+    if noise.size < _THREADED_FROM:
+        fill(slice(None))
+    else:
+        step = -(-len(indices) // torch.get_num_threads())
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(fill, [slice(first, first + step) for first in range(0, len(indices), step)]))
     exponential = torch.from_numpy(noise).clamp_(min=torch.finfo(torch.float32).tiny)
     return exponential.log_().neg_().view(len(indices), length, codebook_size)
