@@ -8,14 +8,20 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from anytime_core.errors import UsageError
-from anytime_core.sampling.budget import Budget, codes_of_share
+from anytime_core.sampling.budget import DEFAULT_THRESHOLD, Budget, codes_of_share
 
 SHARES = st.floats(0, 1, exclude_min=True)
 CODE_LENGTHS = st.integers(1, 5000)
+BUDGETS = {
+    "share": st.builds(Budget, SHARES),
+    "codes": st.builds(Budget, st.integers(1, 10**6), st.just("codes")),
+    "seconds": st.builds(Budget, st.floats(1e-6, 1e6), st.just("seconds")),
+    "adaptive": st.builds(Budget, st.floats(1e-6, 1e6), st.just("adaptive")),
+}
 
 
 @pytest.mark.parametrize(
@@ -35,11 +41,21 @@ CODE_LENGTHS = st.integers(1, 5000)
         ("42 codes", Budget(42, "codes")),
         ("42CODES", Budget(42, "codes")),
         ("1code", Budget(1, "codes")),
+        ("200ms", Budget(0.2, "seconds")),
+        ("200 MS", Budget(0.2, "seconds")),
+        ("0.1ms", Budget(0.0001, "seconds")),
+        ("1.5s", Budget(1.5, "seconds")),
+        ("0.5 s", Budget(0.5, "seconds")),
+        ("1e2s", Budget(100.0, "seconds")),
+        ("adaptive", Budget(DEFAULT_THRESHOLD, "adaptive")),
+        (" Adaptive ", Budget(DEFAULT_THRESHOLD, "adaptive")),
+        ("adaptive:0.3", Budget(0.3, "adaptive")),
+        ("adaptive:2", Budget(2.0, "adaptive")),
         (Budget(7, "codes"), Budget(7, "codes")),
         (np.float64(0.6), Budget(0.6)),
     ],
 )
-def test_budgets_are_understood_as_shares_percentages_and_codes(value, expected):
+def test_budgets_are_understood_as_shares_codes_deadlines_and_thresholds(value, expected):
     assert Budget.parse(value) == expected
 
 
@@ -48,7 +64,10 @@ def test_budgets_are_understood_as_shares_percentages_and_codes(value, expected)
     [
         *(0, -1, math.nan, math.inf, 1.7, 42, True, None, [0.5]),
         *("abc", "", "0", "-0.5", "nan", "inf", "1.7", "120%", "0%", "-5%", "0codes", "-3codes", "1.5codes"),
-        *("200ms", "2s", "1e999", "1e999codes", "0.5 0.5", "60%%", "codes", "1_000codes", "0x10codes"),
+        *("1e999", "1e999codes", "0.5 0.5", "60%%", "codes", "1_000codes", "0x10codes", "5ſ", "3codeſ"),
+        *("0ms", "0s", "-1s", "-200ms", "infs", "nanms", "1e400s", "1e-400s", "ms", "200 m s", "2sec", "1m", "1_0ms"),
+        *("adaptive:x", "adaptive:0.5x", "adaptive:0.3:1", "adaptive:50%", "adaptive:200ms", "adaptive0.5", "adapt"),
+        *("adaptive:0", "adaptive:-1", "adaptive:nan", "adaptive:inf", "adaptive:1e400", ":0.5"),
     ],
     ids=repr,
 )
@@ -75,7 +94,17 @@ def test_an_enormous_exponent_is_refused_instead_of_being_computed(value):
 
 
 @pytest.mark.parametrize(
-    ("value", "way_out"), [(42, "42codes"), (42, "42%"), ("1.7", "1.7%"), ("200ms", "deadline"), ("abc", "42codes")]
+    ("value", "way_out"),
+    [
+        *((42, "42codes"), (42, "42%"), ("200", "200codes"), ("1.7", "1.7%")),
+        *(
+            ("abc", "42codes"),
+            ("200 m", "200ms"),
+            ("0ms", "200ms"),
+            ("abc", "adaptive"),
+            ("adaptive:x", "adaptive:0.5"),
+        ),
+    ],
 )
 def test_a_refused_budget_says_what_was_probably_meant(value, way_out):
     with pytest.raises(UsageError) as error:
@@ -106,6 +135,8 @@ def test_a_share_buys_codes_rounded_up_and_at_least_one(budget, code_length, exp
 def test_more_codes_than_there_are_is_an_error_that_names_both_numbers():
     with pytest.raises(UsageError, match=r"11codes.*\b10 codes"):
         Budget.parse("11codes").codes(10)
+    with pytest.raises(UsageError, match=r"11codes.*\b10 codes"):
+        Budget.parse("11codes").most_codes(10)
 
 
 @settings(deadline=None)
@@ -135,10 +166,89 @@ def test_a_larger_share_never_buys_fewer_codes(shares, code_length):
     assert codes_of_share(smaller, code_length) <= codes_of_share(larger, code_length)
 
 
+@pytest.mark.parametrize("unit", BUDGETS)
+@given(data=st.data())
 @settings(deadline=None)
-@given(st.one_of(st.builds(Budget, SHARES), st.builds(Budget, st.integers(1, 10**6), st.just("codes"))))
-def test_the_text_of_a_budget_parses_back_to_an_equal_budget(budget):
+def test_the_text_of_a_budget_parses_back_to_an_equal_budget(unit, data):
+    budget = data.draw(BUDGETS[unit])
     assert Budget.parse(str(budget)) == budget
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        *(("60%", "0.6"), (1, "1.0"), ("42 CODES", "42codes")),
+        *(("200 ms", "200ms"), ("0.2s", "200ms"), ("1500ms", "1.5s"), ("1s", "1s")),
+        *(("adaptive", "adaptive:0.5"), ("ADAPTIVE:0.25", "adaptive:0.25")),
+    ],
+)
+def test_the_text_of_a_budget_is_how_people_write_it(value, text):
+    assert str(Budget.parse(value)) == text
+
+
+@settings(deadline=None)
+@given(text=st.text("0123456789.+-eE%cods mMſadptiv:", max_size=12))
+@example("5ſ")
+@example("3codeſ")
+def test_whatever_is_written_is_a_budget_or_an_error_that_people_can_read(text):
+    try:
+        budget = Budget.parse(text)
+    except UsageError as error:
+        assert text in str(error) or text.strip().partition(":")[2] in str(error)
+    else:
+        assert 0 < budget.amount < math.inf
+
+
+@settings(deadline=None)
+@given(milliseconds=st.integers(1, 10**7))
+def test_milliseconds_are_exact_thousandths_of_a_second(milliseconds):
+    assert Budget.parse(f"{milliseconds}ms").seconds == milliseconds / 1000
+
+
+@pytest.mark.parametrize(
+    ("amount", "unit", "named"),
+    [
+        *((0, "share", "0"), (1.5, "share", "1.5"), (1.5, "codes", "1.5"), (-2, "codes", "-2")),
+        *((0.0, "seconds", "0"), (math.inf, "seconds", "inf"), (math.nan, "adaptive", "nan"), (-1.0, "adaptive", "-1")),
+    ],
+)
+def test_a_budget_cannot_be_made_of_an_amount_that_makes_no_sense(amount, unit, named):
+    with pytest.raises(UsageError, match=rf"^budget {named} "):
+        Budget(amount, unit)
+
+
+def test_a_number_that_is_neither_share_nor_whole_is_not_taken_for_codes():
+    with pytest.raises(UsageError) as error:
+        Budget.parse("1.7")
+    assert "1.7codes" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("budget", "seconds", "threshold"),
+    [(0.5, None, None), ("3codes", None, None), ("2s", 2, None), ("adaptive:3", None, 3)],
+)
+def test_only_deadlines_have_seconds_and_only_adaptive_budgets_a_threshold(budget, seconds, threshold):
+    parsed = Budget.parse(budget)
+    assert (parsed.seconds, parsed.threshold) == (seconds, threshold)
+
+
+@pytest.mark.parametrize("budget", ["200ms", "1.5s", "adaptive", "adaptive:0.3"])
+def test_a_deadline_and_an_adaptive_budget_may_take_every_code_but_are_no_number_of_them(budget):
+    parsed = Budget.parse(budget)
+    assert parsed.most_codes(12) == 12
+    with pytest.raises(UsageError) as error:
+        parsed.codes(12)
+    assert str(error.value).startswith(f"budget {parsed} ")
+    assert "share" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@settings(deadline=None)
+@given(share=SHARES, code_length=CODE_LENGTHS, data=st.data())
+def test_a_share_or_number_of_codes_takes_as_many_as_it_buys(share, code_length, data):
+    number = data.draw(st.integers(1, code_length))
+    for budget in (Budget(share), Budget(number, "codes")):
+        assert budget.most_codes(code_length) == budget.codes(code_length)
 
 
 def test_a_budget_made_of_a_numpy_number_buys_the_same_codes():
