@@ -1,4 +1,4 @@
-"""Laws of the prior, the noise and the engines."""
+"""Laws of the prior, the noise, the filters and the sizes of batches."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 from anytime_core.config import TransformerConfig
 from anytime_core.errors import UsageError
 from anytime_core.priors import TransformerPrior, build_prior
+from anytime_core.sampling.batch_size import BatchSizes
 from anytime_core.sampling.draw import Filter, draw_codes
-from anytime_core.sampling.engines import ENGINES
 from anytime_core.sampling.noise import gumbel_noise
 
 N, K, CLASSES = 12, 20, 3
-RUNNABLE = ("plain", "eager", "numba")
 
 
 def build(*, classes: int = CLASSES, vectors: str = "shared") -> TransformerPrior:
@@ -36,46 +35,7 @@ def build(*, classes: int = CLASSES, vectors: str = "shared") -> TransformerPrio
     return prior.eval()
 
 
-def draw(engine: str, prior: TransformerPrior, length: int, *, seed=0, indices=range(8), filtering=None, stop=None):
-    labels = torch.tensor([index % CLASSES for index in indices]) if prior.classes else None
-    noise = gumbel_noise(seed, list(indices), length, K)
-    for codes in ENGINES[engine](prior, "float32").draw(labels, noise, filtering or Filter()):
-        if codes.shape[1] == stop:
-            break
-    return codes.clone()
-
-
-@pytest.mark.parametrize("vectors", ["none", "shared", "per position"])
-@pytest.mark.parametrize("classes", [0, CLASSES])
-@pytest.mark.parametrize("filtering", [Filter(), Filter(0.7, top_k=5), Filter(top_p=0.8), Filter(temperature=0)])
-@pytest.mark.parametrize("engine", [name for name in RUNNABLE if name != "plain"])
-def test_every_engine_draws_the_codes_of_the_plain_one(engine, vectors, classes, filtering):
-    prior = build(classes=classes, vectors=vectors)
-    expected = draw("plain", prior, N, filtering=filtering)
-    assert len(expected.unique(dim=0)) > 1 or filtering.temperature == 0
-    assert torch.equal(draw(engine, prior, N, filtering=filtering), expected)
-
-
-@pytest.mark.parametrize("engine", RUNNABLE)
-@given(length=st.integers(1, N), seed=st.integers(0, 2**63 - 1))
-@settings(max_examples=15, deadline=None)
-def test_codes_at_a_smaller_budget_are_the_first_ones_at_a_larger_budget(engine, length, seed):
-    prior = build()
-    assert torch.equal(draw(engine, prior, length, seed=seed), draw(engine, prior, N, seed=seed)[:, :length])
-
-
-@pytest.mark.parametrize("engine", RUNNABLE)
-def test_a_sample_follows_from_the_seed_and_its_index_alone(engine):
-    prior = build()
-    together = draw(engine, prior, N, indices=range(9))
-    for index in range(9):
-        assert torch.equal(draw(engine, prior, N, indices=[index])[0], together[index])
-
-
-@pytest.mark.parametrize("engine", RUNNABLE)
-def test_a_stopped_engine_returns_what_it_has_drawn(engine):
-    prior = build()
-    assert torch.equal(draw(engine, prior, N, stop=4), draw(engine, prior, 4))
+# Noise
 
 
 def test_noise_is_standard_gumbel_and_differs_between_seeds_samples_and_positions():
@@ -84,6 +44,27 @@ def test_noise_is_standard_gumbel_and_differs_between_seeds_samples_and_position
     assert noise.var().item() == pytest.approx(torch.pi**2 / 6, abs=0.05)
     assert len(noise.flatten(0, 1).unique(dim=0)) == 200 * 10
     assert not torch.equal(noise, gumbel_noise(8, range(200), 10, 50))
+
+
+@given(seed=st.integers(0, 2**63 - 1), index=st.integers(0, 2**63 - 1), length=st.integers(1, 6))
+@settings(max_examples=30, deadline=None)
+def test_noise_follows_from_the_seed_and_the_index_and_is_the_beginning_of_longer_noise(seed, index, length):
+    noise = gumbel_noise(seed, [index], length, K)
+    among_others = gumbel_noise(seed, [3, index, 4], 6, K)
+    assert noise.shape == (1, length, K)
+    assert noise.isfinite().all()
+    assert torch.equal(noise[0], among_others[1, :length])
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3, 7])
+def test_noise_drawn_in_threads_is_the_same(monkeypatch, samples):
+    expected = gumbel_noise(1, range(5, 5 + samples), 4, K)
+    monkeypatch.setattr("anytime_core.sampling.noise._THREADED_FROM", 0)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    assert torch.equal(gumbel_noise(1, range(5, 5 + samples), 4, K), expected)
+
+
+# Drawing
 
 
 def test_drawing_with_noise_follows_the_softmax():
@@ -102,12 +83,28 @@ def test_drawing_with_noise_follows_the_softmax():
         (Filter(top_p=1.0), {0, 1, 2, 3}),
         (Filter(top_k=99), {0, 1, 2, 3}),
         (Filter(temperature=0), {0}),
+        (Filter(top_k=2, top_p=0.6), {0}),  # the first of the two that are left has 0.625
+        (Filter(temperature=0.5, top_p=0.6), {0}),  # the first has 0.68 at this temperature
     ],
 )
 def test_filters_keep_the_most_likely_codes(filtering, allowed):
-    logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
+    order = torch.tensor([2, 0, 3, 1])  # the likeliest code is not the first one of the codebook
+    logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()[order]
     codes = draw_codes(logits.expand(2000, 4), gumbel_noise(0, range(2000), 1, 4)[:, 0], filtering)
-    assert set(codes.tolist()) == allowed
+    assert set(order[codes].tolist()) == allowed
+
+
+@pytest.mark.parametrize("filtering", [Filter(), Filter(0.7, top_k=5), Filter(top_p=0.8), Filter(temperature=0)])
+def test_drawing_leaves_the_logits_as_they_are_and_treats_each_row_by_itself(filtering):
+    logits = torch.randn(50, K, generator=torch.Generator().manual_seed(0)) * 3
+    before = logits.clone()
+    noise = gumbel_noise(0, range(50), 1, K)[:, 0]
+    codes = draw_codes(logits, noise, filtering)
+    assert torch.equal(logits, before)
+    assert codes.dtype == torch.int64
+    assert len(codes.unique()) > 5
+    alone = [draw_codes(logits[row : row + 1], noise[row : row + 1], filtering) for row in range(50)]
+    assert torch.equal(torch.cat(alone), codes)
 
 
 @pytest.mark.parametrize(
@@ -118,9 +115,13 @@ def test_filters_out_of_range_name_the_value(values):
         Filter(**values)
 
 
+# The prior
+
+
+@pytest.mark.parametrize("vectors", ["none", "shared", "per position"])
 @pytest.mark.parametrize("classes", [0, CLASSES])
-def test_log_prob_is_what_the_logits_say_of_each_code_given_those_before(classes):
-    prior = build(classes=classes)
+def test_log_prob_is_what_the_logits_say_of_each_code_given_those_before(classes, vectors):
+    prior = build(classes=classes, vectors=vectors)
     codes = torch.randint(K, (5, N), generator=torch.Generator().manual_seed(1))
     labels = torch.tensor([0, 1, 2, 0, 1]) if classes else None
     log_prob = prior.log_prob(codes, labels)
@@ -180,3 +181,68 @@ def test_every_position_is_told_the_class():
         prior.logits(codes, torch.tensor([label]))
     hook.remove()
     assert ((seen[0] - seen[1]).abs().amax(-1) > 0).all()
+
+
+# Sizes of batches
+
+FIRST = BatchSizes(None, 10**6).next()
+
+
+def sizes(batch_sizes: BatchSizes, seconds, batches: int = 10) -> list[int]:
+    """The sizes of the first batches, where one of `size` samples takes `seconds(size)`."""
+    seen = []
+    for _ in range(batches):
+        seen.append(batch_sizes.next())
+        batch_sizes.note(seen[-1], seconds(seen[-1]))
+    return seen
+
+
+def test_batches_double_up_to_the_largest_while_that_draws_more_samples_a_second():
+    largest = 3 * FIRST
+    assert sizes(BatchSizes(None, largest), lambda size: 1.0, 5) == [FIRST, 2 * FIRST, largest, largest, largest]
+
+
+@pytest.mark.parametrize("overhead", [1.0, 2.0], ids=["rate stays", "rate falls"])
+def test_batches_go_back_to_the_best_size_where_a_larger_one_is_no_faster_and_stay_there(overhead):
+    best = 4 * FIRST
+
+    def seconds(size: int) -> float:
+        return 1.0 if size <= best else overhead * size / best
+
+    assert sizes(BatchSizes(None, 10**6), seconds, 6) == [FIRST, 2 * FIRST, best, 2 * best, best, best]
+
+
+def test_the_last_and_largest_batch_is_left_again_where_it_is_slower():
+    largest = 3 * FIRST
+    seen = sizes(BatchSizes(None, largest), lambda size: 100.0 if size == largest else 1.0, 5)
+    assert seen == [FIRST, 2 * FIRST, largest, 2 * FIRST, 2 * FIRST]
+
+
+@settings(deadline=None)
+@given(largest=st.integers(1, 10**4), seconds=st.lists(st.floats(0, 100), min_size=10, max_size=10))
+def test_batches_are_never_larger_than_allowed_and_settle_on_the_fastest_seen(largest, seconds):
+    batch_sizes = BatchSizes(None, largest)
+    taken = iter(seconds)
+    rates = {}
+    for size in sizes(batch_sizes, lambda size: rates.setdefault(size, next(taken, 1.0))):
+        assert 1 <= size <= min(largest, batch_sizes.largest)
+    measured = {size: size / max(seconds, 1e-9) for size, seconds in rates.items()}
+    assert measured[batch_sizes.next()] * 1.05 >= max(measured.values())
+
+
+def test_a_last_batch_of_another_size_says_nothing():
+    batch_sizes = BatchSizes(None, 10**6)
+    batch_sizes.note(FIRST - 1, 1e-6)
+    assert batch_sizes.next() == FIRST
+    batch_sizes.note(FIRST, 1.0)
+    batch_sizes.note(2 * FIRST - 1, 1e6)
+    assert batch_sizes.next() == 2 * FIRST
+
+
+@pytest.mark.parametrize(("given", "largest", "expected"), [(7, 100, 7), (7, 5, 5), (5000, 10**4, 5000)])
+def test_a_given_size_is_kept_as_far_as_there_are_samples(given, largest, expected):
+    assert sizes(BatchSizes(given, largest), lambda size: 1.0) == [expected] * 10
+
+
+def test_sizes_do_not_change_within_a_job_that_must_not_measure():
+    assert sizes(BatchSizes(None, 10**6, measures=False), lambda size: 1.0) == [FIRST] * 10

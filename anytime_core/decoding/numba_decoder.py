@@ -57,7 +57,7 @@ class NumbaDecoder:
     def keep(self, rows: Tensor) -> None:
         """Go on with the sequences `rows` only."""
         self.first_input = self.first_input[rows]
-        self.keys, self.values = (np.ascontiguousarray(buffer[:, rows]) for buffer in (self.keys, self.values))
+        self.keys, self.values = (np.ascontiguousarray(buffer[:, rows.numpy()]) for buffer in (self.keys, self.values))
         self._open_buffers()
 
     def _open_buffers(self) -> None:

@@ -98,7 +98,7 @@ class SplitDecoder:
     """
 
     def __init__(self, parts: Sequence[Decoder], sizes: list[int]) -> None:
-        self.parts, self.sizes = parts, sizes
+        self.parts, self.sizes = list(parts), sizes
         self.threads = ThreadPoolExecutor(len(parts))
 
     def step(self, position: int, previous: Tensor | None) -> Tensor:
@@ -113,9 +113,11 @@ class SplitDecoder:
 
     def keep(self, rows: Tensor) -> None:
         """Go on with the sequences `rows` only."""
-        first = 0
-        for number, (part, size) in enumerate(zip(self.parts, self.sizes, strict=True)):
+        first, kept = 0, []
+        for part, size in zip(self.parts, self.sizes, strict=True):
             inside = rows[(rows >= first) & (rows < first + size)] - first
-            part.keep(inside)
-            self.sizes[number] = len(inside)
+            if len(inside):
+                part.keep(inside)
+                kept.append((part, len(inside)))
             first += size
+        self.parts, self.sizes = [part for part, _ in kept], [size for _, size in kept]

@@ -101,7 +101,7 @@ def fold(prior: TransformerPrior, dtype: torch.dtype) -> DecodingWeights:
         weight = prior.token.weight
         if vectors is not None:
             weight = weight + prior.from_vector(vectors[position] if per_position else vectors)
-        return weight.to(dtype)
+        return weight.detach().to(dtype)
 
     @cache
     @torch.no_grad()
@@ -115,8 +115,8 @@ def fold(prior: TransformerPrior, dtype: torch.dtype) -> DecodingWeights:
     return DecodingWeights(
         heads=prior.heads,
         epsilon=prior.norm.eps,
-        start=prior.start.weight.to(dtype),
-        positions=prior.position.weight.to(dtype),
+        start=prior.start.weight.detach().to(dtype),
+        positions=prior.position.weight.detach().to(dtype),
         layers=tuple(layer(block) for block in prior.blocks),
         table=lambda position: table(position if per_position else 0),
         head=lambda position: head(position if per_position else 0),
@@ -124,7 +124,7 @@ def fold(prior: TransformerPrior, dtype: torch.dtype) -> DecodingWeights:
 
 
 def _parts(linear: nn.Linear) -> tuple[Tensor, Tensor]:
-    return linear.weight.T.contiguous(), linear.bias
+    return linear.weight.T.contiguous(), linear.bias.detach()
 
 
 def _after_norm(norm: nn.LayerNorm, linear: nn.Linear) -> tuple[Tensor, Tensor]:

@@ -21,6 +21,7 @@ from anytime_core.errors import RunError
 from anytime_core.record import RunRecord
 from anytime_core.sampling.draw import Filter, draw_codes
 from anytime_core.sampling.engines import SteppedEngine
+from anytime_core.sampling.engines.base import torch_threads
 
 _SMOOTHING = 0.5
 """Weight of the latest code's entropy in the running mean of a sample."""
@@ -95,7 +96,8 @@ def draw_adaptively(
     openness = torch.ones(batch, device=noise.device)  # of rows: running mean of entropy over its average
     decoder = engine.open(labels, batch, length)
     for position in range(length):
-        logits = decoder.step(position, codes[rows, position - 1] if position else None).float()
+        with torch_threads(engine.threads(len(rows))):
+            logits = decoder.step(position, codes[rows, position - 1] if position else None).float()
         if position:
             log_probability = logits.log_softmax(-1)
             relative = -(log_probability.exp() * log_probability).sum(-1) / entropy[position]

@@ -15,7 +15,7 @@ DEFAULT_THRESHOLD = 0.5
 """Of `adaptive`: half of what a code brings on average."""
 # Bounded in length, as exact arithmetic with a billion digits would never end.
 _PATTERN = re.compile(
-    r"\s*([+-]?(?:\d{1,40}\.?\d{0,40}|\.\d{1,40})(?:e[+-]?\d{1,3})?)\s*(%|codes?|ms|s)?\s*", re.IGNORECASE
+    r"\s*([+-]?(?:\d{1,40}\.?\d{0,40}|\.\d{1,40})(?:e[+-]?\d{1,3})?)\s*(%|codes?|ms|s)?\s*", re.IGNORECASE | re.ASCII
 )
 
 Unit = Literal["share", "codes", "seconds", "adaptive"]
@@ -63,7 +63,9 @@ class Budget:
             return cls(amount)
         word, _, threshold = value.strip().lower().partition(":")
         if word == "adaptive":
-            return cls(_threshold(threshold, value), "adaptive")
+            amount = _threshold(threshold, value)
+            _check(amount, "adaptive", f"'{value}'")
+            return cls(amount, "adaptive")
         match = _PATTERN.fullmatch(value)
         if match is None:
             raise UsageError(f"budget '{value}' is not understood: {_HELP}")
@@ -113,9 +115,10 @@ class Budget:
 
     def __str__(self) -> str:
         if self.unit == "seconds":
-            return f"{self.amount * 1000:g}ms" if self.amount < 1 else f"{self.amount:g}s"
+            rounded = f"{self.amount * 1000:g}ms" if self.amount < 1 else f"{self.amount:g}s"
+            return rounded if Budget.parse(rounded) == self else f"{float(self.amount)!r}s"
         if self.unit == "adaptive":
-            return f"adaptive:{self.amount:g}"
+            return f"adaptive:{float(self.amount)!r}"
         return repr(float(self.amount)) if self.unit == "share" else f"{int(self.amount)}codes"
 
 

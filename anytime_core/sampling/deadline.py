@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 import time
 from collections import deque
@@ -122,6 +123,21 @@ def _place(device: torch.device) -> str:
     return f"{device.type}, {platform.machine()}, {torch.get_num_threads()} threads"
 
 
+def _size(batch: str) -> str:
+    """Raises ValueError for what is no batch size."""
+    if int(batch) < 1:
+        raise ValueError(batch)
+    return str(int(batch))
+
+
+def _seconds(value: Any) -> float:
+    """Raises ValueError for what no work can take."""
+    seconds = float(value)
+    if not 0 <= seconds < math.inf:
+        raise ValueError(value)
+    return seconds
+
+
 def _read(file: Path | None) -> dict[str, Any]:
     """What a file of costs says; a damaged one says nothing, as costs can always be measured again."""
     if file is None:
@@ -130,10 +146,10 @@ def _read(file: Path | None) -> dict[str, Any]:
         data = json.loads(file.read_bytes())
         return {
             str(place): {
-                str(work): {str(int(batch)): [float(value) for value in measured] for batch, measured in sizes.items()}
+                str(work): {_size(batch): [_seconds(value) for value in measured] for batch, measured in sizes.items()}
                 for work, sizes in works.items()
             }
             for place, works in data.items()
         }
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError):
         return {}

@@ -27,6 +27,7 @@ from anytime_core.sampling.engines import (
     choose_engine,
     choose_precision,
 )
+from anytime_core.sampling.engines.base import torch_threads
 from anytime_core.sampling.noise import gumbel_noise
 from anytime_core.sampling.samples import Prefix, Samples
 
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 OnCode = Callable[[int], bool]
 """Called after each code, or each few of them, with the number of codes drawn of the batch; true ends it there."""
 
+_THREADS_WORTH = 1.3
+"""How much faster a decoding with a deadline has to be on all threads than on one."""
 _LARGEST_NOISE = 2**28
 """Numbers of noise that a batch may need, 1 GiB."""
 
@@ -139,19 +142,28 @@ class Sampler:
     def prepare(self, batch: int) -> None:
         """Open what a batch of this size needs, and measure what decoding costs, unless this run has done so before.
 
-        The first decoding opens kernels and memory, so it is the second that counts.
+        The first decoding opens kernels and memory, so it is the second that counts. More threads than one have to be
+        clearly faster: they wait for each other, which takes long where the machine has other things to do.
         """
         if batch in self.run.prepared:
             return
-        self.run.prepared.add(batch)
+        self.run.prepared[batch] = 1
         codes = torch.zeros(batch, 1, dtype=torch.int64)
         indices = range(batch)
         engine = self._engine(batch, batch, 1)
         for _ in engine.draw(self._placed(self._labels(indices)), self._noise(indices, 1), self.options.filtering):
             self.run.decode(codes)
+        alone, together = (self._decoding(codes, threads) for threads in (1, torch.get_num_threads()))
+        if together * _THREADS_WORTH < alone:
+            self.run.prepared[batch] = torch.get_num_threads()
+        self.run.costs.note("decode", batch, min(alone, together))
+
+    def _decoding(self, codes: Tensor, threads: int) -> float:
+        """Seconds that decoding takes."""
         started = time.perf_counter()
-        self.run.decode(codes)
-        self.run.costs.note("decode", batch, time.perf_counter() - started)
+        with torch_threads(threads):
+            self.run.decode(codes)
+        return time.perf_counter() - started
 
     def _batch(self, indices: Sequence[int], left: int, budget: Budget, stops: OnCode, timed: bool) -> Samples:
         started = time.perf_counter()
@@ -175,7 +187,8 @@ class Sampler:
             lengths = torch.full((len(indices),), codes.shape[1])
         codes, lengths = codes.cpu().clone(), lengths.cpu()
         drawn = time.perf_counter()
-        x = self.run.decode(codes, lengths)
+        with torch_threads(self.run.prepared[len(indices)] if timed else torch.get_num_threads()):
+            x = self.run.decode(codes, lengths)
         ended = time.perf_counter()
         if timed:
             self.run.costs.note("decode", len(indices), ended - drawn)

@@ -87,8 +87,7 @@ def write_samples(
     with filling(folder, name=job.digest(), keep=lambda: job.resumable, durable=durable) as partial:
         record = job.run_in(partial, stopped, on_drawn)
         job.resumable = False
-    if not durable:
-        run.costs.save()
+    run.costs.save()
     return record
 
 
