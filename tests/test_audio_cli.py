@@ -10,6 +10,7 @@ import re
 import shlex
 import shutil
 import sys
+import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -315,6 +316,53 @@ def test_progressive_samples_are_sounds_of_growing_numbers_of_codes(anytime, her
     assert all(soundfile.info(here / "out" / name).frames == LENGTH for name in found)
     assert (here / "out" / "000000.wav").read_bytes() == (here / "out" / f"000000-{CODES}codes.wav").read_bytes()
     assert [row.caption for row in unseen[-1]] == [f"{count} codes" for count in counts]
+
+
+def test_packed_sounds_are_those_of_the_folder(anytime, here, unseen):
+    for out, pack in (("files", ()), ("first", ("--pack",)), ("second", ("--pack",))):
+        assert anytime("sample", "--num", 3, "--format", "flac", "--out", out, *pack).status == 0
+    assert names(here / "first") == {"samples-000000.tar", "preview.png", "samples.json"}
+    first, second = ((here / out / "samples-000000.tar").read_bytes() for out in ("first", "second"))
+    assert first == second
+    with tarfile.open(here / "first" / "samples-000000.tar") as tar:
+        assert tar.getnames() == [f"{index:09d}.{kind}" for index in range(3) for kind in ("flac", "json", "cls")]
+        for index in range(3):
+            sound = tar.extractfile(f"{index:09d}.flac").read()
+            assert sound == (here / "files" / f"{index:06d}.flac").read_bytes()
+
+
+def test_packed_progressive_sounds_are_a_sample_and_its_steps(anytime, here, unseen):
+    for out, pack in (("files", ()), ("out", ("--pack",))):
+        assert anytime("sample", "--num", 2, "--progressive", "--out", out, *pack).status == 0
+    with tarfile.open(here / "out" / "samples-000000.tar") as tar:
+        steps = {name: tar.extractfile(name).read() for name in tar.getnames() if "codes" in name}
+    assert len(steps) == 2 * 5
+    for name, sound in steps.items():
+        assert sound == (here / "files" / f"{int(name[:9]):06d}-{name[10:]}").read_bytes()
+
+
+def test_sounds_have_no_pictures_of_their_growth(anytime, here, unseen):
+    assert anytime("sample", "--num", 1, "--progressive", "--out", "out").status == 0
+    assert {path.suffix for path in (here / "out").iterdir() if path.name.startswith("0")} == {".wav"}
+
+
+def test_a_deadline_leaves_out_a_preview_that_takes_longer(anytime, here):
+    for _ in range(2):  # what a preview costs is not known, and known to be too long then
+        printed = json_of(anytime("sample", "--num", 2, "--budget", "1ms", "--out", "out", "--json"))
+        assert (printed["num"], printed["budget"], printed["interrupted"]) == (2, "1ms", False)
+        assert names(here / "out") == {"000000.wav", "000001.wav", "samples.json"}
+        assert anytime("sample", "--num", 1, "--out", "with a preview").status == 0
+    assert (here / "with a preview" / "preview.png").exists()
+
+
+@pytest.mark.parametrize("budget", ["200ms", "adaptive"])
+def test_a_recording_is_not_reconstructed_within_a_budget_of_time(anytime, here, budget):
+    soundfile.write(here / "mine.wav", sine(LENGTH, RATE), RATE)
+    before = listing(here)
+    result = anytime("reconstruct", "mine.wav", "--budget", budget, "--out", "out")
+    assert result.status == 2
+    assert "use a share or a number of codes" in error_of(result)
+    assert listing(here) == before
 
 
 # reconstruct

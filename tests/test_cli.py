@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
+import itertools
 import json
 import os
 import re
 import shlex
 import shutil
 import signal
+import sys
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,13 +22,15 @@ import pytest
 import torch
 import yaml
 from conftest import TINY, Result, tiny_config
-from PIL import Image
+from PIL import Image, ImageSequence
 from test_run import unplugged
 
 from anytime_cli import output
 from anytime_core.config import Config, parse_config, read_yaml
 from anytime_core.record import CONFIG_FILE, read_record
 from anytime_core.run import Run
+from anytime_core.sampling.engines import Engine
+from anytime_core.sampling.sampler import SamplingOptions
 from anytime_core.sampling.writing import write_samples
 from anytime_core.training.train import train
 from anytime_image.modality import ImageModality
@@ -42,7 +48,7 @@ QUICK: dict[str, Any] = {
 }
 """A config that trains in half a second."""
 
-SAMPLE_KEYS = {"run", "budget", "codes", "code_length", "calls", "seed", "interrupted", "seconds", "samples"}
+SAMPLE_KEYS = {"run", "budget", "codes", "code_length", "calls", "seed", "num", "interrupted", "seconds", "samples"}
 CODES = 8
 
 
@@ -205,6 +211,236 @@ def test_samples_are_added_to_a_folder_and_replace_those_of_the_same_name(anytim
     assert set(left) == {"000000.png", "000001.png", "notes.txt", "preview.png", "samples.json"}
     assert left["notes.txt"] == b"mine"
     assert left["000000.png"] != b"old"
+
+
+def test_json_is_samples_json_to_the_byte(anytime, here):
+    result = anytime("sample", "--num", 3, "--out", "out", "--json")
+    assert result.status == 0
+    assert result.out == (here / "out" / "samples.json").read_text()
+
+
+def test_without_a_terminal_the_only_line_is_the_last_one(anytime, here):
+    (line,) = anytime("sample", "--num", 70, "--batch-size", 8, "--out", "out").err.splitlines()
+    assert re.fullmatch(r"70 samples of 8 of 8 codes in \d+\.\d\d s: out/preview\.png", line)
+
+
+class Terminal(io.StringIO):
+    """Remembers what is shown on it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_a_bar_shows_the_samples_that_are_done(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    with output.progress_bar("drawing") as advance:
+        advance(3, 70)
+        advance(64, 70)
+    shown = sys.stderr.getvalue()
+    assert "drawing" in shown
+    assert "64/70" in shown
+
+
+def test_the_bar_is_told_of_samples_in_batches_of_the_size_that_was_asked_for(anytime, here, monkeypatch):
+    told = []
+
+    @contextlib.contextmanager
+    def progress_bar(activity: str) -> Iterator[Callable[[int, int], None]]:
+        yield lambda done, total: told.append((done, total))
+
+    monkeypatch.setattr(output, "progress_bar", progress_bar)
+    assert anytime("sample", "--num", 10, "--batch-size", 4, "--budget", "2codes", "--out", "out").status == 0
+    assert told == [(0, 10), (0, 10), (4, 10), (4, 10), (8, 10), (8, 10)]
+    assert anytime("sample", "--num", 10, "--budget", "2codes", "--out", "at once").status == 0
+    assert contents(here / "out", "*.png") == contents(here / "at once", "*.png")
+
+
+@pytest.fixture
+def engines(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Names and precisions of the engines that a run is asked for."""
+    asked: list[tuple[str, str]] = []
+    engine = Run.engine
+
+    def noted(self: Run, name: str, precision: str) -> Engine:
+        asked.append((name, precision))
+        return engine(self, name, precision)
+
+    monkeypatch.setattr(Run, "engine", noted)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [("plain", "float32"), ("eager", "float32"), ("eager", "bfloat16"), ("numba", "float32"), ("numba", "int8")],
+)
+def test_the_engine_and_the_precision_are_those_that_were_asked_for(anytime, here, engines, name, precision):
+    options = ("--num", 5, "--engine", name, "--precision", precision)
+    printed = json_of(anytime("sample", *options, "--out", "out", "--json"))
+    assert set(engines) == {(name, precision)}
+    assert [sample["codes"] for sample in printed["samples"]] == [CODES] * 5
+    if precision == "float32":
+        assert anytime("sample", "--num", 5, "--engine", "plain", "--out", "plain").status == 0
+        assert contents(here / "out", "*.png") == contents(here / "plain", "*.png")
+
+
+@pytest.mark.parametrize(
+    ("precision", "names"), [("int8", {"numba"}), ("bfloat16", {"eager"}), ("auto", {"eager", "numba"})]
+)
+def test_without_an_engine_one_is_taken_that_has_the_precision(anytime, here, engines, precision, names):
+    assert anytime("sample", "--num", 5, "--precision", precision, "--out", "out").status == 0
+    assert {name for name, _ in engines} <= names
+    assert {given for _, given in engines} <= ({precision} if precision != "auto" else {"float32", "bfloat16"})
+    assert engines
+
+
+def test_default_output_folders_have_names_for_every_file_system(anytime, here):
+    calls = [
+        (),
+        ("--budget", "200ms"),
+        ("--budget", "adaptive"),
+        ("--budget", "adaptive:0.25"),
+        ("--budget", "3codes"),
+        ("--shard", "0/2"),
+        ("--shard", "1/2"),
+        ("--temperature", "0.5"),
+        ("--top-k", "3"),
+        ("--top-p", "0.5"),
+    ]
+    for call in calls:
+        assert anytime("sample", "--num", 2, *call).status == 0
+    made = [path.name for path in (here / "runs" / "tiny" / "samples").iterdir()]
+    assert len(made) == len(calls)
+    for name in made:
+        assert re.fullmatch(r"[\w.-]+", name), name
+
+
+def test_progressive_samples_come_with_a_strip_and_an_animation_of_their_steps(anytime, here):
+    printed = json_of(anytime("sample", "--num", 2, "--progressive", "--out", "out", "--json"))
+    found = set(contents(here / "out")) - {"preview.png", "samples.json"}
+    steps = {
+        index: sorted(name for name in found if re.fullmatch(rf"{index}-\d+codes\.png", name))
+        for index in ("000000", "000001")
+    }
+    assert found == {
+        *(sample["file"] for sample in printed["samples"]),
+        *(name for names in steps.values() for name in names),
+        *(f"{index}{end}" for index in steps for end in ("-strip.png", ".gif")),
+    }
+    for index, names in steps.items():
+        assert len(names) == 5
+        pictures = [Image.open(here / "out" / name).convert("RGB") for name in names]
+        frames = frames_of(here / "out" / f"{index}.gif")
+        with Image.open(here / "out" / f"{index}-strip.png") as strip:
+            strip.load()
+        side = strip.height - 2 * GAP
+        assert strip.width == GAP + len(names) * (side + GAP)
+        for number, picture in enumerate(pictures):
+            left = GAP + number * (side + GAP)
+            tile = strip.crop((left, GAP, left + side, GAP + side))
+            assert tile.tobytes() == picture.resize((side, side), Image.Resampling.NEAREST).tobytes()
+        shown = [frame.resize((8, 8), Image.Resampling.NEAREST).tobytes() for frame in frames]
+        assert shown == [content for content, _ in itertools.groupby(picture.tobytes() for picture in pictures)]
+
+
+GAP = 2
+"""Pixels around each picture of a strip."""
+
+
+def frames_of(path: Path) -> list[Image.Image]:
+    with Image.open(path) as animation:
+        return [frame.convert("RGB") for frame in ImageSequence.Iterator(animation)]
+
+
+# Deadlines and adaptive budgets
+
+
+@pytest.fixture
+def first_time(here: Path) -> Path:
+    """A working folder whose run nobody has sampled from."""
+    (here / "runs" / "tiny" / "costs.json").unlink(missing_ok=True)
+    return here
+
+
+def test_a_deadline_is_for_all_samples_and_leaves_out_a_preview_of_unknown_cost(anytime, first_time):
+    printed = json_of(anytime("sample", "--num", 4, "--budget", "200ms", "--out", "out", "--json"))
+    assert (printed["budget"], printed["num"], printed["interrupted"]) == ("200ms", 4, False)
+    codes = [sample["codes"] for sample in printed["samples"]]
+    assert len(codes) == 4
+    assert 1 <= min(codes) <= max(codes) == printed["calls"] <= CODES
+    assert (printed["codes"], printed["code_length"]) == (CODES, CODES)
+    assert set(contents(first_time / "out")) == {*(f"{index:06d}.png" for index in range(4)), "samples.json"}
+    costs = json.loads((first_time / "runs" / "tiny" / "costs.json").read_text())
+    assert [set(works) for works in costs.values()] == [{"decode", "write", "finish"}]
+
+
+def test_a_call_without_a_preview_tells_the_folder(anytime, first_time):
+    result = anytime("sample", "--num", 2, "--budget", "200ms", "--out", "out")
+    assert (result.status, result.out) == (0, "")
+    assert re.search(r"2 samples of [1-8] of 8 codes in .*: out$", result.err.rstrip("\n"))
+
+
+def test_a_preview_of_earlier_samples_is_not_told_to_be_of_these(anytime, first_time):
+    assert anytime("sample", "--num", 2, "--out", "out").status == 0
+    (first_time / "runs" / "tiny" / "costs.json").unlink(missing_ok=True)
+    result = anytime("sample", "--num", 2, "--seed", 1, "--budget", "200ms", "--out", "out")
+    assert result.status == 0
+    assert "preview.png" not in result.err
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"cpu": 3}', b'{"cpu": {"decode": {"x": [1]}}}', b"\xff"])
+def test_a_damaged_file_of_costs_is_written_anew(anytime, first_time, content):
+    costs = first_time / "runs" / "tiny" / "costs.json"
+    costs.write_bytes(content)
+    assert anytime("sample", "--num", 2, "--budget", "200ms", "--out", "out").status == 0
+    assert "decode" in next(iter(json.loads(costs.read_text()).values()))
+
+
+@pytest.mark.parametrize("options", [("--pack",), ("--progressive",), ("--shard", "1/2"), ("--engine", "plain")])
+def test_a_deadline_goes_with_every_other_option(anytime, first_time, options):
+    printed = json_of(anytime("sample", "--num", 4, "--budget", "1000s", "--out", "out", *options, "--json"))
+    num = 2 if "--shard" in options else 4
+    assert (printed["num"], printed["calls"], printed["interrupted"]) == (num, CODES, False)
+    assert len(printed["samples"]) == num
+
+
+def test_an_adaptive_budget_ends_each_sample_by_itself(anytime, here):
+    printed = json_of(anytime("sample", "--num", 12, "--budget", "adaptive", "--json"))
+    assert (printed["budget"], printed["codes"], printed["interrupted"]) == ("adaptive:0.5", CODES, False)
+    codes = [sample["codes"] for sample in printed["samples"]]
+    assert 1 <= min(codes) <= max(codes) == printed["calls"] <= CODES
+
+
+def test_the_threshold_of_an_adaptive_budget_is_a_price(anytime, here):
+    mean = []
+    for threshold in ("0.001", "1", "1000"):
+        printed = json_of(anytime("sample", "--num", 12, "--budget", f"adaptive:{threshold}", "--json"))
+        mean.append(sum(sample["codes"] for sample in printed["samples"]) / 12)
+    assert mean[0] >= mean[1] >= mean[2] == 1
+    assert mean[0] > 1
+
+
+# Tar shards
+
+
+def test_packed_samples_are_those_of_the_folder(anytime, here):
+    assert anytime("sample", "--num", 12, "--out", "files").status == 0
+    printed = json_of(anytime("sample", "--num", 12, "--pack", "--out", "out", "--json"))
+    assert set(contents(here / "out")) == {"samples-000000.tar", "preview.png", "samples.json"}
+    with tarfile.open(here / "out" / "samples-000000.tar") as tar:
+        for sample in printed["samples"]:
+            shard, member = sample["file"].split("/")
+            assert shard == "samples-000000.tar"
+            assert tar.extractfile(member).read() == (here / "files" / f"{sample['index']:06d}.png").read_bytes()
+        assert len(tar.getnames()) == 3 * 12
+
+
+def test_a_folder_of_shards_says_where_it_is(anytime, here):
+    result = anytime("sample", "--num", 3, "--pack", "--out", "out")
+    assert (result.status, result.out) == (0, "")
+    assert "3 samples" in result.err
+    assert "out/preview.png" in result.err
 
 
 # reconstruct
@@ -432,6 +668,13 @@ BAD_INPUT: list[tuple[str, int, tuple[str, ...]]] = [
     (f"{QUICKLY} --set modality=video", 2, ("video", "installed are audio, image")),
     ("sample --engine nope", 2, ("nope", "auto, plain, eager")),
     ("sample --engine egaer", 2, ("egaer", "did you mean 'eager'")),
+    ("sample --engine graph --device cpu", 2, ("engine 'graph'", "CUDA", "--engine eager")),
+    ("sample --engine plain --precision bfloat16", 2, ("engine 'plain'", "'bfloat16'", "use float32")),
+    ("sample --engine eager --precision int8", 2, ("engine 'eager'", "'int8'", "use float32, bfloat16")),
+    ("sample --engine numba --precision bfloat16", 2, ("engine 'numba'", "'bfloat16'", "use float32, int8")),
+    ("sample --precision fp8", 2, ("precision 'fp8'", "auto, float32, bfloat16, int8")),
+    ("sample --precision float16", 2, ("precision 'float16'", "auto, float32, bfloat16, int8")),
+    ("sample --budget adaptive --engine graph --device cpu", 2, ("engine 'graph'", "--engine eager")),
     ("train --stage priro", 2, ("priro", "prior")),
     # Devices and precision
     ("sample --device gpu", 2, ("gpu", "auto, cpu, cuda")),
@@ -501,8 +744,16 @@ BAD_INPUT: list[tuple[str, int, tuple[str, ...]]] = [
             ("1.5codes", r"1\.5 ?codes", "whole number of codes"),
             ("1000codes", "1000codes", "8 codes"),
             ("120%", "120%", SHARE),
-            ("200ms", "200ms", SHARE),
+            ("0ms", "0ms", SHARE),
+            ("-1.5s", r"-1\.5s", SHARE),
+            ("5minutes", "5minutes", SHARE),
+            ("adaptive:much", "adaptive:much", r"adaptive:0\.5"),
         )
+    ),
+    *((f"sample --budget adaptive:{value}", 2, ("adaptive",)) for value in ("-1", "nan", "inf")),
+    *(
+        (f"reconstruct photo.png --budget {budget}", 2, (f"budget {value}", "use a share or a number of codes"))
+        for budget, value in (("200ms", "200ms"), ("1.5s", r"1\.5s"), ("adaptive", r"adaptive:0\.5"))
     ),
     # Runs
     ("sample --run missing", 1, ("missing", "anytime (train|runs list)")),
@@ -536,6 +787,14 @@ BAD_INPUT: list[tuple[str, int, tuple[str, ...]]] = [
     # Sampling
     ("sample --num 0", 2, ("--num", "0", "at least 1|equal to 1")),
     ("sample --num some", 2, ("--num", "some", "anytime sample --help")),
+    ("sample --batch-size 0", 2, ("--batch-size", "0", "at least 1|equal to 1|>=1")),
+    ("sample --batch-size -3", 2, ("--batch-size", "-3", "at least 1|equal to 1|>=1")),
+    ("sample --batch-size many", 2, ("--batch-size", "many", "anytime sample --help")),
+    ("sample --format gif", 2, ("'image' writes no .gif files", r"use \.png, ")),
+    ("sample --pack --format gif", 2, ("'image' writes no .gif files", r"use \.png, ")),
+    ("sample --pack --out notes.txt", 1, (r"notes\.txt", "--out")),
+    ("sample --pack --shard 2/2", 2, ("2/2", "0 <= i < n")),
+    ("sample --budget 200ms --label seven", 2, ("seven", "classes are 0, 1")),
     ("sample --label 10", 2, ("label 10", r"0\.\.9", "classes are 0, 1")),
     ("sample --label -1", 2, ("'-1'", "classes are 0, 1")),
     ("sample --label seven", 2, ("seven", "classes are 0, 1")),
@@ -656,9 +915,10 @@ def test_stopping_writes_the_samples_that_were_begun(tiny_run: Run, tmp_path, nu
         on_drawn=lambda samples, codes: drawn.append(codes),
     )
     assert record["interrupted"] is True
-    assert [sample["codes"] for sample in record["samples"]] == expected
-    assert (record["codes"], record["calls"]) == (CODES, max(expected))
-    assert json.loads((tmp_path / "out" / "samples.json").read_text()) == record
+    told = json.loads((tmp_path / "out" / "samples.json").read_text())
+    assert [sample["codes"] for sample in told.pop("samples")] == expected
+    assert (record["codes"], record["calls"], record["num"]) == (CODES, max(expected), len(expected))
+    assert told == record
     assert len(contents(tmp_path / "out", "0*.png")) == len(expected)
     assert (tmp_path / "out" / "preview.png").is_file()
 
@@ -666,33 +926,40 @@ def test_stopping_writes_the_samples_that_were_begun(tiny_run: Run, tmp_path, nu
 def test_stopped_samples_are_those_of_a_smaller_budget(tiny_run: Run, tmp_path):
     drawn: list[int] = []
     stop = {"stopped": lambda: len(drawn) >= 3, "on_drawn": lambda samples, codes: drawn.append(codes)}
-    write_samples(tiny_run, tmp_path / "stopped", range(4), 1.0, seed=1, **stop)
-    write_samples(tiny_run, tmp_path / "short", range(4), "3codes", seed=1)
+    write_samples(tiny_run, tmp_path / "stopped", range(4), 1.0, SamplingOptions(seed=1), **stop)
+    write_samples(tiny_run, tmp_path / "short", range(4), "3codes", SamplingOptions(seed=1))
     assert contents(tmp_path / "stopped", "*.png") == contents(tmp_path / "short", "*.png")
 
 
 @pytest.fixture
-def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Send this process a number of interrupts, as Ctrl-C does, after the third code."""
+def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Send this process a number of signals, as Ctrl-C does, after the third code."""
 
-    def after_third_code(times: int) -> None:
+    def after_third_code(times: int, number: int = signal.SIGINT) -> None:
+        codes = []
+
         @contextlib.contextmanager
-        def progress_line(activity: str) -> Iterator[Callable[[str], None]]:
-            def advance(progress: str) -> None:
-                if ", 3 codes" in progress:
+        def progress_bar(activity: str) -> Iterator[Callable[[int, int], None]]:
+            def advance(done: int, total: int) -> None:
+                codes.append(done)
+                if len(codes) == 3:
                     for _ in range(times):
-                        os.kill(os.getpid(), signal.SIGINT)
+                        os.kill(os.getpid(), number)
 
             yield advance
 
-        monkeypatch.setattr(output, "progress_line", progress_line)
+        monkeypatch.setattr(output, "progress_bar", progress_bar)
 
     return after_third_code
 
 
-def test_an_interrupt_while_sampling_writes_what_is_there_and_says_so(anytime, here, interrupt):
-    interrupt(1)
-    before = signal.getsignal(signal.SIGINT)
+SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+
+
+@SIGNALS
+def test_an_interrupt_while_sampling_writes_what_is_there_and_says_so(anytime, here, interrupt, number):
+    interrupt(1, number)
+    before = signal.getsignal(number)
     result = anytime("sample", "--num", 4, "--out", "out")
     assert (result.status, result.out) == (0, "")
     assert re.search("interrupted.*4 samples", result.err)
@@ -700,7 +967,7 @@ def test_an_interrupt_while_sampling_writes_what_is_there_and_says_so(anytime, h
     assert record["interrupted"] is True
     assert [sample["codes"] for sample in record["samples"]] == [3] * 4
     assert len(contents(here / "out", "0*.png")) == 4
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(number) is before
 
 
 def test_an_interrupted_call_prints_json_too(anytime, here, interrupt):
@@ -710,13 +977,21 @@ def test_an_interrupted_call_prints_json_too(anytime, here, interrupt):
     assert printed == json.loads((here / "out" / "samples.json").read_text())
 
 
-def test_a_second_interrupt_ends_the_command_and_leaves_nothing(anytime, here, interrupt):
-    interrupt(2)
+@SIGNALS
+def test_a_second_interrupt_ends_the_command_and_leaves_nothing(anytime, here, interrupt, number):
+    interrupt(2, number)
     before = listing(here)
     result = anytime("sample", "--num", 4, "--out", "out")
     assert (result.status, result.out) == (130, "")
     assert listing(here) == before
     assert "interrupted" in result.err
+    assert len(result.err.splitlines()) == 1
+
+
+def test_an_interrupt_with_a_deadline_ends_the_call_early(anytime, here, interrupt):
+    interrupt(1)
+    printed = json_of(anytime("sample", "--num", 4, "--budget", "1000s", "--out", "out", "--json"))
+    assert (printed["num"], printed["calls"], printed["interrupted"]) == (4, 3, True)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES], ids=["disk full", "no permission"])

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import shutil
 import stat
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
+from anytime_core import files
+from anytime_core.errors import UsageError
 from anytime_core.files import filling, replacing, write_json, write_text
 
 FAILURES = pytest.mark.parametrize(
@@ -119,14 +124,15 @@ def test_an_existing_folder_keeps_its_other_files(tmp_path):
 
 
 @FAILURES
+@pytest.mark.parametrize("job", [None, "job"])
 @pytest.mark.parametrize("name", ["out", "new", "new/parents/out", "out/new/parents/out"])
-def test_a_failure_leaves_neither_files_nor_folders_behind(name, failure, tmp_path):
+def test_a_failure_leaves_neither_files_nor_folders_behind(name, job, failure, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "replaced.txt").write_text("old")
     before = snapshot(tmp_path)
 
     def fill_half() -> None:
-        with filling(tmp_path / name) as partial:
+        with filling(tmp_path / name, name=job) as partial:
             (partial / "replaced.txt").write_text("new")
             (partial / "inner").mkdir()
             raise failure
@@ -153,3 +159,253 @@ def test_a_filled_folder_has_the_permissions_of_any_other(tmp_path):
         (partial / "a.txt").write_text("a")
     modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("plain", "out")]
     assert modes[0] == modes[1]
+
+
+# Jobs with a name
+
+
+def fail_with(folder: Path, failure: BaseException) -> Path:
+    """Fill a folder as the job `job` and fail; returns the temporary folder."""
+    used = []
+
+    def fill() -> None:
+        with filling(folder, name="job", keep=lambda: True) as partial:
+            used.append(partial)
+            (partial / "a.txt").write_text("half")
+            raise failure
+
+    with pytest.raises(type(failure)):
+        fill()
+    return used[0]
+
+
+@FAILURES
+@pytest.mark.parametrize("name", ["out", "new/parents/out"])
+def test_a_failed_job_that_can_go_on_finds_its_files_in_the_next_call(name, failure, tmp_path):
+    out = tmp_path / name
+    first = fail_with(out, failure)
+    assert not out.exists()
+    assert snapshot(out.parent) == {first.name: None, f"{first.name}/a.txt": "half"}
+    with filling(out, name="job", keep=lambda: True) as partial:
+        assert partial == first
+        assert snapshot(partial) == {"a.txt": "half"}
+        (partial / "b.txt").write_text("the other half")
+    assert snapshot(out) == {"a.txt": "half", "b.txt": "the other half"}
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+
+
+def test_a_failed_job_leaves_the_old_files_of_its_folder_alone(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.txt").write_text("old")
+    fail_with(tmp_path / "out", ValueError("wrong"))
+    assert snapshot(tmp_path / "out") == {"a.txt": "old"}
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_job_that_ends_well_leaves_nothing_but_its_files(exists, tmp_path):
+    if exists:
+        (tmp_path / "out").mkdir()
+    with filling(tmp_path / "out", name="job", keep=lambda: True) as partial:
+        (partial / "a.txt").write_text("a")
+    assert snapshot(tmp_path) == {"out": None, "out/a.txt": "a"}
+
+
+def test_whether_to_keep_is_asked_when_the_job_fails(tmp_path):
+    marks: list[int] = []
+
+    def fill() -> None:
+        with filling(tmp_path / "out", name="job", keep=lambda: bool(marks)) as partial:
+            (partial / "a.txt").write_text("a")
+            marks.append(1)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fill()
+    assert [path.name for path in tmp_path.rglob("a.txt")] == ["a.txt"]
+
+
+def test_other_jobs_and_calls_without_a_name_have_folders_of_their_own(tmp_path):
+    kept = fail_with(tmp_path / "out", ValueError("wrong"))
+    for name in ("other", None):
+        with filling(tmp_path / "out", name=name) as partial:
+            assert partial != kept
+            assert snapshot(partial) == {}
+    assert snapshot(kept) == {"a.txt": "half"}
+
+
+def test_a_job_with_a_name_can_fill_the_folder_in_which_one_stands(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with filling(Path(), name="job") as partial:
+        (partial / "a.txt").write_text("a")
+    assert snapshot(tmp_path) == {"here": None, "here/a.txt": "a"}
+
+
+def test_two_processes_cannot_be_at_the_same_job(tmp_path):
+    out = tmp_path / "out"
+    kept = fail_with(out, ValueError("wrong"))
+    with FileLock(f"{kept}.lock"):
+        with pytest.raises(UsageError, match=r"another process .*out: wait for it") as error, filling(out, name="job"):
+            (kept / "a.txt").write_text("of the second process")
+        assert "\n" not in str(error.value)
+        assert snapshot(kept) == {"a.txt": "half"}
+        with filling(out, name="other") as partial:
+            (partial / "b.txt").write_text("b")
+    assert snapshot(out) == {"b.txt": "b"}
+    with filling(out, name="job"):
+        pass
+    assert snapshot(out) == {"a.txt": "half", "b.txt": "b"}
+
+
+def test_the_end_of_one_process_does_not_let_two_others_in(tmp_path, monkeypatch):
+    """The second one comes as soon as the first one has let go of the job, the third one while the second is at it."""
+    release, seconds = FileLock.release, list[FileLock]()
+
+    def release_and_let_another_in(self: FileLock, force: bool = False) -> None:
+        release(self, force)
+        if not seconds:
+            seconds.append(FileLock(self.lock_file))
+            seconds[0].acquire(blocking=False)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FileLock, "release", release_and_let_another_in)
+        with filling(tmp_path / "out", name="job"):
+            pass
+    with pytest.raises(UsageError, match="another process"), filling(tmp_path / "out", name="job"):
+        pass
+    seconds[0].release()
+    with filling(tmp_path / "out", name="job"):
+        pass
+
+
+def test_the_lock_of_a_killed_process_locks_nobody_out(tmp_path):
+    kept = fail_with(tmp_path / "out", ValueError("wrong"))
+    kept.with_name(f"{kept.name}.lock").touch()
+    with filling(tmp_path / "out", name="job"):
+        pass
+    assert snapshot(tmp_path) == {"out": None, "out/a.txt": "half"}
+
+
+# The order of files, and the disk
+
+
+def moved(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that are moved from now on."""
+    names: list[str] = []
+    replace = os.replace
+
+    def noted(source: str | Path, target: str | Path) -> None:
+        names.append(Path(target).name)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", noted)
+    return names
+
+
+@pytest.mark.parametrize("job", [None, "job"])
+def test_files_of_json_come_last_as_they_tell_of_the_others(job, tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    names = moved(monkeypatch)
+    with filling(tmp_path / "out", name=job) as partial:
+        for name in ("a.json", "b.txt", "c.json", *(f"{number}.txt" for number in range(20)), "z.json"):
+            (partial / name).write_text(name)
+    assert len(names) == 24
+    assert set(names[-3:]) == {"a.json", "c.json", "z.json"}
+
+
+def test_a_new_folder_appears_in_one_move(tmp_path, monkeypatch):
+    names = moved(monkeypatch)
+    with filling(tmp_path / "out") as partial:
+        for name in ("a.json", "b.txt"):
+            (partial / name).write_text(name)
+    assert names == ["out"]
+
+
+@pytest.fixture
+def flushed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was asked of the disk: `file` for one file, `all` for everything."""
+    asked: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: asked.append("file"))
+    monkeypatch.setattr(os, "sync", lambda: asked.append("all"), raising=False)
+    return asked
+
+
+@pytest.mark.parametrize("durable", [False, True])
+@pytest.mark.parametrize("write", [write_text, write_json])
+def test_a_file_is_flushed_where_it_has_to_outlive_a_power_cut(write, durable, flushed, tmp_path):
+    write(tmp_path / "file", "text", durable=durable)
+    assert flushed == ["file"] * durable
+    assert len(snapshot(tmp_path)) == 1
+
+
+def test_files_are_flushed_by_default(flushed, tmp_path):
+    write_text(tmp_path / "file", "text")
+    with filling(tmp_path / "out") as partial:
+        (partial / "a.txt").write_text("a")
+    assert flushed == ["file", "file"]
+
+
+@pytest.mark.parametrize(("number", "asked"), [(0, []), (1, ["file"]), (3, ["file"] * 3), (4, ["all"]), (30, ["all"])])
+def test_many_files_are_flushed_at_once(number, asked, flushed, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_FLUSHED_ONE_BY_ONE", 3)
+    with filling(tmp_path / "out") as partial:
+        for name in range(number):
+            (partial / str(name)).write_text("content")
+    assert flushed == asked
+    assert len(snapshot(tmp_path / "out")) == number
+
+
+def test_many_files_are_flushed_one_by_one_where_the_system_knows_nothing_else(flushed, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_FLUSHED_ONE_BY_ONE", 3)
+    monkeypatch.delattr(os, "sync")
+    with filling(tmp_path / "out") as partial:
+        for name in range(5):
+            (partial / str(name)).write_text("content")
+    assert flushed == ["file"] * 5
+
+
+@pytest.mark.parametrize("job", [None, "job"])
+@pytest.mark.parametrize("number", [1, 30])
+def test_files_that_need_not_outlive_a_power_cut_are_not_waited_for(number, job, flushed, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_FLUSHED_ONE_BY_ONE", 3)
+    with filling(tmp_path / "out", name=job, durable=False) as partial:
+        for name in range(number):
+            (partial / str(name)).write_text("content")
+    assert flushed == []
+    assert len(snapshot(tmp_path / "out")) == number
+
+
+def test_files_are_flushed_before_they_appear(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: seen.append((tmp_path / "out").exists()))
+    with filling(tmp_path / "out") as partial:
+        for name in "ab":
+            (partial / name).write_text("content")
+    assert seen == [False, False]
+
+
+@pytest.mark.parametrize("job", [None, "job"])
+def test_a_folder_that_is_a_file_is_refused_by_its_name(job, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(NotADirectoryError) as error, filling(tmp_path / "out", name=job):
+        pass
+    assert error.value.filename == str(tmp_path / "out")
+    assert snapshot(tmp_path) == {"out": "mine"}
+
+
+@pytest.mark.parametrize("job", [None, "job"])
+def test_an_error_about_a_temporary_file_names_the_file_that_was_meant(job, tmp_path):
+    def fill() -> None:
+        with filling(tmp_path / "out", name=job) as partial:
+            (partial / "missing" / "a.txt").write_text("a")
+
+    with pytest.raises(FileNotFoundError) as error:
+        fill()
+    assert error.value.filename == str(tmp_path / "out" / "missing" / "a.txt")
+
+
+def test_a_job_whose_temporary_folder_somebody_removed_starts_anew(tmp_path):
+    shutil.rmtree(fail_with(tmp_path / "out", ValueError("wrong")))
+    with filling(tmp_path / "out", name="job") as partial:
+        assert snapshot(partial) == {}
+    assert snapshot(tmp_path) == {"out": None}

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageSequence
 from pydantic import ValidationError
 from torch import Tensor
 
 from anytime_core.errors import DataError
-from anytime_core.modality import API_VERSION, Modality, PreviewRow
+from anytime_core.modality import API_VERSION, Modality, PreviewRow, ShowsGrowth
 from anytime_core.plugins import load_modality
 from anytime_image.modality import ImageConfig, ImageModality
 
@@ -218,6 +220,92 @@ def test_a_preview_shows_the_images_and_their_captions(tmp_path):
     assert captioned.width > plain.width
     margin = captioned.crop((0, 0, captioned.width - plain.width, captioned.height))
     assert margin.convert("L").getextrema()[0] < 100, "no dark letters left of the images"
+
+
+def frames_of(path: Path) -> tuple[list[Image.Image], list[int]]:
+    """The frames of an animation in RGB, and for how many milliseconds each is shown."""
+    with Image.open(path) as animation:
+        frames, shown = [], []
+        for frame in ImageSequence.Iterator(animation):
+            frames.append(frame.convert("RGB"))
+            shown.append(animation.info["duration"])
+        return frames, shown
+
+
+def grown(channels: int, size: int, number: int) -> list[Tensor]:
+    """Pictures that grow brighter."""
+    return [torch.full((channels, size, size), -1 + 2 * step / number) for step in range(number)]
+
+
+def test_the_modality_shows_growth():
+    assert isinstance(ImageModality(), ShowsGrowth)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [8, 28, 64, 100])
+@pytest.mark.parametrize("number", [2, 5])
+def test_growth_is_a_strip_of_all_steps_and_an_animation_of_as_many_frames(number, size, channels, tmp_path):
+    steps = grown(channels, size, number)
+    ImageModality().write_growth(steps, tmp_path / "000007")
+    assert {path.name for path in tmp_path.iterdir()} == {"000007-strip.png", "000007.gif"}
+    expected = [round(255 * step / number) for step in range(number)]
+    with Image.open(tmp_path / "000007-strip.png") as strip:
+        assert strip.format == "PNG"
+        width, middle = strip.width / number, strip.height // 2
+        seen = [strip.convert("RGB").getpixel((int((step + 0.5) * width), middle)) for step in range(number)]
+    assert seen == [(value,) * 3 for value in expected]
+    frames, shown = frames_of(tmp_path / "000007.gif")
+    assert len(frames) == number
+    for frame, value in zip(frames, expected, strict=True):
+        assert frame.size == (frames[0].width, frames[0].width)
+        assert frame.width >= max(size, 56)
+        assert frame.getcolors() == [(frame.width**2, (value,) * 3)]
+    assert shown == [500] * (number - 1) + [1500]
+    with Image.open(tmp_path / "000007.gif") as animation:
+        assert (animation.format, animation.info["loop"]) == ("GIF", 0)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_growth_of_one_step_is_one_picture(channels, tmp_path):
+    (x,) = images(1, channels)
+    ImageModality().write_growth([x], tmp_path / "000007")
+    frames, _ = frames_of(tmp_path / "000007.gif")
+    assert len(frames) == 1
+    with Image.open(tmp_path / "000007-strip.png") as strip:
+        assert strip.width == strip.height
+
+
+def test_steps_that_look_the_same_are_shown_as_long_as_others(tmp_path):
+    dark, bright = grown(1, 8, 2)
+    ImageModality().write_growth([dark, dark, bright, bright, bright], tmp_path / "000007")
+    frames, shown = frames_of(tmp_path / "000007.gif")
+    assert [frame.getpixel((0, 0))[0] for frame in frames] == [0, 128]
+    assert shown == [1000, 2500]
+
+
+def test_frames_of_an_animation_are_the_pictures_of_the_steps(tmp_path):
+    steps = list(images(3, 1, 16))
+    ImageModality().write_growth(steps, tmp_path / "000007")
+    frames, _ = frames_of(tmp_path / "000007.gif")
+    for number, (frame, x) in enumerate(zip(frames, steps, strict=True)):
+        ImageModality().write(x, tmp_path / f"{number}.png")
+        with Image.open(tmp_path / f"{number}.png") as picture:
+            enlarged = picture.convert("RGB").resize(frame.size, Image.Resampling.NEAREST)
+        assert frame.tobytes() == enlarged.tobytes()
+
+
+def test_growth_is_written_beside_other_files_of_that_name(tmp_path):
+    (tmp_path / "000007.png").write_bytes(b"sample")
+    ImageModality().write_growth(grown(1, 8, 3), tmp_path / "000007")
+    assert (tmp_path / "000007.png").read_bytes() == b"sample"
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_growth_leaves_its_steps_as_they_are(tmp_path):
+    steps = [3 * x for x in images(3, 3)]
+    before = [x.clone() for x in steps]
+    ImageModality().write_growth(steps, tmp_path / "000007")
+    assert all(torch.equal(x, old) for x, old in zip(steps, before, strict=True))
 
 
 def test_flipping_mirrors_about_half_of_the_images_and_leaves_the_others(digits_like):

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,16 @@ from torch import Tensor
 from anytime_core.errors import RunError, UsageError
 from anytime_core.record import list_runs
 from anytime_core.run import Run, load
-from anytime_core.sampling.engines import ENGINES
+from anytime_core.sampling.batch_size import BatchSizes
+from anytime_core.sampling.draw import Filter
+from anytime_core.sampling.engines.eager import EagerEngine
+from anytime_core.sampling.sampler import SamplingOptions
 from anytime_core.sampling.samples import Samples
 from anytime_core.weights import load_autoencoder, load_prior
 
 CODES, CODEBOOK, CLASSES = 8, 16, 10
+RUNNABLE = ("plain", "eager", "numba")
+"""Engines that run everywhere at once: `graph` needs a GPU, and `compile` a C++ compiler and patience."""
 
 Damage = Callable[[Path], object]
 """Damages the run in a folder."""
@@ -93,7 +98,7 @@ def test_the_same_seed_gives_the_same_samples_and_another_seed_others(tiny_run, 
     ids=str,
 )
 def test_a_sample_follows_from_seed_and_index_alone(tiny_run, whole, indices, batch_size):
-    parts = list(tiny_run.sample_batches(indices, seed=5, batch_size=batch_size))
+    parts = list(tiny_run.sample_batches(indices, options=SamplingOptions(seed=5, batch_size=batch_size)))
     assert [len(part.x) for part in parts[:-1]] == [batch_size] * (len(parts) - 1)
     assert [index for part in parts for index in part.indices] == list(indices)
     assert torch.equal(torch.cat([part.codes for part in parts]), whole.codes[list(indices)])
@@ -101,10 +106,22 @@ def test_a_sample_follows_from_seed_and_index_alone(tiny_run, whole, indices, ba
     torch.testing.assert_close(torch.cat([part.x for part in parts]), whole.x[list(indices)])
 
 
-@pytest.mark.parametrize("engine", ["auto", *ENGINES])
+@pytest.mark.parametrize("engine", ["auto", *RUNNABLE])
 @pytest.mark.parametrize(("budget", "length"), [("1codes", 1), (0.3, 3), ("60%", 5), ("8codes", 8)])
 def test_a_smaller_budget_draws_the_first_codes_of_the_full_one(tiny_run, whole, engine, budget, length):
     assert torch.equal(tiny_run.sample(20, budget, seed=5, engine=engine).codes, whole.codes[:, :length])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.parametrize(("budget", "length"), [("1codes", 1), (0.3, 3), ("60%", 5), ("8codes", 8)])
+def test_the_compiled_engine_draws_the_first_codes_of_the_full_budget_too(tiny_run, whole, budget, length):
+    assert torch.equal(tiny_run.sample(20, budget, seed=5, engine="compile").codes, whole.codes[:, :length])
+
+
+def test_all_samples_of_a_number_of_codes_have_that_many(tiny_run, whole):
+    assert whole.lengths.tolist() == [CODES] * 20
+    assert tiny_run.sample(3, "5codes").lengths.tolist() == [5] * 3
 
 
 @pytest.mark.parametrize("filtering", [{"temperature": 0.5}, {"top_k": 3}, {"top_p": 0.7}], ids=str)
@@ -143,6 +160,8 @@ def test_a_label_is_a_class_name_or_its_number(tiny_run):
         ({"budget": 1.7}, r"budget 1\.7 is more than the whole"),
         ({"budget": "9codes"}, "budget 9codes is more than the 8 codes"),
         ({"budget": None}, "budget None"),
+        ({"budget": "0ms"}, "budget '0ms'"),
+        ({"budget": "adaptive:x"}, "budget 'adaptive:x'"),
         ({"seed": -1}, "seed -1"),
         ({"seed": 2**63}, f"seed {2**63}"),
         ({"label": 10}, r"label 10 is not in 0\.\.9"),
@@ -154,12 +173,235 @@ def test_a_label_is_a_class_name_or_its_number(tiny_run):
         ({"top_p": 0.0}, r"top-p 0\.0"),
         ({"top_p": 1.5}, r"top-p 1\.5"),
         ({"engine": "egaer"}, "no engine 'egaer'.*did you mean 'eager'"),
+        ({"engine": "graph"}, "engine 'graph' needs a CUDA device.*--engine eager"),
+        ({"precision": "float16"}, "no precision 'float16'.*float32"),
+        ({"engine": "plain", "precision": "int8"}, "engine 'plain' has no precision 'int8': use float32"),
     ],
     ids=str,
 )
 def test_arguments_out_of_range_are_named(tiny_run, arguments, message):
     with pytest.raises(UsageError, match=message):
         tiny_run.sample(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": -1}, r"^seed -1 is not in 0\.\.2\^63-1$"),
+        ({"seed": 2**63}, f"^seed {2**63} "),
+        ({"engine": "gpu"}, r"^no engine 'gpu': use auto, plain, eager, numba, graph, compile$"),
+        ({"engine": "nunba"}, r"^no engine 'nunba' \(did you mean 'numba'\?\)"),
+        ({"precision": "fp32"}, r"^no precision 'fp32': use auto, float32, bfloat16, int8$"),
+        ({"batch_size": 0}, "^batch size 0 is not at least 1$"),
+        ({"batch_size": -4}, "^batch size -4 "),
+    ],
+    ids=str,
+)
+def test_an_option_out_of_range_is_refused_by_name_before_anything_is_drawn(options, message):
+    with pytest.raises(UsageError, match=message):
+        SamplingOptions(**options)
+
+
+def test_options_at_their_ends_are_accepted():
+    for options in ({"seed": 0}, {"seed": 2**63 - 1}, {"batch_size": 1}, {"engine": "auto", "precision": "auto"}):
+        assert dataclasses.asdict(SamplingOptions(**options)).items() >= options.items()
+
+
+def test_every_batch_counts_its_codes_and_can_be_stopped_after_any_of_them(tiny_run, whole):
+    seen = []
+
+    def stops(drawn: int) -> bool:
+        seen.append(drawn)
+        return drawn == 3
+
+    options = SamplingOptions(seed=5, batch_size=2)
+    parts = list(tiny_run.sample_batches(range(4), 1.0, options, on_code=stops))
+    assert seen == [1, 2, 3, 1, 2, 3]
+    assert [part.lengths.tolist() for part in parts] == [[3, 3], [3, 3]]
+    for part in parts:
+        assert torch.equal(part.codes, whole.codes[list(part.indices), :3])
+        torch.testing.assert_close(part.x, tiny_run.decode(part.codes))
+
+
+def test_the_next_batch_is_not_drawn_before_it_is_asked_for(tiny_run):
+    seen = []
+    options = SamplingOptions(batch_size=2)
+    batches = tiny_run.sample_batches(range(6), "3codes", options, on_code=lambda drawn: bool(seen.append(drawn)))
+    assert seen == []
+    next(batches)
+    assert seen == [1, 2, 3]
+
+
+# Batch sizes
+
+
+def sizes_of(
+    samples: int, rate: Callable[[int], float], *, given: int | None = None, measures: bool = True
+) -> list[int]:
+    """Batch sizes of a job of `samples` samples where batches of a size draw `rate` samples a second."""
+    sizes, drawn = BatchSizes(given, samples, measures=measures), []
+    while samples:
+        drawn.append(min(sizes.next(), samples))
+        sizes.note(drawn[-1], drawn[-1] / rate(drawn[-1]))
+        samples -= drawn[-1]
+    return drawn
+
+
+def test_batches_are_doubled_as_long_as_that_pays_and_then_stay_at_the_best_size():
+    drawn = sizes_of(3000, lambda size: {64: 10.0, 128: 12.0, 256: 15.0, 512: 15.1}.get(size, 1.0))
+    assert drawn == [64, 128, 256, 512, *[256] * 7, 248]
+
+
+def test_batches_do_not_grow_beyond_their_limit_however_much_that_pays():
+    assert sizes_of(5000, lambda size: size) == [64, 128, 256, 512, 1024, 1024, 1024, 968]
+
+
+def test_batches_stay_as_they_are_where_doubling_does_not_pay():
+    assert sizes_of(600, lambda size: 10.0) == [64, 128, *[64] * 6, 24]
+
+
+@pytest.mark.parametrize("arguments", [{"given": 100}, {"given": 100, "measures": False}])
+def test_a_size_that_is_asked_for_is_kept(arguments):
+    assert sizes_of(250, lambda size: size, **arguments) == [100, 100, 50]
+
+
+def test_sizes_do_not_change_where_that_could_miss_a_deadline():
+    assert sizes_of(300, lambda size: size, measures=False) == [64, 64, 64, 64, 44]
+
+
+@pytest.mark.parametrize("given", [None, 7, 10_000])
+def test_a_batch_is_not_larger_than_the_job(given):
+    assert sizes_of(5, lambda size: size, given=given) == [5]
+
+
+# Streams
+
+
+class CountingEngine(EagerEngine):
+    """Counts the codes that it has drawn."""
+
+    drawn = 0
+
+    def draw(self, labels: Tensor | None, noise: Tensor, filtering: Filter) -> Iterator[Tensor]:
+        for codes in super().draw(labels, noise, filtering):
+            self.drawn = codes.shape[1]
+            yield codes
+
+
+@pytest.fixture
+def counted(tiny_folder: Path) -> tuple[Run, CountingEngine]:
+    run = load(tiny_folder, device="cpu")
+    engine = CountingEngine(run.require_prior(), "float32")
+    run._engines["eager", "float32"] = engine
+    return run, engine
+
+
+EAGER = SamplingOptions(seed=5, engine="eager")
+
+
+@pytest.mark.parametrize("engine", ["auto", *RUNNABLE])
+@pytest.mark.parametrize(
+    ("budgets", "lengths"),
+    [
+        (None, list(range(1, CODES + 1))),
+        ([0.25, "5codes", 1.0], [2, 5, 8]),
+        (["60%"], [5]),
+        ([1.0, "1codes", 0.5, "4codes"], [1, 4, 8]),
+    ],
+    ids=str,
+)
+def test_a_stream_gives_growing_beginnings_of_the_samples(tiny_run, whole, engine, budgets, lengths):
+    options = SamplingOptions(seed=5, engine=engine)
+    prefixes = list(tiny_run.stream(4, budgets, options))
+    assert [prefix.codes.shape[1] for prefix in prefixes] == lengths
+    for prefix, length in zip(prefixes, lengths, strict=True):
+        assert prefix.indices == (0, 1, 2, 3)
+        assert torch.equal(prefix.labels, whole.labels[:4])
+        assert torch.equal(prefix.codes, whole.codes[:4, :length])
+
+
+@pytest.mark.parametrize("budget", ["1codes", 0.3, "60%", 1.0])
+def test_a_stream_shows_at_each_budget_what_sampling_at_that_budget_gives(tiny_run, budget):
+    options = {"seed": 7, "label": 3}
+    sampled = tiny_run.sample(3, budget, temperature=0.8, **options)
+    (prefix,) = tiny_run.stream(3, [budget], SamplingOptions(**options, filtering=Filter(temperature=0.8)))
+    assert torch.equal(prefix.codes, sampled.codes)
+    assert torch.equal(prefix.labels, sampled.labels)
+    torch.testing.assert_close(prefix.x, sampled.x)
+
+
+def test_a_stream_decodes_only_what_is_looked_at_and_that_once(counted, monkeypatch):
+    run, _ = counted
+    decoded = []
+    decode = run.decode
+    monkeypatch.setattr(run, "decode", lambda codes: (decoded.append(codes.shape[1]), decode(codes))[1])
+    prefixes = list(run.stream(2, None, EAGER))
+    assert decoded == []
+    assert prefixes[4].x is prefixes[4].x
+    assert prefixes[1].x.shape == (2, 1, 8, 8)
+    assert decoded == [5, 2]
+
+
+def test_what_a_stream_gave_does_not_change_when_it_goes_on(counted):
+    run, _ = counted
+    stream = run.stream(2, None, EAGER)
+    first = next(stream)
+    kept = first.codes.clone()
+    list(stream)
+    assert torch.equal(first.codes, kept)
+
+
+def test_a_stream_that_is_left_draws_nothing_more(counted):
+    run, engine = counted
+    stream = run.stream(2, None, EAGER)
+    assert engine.drawn == 0
+    next(stream)
+    next(stream)
+    stream.close()
+    assert engine.drawn == 2
+
+
+def test_a_stream_draws_no_more_codes_than_its_largest_budget(counted):
+    run, engine = counted
+    assert [prefix.codes.shape[1] for prefix in run.stream(2, ["3codes", "1codes"], EAGER)] == [1, 3]
+    assert engine.drawn == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num": 0}, "number of samples 0 "),
+        ({"num": -2}, "number of samples -2 "),
+        ({"budgets": []}, "no budget"),
+        ({"budgets": ["200ms"]}, "budget 200ms .*use a share or a number of codes"),
+        ({"budgets": [0.5, "adaptive"]}, r"budget adaptive:0\.5 .*use a share or a number of codes"),
+        ({"budgets": [0.5, 1.7]}, r"budget 1\.7 "),
+        ({"budgets": ["9codes"]}, "budget 9codes is more than the 8 codes"),
+        ({"options": SamplingOptions(label="cat")}, "no class 'cat'"),
+    ],
+    ids=str,
+)
+def test_a_stream_refuses_what_makes_no_sense_at_once(tiny_run, arguments, message):
+    with pytest.raises(UsageError, match=message) as error:
+        tiny_run.stream(**arguments)
+    assert "\n" not in str(error.value)
+
+
+class Chunks:
+    """An engine that gives no logits and draws four codes at once, as that of CUDA graphs."""
+
+    def draw(self, labels: Tensor | None, noise: Tensor, filtering: Filter) -> Iterator[Tensor]:
+        for end in range(4, noise.shape[1] + 1, 4):
+            yield torch.zeros(len(noise), end, dtype=torch.int64)
+
+
+def test_a_stream_of_every_code_takes_what_the_engine_gives_but_budgets_need_every_code(tiny_folder):
+    run = load(tiny_folder, device="cpu")
+    run._engines["graph", "float32"] = Chunks()
+    options = SamplingOptions(engine="graph")
+    assert [prefix.codes.shape[1] for prefix in run.stream(2, None, options)] == [4, 8]
+    with pytest.raises(UsageError, match=r"engine 'graph'.*--engine eager"):
+        list(run.stream(2, [0.5], options))
 
 
 # Encoding and decoding
@@ -173,6 +415,14 @@ def test_codes_and_reconstructions_have_the_shapes_of_the_data(tiny_run, digits)
     assert codes.max() < CODEBOOK
     assert tiny_run.decode(codes).shape == digits.shape
     assert tiny_run.decode(codes).abs().max() <= 1
+
+
+@pytest.mark.parametrize("budget", ["200ms", "1.5s", "adaptive", "adaptive:0.3"])
+def test_reconstructing_takes_no_deadline_and_no_adaptive_budget(tiny_run, digits, budget):
+    with pytest.raises(UsageError, match="use a share or a number of codes") as error:
+        tiny_run.reconstruct(digits, budget)
+    assert f"budget {budget}" in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("length", [1, 2, 5, CODES])

@@ -106,7 +106,7 @@ class _Job:
         self.run, self.indices, self.budget, self.options, self.suffix = run, indices, budget, options, suffix
         self.seconds = {"load": 0.0, "codes": 0.0, "decode": 0.0, "write": 0.0}
         self.resumable = False
-        self._done, self._most_codes, self._ended_early = 0, 0, False
+        self._done, self._most_codes, self._interrupted = 0, 0, False
         self._shown: dict[int, list[Tensor]] = defaultdict(list)
         self._previewed = False
         self._prior_length = run.require_prior().code_length
@@ -141,7 +141,10 @@ class _Job:
 
             def on_code(drawn: int) -> bool:
                 on_drawn(self._done, drawn)
-                return stopped()
+                if not stopped():
+                    return False
+                self._interrupted |= drawn < self._wanted
+                return True
 
             if self._deadline is not None:
                 self._measure_writing(partial)
@@ -201,7 +204,6 @@ class _Job:
                 output.add_growth(index, {codes: x_hat[row] for codes, x_hat in grown.items()})
         self._done += len(batch.indices)
         self._most_codes = max(self._most_codes, *batch.lengths.tolist())
-        self._ended_early |= bool((batch.lengths < self._wanted).any())
         if not self._previewed:
             for codes, x in grown.items() if self.progressive else [(self._wanted, batch.x)]:
                 columns = PREVIEW_COLUMNS if self.progressive else _PREVIEWED
@@ -227,7 +229,6 @@ class _Job:
     def _finish(self, partial: Path, ledger: Ledger) -> dict[str, Any]:
         """Write `samples.json`, a sample a line."""
         started = time.perf_counter()
-        interrupted = self._done < len(self.indices) or (self._ended_early and self.budget.unit in ("share", "codes"))
         record = {
             "run": str(self.run.folder),
             "budget": str(self.budget),
@@ -236,7 +237,7 @@ class _Job:
             "calls": self._most_codes,
             "seed": self.options.seed,
             "num": self._done,
-            "interrupted": interrupted,
+            "interrupted": self._interrupted or self._done < len(self.indices),
             "seconds": {name: round(value, 4) for name, value in self.seconds.items()},
         }
         head = json.dumps(record, indent=2, allow_nan=False)
