@@ -83,12 +83,14 @@ def filling(
                 if durable:
                     _flush_files(temporary)
                 _move_files(temporary, folder)
-            except OSError as error:
-                _name_final(error, temporary, folder)
-                raise
-            finally:
+            except BaseException as error:
+                if isinstance(error, OSError):
+                    _name_final(error, temporary, folder)
                 if not keep():
                     shutil.rmtree(temporary, ignore_errors=True)
+                raise
+            else:
+                shutil.rmtree(temporary, ignore_errors=True)
     except BaseException:
         for path in made:
             with suppress(OSError):
@@ -102,7 +104,7 @@ def _temporary_folder(folder: Path, name: str | None) -> Iterator[Path]:
     if name is None:
         yield Path(tempfile.mkdtemp(prefix=PARTIAL_PREFIX, dir=folder.parent))
         return
-    temporary = folder.with_name(f"{PARTIAL_PREFIX}{folder.name}-{name}")
+    temporary = folder.parent / f"{PARTIAL_PREFIX}{folder.resolve().name}-{name}"
     lock = FileLock(f"{temporary}.lock")
     try:
         lock.acquire(blocking=False)
@@ -114,8 +116,9 @@ def _temporary_folder(folder: Path, name: str | None) -> Iterator[Path]:
         temporary.mkdir(exist_ok=True)
         yield temporary
     finally:
-        lock.release()
+        # While it is held, so that nobody locks a file that is about to go.
         Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 def _move_files(temporary: Path, folder: Path) -> None:

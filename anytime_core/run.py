@@ -43,7 +43,7 @@ class Run:
         autoencoder: in evaluation mode.
         prior: in evaluation mode, None where stage `prior` has not ended.
         device: where both live.
-        prepared: batch sizes that calls with a deadline are ready for, with the best number of threads to decode each.
+        prepared: batch sizes and engines that calls with a deadline are ready for, with the threads that decode best.
     """
 
     folder: Path
@@ -52,7 +52,7 @@ class Run:
     autoencoder: OrderedAutoencoder
     prior: TransformerPrior | None
     device: torch.device
-    prepared: dict[int, int] = field(default_factory=dict, repr=False)
+    prepared: dict[tuple[int, Engine], int] = field(default_factory=dict, repr=False)
     _engines: dict[tuple[str, str], Engine] = field(default_factory=dict, repr=False)
 
     @property

@@ -366,6 +366,7 @@ def first_time(here: Path) -> Path:
 def test_a_deadline_is_for_all_samples_and_leaves_out_a_preview_of_unknown_cost(anytime, first_time):
     printed = json_of(anytime("sample", "--num", 4, "--budget", "200ms", "--out", "out", "--json"))
     assert (printed["budget"], printed["num"], printed["interrupted"]) == ("200ms", 4, False)
+    assert printed["preview"] is None
     codes = [sample["codes"] for sample in printed["samples"]]
     assert len(codes) == 4
     assert 1 <= min(codes) <= max(codes) == printed["calls"] <= CODES
@@ -387,6 +388,7 @@ def test_a_preview_of_earlier_samples_is_not_told_to_be_of_these(anytime, first_
     result = anytime("sample", "--num", 2, "--seed", 1, "--budget", "200ms", "--out", "out")
     assert result.status == 0
     assert "preview.png" not in result.err
+    assert json.loads((first_time / "out" / "samples.json").read_text())["preview"] is None
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"cpu": 3}', b'{"cpu": {"decode": {"x": [1]}}}', b"\xff"])

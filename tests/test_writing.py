@@ -29,6 +29,7 @@ from anytime_core.errors import UsageError
 from anytime_core.run import Run, load
 from anytime_core.sampling import sampler
 from anytime_core.sampling.adaptive import Gains, measured_gains
+from anytime_core.sampling.budget import Budget
 from anytime_core.sampling.draw import Filter
 from anytime_core.sampling.ledger import Ledger
 from anytime_core.sampling.sampler import SamplingOptions
@@ -195,7 +196,7 @@ def test_samples_json_has_one_line_a_sample_and_every_field(write, run, tmp_path
         "num": 20,
         "interrupted": False,
     }
-    assert told["run"] == str(run.folder)
+    assert (told["run"], told["preview"]) == (str(run.folder), "preview.png")
     assert set(told["seconds"]) == {"load", "codes", "decode", "write"}
     assert told["seconds"]["load"] == 1.25
     assert min(told["seconds"].values()) >= 0
@@ -834,7 +835,8 @@ def test_with_a_deadline_a_preview_is_drawn_where_it_is_known_to_take_little_of_
 ):
     if cost is not None:
         fresh.costs.note("preview", 1, cost)
-    write(tmp_path / "out", 4, "1000s", of=fresh)
+    record = write(tmp_path / "out", 4, "1000s", of=fresh)
+    assert record["preview"] == ("preview.png" if drawn else None)
     expected = {*(f"{index:06d}.png" for index in range(4)), "samples.json"}
     assert names(tmp_path / "out") == expected | ({"preview.png"} if drawn else set())
 
@@ -885,7 +887,8 @@ def test_adaptive_samples_have_codes_of_their_own(write, run, tmp_path, monkeypa
     monkeypatch.setattr(sampler, "measured_gains", lambda record, length: Gains(torch.ones(length), entropy))
     record = write(tmp_path / "out", 40, "adaptive:1", pack=True)
     lengths = [entry["codes"] for entry in record_of(tmp_path / "out")["samples"]]
-    assert (record["budget"], record["interrupted"], record["calls"]) == ("adaptive:1", False, max(lengths))
+    assert (record["num"], record["interrupted"], record["calls"]) == (40, False, max(lengths))
+    assert Budget.parse(record["budget"]) == Budget(1, "adaptive")
     assert len(set(lengths)) > 1
     found = members(tmp_path / "out")
     assert [json.loads(found[f"{index:09d}.json"])["codes"] for index in range(40)] == lengths

@@ -118,7 +118,8 @@ class Budget:
             rounded = f"{self.amount * 1000:g}ms" if self.amount < 1 else f"{self.amount:g}s"
             return rounded if Budget.parse(rounded) == self else f"{float(self.amount)!r}s"
         if self.unit == "adaptive":
-            return f"adaptive:{float(self.amount)!r}"
+            rounded = f"adaptive:{self.amount:g}"
+            return rounded if Budget.parse(rounded) == self else f"adaptive:{float(self.amount)!r}"
         return repr(float(self.amount)) if self.unit == "share" else f"{int(self.amount)}codes"
 
 

@@ -106,8 +106,12 @@ class Pace:
 
     def __init__(self, end: float, clock: Clock) -> None:
         self.end, self.clock = end, clock
-        self._before = clock()
+        self.begin()
         self._steps: deque[float] = deque(maxlen=_RECENT_STEPS)
+
+    def begin(self) -> None:
+        """The first code is drawn from now on; what had to be done before it is no part of a step."""
+        self._before = self.clock()
 
     def stops(self) -> bool:
         """Called after each code; true where the next one, as slow as the slowest of the last ones, would be late."""

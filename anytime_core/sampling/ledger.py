@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ class Ledger:
         folder: the temporary folder.
 
     Attributes:
+        files: names of its own files.
         last: the latest line of a killed job, None where the job starts.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._progress, self._entries = folder / "progress.jsonl", folder / "entries.jsonl"
+        self.files = ("progress.jsonl", "entries.jsonl")
+        self._progress, self._entries = (folder / name for name in self.files)
         self.last: dict[str, Any] | None = self._read()
         with self._entries.open("ab") as file:
             file.truncate(self.last["entries"] if self.last else 0)
@@ -50,12 +53,16 @@ class Ledger:
         self._file.close()
 
     def _read(self) -> dict[str, Any] | None:
-        """The last whole line; a killed process may have left a part of one."""
-        last = None
+        """The last whole line; what a killed process left of another is cut off."""
+        last, whole = None, 0
         if self._progress.exists():
-            for line in self._progress.read_text(encoding="utf-8").splitlines():
+            content = self._progress.read_bytes()
+            for line in content.splitlines(keepends=True):
                 try:
-                    last = json.loads(line)
+                    last = json.loads(line) if line.endswith(b"\n") else json.loads("")
                 except ValueError:
                     break
+                whole += len(line)
+            if whole < len(content):
+                os.truncate(self._progress, whole)
         return last

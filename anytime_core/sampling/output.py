@@ -120,11 +120,11 @@ class TarOutput:
     def restore(self, state: dict[str, int]) -> None:
         """See `Output`."""
         self._number, self._inside = state["number"], state["inside"]
+        for path in self.folder.glob("samples-*.tar"):
+            if path.name > self._path().name:
+                path.unlink()
         if state["end"]:
-            self._open("r+b")
-            assert self._file is not None
-            self._file.truncate(state["end"])
-            self._file.seek(state["end"])
+            self._open("r+b", state["end"])
 
     def close(self) -> None:
         """See `Output`."""
@@ -136,9 +136,12 @@ class TarOutput:
     def _path(self) -> Path:
         return self.folder / f"samples-{self._number:06d}.tar"
 
-    def _open(self, mode: str) -> tarfile.TarFile:
-        self._file = self._path().open(mode)  # type: ignore[assignment]
-        self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.GNU_FORMAT)  # noqa: SIM115, it stays open between samples
+    def _open(self, mode: str, end: int = 0) -> tarfile.TarFile:
+        file = self._path().open(mode)
+        file.truncate(end)
+        file.seek(end)
+        self._file = file  # type: ignore[assignment]  # it is a BufferedRandom, as both modes are for updating
+        self._tar = tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT)  # noqa: SIM115, open between samples
         return self._tar
 
     def _append(self, name: str, content: bytes) -> None:

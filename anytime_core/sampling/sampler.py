@@ -17,7 +17,7 @@ from anytime_core.errors import UsageError, nearest
 from anytime_core.sampling.adaptive import draw_adaptively, measured_gains
 from anytime_core.sampling.batch_size import BatchSizes
 from anytime_core.sampling.budget import Budget
-from anytime_core.sampling.deadline import Deadline
+from anytime_core.sampling.deadline import Deadline, Pace
 from anytime_core.sampling.draw import Filter
 from anytime_core.sampling.engines import (
     ENGINES,
@@ -117,12 +117,14 @@ class Sampler:
         while first < len(indices):
             batch = indices[first : first + sizes.next()]
             started = time.perf_counter()
-            stops = on_code
+            left = len(indices) - first
+            length = budget.most_codes(self.prior.code_length)
+            engine = self._engine(len(batch), left, length, stepped=budget.threshold is not None)
+            pace = None
             if deadline is not None:
-                self.prepare(len(batch))
-                stops = _either(on_code, deadline.pace(len(batch), -(-(len(indices) - first) // len(batch))).stops)
-            samples = self._batch(batch, len(indices) - first, budget, stops, deadline is not None)
-            yield samples
+                self.prepare(len(batch), engine)
+                pace = deadline.pace(len(batch), -(-left // len(batch)))
+            yield self._batch(batch, engine, length, budget.threshold, on_code, pace)
             sizes.note(len(batch), time.perf_counter() - started)
             first += len(batch)
 
@@ -139,24 +141,27 @@ class Sampler:
         """Sizes of the batches of a job of `samples` samples, which do not change where it has a deadline."""
         return BatchSizes(self.options.batch_size, min(samples, self._largest_batch), measures=not timed)
 
-    def prepare(self, batch: int) -> None:
+    def prepare(self, batch: int, engine: Engine | None = None) -> None:
         """Open what a batch of this size needs, and measure what decoding costs, unless this run has done so before.
+
+        Args:
+            batch: samples.
+            engine: that draws them; None: the one that the options say.
 
         The first decoding opens kernels and memory, so it is the second that counts. More threads than one have to be
         clearly faster: they wait for each other, which takes long where the machine has other things to do.
         """
-        if batch in self.run.prepared:
+        engine = engine or self._engine(batch, batch, self.prior.code_length)
+        if (batch, engine) in self.run.prepared:
             return
-        self.run.prepared[batch] = 1
         codes = torch.zeros(batch, 1, dtype=torch.int64)
         indices = range(batch)
-        engine = self._engine(batch, batch, 1)
         for _ in engine.draw(self._placed(self._labels(indices)), self._noise(indices, 1), self.options.filtering):
             self.run.decode(codes)
         alone, together = (self._decoding(codes, threads) for threads in (1, torch.get_num_threads()))
-        if together * _THREADS_WORTH < alone:
-            self.run.prepared[batch] = torch.get_num_threads()
-        self.run.costs.note("decode", batch, min(alone, together))
+        threaded = together * _THREADS_WORTH < alone
+        self.run.prepared[batch, engine] = torch.get_num_threads() if threaded else 1
+        self.run.costs.note("decode", batch, together if threaded else alone)
 
     def _decoding(self, codes: Tensor, threads: int) -> float:
         """Seconds that decoding takes."""
@@ -165,32 +170,41 @@ class Sampler:
             self.run.decode(codes)
         return time.perf_counter() - started
 
-    def _batch(self, indices: Sequence[int], left: int, budget: Budget, stops: OnCode, timed: bool) -> Samples:
+    def _batch(
+        self,
+        indices: Sequence[int],
+        engine: Engine,
+        length: int,
+        threshold: float | None,
+        on_code: OnCode,
+        pace: Pace | None,
+    ) -> Samples:
         started = time.perf_counter()
         labels = self._labels(indices)
-        length = budget.most_codes(self.prior.code_length)
         noise = self._noise(indices, length)
-        if budget.threshold is not None:
-            engine = self._engine(len(indices), left, length, stepped=True)
+        stops = on_code
+        if pace is not None:
+            pace.begin()
+            stops = _either(on_code, pace.stops)
+        if threshold is not None:
             assert isinstance(engine, SteppedEngine)
             gains = measured_gains(self.run.record, self.prior.code_length)
             codes, lengths = draw_adaptively(
-                engine, self._placed(labels), noise, self.options.filtering, gains, budget.threshold, stops
+                engine, self._placed(labels), noise, self.options.filtering, gains, threshold, stops
             )
         else:
-            engine = self._engine(len(indices), left, length)
             for codes in engine.draw(self._placed(labels), noise, self.options.filtering):
-                if timed and self.run.device.type == "cuda":
+                if pace is not None and self.run.device.type == "cuda":
                     torch.cuda.synchronize(self.run.device)
                 if stops(codes.shape[1]):
                     break
             lengths = torch.full((len(indices),), codes.shape[1])
         codes, lengths = codes.cpu().clone(), lengths.cpu()
         drawn = time.perf_counter()
-        with torch_threads(self.run.prepared[len(indices)] if timed else torch.get_num_threads()):
+        with torch_threads(self.run.prepared[len(indices), engine] if pace is not None else torch.get_num_threads()):
             x = self.run.decode(codes, lengths)
         ended = time.perf_counter()
-        if timed:
+        if pace is not None:
             self.run.costs.note("decode", len(indices), ended - drawn)
         return Samples(x, codes, lengths, labels, tuple(indices), {"codes": drawn - started, "decode": ended - drawn})
 

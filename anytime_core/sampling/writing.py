@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
 import json
 import os
 import time
@@ -123,7 +122,7 @@ class _Job:
         described = {
             "run": str(self.run.folder.resolve()),
             "trained": self.run.record.model_dump(mode="json", include={"created", "stages"}),
-            "indices": [len(self.indices), *itertools.islice(self.indices, 2)],
+            "indices": str(self.indices) if isinstance(self.indices, range) else list(self.indices),
             "budget": str(self.budget),
             "options": dataclasses.asdict(dataclasses.replace(self.options, batch_size=None)),
             "files": [self.suffix, self.progressive, self.pack],
@@ -138,6 +137,8 @@ class _Job:
         try:
             if ledger.last is not None:
                 self._go_on(ledger.last, output, partial)
+            else:
+                _empty(partial, but=ledger.files)
 
             def on_code(drawn: int) -> bool:
                 on_drawn(self._done, drawn)
@@ -237,6 +238,7 @@ class _Job:
             "calls": self._most_codes,
             "seed": self.options.seed,
             "num": self._done,
+            "preview": PREVIEW_FILE if (partial / PREVIEW_FILE).exists() else None,
             "interrupted": self._interrupted or self._done < len(self.indices),
             "seconds": {name: round(value, 4) for name, value in self.seconds.items()},
         }
@@ -253,6 +255,14 @@ class _Job:
         self.seconds["write"] += seconds
         if self._deadline is not None:
             self.run.costs.note(work, batch, seconds)
+
+
+def _empty(folder: Path, but: Sequence[str]) -> None:
+    """Remove what a job that was killed before its first mark has left."""
+    with os.scandir(folder) as entries:
+        left = [entry.path for entry in entries if entry.name not in but]
+    for path in left:
+        os.unlink(path)
 
 
 def _in_rows(x: Tensor) -> list[PreviewRow]:

@@ -92,7 +92,7 @@ def sample(
     indices = _shard(num, shard)
     started = time.perf_counter()
     from anytime_core.run import load
-    from anytime_core.sampling.writing import PREVIEW_FILE, SAMPLES_FILE, write_samples
+    from anytime_core.sampling.writing import SAMPLES_FILE, write_samples
 
     with output.chatter_to_stderr():
         opened = load(run, device=device)
@@ -128,10 +128,10 @@ def sample(
     if record["interrupted"]:
         output.say(f"interrupted: wrote the {record['num']} samples that were begun")
     seconds = record["seconds"]
-    preview = folder / PREVIEW_FILE
+    shown = folder / (record["preview"] or "")
     output.say(
         f"{record['num']} samples of {record['calls']} of {record['code_length']} codes in "
-        f"{seconds['codes'] + seconds['decode'] + seconds['write']:.2f} s: {preview if preview.exists() else folder}"
+        f"{seconds['codes'] + seconds['decode'] + seconds['write']:.2f} s: {shown}"
     )
 
 
