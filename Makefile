@@ -36,6 +36,7 @@ lint: $(INSTALLED)  ## Style, types and import contracts.
 bench: $(INSTALLED)  ## Timings against peers.
 	$(BIN)/python -m benchmarks.quantizer
 	$(BIN)/python -m benchmarks.audio_data
+	$(BIN)/python -m benchmarks.sampling
 
 docs: $(INSTALLED)  ## Write docs/cli.md from the live command line.
 	$(BIN)/typer anytime_cli.main utils docs --name anytime --title "Command line" --output docs/cli.md
