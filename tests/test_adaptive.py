@@ -334,7 +334,17 @@ def test_a_prior_of_the_first_codes_only_is_compared_with_their_mean(tiny_run):
     assert len(entropy) == 3
 
 
-def test_a_code_that_makes_it_worse_brings_nothing(tiny_run):
+def test_a_code_that_brings_little_opens_the_way_to_better_ones(tiny_run):
+    gain, _ = gains(with_losses(tiny_run.record, [1, 2, 3, 4], [10.0, 9.5, 9.0, 4.0], bits_per_position=BITS))
+    assert gain == pytest.approx([math.inf, 1.0, 2.75 / 2, 2.5])
+
+
+def test_a_code_that_makes_it_worse_counts_what_makes_up_for_it(tiny_run):
+    gain, _ = gains(with_losses(tiny_run.record, [1, 2, 3, 4], [10.0, 4.0, 5.0, 1.0], bits_per_position=BITS))
+    assert gain == pytest.approx([math.inf, 2.0, 0.5, 4 / 3])
+
+
+def test_codes_after_which_it_is_never_better_bring_nothing(tiny_run):
     gain, _ = gains(with_losses(tiny_run.record, [1, 2, 3, 4], [10.0, 4.0, 5.0, 4.0], bits_per_position=BITS))
     assert gain == pytest.approx([math.inf, 3.0, 0.0, 0.5])
 

@@ -468,6 +468,14 @@ def test_only_calls_with_a_deadline_take_time_to_measure(workshop, budget):
     assert workshop.run.costs.expected("decode", 2) == (0.25 if timed else None)
 
 
+def test_what_the_last_smaller_batch_needs_is_prepared_with_the_others(workshop):
+    Sampler(workshop.run, options(batch_size=3)).prepare(7)
+    workshop.decoded.clear()
+    parts = workshop.run.sample_batches(range(7), "60s", options(batch_size=3))
+    assert [len(part.indices) for part in parts] == [3, 3, 1]
+    assert workshop.decoded == [3, 3, 1]
+
+
 def test_each_batch_size_is_prepared_once_and_its_first_decoding_does_not_count(workshop, monkeypatch):
     decoded = []
 

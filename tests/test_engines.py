@@ -650,10 +650,26 @@ def test_kernels_count_as_compiled_once_numba_has_left_its_index_beside_them(mon
     if not left.is_relative_to(anytime_core.decoding.__path__[0]):
         pytest.skip("numba keeps compiled kernels elsewhere")
     assert _kernels_are_compiled()
+    source = tmp_path / "kernels.py"
+    source.touch()
     monkeypatch.setattr(anytime_core.decoding, "__path__", [str(tmp_path)])
     assert not _kernels_are_compiled()
+    os.utime(source, (0, 0))
     shutil.copytree(left, tmp_path / "__pycache__")
     assert _kernels_are_compiled()
+    os.utime(source, (1e11, 1e11))
+    assert not _kernels_are_compiled()
+
+
+def test_weights_are_those_that_the_prior_had_when_the_engine_was_made():
+    prior = deepcopy(build())
+    engine = ENGINES["eager"](prior, "float32")
+    *_, before = begin(engine, prior, prior.code_length)
+    with torch.no_grad():
+        for parameter in prior.parameters():
+            parameter.add_(1)
+    *_, after = begin(engine, prior, prior.code_length)
+    assert torch.equal(before, after)
 
 
 # What is loaded

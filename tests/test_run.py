@@ -187,12 +187,14 @@ def test_arguments_out_of_range_are_named(tiny_run, arguments, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"seed": -1}, r"^seed -1 is not in 0\.\.2\^63-1$"),
+        ({"seed": -1}, r"^seed -1 is not a whole number in 0\.\.2\^63-1$"),
+        ({"seed": 1.5}, "^seed 1.5 "),
+        ({"batch_size": 1.5}, "^batch size 1.5 "),
         ({"seed": 2**63}, f"^seed {2**63} "),
         ({"engine": "gpu"}, r"^no engine 'gpu': use auto, plain, eager, numba, graph, compile$"),
         ({"engine": "nunba"}, r"^no engine 'nunba' \(did you mean 'numba'\?\)"),
         ({"precision": "fp32"}, r"^no precision 'fp32': use auto, float32, bfloat16, int8$"),
-        ({"batch_size": 0}, "^batch size 0 is not at least 1$"),
+        ({"batch_size": 0}, "^batch size 0 is not a whole number of at least 1$"),
         ({"batch_size": -4}, "^batch size -4 "),
     ],
     ids=str,

@@ -26,5 +26,5 @@ class Decoder(Protocol):
         ...
 
     def keep(self, rows: Tensor) -> None:
-        """Go on with the sequences `rows` [R] of the batch only."""
+        """Go on with the sequences `rows` [R] of the batch only, which are in ascending order."""
         ...

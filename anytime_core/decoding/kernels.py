@@ -19,6 +19,7 @@ Array = NDArray[np.float32]
 
 _PLAIN, _GELU, _ADD = 0, 1, 2
 _SQRT_HALF = np.float32(math.sqrt(0.5))
+_LEAST = np.finfo(np.float32).min  # fast arithmetic knows no infinity
 _ROWS = 8
 """Rows of weights that a thread takes at a time."""
 
@@ -71,7 +72,7 @@ def _attend(projected: Array, keys: Array, values: Array, position: int, scores:
                 keys[row, head, position, e] = projected[row, width + first + e]
                 values[row, head, position, e] = projected[row, 2 * width + first + e]
                 out[row, first + e] = 0
-            largest = np.float32(-np.inf)
+            largest = _LEAST
             for j in range(position + 1):
                 score = np.float32(0)
                 for e in range(size):

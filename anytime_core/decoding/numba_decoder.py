@@ -77,8 +77,10 @@ class NumbaDecoder:
         head = self.weights.once(
             ("numba head", id(matrix), self.precision), lambda: _matrix(matrix, bias, self.precision)
         )
+        before = numba.get_num_threads()
         numba.set_num_threads(self.threads)
         step(x.numpy(), position, self.layers, head, self.keys, self.values, self.weights.epsilon, self.buffers)
+        numba.set_num_threads(before)
         return self.logits
 
 

@@ -79,8 +79,11 @@ class DecodingWeights:
 
 @torch.no_grad()
 def fold(prior: TransformerPrior, dtype: torch.dtype) -> DecodingWeights:
-    """The weights of `prior` on its device, folded in float32 and then brought to `dtype`."""
+    """The weights of `prior` on its device, folded in float32 and then copied to `dtype`."""
     scale = (prior.position.weight.shape[1] // prior.heads) ** -0.5
+
+    def copied(weights: Tensor) -> Tensor:
+        return weights.detach().to(dtype, copy=True)
 
     def layer(block: nn.Module) -> LayerWeights:
         assert isinstance(block, TransformerBlock)
@@ -90,7 +93,7 @@ def fold(prior: TransformerPrior, dtype: torch.dtype) -> DecodingWeights:
         matrix[:, :width] *= scale
         bias[:width] *= scale
         parts = (matrix, bias), _parts(block.project), _after_norm(block.feedforward_norm, block.expand)
-        return LayerWeights(*((part[0].to(dtype), part[1].to(dtype)) for part in (*parts, _parts(block.shrink))))
+        return LayerWeights(*((copied(part[0]), copied(part[1])) for part in (*parts, _parts(block.shrink))))
 
     vectors = prior.vectors
     per_position = vectors is not None and vectors.ndim == 3
@@ -101,7 +104,7 @@ def fold(prior: TransformerPrior, dtype: torch.dtype) -> DecodingWeights:
         weight = prior.token.weight
         if vectors is not None:
             weight = weight + prior.from_vector(vectors[position] if per_position else vectors)
-        return weight.detach().to(dtype)
+        return copied(weight)
 
     @cache
     @torch.no_grad()
@@ -115,8 +118,8 @@ def fold(prior: TransformerPrior, dtype: torch.dtype) -> DecodingWeights:
     return DecodingWeights(
         heads=prior.heads,
         epsilon=prior.norm.eps,
-        start=prior.start.weight.detach().to(dtype),
-        positions=prior.position.weight.detach().to(dtype),
+        start=copied(prior.start.weight),
+        positions=copied(prior.position.weight),
         layers=tuple(layer(block) for block in prior.blocks),
         table=lambda position: table(position if per_position else 0),
         head=lambda position: head(position if per_position else 0),
@@ -124,7 +127,7 @@ def fold(prior: TransformerPrior, dtype: torch.dtype) -> DecodingWeights:
 
 
 def _parts(linear: nn.Linear) -> tuple[Tensor, Tensor]:
-    return linear.weight.T.contiguous(), linear.bias.detach()
+    return linear.weight.T.contiguous(), linear.bias
 
 
 def _after_norm(norm: nn.LayerNorm, linear: nn.Linear) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,8 @@
 Two things are known before a code is drawn. The run's validation says how much the reconstruction loss falls with a
 code at that position on average; and the entropy of the prior's next code says how much of it this sample leaves open.
 A code that the prior can predict tells the decoder little that the first codes have not told already, so the expected
-gain of the next code is the average gain times the sample's entropy over the average entropy at that position.
+gain of the next code is the average gain times the sample's entropy over the average entropy at that position. Where a
+code brings little by itself but opens the way to better ones, it counts what they bring together.
 
 Letters: B batch, n codes at most, N code length, K codebook size.
 """
@@ -34,7 +35,8 @@ class Gains:
     """What validation says of each code.
 
     Attributes:
-        gain: [N], how much the reconstruction loss falls with code i, over the mean of codes 2..N.
+        gain: [N], how much the reconstruction loss falls a code from code i on, over as many codes as make it the most,
+            in units of its mean fall over codes 2..N.
         entropy: [N], mean nats of code i given those before it.
     """
 
@@ -58,8 +60,10 @@ def measured_gains(record: RunRecord, code_length: int) -> Gains:
             "an adaptive budget needs the validation of the run's stages, which this run lacks: train it again"
         )
     loss = np.interp(np.arange(1, code_length + 1), lengths, losses)
-    fall = np.maximum(-np.diff(loss, prepend=loss[0]), 0)
-    fall[: lengths[0]] = np.inf  # not measured, and the first codes matter most
+    codes = np.arange(1, code_length + 1)
+    fall = np.full(code_length, np.inf)  # before the first number of codes validated, where codes matter most
+    for code in range(lengths[0], code_length):
+        fall[code] = max(0, np.max((loss[code - 1] - loss[code:]) / codes[: code_length - code]))
     average = max((loss[0] - loss[-1]) / max(code_length - 1, 1), np.finfo(float).tiny)
     entropy = np.maximum(np.asarray(bits[:code_length]) * np.log(2), 1e-3)
     return Gains(torch.tensor(fall / average, dtype=torch.float32), torch.tensor(entropy, dtype=torch.float32))

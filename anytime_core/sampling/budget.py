@@ -131,6 +131,8 @@ def codes_of_share(share: float, code_length: int) -> int:
 def _threshold(text: str, shown: str) -> float:
     """The number after `adaptive:`, the default where there is none."""
     try:
+        if "_" in text:
+            raise ValueError(text)
         return float(text) if text else DEFAULT_THRESHOLD
     except ValueError:
         raise UsageError(f"budget '{shown}' is not understood: use adaptive, or adaptive:0.5") from None

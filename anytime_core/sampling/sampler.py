@@ -8,13 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from anytime_core.errors import UsageError, nearest
-from anytime_core.sampling.adaptive import draw_adaptively, measured_gains
+from anytime_core.sampling.adaptive import Gains, draw_adaptively, measured_gains
 from anytime_core.sampling.batch_size import BatchSizes
 from anytime_core.sampling.budget import Budget
 from anytime_core.sampling.deadline import Deadline, Pace
@@ -65,16 +66,16 @@ class SamplingOptions:
     batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seed < 2**63:
-            raise UsageError(f"seed {self.seed} is not in 0..2^63-1")
+        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
+            raise UsageError(f"seed {self.seed} is not a whole number in 0..2^63-1")
         if self.engine != "auto" and self.engine not in ENGINES:
             raise UsageError(
                 f"no engine '{self.engine}'{nearest(self.engine, ENGINES)}: use auto, {', '.join(ENGINES)}"
             )
         if self.precision != "auto" and self.precision not in PRECISIONS:
             raise UsageError(f"no precision '{self.precision}': use auto, {', '.join(PRECISIONS)}")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise UsageError(f"batch size {self.batch_size} is not at least 1")
+        if self.batch_size is not None and (not isinstance(self.batch_size, int) or self.batch_size < 1):
+            raise UsageError(f"batch size {self.batch_size} is not a whole number of at least 1")
 
 
 class Sampler:
@@ -112,18 +113,18 @@ class Sampler:
         """
         if budget.seconds is not None and deadline is None:
             deadline = Deadline(budget.seconds, self.run.costs, ["decode"])
-        sizes = self.batch_sizes(len(indices), timed=deadline is not None)
+        if deadline is not None:
+            self.prepare(len(indices))
+        sizes = self._batch_sizes(len(indices), timed=deadline is not None)
         first = 0
         while first < len(indices):
             batch = indices[first : first + sizes.next()]
             started = time.perf_counter()
-            left = len(indices) - first
             length = budget.most_codes(self.prior.code_length)
-            engine = self._engine(len(batch), left, length, stepped=budget.threshold is not None)
+            engine = self._engine(len(batch), len(indices), length, stepped=budget.threshold is not None)
             pace = None
             if deadline is not None:
-                self.prepare(len(batch), engine)
-                pace = deadline.pace(len(batch), -(-left // len(batch)))
+                pace = deadline.pace(len(batch), -(-(len(indices) - first) // len(batch)))
             yield self._batch(batch, engine, length, budget.threshold, on_code, pace)
             sizes.note(len(batch), time.perf_counter() - started)
             first += len(batch)
@@ -137,31 +138,36 @@ class Sampler:
             if lengths is None or codes.shape[1] in lengths:
                 yield Prefix(codes.cpu().clone(), labels, tuple(indices), self.run.decode)
 
-    def batch_sizes(self, samples: int, *, timed: bool) -> BatchSizes:
-        """Sizes of the batches of a job of `samples` samples, which do not change where it has a deadline."""
-        return BatchSizes(self.options.batch_size, min(samples, self._largest_batch), measures=not timed)
+    def prepare(self, samples: int) -> None:
+        """Open what a job of `samples` samples with a deadline needs, and measure what decoding its batches costs.
 
-    def prepare(self, batch: int, engine: Engine | None = None) -> None:
-        """Open what a batch of this size needs, and measure what decoding costs, unless this run has done so before.
+        What this run has prepared before is not prepared again.
+        """
+        size = self._batch_sizes(samples, timed=True).next()
+        for batch in {size, samples % size} - {0}:
+            engine = self._engine(batch, samples, self.prior.code_length)
+            if (batch, engine) not in self.run.prepared:
+                self._prepare(batch, engine)
 
-        Args:
-            batch: samples.
-            engine: that draws them; None: the one that the options say.
+    def _prepare(self, batch: int, engine: Engine) -> None:
+        """See `prepare`.
 
         The first decoding opens kernels and memory, so it is the second that counts. More threads than one have to be
         clearly faster: they wait for each other, which takes long where the machine has other things to do.
         """
-        engine = engine or self._engine(batch, batch, self.prior.code_length)
-        if (batch, engine) in self.run.prepared:
-            return
-        codes = torch.zeros(batch, 1, dtype=torch.int64)
         indices = range(batch)
-        for _ in engine.draw(self._placed(self._labels(indices)), self._noise(indices, 1), self.options.filtering):
-            self.run.decode(codes)
+        noise = self._noise(indices, self.prior.code_length)
+        next(iter(engine.draw(self._placed(self._labels(indices)), noise, self.options.filtering)))
+        codes = torch.zeros(batch, 1, dtype=torch.int64)
+        self.run.decode(codes)
         alone, together = (self._decoding(codes, threads) for threads in (1, torch.get_num_threads()))
         threaded = together * _THREADS_WORTH < alone
         self.run.prepared[batch, engine] = torch.get_num_threads() if threaded else 1
         self.run.costs.note("decode", batch, together if threaded else alone)
+
+    def _batch_sizes(self, samples: int, *, timed: bool) -> BatchSizes:
+        """Sizes of the batches of a job of `samples` samples, which do not change where it has a deadline."""
+        return BatchSizes(self.options.batch_size, min(samples, self._largest_batch), measures=not timed)
 
     def _decoding(self, codes: Tensor, threads: int) -> float:
         """Seconds that decoding takes."""
@@ -188,9 +194,8 @@ class Sampler:
             stops = _either(on_code, pace.stops)
         if threshold is not None:
             assert isinstance(engine, SteppedEngine)
-            gains = measured_gains(self.run.record, self.prior.code_length)
             codes, lengths = draw_adaptively(
-                engine, self._placed(labels), noise, self.options.filtering, gains, threshold, stops
+                engine, self._placed(labels), noise, self.options.filtering, self._gains, threshold, stops
             )
         else:
             for codes in engine.draw(self._placed(labels), noise, self.options.filtering):
@@ -207,6 +212,10 @@ class Sampler:
         if pace is not None:
             self.run.costs.note("decode", len(indices), ended - drawn)
         return Samples(x, codes, lengths, labels, tuple(indices), {"codes": drawn - started, "decode": ended - drawn})
+
+    @cached_property
+    def _gains(self) -> Gains:
+        return measured_gains(self.run.record, self.prior.code_length)
 
     def _labels(self, indices: Sequence[int]) -> Tensor | None:
         classes = self.prior.classes

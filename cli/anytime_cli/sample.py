@@ -97,8 +97,7 @@ def sample(
     with output.chatter_to_stderr():
         opened = load(run, device=device)
         if parsed.seconds is not None:
-            sampler = Sampler(opened, options)
-            sampler.prepare(sampler.batch_sizes(len(indices), timed=True).next())
+            Sampler(opened, options).prepare(len(indices))
     load_seconds = time.perf_counter() - started
     choices = {"label": label, "t": None if temperature == 1 else temperature, "k": top_k, "p": top_p, "shard": shard}
     name = "-".join([f"{parsed}-seed{seed}", *(f"{key}{value}" for key, value in choices.items() if value is not None)])

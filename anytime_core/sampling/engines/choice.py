@@ -38,4 +38,6 @@ def choose_precision(device: torch.device, batch: int) -> str:
 
 def _kernels_are_compiled() -> bool:
     """Whether a process has left numba's index of the compiled step beside its source; asked without loading numba."""
-    return any(Path(anytime_core.decoding.__path__[0], "__pycache__").glob("kernels.step-*.nbi"))
+    folder = Path(anytime_core.decoding.__path__[0])
+    changed = (folder / "kernels.py").stat().st_mtime
+    return any(index.stat().st_mtime >= changed for index in (folder / "__pycache__").glob("kernels.step-*.nbi"))

@@ -51,7 +51,8 @@ class GraphEngine:
         batch, length = noise.shape[:2]
         key = (batch, length, filtering)
         if key not in self._captured:
-            self._captured[key] = _Captured(self.weights, labels, noise, filtering)
+            with torch.cuda.device(noise.device):
+                self._captured[key] = _Captured(self.weights, labels, noise, filtering)
             if len(self._captured) > _KEPT:
                 self._captured.popitem(last=False)
         self._captured.move_to_end(key)
@@ -103,5 +104,6 @@ class _Captured:
         self.decoder.first_input.copy_(self.weights.first_input(labels, len(self.decoder.first_input)))
         self.noise.copy_(noise)
         for end, graph in zip(self.ends, self.graphs, strict=True):
-            graph.replay()
+            with torch.cuda.device(noise.device):
+                graph.replay()
             yield self.codes[:end].T
