@@ -29,7 +29,7 @@ from anytime_core.devices import multiplies_bfloat16
 from anytime_core.priors import build_prior
 from anytime_core.sampling.draw import Filter
 from anytime_core.sampling.engines import ENGINES
-from anytime_core.sampling.noise import gumbel_noise
+from anytime_core.sampling.noise import GumbelNoise
 from benchmarks.report import Row, device, median_seconds, report
 
 _PRIOR = TransformerConfig(layers=6, width=512, heads=8, feedforward=4)
@@ -229,7 +229,7 @@ def _engine(name: str, precision: str) -> Contender:
     engine = ENGINES[name](prior, precision)
 
     def draw(batch: int, length: int) -> Iterator[Tensor]:
-        return engine.draw(None, gumbel_noise(0, range(batch), length, _K).to(device()), Filter())
+        return engine.draw(None, GumbelNoise(0, range(batch), length, _K, device()), Filter())
 
     def run(batch: int, length: int) -> None:
         for _ in draw(batch, length):

@@ -21,7 +21,7 @@ from anytime_core.run import Run, load
 from anytime_core.sampling.adaptive import Gains, draw_adaptively, measured_gains
 from anytime_core.sampling.draw import Filter
 from anytime_core.sampling.engines import SteppedEngine
-from anytime_core.sampling.noise import gumbel_noise
+from anytime_core.sampling.noise import GumbelNoise, Noise
 from anytime_core.sampling.sampler import SamplingOptions
 from anytime_core.sampling.samples import Samples
 
@@ -172,7 +172,7 @@ def test_a_call_can_be_stopped_after_any_code(measured, whole):
 class Chunked:
     """An engine that gives no logits, as that of CUDA graphs."""
 
-    def draw(self, labels: Tensor | None, noise: Tensor, filtering: Filter) -> Iterator[Tensor]:
+    def draw(self, labels: Tensor | None, noise: Noise, filtering: Filter) -> Iterator[Tensor]:
         yield torch.zeros(noise.shape[:2], dtype=torch.int64)
 
 
@@ -215,7 +215,7 @@ EVEN = Gains(torch.ones(LENGTH), torch.full((LENGTH,), math.log(SYMBOLS)))
 
 def draw(scripts: Sequence[Sequence[list[float]]], threshold: float, *, gains=EVEN, filtering=None):
     engine = Scripted(torch.tensor([list(script) for script in scripts]))
-    noise = gumbel_noise(0, range(len(scripts)), LENGTH, SYMBOLS)
+    noise = GumbelNoise(0, range(len(scripts)), LENGTH, SYMBOLS)
     codes, lengths = draw_adaptively(engine, None, noise, filtering or Filter(), gains, threshold, lambda drawn: False)
     return codes, lengths.tolist(), engine
 
@@ -293,7 +293,7 @@ def test_a_step_has_the_threads_that_the_engine_wants_and_others_keep_theirs():
 
     before = torch.get_num_threads()
     engine = Threaded(torch.tensor([[SURE] * LENGTH, [OPEN] * LENGTH, [SURE] * LENGTH, [OPEN] * LENGTH]))
-    noise = gumbel_noise(0, range(4), LENGTH, SYMBOLS)
+    noise = GumbelNoise(0, range(4), LENGTH, SYMBOLS)
     draw_adaptively(engine, None, noise, Filter(), EVEN, 0.2, lambda drawn: False)
     assert seen == [3, 3, 3, 3, 2, 2]
     assert torch.get_num_threads() == before

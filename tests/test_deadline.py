@@ -24,6 +24,7 @@ from anytime_core.sampling.budget import Budget
 from anytime_core.sampling.deadline import Costs, Deadline, Pace
 from anytime_core.sampling.draw import Filter
 from anytime_core.sampling.engines.eager import EagerEngine
+from anytime_core.sampling.noise import GumbelNoise, Noise
 from anytime_core.sampling.sampler import Sampler, SamplingOptions
 from anytime_core.sampling.samples import Samples
 
@@ -325,7 +326,7 @@ class SlowEngine(EagerEngine):
         super().__init__(prior, "float32")
         self.workshop = workshop
 
-    def draw(self, labels: Tensor | None, noise: Tensor, filtering: Filter) -> Iterator[Tensor]:
+    def draw(self, labels: Tensor | None, noise: Noise, filtering: Filter) -> Iterator[Tensor]:
         for codes in super().draw(labels, noise, filtering):
             self.workshop.clock.now += self.workshop.slow_steps.get(len(codes), self.workshop.step)
             yield codes
@@ -495,13 +496,13 @@ def test_each_batch_size_is_prepared_once_and_its_first_decoding_does_not_count(
 
 def test_what_a_batch_needs_before_its_first_code_is_not_taken_for_a_slow_code(workshop, monkeypatch):
     workshop.prepare(3)
-    noise = sampler_module.gumbel_noise
+    noise = sampler_module.GumbelNoise
 
-    def slow_noise(*arguments: Any) -> Tensor:
+    def slow_noise(*arguments: Any) -> GumbelNoise:
         workshop.clock.now += 1.0
         return noise(*arguments)
 
-    monkeypatch.setattr(sampler_module, "gumbel_noise", slow_noise)
+    monkeypatch.setattr(sampler_module, "GumbelNoise", slow_noise)
     assert workshop.sample(3, "2.5s").lengths.tolist() == [5] * 3
     assert workshop.clock.now == 2.5
 
@@ -512,7 +513,7 @@ def test_an_engine_that_has_not_drawn_yet_is_prepared_too(workshop):
 
         opening = 5.0
 
-        def draw(self, labels: Tensor | None, noise: Tensor, filtering: Filter) -> Iterator[Tensor]:
+        def draw(self, labels: Tensor | None, noise: Noise, filtering: Filter) -> Iterator[Tensor]:
             self.workshop.clock.now += self.opening
             self.opening = 0.0
             yield from super().draw(labels, noise, filtering)

@@ -31,7 +31,7 @@ from anytime_core.sampling.draw import Filter
 from anytime_core.sampling.engines import ENGINES, Engine, SteppedEngine, choose_engine, choose_precision
 from anytime_core.sampling.engines.base import torch_threads
 from anytime_core.sampling.engines.choice import _kernels_are_compiled
-from anytime_core.sampling.noise import gumbel_noise
+from anytime_core.sampling.noise import GivenNoise, GumbelNoise
 
 N, K, CLASSES = 6, 20, 3
 RUNNABLE = ("plain", "eager", "numba")
@@ -122,7 +122,7 @@ def class_labels(prior: TransformerPrior, indices: Iterable[int]) -> Tensor | No
 
 
 def begin(made: Engine, prior: TransformerPrior, length: int, indices=range(SMALL), seed=0, filtering=None):
-    noise = gumbel_noise(seed, list(indices), length, prior.codebook_size)
+    noise = GumbelNoise(seed, list(indices), length, prior.codebook_size)
     return made.draw(class_labels(prior, indices), noise, filtering or Filter())
 
 
@@ -748,6 +748,11 @@ def test_the_compiled_engine_draws_the_codes_of_the_plain_one():
 # On a GPU
 
 
+def given_noise(seed: int, indices: range, length: int, device: torch.device) -> GivenNoise:
+    """Noise that can be drawn with again and again."""
+    return GivenNoise(GumbelNoise(seed, indices, length, K, device).whole())
+
+
 def assert_draws_the_plain_codes(name: str, prior: TransformerPrior, device: torch.device):
     """Batches of several shapes from one engine, and of each shape twice, with other noise and labels."""
     prior = deepcopy(prior).to(device)
@@ -758,7 +763,7 @@ def assert_draws_the_plain_codes(name: str, prior: TransformerPrior, device: tor
             indices = range(first, first + batch)
             labels = class_labels(prior, indices)
             labels = None if labels is None else labels.to(device)
-            noise = gumbel_noise(number, indices, length, K).to(device)
+            noise = given_noise(number, indices, length, device)
             *_, expected = plain.draw(labels, noise, Filter())
             drawn = [codes.cpu().clone() for codes in made.draw(labels, noise, Filter())]
             assert torch.equal(drawn[-1], expected.cpu())
@@ -778,7 +783,7 @@ def test_on_a_gpu_engines_draw_the_codes_of_the_plain_one(name, classes, vectors
 @pytest.mark.parametrize("filtering", [Filter(0.7, top_k=5), Filter(top_p=0.8), Filter(temperature=0)])
 def test_graphs_filter_as_the_plain_engine_does(filtering):
     prior = deepcopy(build(length=12)).to(CUDA)
-    labels, noise = torch.arange(SMALL, device=CUDA) % CLASSES, gumbel_noise(0, range(SMALL), 12, K).to(CUDA)
+    labels, noise = torch.arange(SMALL, device=CUDA) % CLASSES, given_noise(0, range(SMALL), 12, CUDA)
     drawn = []
     for name in ("plain", "graph"):
         *_, codes = ENGINES[name](prior, "float32").draw(labels, noise, filtering)
@@ -790,7 +795,7 @@ def test_graphs_filter_as_the_plain_engine_does(filtering):
 def test_graphs_can_be_stopped_between_chunks_and_used_again():
     prior = deepcopy(build(length=12)).to(CUDA)
     made = ENGINES["graph"](prior, "float32")
-    labels, noise = torch.arange(SMALL, device=CUDA) % CLASSES, gumbel_noise(0, range(SMALL), 12, K).to(CUDA)
+    labels, noise = torch.arange(SMALL, device=CUDA) % CLASSES, given_noise(0, range(SMALL), 12, CUDA)
     drawing = made.draw(labels, noise, Filter())
     first = next(drawing).cpu().clone()
     drawing.close()
@@ -803,7 +808,7 @@ def test_graphs_can_be_stopped_between_chunks_and_used_again():
 @pytest.mark.parametrize("name", ["eager", "graph"])
 def test_on_a_gpu_bfloat16_draws_mostly_the_plain_codes(name):
     prior = deepcopy(build(length=12)).to(CUDA)
-    labels, noise = torch.arange(64, device=CUDA) % CLASSES, gumbel_noise(0, range(64), 4, K).to(CUDA)
+    labels, noise = torch.arange(64, device=CUDA) % CLASSES, given_noise(0, range(64), 4, CUDA)
     *_, expected = ENGINES["plain"](prior, "float32").draw(labels, noise, Filter())
     *_, codes = ENGINES[name](prior, "bfloat16").draw(labels, noise, Filter())
     assert (codes == expected).float().mean() > 0.8

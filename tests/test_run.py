@@ -24,6 +24,7 @@ from anytime_core.run import Run, load
 from anytime_core.sampling.batch_size import BatchSizes
 from anytime_core.sampling.draw import Filter
 from anytime_core.sampling.engines.eager import EagerEngine
+from anytime_core.sampling.noise import Noise
 from anytime_core.sampling.sampler import SamplingOptions
 from anytime_core.sampling.samples import Samples
 from anytime_core.weights import load_autoencoder, load_prior
@@ -284,7 +285,7 @@ class CountingEngine(EagerEngine):
 
     drawn = 0
 
-    def draw(self, labels: Tensor | None, noise: Tensor, filtering: Filter) -> Iterator[Tensor]:
+    def draw(self, labels: Tensor | None, noise: Noise, filtering: Filter) -> Iterator[Tensor]:
         for codes in super().draw(labels, noise, filtering):
             self.drawn = codes.shape[1]
             yield codes
@@ -393,9 +394,9 @@ def test_a_stream_refuses_what_makes_no_sense_at_once(tiny_run, arguments, messa
 class Chunks:
     """An engine that gives no logits and draws four codes at once, as that of CUDA graphs."""
 
-    def draw(self, labels: Tensor | None, noise: Tensor, filtering: Filter) -> Iterator[Tensor]:
+    def draw(self, labels: Tensor | None, noise: Noise, filtering: Filter) -> Iterator[Tensor]:
         for end in range(4, noise.shape[1] + 1, 4):
-            yield torch.zeros(len(noise), end, dtype=torch.int64)
+            yield torch.zeros(noise.shape[0], end, dtype=torch.int64)
 
 
 def test_a_stream_of_every_code_takes_what_the_engine_gives_but_budgets_need_every_code(tiny_folder):

@@ -23,6 +23,7 @@ from anytime_core.record import RunRecord
 from anytime_core.sampling.draw import Filter, draw_codes
 from anytime_core.sampling.engines import SteppedEngine
 from anytime_core.sampling.engines.base import torch_threads
+from anytime_core.sampling.noise import Noise
 
 _SMOOTHING = 0.5
 """Weight of the latest code's entropy in the running mean of a sample."""
@@ -73,7 +74,7 @@ def measured_gains(record: RunRecord, code_length: int) -> Gains:
 def draw_adaptively(
     engine: SteppedEngine,
     labels: Tensor | None,
-    noise: Tensor,
+    noise: Noise,
     filtering: Filter,
     gains: Gains,
     threshold: float,
@@ -107,7 +108,7 @@ def draw_adaptively(
             relative = -(log_probability.exp() * log_probability).sum(-1) / entropy[position]
             openness = (1 - _SMOOTHING) * openness + _SMOOTHING * relative
             going &= gain[position] * openness >= threshold
-        drawn = draw_codes(logits, noise[rows, position], filtering)
+        drawn = draw_codes(logits, noise.at(position)[rows], filtering)
         codes[rows, position] = torch.where(going, drawn, 0)
         lengths[rows] += going
         ended = 1 - going.float().mean().item()

@@ -1,4 +1,4 @@
-"""Pre-drawn noise. It belongs to a sample's global index, so that neither batching nor sharding changes a sample.
+"""Noise that codes are drawn with. It belongs to a sample's global index: batching and sharding change no sample.
 
 Letters: B batch, n codes, K codebook size.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,10 +15,32 @@ from torch import Tensor
 
 _THREADED_FROM = 2**20
 """Numbers from which drawing them in threads pays."""
+_CHUNK = 2**12
+"""Numbers of a sample that are drawn at a time, after those of its first code."""
 
 
-def gumbel_noise(seed: int, indices: Sequence[int], length: int, codebook_size: int) -> Tensor:
-    """Standard Gumbel noise: adding it to logits and taking the largest draws from their distribution.
+class Noise(Protocol):
+    """Gumbel noise of a batch.
+
+    Attributes:
+        shape: (B, n, K).
+        device: where it is used.
+    """
+
+    shape: tuple[int, int, int]
+    device: torch.device
+
+    def at(self, position: int) -> Tensor:
+        """[B, K] of the code at `position`; ask for one after another, from 0."""
+        ...
+
+    def whole(self) -> Tensor:
+        """[B, n, K]; ask for nothing else then."""
+        ...
+
+
+class GumbelNoise:
+    """See `Noise`. Drawn a few codes at a time, so that the first code does not wait for the noise of the last.
 
     Each sample has its own counter-based stream (Philox) keyed by the seed and the sample's global index; noise for
     n codes is the beginning of the noise for more of them.
@@ -27,22 +50,67 @@ def gumbel_noise(seed: int, indices: Sequence[int], length: int, codebook_size: 
         indices: B global sample indices.
         length: n.
         codebook_size: K.
-
-    Returns:
-        [B, n, K] float32 on the CPU.
+        device: where it is used; drawn on the CPU.
     """
-    noise = np.empty((len(indices), length * codebook_size), dtype=np.float32)
 
-    def fill(rows: slice) -> None:
-        for row, index in zip(noise[rows], indices[rows], strict=True):
-            generator = np.random.Generator(np.random.Philox(key=np.array([seed, index], dtype=np.uint64)))
-            generator.standard_exponential(dtype=np.float32, out=row)
+    def __init__(
+        self,
+        seed: int,
+        indices: Sequence[int],
+        length: int,
+        codebook_size: int,
+        device: torch.device | None = None,
+    ) -> None:
+        self.shape = (len(indices), length, codebook_size)
+        self.device = device or torch.device("cpu")
+        keys = (np.array([seed, index], dtype=np.uint64) for index in indices)
+        self._streams = [np.random.Generator(np.random.Philox(key=key)) for key in keys]
+        self._first, self._chunk = 0, torch.empty(len(indices), 0, codebook_size)
 
-    if noise.size < _THREADED_FROM:
-        fill(slice(None))
-    else:
-        step = -(-len(indices) // torch.get_num_threads())
-        with ThreadPoolExecutor() as threads:
-            list(threads.map(fill, [slice(first, first + step) for first in range(0, len(indices), step)]))
-    exponential = torch.from_numpy(noise).clamp_(min=torch.finfo(torch.float32).tiny)
-    return exponential.log_().neg_().view(len(indices), length, codebook_size)
+    def at(self, position: int) -> Tensor:
+        """See `Noise`."""
+        _, length, size = self.shape
+        end = self._first + self._chunk.shape[1]
+        if position >= end:
+            codes = 1 if position == 0 else min(max(1, _CHUNK // size), length - end)
+            self._first, self._chunk = end, self._drawn(codes).to(self.device)
+        return self._chunk[:, position - self._first]
+
+    def whole(self) -> Tensor:
+        """See `Noise`."""
+        return self._drawn(self.shape[1]).to(self.device)
+
+    def _drawn(self, codes: int) -> Tensor:
+        """Noise of the next codes, [B, codes, K] float32 on the CPU."""
+        batch, _, size = self.shape
+        noise = np.empty((batch, codes * size), dtype=np.float32)
+
+        def fill(rows: slice) -> None:
+            for row, stream in zip(noise[rows], self._streams[rows], strict=True):
+                stream.standard_exponential(dtype=np.float32, out=row)
+
+        if noise.size < _THREADED_FROM:
+            fill(slice(None))
+        else:
+            step = -(-batch // torch.get_num_threads())
+            with ThreadPoolExecutor() as threads:
+                list(threads.map(fill, [slice(first, first + step) for first in range(0, batch, step)]))
+        exponential = torch.from_numpy(noise).clamp_(min=torch.finfo(torch.float32).tiny)
+        return exponential.log_().neg_().view(batch, codes, size)
+
+
+class GivenNoise:
+    """See `Noise`: noise [B, n, K] that the caller has."""
+
+    def __init__(self, noise: Tensor) -> None:
+        self._noise, self.device = noise, noise.device
+        batch, length, size = noise.shape
+        self.shape = (batch, length, size)
+
+    def at(self, position: int) -> Tensor:
+        """See `Noise`."""
+        return self._noise[:, position]
+
+    def whole(self) -> Tensor:
+        """See `Noise`."""
+        return self._noise

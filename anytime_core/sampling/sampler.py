@@ -29,7 +29,7 @@ from anytime_core.sampling.engines import (
     choose_precision,
 )
 from anytime_core.sampling.engines.base import torch_threads
-from anytime_core.sampling.noise import gumbel_noise
+from anytime_core.sampling.noise import GumbelNoise
 from anytime_core.sampling.samples import Prefix, Samples
 
 if TYPE_CHECKING:
@@ -226,8 +226,8 @@ class Sampler:
     def _placed(self, labels: Tensor | None) -> Tensor | None:
         return None if labels is None else labels.to(self.run.device)
 
-    def _noise(self, indices: Sequence[int], length: int) -> Tensor:
-        return gumbel_noise(self.options.seed, indices, length, self.prior.codebook_size).to(self.run.device)
+    def _noise(self, indices: Sequence[int], length: int) -> GumbelNoise:
+        return GumbelNoise(self.options.seed, indices, length, self.prior.codebook_size, self.run.device)
 
     def _engine(self, batch: int, samples: int, length: int, *, stepped: bool = False) -> Engine:
         """The engine for batches of `batch` out of `samples` samples of `length` codes; `stepped`: code by code."""

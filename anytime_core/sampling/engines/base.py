@@ -16,17 +16,18 @@ from anytime_core.decoding.base import Decoder
 from anytime_core.errors import UsageError
 from anytime_core.priors import TransformerPrior
 from anytime_core.sampling.draw import Filter, draw_codes
+from anytime_core.sampling.noise import Noise
 
 
 class Engine(Protocol):
     """Draws codes from one prior, which lives on the device it is run on."""
 
-    def draw(self, labels: Tensor | None, noise: Tensor, filtering: Filter) -> Iterator[Tensor]:
+    def draw(self, labels: Tensor | None, noise: Noise, filtering: Filter) -> Iterator[Tensor]:
         """Draw a batch; whoever iterates may stop at any time.
 
         Args:
             labels: [B] on the prior's device, None for an unconditional prior.
-            noise: [B, n, K] Gumbel noise on the prior's device.
+            noise: of the batch, on the prior's device.
             filtering: changes to the prior's distribution.
 
         Yields:
@@ -61,7 +62,7 @@ class SteppedEngine:
         return torch.get_num_threads()
 
     @torch.inference_mode()
-    def draw(self, labels: Tensor | None, noise: Tensor, filtering: Filter) -> Iterator[Tensor]:
+    def draw(self, labels: Tensor | None, noise: Noise, filtering: Filter) -> Iterator[Tensor]:
         """See `Engine`."""
         batch, length = noise.shape[:2]
         codes = torch.empty(length, batch, dtype=torch.int64, device=noise.device)
@@ -69,7 +70,7 @@ class SteppedEngine:
         for position in range(length):
             with torch_threads(self.threads(batch)):
                 logits = decoder.step(position, codes[position - 1] if position else None)
-                codes[position] = draw_codes(logits, noise[:, position], filtering)
+                codes[position] = draw_codes(logits, noise.at(position), filtering)
             yield codes[: position + 1].T
 
 

@@ -16,6 +16,7 @@ from anytime_core.decoding.weights import DecodingWeights, fold
 from anytime_core.errors import AnytimeError, UsageError
 from anytime_core.priors import TransformerPrior
 from anytime_core.sampling.draw import Filter, draw_codes
+from anytime_core.sampling.noise import Noise
 
 _CHUNK = 8
 """Codes a graph: whoever iterates can stop between two graphs."""
@@ -46,17 +47,18 @@ class GraphEngine:
         self._captured: OrderedDict[tuple[int, int, Filter], _Captured] = OrderedDict()
 
     @torch.inference_mode()
-    def draw(self, labels: Tensor | None, noise: Tensor, filtering: Filter) -> Iterator[Tensor]:
+    def draw(self, labels: Tensor | None, noise: Noise, filtering: Filter) -> Iterator[Tensor]:
         """See `Engine`; yields after every graph, with the work on the device not yet done."""
         batch, length = noise.shape[:2]
         key = (batch, length, filtering)
+        whole = noise.whole()
         if key not in self._captured:
             with torch.cuda.device(noise.device):
-                self._captured[key] = _Captured(self.weights, labels, noise, filtering)
+                self._captured[key] = _Captured(self.weights, labels, whole, filtering)
             if len(self._captured) > _KEPT:
                 self._captured.popitem(last=False)
         self._captured.move_to_end(key)
-        yield from self._captured[key].replay(labels, noise)
+        yield from self._captured[key].replay(labels, whole)
 
 
 class _Captured:
