@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from anytime_core.config import AutoencoderConfig
-from anytime_core.errors import PluginError
+from anytime_core.errors import ConfigError, PluginError
 from anytime_core.modality import Modality
+from anytime_core.pca import linear_networks
 from anytime_core.quantizers import ContinuousCodes, FiniteScalarQuantizer, VectorQuantizer, build_quantizer
 from anytime_core.truncation import prefix_mask
 
@@ -44,7 +45,7 @@ class OrderedAutoencoder(nn.Module):
     `config.tell_decoder`, the prefix mask as further channels: C of them on the channel axis, one on the spatial axis.
 
     Args:
-        encoder: x [B, *sample_shape] -> [B, C, *S].
+        encoder: x [B, *sample_shape] -> [B, C, *S]; channels after the first C are left out.
         decoder: [B, decoder_channels(...), *S] -> x.
         latent_shape: (C, *S).
         config: axis, quantizer and what the decoder is told.
@@ -112,7 +113,7 @@ class OrderedAutoencoder(nn.Module):
 
     def encode_vectors(self, x: Tensor) -> Tensor:
         """Vectors [B, N, D] before quantisation."""
-        latent = self.encoder(x).flatten(2)  # [B, C, prod(S)]
+        latent = self.encoder(x)[:, : self.latent_shape[0]].flatten(2)  # [B, C, prod(S)]
         return latent if self.axis == "channel" else latent.transpose(1, 2)
 
     def decode_vectors(self, vectors: Tensor, lengths: Tensor) -> Tensor:
@@ -131,15 +132,19 @@ class OrderedAutoencoder(nn.Module):
 
 
 def build_autoencoder(modality: Modality, config: AutoencoderConfig) -> OrderedAutoencoder:
-    """The autoencoder of `config` around the networks of `modality`, freshly initialised.
+    """The autoencoder of `config` around the networks of `modality`, or around linear ones, freshly initialised.
 
     Raises:
+        ConfigError: `config.code_length` is more than there is to keep.
         PluginError: the modality's networks do not fit together.
     """
     encoder = modality.encoder()
     probe = torch.zeros(1, *modality.sample_shape())
     with torch.no_grad():
         latent_shape = encoder.eval()(probe).shape[1:]
+        if config.kind == "pca":
+            return _linear_autoencoder(probe.shape[1:], latent_shape, config)
+        latent_shape = _kept_channels(latent_shape, config)
         decoder = modality.decoder(OrderedAutoencoder.decoder_channels(latent_shape, config))
         autoencoder = OrderedAutoencoder(encoder, decoder, latent_shape, config)
         vectors = torch.zeros(1, autoencoder.code_length, autoencoder.code_dim)
@@ -150,3 +155,32 @@ def build_autoencoder(modality: Modality, config: AutoencoderConfig) -> OrderedA
             f"for samples of shape {tuple(probe.shape[1:])}"
         )
     return autoencoder.train()
+
+
+def _kept_channels(latent_shape: Sequence[int], config: AutoencoderConfig) -> Sequence[int]:
+    """`latent_shape` (C, *S) with `config.code_length` channels, where that says how many to keep."""
+    if config.code_length is None:
+        return latent_shape
+    return (_at_most(config.code_length, latent_shape[0], "channels of the latent map"), *latent_shape[1:])
+
+
+def _linear_autoencoder(
+    sample_shape: Sequence[int], latent_shape: Sequence[int], config: AutoencoderConfig
+) -> OrderedAutoencoder:
+    """Linear networks around as many numbers as the modality's networks have codes, at most those of a sample."""
+    values = math.prod(sample_shape)
+    if config.code_length is None:
+        code_length = min(values, latent_shape[0] if config.axis == "channel" else math.prod(latent_shape[1:]))
+    else:
+        code_length = _at_most(config.code_length, values, "values of a sample")
+    encoder, decoder = linear_networks(torch.zeros(code_length, *sample_shape), torch.zeros(*sample_shape))
+    # Each code is a channel of one value; the configured axis only says how many there are.
+    return OrderedAutoencoder(encoder, decoder, (code_length, 1), config.model_copy(update={"axis": "channel"}))
+
+
+def _at_most(code_length: int, most: int, what: str) -> int:
+    if code_length > most:
+        raise ConfigError(
+            f"autoencoder.code_length={code_length} is more than the {most} {what}: choose at most {most}"
+        )
+    return code_length

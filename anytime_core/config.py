@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
 from anytime_core.errors import ConfigError, nearest
 
@@ -103,15 +103,41 @@ class TruncationConfig(Section):
 
 
 class AutoencoderConfig(Section):
-    """The ordered autoencoder around the modality's networks."""
+    """The ordered autoencoder around the modality's networks, or principal components in place of the networks."""
 
+    kind: Literal["ordered", "pca"] = Field(
+        "ordered", description="ordered: the modality's networks; pca: principal components of the training samples"
+    )
     axis: Literal["channel", "spatial"] = Field(
         "channel", description="a code is a channel of the latent map, or a position of it"
+    )
+    code_length: int | None = Field(
+        None, ge=1, description="keep only this many channels or principal components as codes; null: all of them"
     )
     quantizer: QuantizerConfig = Field(VQConfig(), description="how vectors become codes")
     truncation: TruncationConfig = Field(TruncationConfig(), description="prefix lengths in training")
     tell_decoder: bool = Field(True, description="append the prefix mask to the decoder's input")
     dropped: Literal["zeros", "learned"] = Field("zeros", description="what stands in for a dropped code")
+
+    @model_validator(mode="after")
+    def _code_length_is_one_of_channels(self) -> AutoencoderConfig:
+        if self.kind == "ordered" and self.axis == "spatial" and self.code_length is not None:
+            raise ValueError(
+                f"autoencoder.code_length={self.code_length} keeps channels, and with autoencoder.axis=spatial codes "
+                "are positions: leave it out, or use autoencoder.axis=channel"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _principal_components_are_numbers(self) -> AutoencoderConfig:
+        fsq = isinstance(self.quantizer, FSQConfig)
+        shared = isinstance(self.quantizer, VQConfig) and self.quantizer.shared
+        if self.kind == "pca" and (fsq or shared or self.tell_decoder or self.dropped != "zeros"):
+            raise ValueError(
+                "autoencoder.kind=pca is linear, with a codebook for each component: it needs autoencoder.quantizer "
+                "of kind=vq and shared=false, tell_decoder=false and dropped=zeros, as --baseline pca sets them"
+            )
+        return self
 
 
 class TransformerConfig(Section):

@@ -83,12 +83,67 @@ class OpensFiles(Protocol):
         ...
 
 
-@runtime_checkable
-class HasFeatures(Protocol):
-    """A modality that knows what tells its classes apart adds this; others are judged by their samples' values."""
+@dataclass(frozen=True)
+class Extractor:
+    """Features by which sets of samples are compared.
 
-    def features(self, x: Tensor) -> Tensor:
-        """Features [B, F] of samples, from which a simple classifier recognises their labels."""
+    Attributes:
+        description: what it is and where its weights come from; every number that it gives says this.
+        features: samples [B, *sample_shape] -> [B, F] float32 on the same device, each row of its sample alone.
+        scores: names of the features where each means something by itself, such as a predicted opinion score; else
+            empty.
+    """
+
+    description: str
+    features: Callable[[Tensor], Tensor]
+    scores: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class WeightsSource:
+    """Where an extractor may take its weights from.
+
+    Attributes:
+        file: that the user names, for an extractor that has weights of its own.
+        download: whether it may download them.
+    """
+
+    file: Path | None = None
+    download: bool = False
+
+
+@dataclass(frozen=True)
+class OfferedExtractor:
+    """An extractor that a modality has, not loaded yet.
+
+    Attributes:
+        load: raises UsageError naming the way out where a package or weights are missing, and never puts another
+            network in their place.
+        default: whether it is used where the user names none; it then needs neither weights nor extras.
+    """
+
+    load: Callable[[WeightsSource], Extractor]
+    default: bool = False
+
+
+@runtime_checkable
+class HasExtractors(Protocol):
+    """A modality that offers feature extractors adds this."""
+
+    def extractors(self) -> Mapping[str, OfferedExtractor]:
+        """Extractors by name; `classifier` is core's own."""
+        ...
+
+
+@runtime_checkable
+class HasFeatureNetwork(Protocol):
+    """A modality that knows a small network to tell its classes apart adds this; others are judged by an encoder."""
+
+    def feature_network(self) -> nn.Module:
+        """An untrained network x [B, *sample_shape] -> features [B, F], which core trains as a classifier.
+
+        It follows from the data's form alone, so that runs of different networks are judged by the same one.
+        """
         ...
 
 

@@ -40,6 +40,7 @@ class RunRecord(BaseModel):
     modality: str
     plugin: dict[str, str]
     recipe: str | None
+    baseline: str | None = None
     seed: int
     code_length: int
     codebook_size: int | None

@@ -29,7 +29,7 @@ from anytime_audio.networks.spectral import _InverseSpectrum, _Spectrum
 from anytime_core.autoencoder import build_autoencoder
 from anytime_core.config import Config, CoreConfig, apply_overrides, parse_config
 from anytime_core.errors import ConfigError, DataError
-from anytime_core.modality import API_VERSION, HasFeatures, Modality, OpensFiles, PreviewRow
+from anytime_core.modality import API_VERSION, Modality, OpensFiles, PreviewRow
 from anytime_core.plugins import load_modality
 from anytime_core.weights import load_autoencoder, save_autoencoder
 
@@ -603,33 +603,6 @@ def test_speech_metrics_of_short_clips_are_refused_or_finite(length):
     x = vowels(2, RATE)[..., 4000 : 4000 + length]
     for name in ("pesq", "stoi"):
         assert torch.isfinite(metrics[name](x, x)).all()
-
-
-# Features
-
-
-def test_features_tell_sounds_apart_and_are_finite_at_silence():
-    modality = AudioModality()
-    assert isinstance(modality, HasFeatures)
-    features = modality.features(torch.cat([noise(2), tones(2), torch.zeros(2, 1, 2048)]))
-    assert features.shape == (6, 180)
-    assert torch.isfinite(features).all()
-    assert torch.equal(features[4], features[5])
-    distances = torch.cdist(features, features)
-    assert distances[0, 1] < 0.5 * distances[0, 2:].min(), "two noises are more alike than noise and tones"
-
-
-def test_features_of_a_sound_do_not_depend_on_the_rest_of_its_batch():
-    modality = AudioModality()
-    x = torch.cat([noise(1, level=0.9), tones(2), 1e-4 * tones(2)])
-    singly = torch.cat([modality.features(clip[None]) for clip in x])
-    torch.testing.assert_close(modality.features(x), singly, rtol=1e-4, atol=1e-3)
-
-
-@pytest.mark.parametrize("length", [64, 256, 400])
-def test_features_of_short_clips_are_finite(length):
-    modality = audio_modality(data={"length": length}, network={"hop": 2})
-    assert torch.isfinite(modality.features(noise(2, length))).all()
 
 
 # Augmentation

@@ -14,10 +14,13 @@ from PIL import Image
 from anytime_cli.main import app
 
 ROOT = Path(__file__).parents[1]
-SHORT = shlex.split(
-    "--set training.autoencoder.steps=4 --set training.autoencoder.validations=1 "
-    "--set training.prior.steps=2 --set training.prior.validations=1 --set training.autoencoder.batch_size=4"
-)
+SHORT = {
+    "train": shlex.split(
+        "--set training.autoencoder.steps=4 --set training.autoencoder.validations=1 "
+        "--set training.prior.steps=2 --set training.prior.validations=1 --set training.autoencoder.batch_size=4"
+    ),
+    "evaluate": ["--num", "8", "--budgets", "0.5,1"],
+}
 
 
 def blocks(language: str) -> list[str]:
@@ -25,7 +28,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_commands_of_the_readme_work_as_printed(anytime, tmp_path, monkeypatch):
-    """Every `anytime` line, in order, in one folder that holds pictures and sounds; trainings are cut short."""
+    """Every `anytime` line, in order, in one folder that holds pictures and sounds; trainings and evaluations are cut short."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "PICTURES").mkdir()
     for index, name in enumerate("abcdefgh"):
@@ -38,7 +41,7 @@ def test_the_commands_of_the_readme_work_as_printed(anytime, tmp_path, monkeypat
     assert len(lines) >= 5
     for line in lines:
         arguments = shlex.split(line, comments=True)[1:]
-        result = anytime(*arguments, *(SHORT if arguments[0] == "train" else []))
+        result = anytime(*arguments, *SHORT.get(arguments[0], []))
         assert result.status == 0, f"{line}\n{result.err}"
     assert list((tmp_path / "runs").iterdir())
     (python,) = blocks("python")

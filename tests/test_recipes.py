@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from anytime_core.config import Config, apply_overrides, parse_config
-from anytime_core.evaluation.recognition import Recogniser
+from anytime_core.evaluation.evaluate import EvaluationOptions, evaluate
 from anytime_core.plugins import load_modality
 from anytime_core.recipes import find_recipe
 from anytime_core.record import RunRecord
@@ -47,18 +47,13 @@ def test_a_default_recipe_reconstructs_better_with_every_budget_and_uses_its_cod
     assert default_run.record.stages["autoencoder"].validation["codebook_use"] > 0.95
 
 
-def test_samples_of_a_default_recipe_are_recognised_nearly_as_well_as_reconstructions(default_run):
-    datasets = default_run.modality.datasets()
-    judge = Recogniser(default_run.modality, datasets)
-    assert judge.held_out > 0.95
-    real = datasets.validation.batch(range(len(datasets.validation)))
-    samples = default_run.sample(480)
-    for budget, at_least in ((0.25, 0.4), (0.6, 0.55), (1.0, 0.6)):
-        length = Budget.parse(budget).codes(default_run.code_length)
-        reconstructed = judge.recognised(default_run.reconstruct(real["x"], budget), real["label"]).mean()
-        drawn = judge.recognised(default_run.decode(samples.codes, length), samples.labels).mean()
-        assert reconstructed > at_least, f"budget {budget}"
-        assert drawn > 0.8 * reconstructed, f"budget {budget}: {drawn:.2f} against {reconstructed:.2f}"
+def test_samples_of_a_default_recipe_are_recognised_nearly_as_well_as_reconstructions(default_run, tmp_path):
+    budgets = tuple(map(Budget, (0.25, 0.6, 1.0)))
+    (evaluation,) = evaluate(default_run, tmp_path, EvaluationOptions(budgets, num=480))
+    for row, at_least in zip(evaluation.rows, (0.4, 0.55, 0.6), strict=True):
+        reconstructed, drawn = row.reconstructed.label_accuracy, row.samples.label_accuracy
+        assert reconstructed > at_least, row.codes
+        assert drawn > 0.8 * reconstructed, f"{row.codes} codes: {drawn:.2f} against {reconstructed:.2f}"
 
 
 def test_on_mnist_order_pays_within_one_epoch_up_to_three_quarters_of_the_codes(data_root: Path, tmp_path):
@@ -90,10 +85,7 @@ def test_spoken_digits_are_recognised_after_a_short_training_and_better_with_mor
     distances = errors(record, "log_mel")
     assert all(more < less for less, more in itertools.pairwise(distances.values())), distances
     run = load(tmp_path / "fsdd", device="cpu")
-    datasets = run.modality.datasets()
-    judge = Recogniser(run.modality, datasets)
-    assert judge.held_out >= 0.97
-    test = datasets.validation.batch(range(len(datasets.validation)))
-    shares = [judge.recognised(run.reconstruct(test["x"], budget), test["label"]).mean() for budget in (0.05, 1.0)]
-    assert shares[0] + 0.1 < shares[1]
-    assert shares[1] > 0.75
+    (evaluation,) = evaluate(run, tmp_path / "evaluation", EvaluationOptions((Budget(0.05), Budget(1.0))))
+    few, all_ = (row.reconstructed.label_accuracy for row in evaluation.rows)
+    assert few + 0.1 < all_
+    assert all_ > 0.75

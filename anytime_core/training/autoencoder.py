@@ -1,4 +1,7 @@
-"""Stage `autoencoder`: a warm-up at full length, then ordered training with prefix lengths drawn per sample."""
+"""Stage `autoencoder`: a warm-up at full length, then ordered training with prefix lengths drawn per sample.
+
+Kind `pca` is fitted instead, in one step.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,22 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from anytime_core.autoencoder import OrderedAutoencoder
-from anytime_core.config import AutoencoderTraining, TruncationConfig
+from anytime_core.config import CoreConfig, TruncationConfig
 from anytime_core.evaluation.reconstruction import ReconstructionCurve, preview_lengths, reconstruction_curve
-from anytime_core.modality import Datasets, Modality, PreviewRow
+from anytime_core.modality import Datasets, Modality, PreviewRow, SampleDataset
+from anytime_core.pca import linear_networks, principal_components, scalar_codebooks
+from anytime_core.quantizers import VectorQuantizer
 from anytime_core.training.batches import ordered_batches, shuffled_batches
 from anytime_core.training.fit import Objective, fit
-from anytime_core.training.log import MetricsLog, OnProgress
+from anytime_core.training.log import MetricsLog, OnProgress, Progress
 from anytime_core.truncation import draw_lengths, length_probabilities
 
 _PREVIEW_SAMPLES = 12
 _MEAN_LOSS_RATE = 0.05
+_COMPONENT_SAMPLES, _COMPONENT_BATCH = 20_000, 1_000
 
 
 class OrderedLoss:
@@ -84,52 +91,107 @@ def train_autoencoder(
     autoencoder: OrderedAutoencoder,
     modality: Modality,
     datasets: Datasets,
-    truncation: TruncationConfig,
-    settings: AutoencoderTraining,
+    config: CoreConfig,
     *,
-    seed: int,
-    workers: int,
     accelerator: Accelerator,
     log: MetricsLog,
     on_progress: OnProgress,
     keep: Callable[[], None],
     previews: Path,
-) -> None:
+) -> int:
     """Train in place; `keep` is called whenever the mean validation loss over five budgets is the best so far.
 
     The validation loss of the unordered baseline is taken at full length only, which is all it is trained for.
     Each validation writes a preview into `previews`: originals over reconstructions at five budgets.
+
+    Returns:
+        The number of steps.
     """
+    settings, truncation, seed = config.training.autoencoder, config.autoencoder.truncation, config.seed
     torch.manual_seed(seed)
     augmentation = torch.Generator().manual_seed(seed)
     loss = OrderedLoss(
         modality, truncation, autoencoder.code_length, settings.steps, torch.Generator().manual_seed(seed + 1)
     )
-    lengths = preview_lengths(autoencoder.code_length)
-    held_out = ordered_batches(
-        datasets.validation, settings.batch_size, limit=settings.validation_samples, workers=workers
-    )
-    shown = next(iter(ordered_batches(datasets.validation, _PREVIEW_SAMPLES, limit=_PREVIEW_SAMPLES, workers=0)))["x"]
 
     def augmented_loss(model: nn.Module, batch: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
         return loss(model, {**batch, "x": modality.augment(batch["x"], augmentation)}, step)
 
-    def validate(step: int) -> dict[str, float]:
-        curve = reconstruction_curve(autoencoder, {"loss": modality.reconstruction_loss}, held_out, lengths)
-        write_reconstructions(autoencoder, modality, shown, lengths, previews / f"autoencoder-{step:06d}.png")
-        return _numbers(curve, unordered=truncation.distribution == "none")
-
     fit(
         "autoencoder",
         autoencoder,
-        Objective(augmented_loss, validate, keep),
-        shuffled_batches(datasets.train, settings.batch_size, seed=seed, workers=workers),
+        Objective(augmented_loss, _validation(autoencoder, modality, datasets.validation, config, previews), keep),
+        shuffled_batches(datasets.train, settings.batch_size, seed=seed, workers=config.training.workers),
         settings,
         betas=(0.9, 0.99),
         accelerator=accelerator,
         log=log,
         on_progress=on_progress,
     )
+    return settings.steps
+
+
+def fit_principal_components(
+    autoencoder: OrderedAutoencoder,
+    modality: Modality,
+    datasets: Datasets,
+    config: CoreConfig,
+    *,
+    accelerator: Accelerator,
+    log: MetricsLog,
+    on_progress: OnProgress,
+    keep: Callable[[], None],
+    previews: Path,
+) -> int:
+    """Fit linear networks and codebooks in place, in constant memory, and validate them as `train_autoencoder` does.
+
+    They see at most 20,000 training samples, spread over the set and not augmented.
+
+    Returns:
+        The number of steps: one.
+    """
+    batches = _component_batches(datasets.train, autoencoder.code_length, config.training.workers)
+    components, mean = principal_components(batches, autoencoder.code_length)
+    autoencoder.encoder, autoencoder.decoder = linear_networks(components, mean)
+    if isinstance(autoencoder.quantizer, VectorQuantizer):
+        with torch.no_grad():
+            coefficients = torch.cat([autoencoder.encode_vectors(batch["x"]).squeeze(-1) for batch in batches])
+            codebooks = scalar_codebooks(coefficients, autoencoder.quantizer.codebook.shape[1])
+            autoencoder.quantizer.codebook.copy_(codebooks.unsqueeze(-1))
+    autoencoder.to(accelerator.device)
+    numbers = _validation(autoencoder, modality, datasets.validation, config, previews)(1)
+    log.write("autoencoder", 1, {f"validation/{name}": value for name, value in numbers.items()})
+    keep()
+    on_progress(Progress("autoencoder", 1, 1, {"validation": numbers["selection"]}))
+    return 1
+
+
+def _component_batches(dataset: SampleDataset, code_length: int, workers: int) -> DataLoader:
+    """Batches of one size, none smaller than the number of components to be found in it."""
+    samples = min(max(_COMPONENT_SAMPLES, code_length), len(dataset))
+    number = max(1, samples // max(_COMPONENT_BATCH, code_length))
+    size = samples // number
+    return ordered_batches(dataset, size, limit=number * size, workers=workers)
+
+
+def _validation(
+    autoencoder: OrderedAutoencoder, modality: Modality, dataset: SampleDataset, config: CoreConfig, previews: Path
+) -> Callable[[int], dict[str, float]]:
+    """A function of the step that measures the autoencoder on held-out samples and writes a preview of them."""
+    settings = config.training.autoencoder
+    unordered = config.autoencoder.kind == "ordered" and config.autoencoder.truncation.distribution == "none"
+    lengths = preview_lengths(autoencoder.code_length)
+    held_out = ordered_batches(
+        dataset, settings.batch_size, limit=settings.validation_samples, workers=config.training.workers
+    )
+    shown = next(iter(ordered_batches(dataset, _PREVIEW_SAMPLES, limit=_PREVIEW_SAMPLES, workers=0)))["x"]
+
+    def validate(step: int) -> dict[str, float]:
+        curve = reconstruction_curve(autoencoder, {"loss": modality.reconstruction_loss}, held_out, lengths)
+        write_reconstructions(autoencoder, modality, shown, lengths, previews / f"autoencoder-{step:06d}.png")
+        return _numbers(curve, unordered=unordered)
+
+    return validate
 
 
 def _numbers(curve: ReconstructionCurve, *, unordered: bool) -> dict[str, float]:

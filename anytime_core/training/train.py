@@ -18,7 +18,7 @@ from accelerate.state import AcceleratorState
 
 import anytime_core
 from anytime_core.autoencoder import OrderedAutoencoder, build_autoencoder
-from anytime_core.config import Config
+from anytime_core.config import AutoencoderConfig, Config
 from anytime_core.devices import resolve_device, resolve_precision
 from anytime_core.errors import ConfigError, RunError, UsageError
 from anytime_core.evaluation.plot import plot_curve
@@ -28,7 +28,7 @@ from anytime_core.modality import Datasets, Modality
 from anytime_core.plugins import find_plugin, load_modality
 from anytime_core.priors import build_prior
 from anytime_core.record import CONFIG_FILE, RUN_FILE, STAGES, RunRecord, Stage, StageRecord, read_record
-from anytime_core.training.autoencoder import train_autoencoder
+from anytime_core.training.autoencoder import fit_principal_components, train_autoencoder
 from anytime_core.training.batches import ordered_batches
 from anytime_core.training.codes import CodesDataset, write_codes
 from anytime_core.training.log import MetricsLog, OnProgress, ignore_progress
@@ -51,6 +51,7 @@ def train(
     *,
     stages: Sequence[Stage] = STAGES,
     recipe: str | None = None,
+    baseline: str | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> RunRecord:
     """Train the given stages of a run, in order.
@@ -61,7 +62,9 @@ def train(
         config: what to train.
         folder: the run folder; made where it is missing, gone on with where it is a run.
         stages: any of `STAGES`; those that come before them must have ended.
-        recipe: name of the recipe that `config` came from, for the record.
+        recipe: name of the recipe that `config` came from, for the record; a run that is gone on with keeps its own
+            where neither this nor `baseline` is given.
+        baseline: name of the baseline that `config` was made of the recipe by, for the record.
         on_progress: called after every step.
 
     Returns:
@@ -72,7 +75,7 @@ def train(
     """
     training = _Training(config, folder, on_progress)
     training.check(stages)
-    record = training.open(recipe)
+    record = training.open(recipe, baseline)
     with MetricsLog(folder) as log:
         for stage in stages:
             # From here on, an older result of this stage and what later stages made of it no longer count.
@@ -187,12 +190,22 @@ class _Training:
             _ = self.modality.metrics()
         if stages[0] != "prior":
             _ = self.datasets
+        if stages[0] == "autoencoder" and core.autoencoder.kind == "pca":
+            samples = len(self.datasets.train)
+            if self.untrained.code_length > samples:
+                raise ConfigError(
+                    f"{self.untrained.code_length} principal components need as many training samples, found "
+                    f"{samples}: set autoencoder.code_length={samples} or less"
+                )
 
     def _check_unchanged(self) -> None:
         """The autoencoder of an existing run is what the config describes; its data may have moved."""
         trained, _ = load_autoencoder(self.weights)
-        config = self.started.config if self.started else {}
-        same_sections = all(config.get(name) == self.config.to_dict()[name] for name in ("modality", "autoencoder"))
+        recorded = self.started.config if self.started else {}
+        # A run of an earlier version says nothing of what could not be chosen yet.
+        recorded_autoencoder = {**AutoencoderConfig().model_dump(mode="json"), **recorded.get("autoencoder", {})}
+        config = self.config.to_dict()
+        same_sections = (recorded.get("modality"), recorded_autoencoder) == (config["modality"], config["autoencoder"])
         if not same_sections or _shapes(self.untrained) != _shapes(trained):
             raise ConfigError(
                 f"the config describes another autoencoder than that of {self.folder}: leave modality, networks and "
@@ -206,9 +219,11 @@ class _Training:
             return self.started.classes
         return self.datasets.classes
 
-    def open(self, recipe: str | None) -> RunRecord:
+    def open(self, recipe: str | None, baseline: str | None) -> RunRecord:
         """Make the run folder and write the files that say what it is."""
         core = self.config.core
+        if self.started and recipe is None and baseline is None:
+            recipe, baseline = self.started.recipe, self.started.baseline
         plugin = find_plugin(core.modality)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -221,7 +236,8 @@ class _Training:
             else datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             modality=core.modality,
             plugin={"distribution": plugin.distribution, "version": plugin.version},
-            recipe=recipe or (self.started.recipe if self.started else None),
+            recipe=recipe,
+            baseline=baseline,
             seed=core.seed,
             code_length=self.untrained.code_length,
             codebook_size=self.untrained.codebook_size,
@@ -246,14 +262,12 @@ class _Training:
         core = self.config.core
         torch.manual_seed(core.seed)
         autoencoder = build_autoencoder(self.modality, core.autoencoder)
-        train_autoencoder(
+        make = fit_principal_components if core.autoencoder.kind == "pca" else train_autoencoder
+        steps = make(
             autoencoder,
             self.modality,
             self.datasets,
-            core.autoencoder.truncation,
-            core.training.autoencoder,
-            seed=core.seed,
-            workers=core.training.workers,
+            core,
             accelerator=self.accelerator,
             log=log,
             on_progress=self.on_progress,
@@ -268,7 +282,7 @@ class _Training:
             validated_lengths(best.code_length),
         )
         plot_curve(curve, self.previews / "quality.png")
-        return core.training.autoencoder.steps, {
+        return steps, {
             "codes": list(curve.lengths),
             "reconstruction": {name: [round(value, 6) for value in values] for name, values in curve.values.items()},
             "codebook_use": curve.codebook_use,

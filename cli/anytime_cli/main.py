@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from anytime_cli import doctor, output, plugins, recipes, reconstruct, runs, sample, train
+from anytime_cli import doctor, evaluate, output, plugins, recipes, reconstruct, runs, sample, train
 from anytime_core import AnytimeError, __version__
 
 _DEBUG = "--debug"
@@ -49,6 +49,7 @@ def options(
 app.command("train", epilog=train.EXAMPLES)(train.train)
 app.command("sample", epilog=sample.EXAMPLES)(sample.sample)
 app.command("reconstruct", epilog=reconstruct.EXAMPLES)(reconstruct.reconstruct)
+app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(runs.app, name="runs")
 app.add_typer(plugins.app, name="plugins")

@@ -7,11 +7,20 @@ import json
 import logging
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import typer
+
+
+class Advance(Protocol):
+    """Moves a progress bar."""
+
+    def __call__(self, done: int, total: int, now: str = ..., /) -> None:
+        """How much is done of how much there is, and what is being done now."""
+        ...
+
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 
@@ -96,15 +105,15 @@ def chatter_to_stderr() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def progress_bar(activity: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar of samples done and of all samples, on stderr, on a terminal only."""
+def progress_bar(activity: str) -> Iterator[Advance]:
+    """A bar of what is done and of all there is to do, on stderr, on a terminal only."""
     if not sys.stderr.isatty():
-        yield lambda done, total: None
+        yield lambda done, total, now=activity: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = TextColumn(activity), BarColumn(), MofNCompleteColumn(), TextColumn("samples"), TimeRemainingColumn()
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(activity)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+        yield lambda done, total, now=activity: progress.update(task, completed=done, total=total, description=now)

@@ -9,7 +9,7 @@ import typer
 
 from anytime_cli import output
 
-app = typer.Typer(help="Shipped configs: list, show or copy them.", no_args_is_help=True)
+app = typer.Typer(help="Shipped configs: list, show or copy them; baselines of each.", no_args_is_help=True)
 
 NameArgument = Annotated[str, typer.Argument(help="Name, such as image/mnist.", show_default=False)]
 
@@ -26,6 +26,18 @@ def list_(json: output.JsonOption = False) -> None:
     output.print_table(
         ("recipe", "what it is"), [(recipe.name, recipe.description) for recipe in recipes], "no recipes installed"
     )
+
+
+@app.command("baselines", epilog="Example: anytime train --config image/mnist --baseline dedicated-8")
+def baselines(json: output.JsonOption = False) -> None:
+    """Models to compare with that anytime train --baseline makes of any recipe."""
+    from anytime_core.baselines import BASELINES
+
+    rows = [(name, baseline.description) for name, baseline in BASELINES.items()]
+    if json:
+        output.print_json([{"name": name, "description": description} for name, description in rows])
+        return
+    output.print_table(("baseline", "what it is"), rows, "no baselines")
 
 
 @app.command("show", epilog="Example: anytime recipes show image/mnist > mine.yaml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,6 +18,8 @@ EXAMPLES = """Examples:
 anytime train
 
 anytime train --config image/mnist --set data.root=DIR
+
+anytime train --config image/mnist --set data.root=DIR --baseline unordered
 
 anytime train --modality audio
 
@@ -41,11 +44,19 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change one value, such as data.root=DIR. May be repeated."),
     ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            help="Make of the config a model to compare with, such as unordered, dedicated-8 or pca "
+            "(see anytime recipes baselines); --set changes it further.",
+            show_default=False,
+        ),
+    ] = None,
     stage: Annotated[
         StageChoice, typer.Option(help="All stages that are not finished, or one of them in an existing run.")
     ] = "all",
     run: Annotated[
-        Path | None, typer.Option(help="Run folder. Default: runs/<recipe>-<n>.", show_default=False)
+        Path | None, typer.Option(help="Run folder. Default: runs/<recipe>[-<baseline>]-<n>.", show_default=False)
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", show_default=False)] = None,
     precision: Annotated[
@@ -75,15 +86,16 @@ def train(
     settings = [f"{key}={value}" for key, value in options.items() if value is not None]
     with output.chatter_to_stderr():
         from_run = run if existing and config is None else None
-        recipe, resolved = _resolve(modality, config, [*(overrides or []), *settings], from_run)
-        folder = run or new_run_folder(Path("runs"), recipe.replace("/", "-"))
-        output.say(f"training {recipe} into {folder}")
+        subject = _resolve(modality, config, baseline, [*(overrides or []), *settings], from_run)
+        folder = run or new_run_folder(Path("runs"), subject.name.replace("/", "-"))
+        output.say(f"training {subject.name} into {folder}")
         with _ProgressBars() as bars:
             record = train_run(
-                resolved,
+                subject.config,
                 folder,
                 stages=stages,
-                recipe=recipe,
+                recipe=subject.recipe,
+                baseline=subject.baseline,
                 on_progress=bars.update,
             )
     if json:
@@ -92,6 +104,7 @@ def train(
                 "run": str(folder),
                 "modality": record.modality,
                 "recipe": record.recipe,
+                "baseline": record.baseline,
                 "stages": {
                     name: {"seconds": done.seconds, "steps": done.steps} for name, done in record.stages.items()
                 },
@@ -106,16 +119,39 @@ def train(
             output.say(f"next: anytime sample --run {folder} --budget 0.6")
 
 
-def _resolve(modality: str | None, config: str | None, overrides: list[str], run: Path | None) -> tuple[str, Config]:
-    """Name and checked config of what to train: a run's own config, a YAML file, a recipe, or the default one."""
+@dataclass(frozen=True)
+class _Subject:
+    """What to train, checked."""
+
+    recipe: str
+    baseline: str | None
+    config: Config
+
+    @property
+    def name(self) -> str:
+        """Such as `image/mnist` or `image/mnist-unordered`."""
+        return f"{self.recipe}-{self.baseline}" if self.baseline else self.recipe
+
+
+def _resolve(
+    modality: str | None, config: str | None, baseline: str | None, overrides: list[str], run: Path | None
+) -> _Subject:
+    """A run's own config, a YAML file, a recipe, or the default one, of which `baseline` makes another."""
+    from anytime_core.baselines import find_baseline
     from anytime_core.config import CoreConfig, apply_overrides, parse_config, read_yaml
+    from anytime_core.errors import UsageError
     from anytime_core.plugins import find_plugin, load_modality
     from anytime_core.recipes import default_recipe, find_recipe
     from anytime_core.record import CONFIG_FILE, read_record
 
+    changes = find_baseline(baseline) if baseline is not None else None
     data: dict[str, Any]
     if run is not None:
-        name, data = read_record(run).recipe or run.name, read_yaml(run / CONFIG_FILE)
+        record = read_record(run)
+        if baseline not in (None, record.baseline):
+            raise UsageError(f"run {run} was not started with --baseline {baseline}: choose another --run")
+        name, data = record.recipe or run.name, read_yaml(run / CONFIG_FILE)
+        baseline, changes = record.baseline, None  # which its config has already
     elif config is not None and (config.endswith((".yaml", ".yml")) or Path(config).is_file()):
         name, data = Path(config).stem, read_yaml(Path(config))
     else:
@@ -124,7 +160,10 @@ def _resolve(modality: str | None, config: str | None, overrides: list[str], run
         name, data = recipe.name, recipe.read()
     modality = str(apply_overrides(data, overrides).get("modality", CoreConfig().modality))
     sections = load_modality(modality).Config
-    return name, parse_config(apply_overrides(data, overrides, sections), sections)
+    if changes is not None:
+        quantizer = parse_config(data, sections).core.autoencoder.quantizer
+        data = apply_overrides(data, changes.overrides(quantizer), sections)
+    return _Subject(name, baseline, parse_config(apply_overrides(data, overrides, sections), sections))
 
 
 class _ProgressBars:

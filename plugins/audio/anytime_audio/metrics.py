@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
-from functools import cache, partial
+from functools import partial
 
 import torch
-import torch.nn.functional as F
-import torchaudio
 from torch import Tensor
 from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
 
@@ -19,7 +17,6 @@ _CAP = 100.0
 _PESQ_MODES = {8000: "nb", 16000: "wb"}
 _LOWEST_PESQ = 1.0
 _SHORTEST_SPEECH = 0.5  # seconds, under which STOI has no segment to compare
-_CEPSTRAL_PARTS = 6
 
 
 def signal_to_noise_ratio(x_hat: Tensor, x: Tensor) -> Tensor:
@@ -34,28 +31,6 @@ def scale_invariant_ratio(x_hat: Tensor, x: Tensor) -> Tensor:
     ratio = scale_invariant_signal_distortion_ratio(x_hat.squeeze(1), x.squeeze(1))
     silent = x_hat.flatten(1).abs().amax(1) == 0  # to which torchmetrics gives 0 dB
     return ratio.masked_fill(silent, -_CAP).clamp(-_CAP, _CAP)
-
-
-def cepstral_statistics(x: Tensor, rate: int) -> Tensor:
-    """Statistics of 20 mel-frequency cepstral coefficients, by which words are told apart: [B, 1, L] -> [B, 180].
-
-    Of each coefficient: mean and deviation over the clip, deviation of its change from frame to frame, and its means
-    over six equal parts of the clip. Frames are 32 ms long and 10 ms apart; levels end 60 dB under the loudest.
-    """
-    window, hop = round(0.032 * rate), round(0.01 * rate)
-    padded = F.pad(x, (0, max(0, max(window, _CEPSTRAL_PARTS * hop) - x.shape[-1])))
-    # The channel axis stays: levels are relative to each clip's loudest, not to the batch's.
-    coefficients = _cepstral_coefficients(rate, window, hop).to(x.device)(padded).squeeze(1)  # [B, 20, frames]
-    parts = [part.mean(-1) for part in coefficients.tensor_split(_CEPSTRAL_PARTS, -1)]
-    return torch.cat([coefficients.mean(-1), coefficients.std(-1), coefficients.diff(dim=-1).std(-1), *parts], 1)
-
-
-@cache
-def _cepstral_coefficients(rate: int, window: int, hop: int) -> torchaudio.transforms.MFCC:
-    settings = {"n_fft": window, "hop_length": hop, "n_mels": 40}
-    transform = torchaudio.transforms.MFCC(rate, n_mfcc=20, melkwargs=settings)
-    transform.amplitude_to_DB.top_db = 60.0
-    return transform
 
 
 def build_metrics(rate: int, length: int, *, speech: bool) -> Mapping[str, Measure]:

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from anytime_audio.datasets import DataConfig, load_datasets
 from anytime_audio.datasets.files import Encoding, read_clips, write_sound
 from anytime_audio.datasets.recording import Recording
+from anytime_audio.extractors import offered_extractors
 from anytime_audio.losses import LossConfig, build_loss
-from anytime_audio.metrics import build_metrics, cepstral_statistics
-from anytime_audio.networks import NetworkConfig, SpectralConfig, build_decoder, build_encoder
+from anytime_audio.metrics import build_metrics
+from anytime_audio.networks import NetworkConfig, SpectralConfig, build_decoder, build_encoder, build_feature_network
 from anytime_audio.preview import spectrogram_sheet
 from anytime_core.config import Section
-from anytime_core.modality import Datasets, PreviewRow
+from anytime_core.modality import Datasets, OfferedExtractor, PreviewRow
 
 
 class AudioConfig(Section):
@@ -85,9 +86,13 @@ class AudioModality:
         data = self.config.data
         return build_metrics(data.rate, data.length, speech=self.config.speech_metrics)
 
-    def features(self, x: Tensor) -> Tensor:
-        """Statistics of mel-frequency cepstral coefficients, [B, F]."""
-        return cepstral_statistics(x, self.config.data.rate)
+    def extractors(self) -> Mapping[str, OfferedExtractor]:
+        """Cepstral statistics, speaker embeddings and predicted opinion scores."""
+        return offered_extractors(self.config.data.rate)
+
+    def feature_network(self) -> nn.Module:
+        """[B, 1, L] -> [B, 128]."""
+        return build_feature_network(self.config.data.rate)
 
     def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Each clip moved by up to `data.shift` audio samples to either side, silence moving in; else `x` itself."""

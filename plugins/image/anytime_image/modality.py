@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from anytime_core.config import Section
-from anytime_core.modality import Datasets, PreviewRow
+from anytime_core.modality import Datasets, OfferedExtractor, PreviewRow
 from anytime_image.datasets import DataConfig, load_datasets, read_image, sample_shape, to_float, to_uint8
+from anytime_image.extractors import EXTRACTORS
 from anytime_image.losses import LOSSES
 from anytime_image.metrics import METRICS
-from anytime_image.networks import NetworkConfig, build_decoder, build_encoder
+from anytime_image.networks import NetworkConfig, build_decoder, build_encoder, build_feature_network
 from anytime_image.preview import animation_frames, contact_sheet
 
 _STEP_MILLISECONDS, _LAST_STEP_MILLISECONDS = 500, 1500
@@ -75,6 +76,15 @@ class ImageModality:
     def metrics(self) -> Mapping[str, Callable[[Tensor, Tensor], Tensor]]:
         """MSE, PSNR and SSIM."""
         return METRICS
+
+    def extractors(self) -> Mapping[str, OfferedExtractor]:
+        """Inception-v3 and EfficientNet-Lite0."""
+        return EXTRACTORS
+
+    def feature_network(self) -> nn.Module:
+        """[B, C, H, W] -> [B, 128]."""
+        channels, size, _ = self.sample_shape()
+        return build_feature_network(channels, size)
 
     def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Each image mirrored with probability 1/2 where the config says so, else `x` itself."""

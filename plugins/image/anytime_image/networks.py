@@ -1,11 +1,13 @@
-"""Image encoders and decoders. Letters: B batch, C channels of the latent map, H and W pixels.
+"""Image encoders and decoders, and a network that tells images apart.
 
-Each entry of `widths` halves the resolution once: with two of them 28 x 28 pixels become a 7 x 7 map.
+Letters: B batch, C channels of the latent map, H and W pixels. Each entry of `widths` halves the resolution
+once: with two of them 28 x 28 pixels become a 7 x 7 map.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Annotated, Literal
 
 import torch
@@ -15,6 +17,9 @@ from torch import Tensor, nn
 from anytime_core.config import Section
 
 Norm = Literal["batch", "group"]
+
+_FEATURE_WIDTHS = (32, 64, 128)
+_SMALLEST_MAP = 4  # pixels of a side that a feature network averages over
 
 
 class NetworkConfig(Section):
@@ -63,6 +68,20 @@ def build_decoder(config: NetworkConfig, channels: int, image_channels: int) -> 
         layers += _further(config.kind, width, config.decoder_norm, config.depth)
     layers += [nn.ConvTranspose2d(widths[-1], image_channels, 4, stride=2, padding=1), _Tanh()]
     return _channels_last(layers)
+
+
+def build_feature_network(image_channels: int, size: int) -> nn.Sequential:
+    """[B, image_channels, size, size] -> [B, 128]: convolutions that halve the image until 4 pixels are left of a side.
+
+    Three of them at least, the first ones at full resolution where the image is small, and the average over pixels.
+    """
+    halvings = math.ceil(math.log2(size / _SMALLEST_MAP))
+    strides = [1] * (len(_FEATURE_WIDTHS) - halvings) + [2] * halvings
+    widths = _FEATURE_WIDTHS + _FEATURE_WIDTHS[-1:] * (len(strides) - len(_FEATURE_WIDTHS))
+    layers: list[nn.Module] = []
+    for (before, width), stride in zip(itertools.pairwise((image_channels, *widths)), strides, strict=True):
+        layers += [nn.Conv2d(before, width, 3, stride, padding=1, bias=False), *_activation("batch", width)]
+    return _channels_last([*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()])
 
 
 def _channels_last(layers: list[nn.Module]) -> nn.Sequential:

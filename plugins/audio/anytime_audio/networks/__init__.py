@@ -1,5 +1,7 @@
 """Encoders and decoders of sound: three families of 1-D convolutions behind one option, `network.kind`.
 
+Beside them `build_feature_network`, of two-dimensional convolutions, tells sounds apart.
+
 Letters: B batch, C channels of the latent map, L audio samples of a clip, T frames of the latent map.
 """
 
@@ -11,6 +13,7 @@ from pydantic import Tag
 from torch import nn
 
 from anytime_audio.networks import residual, spectral, wave
+from anytime_audio.networks.features import build_feature_network
 from anytime_audio.networks.residual import ResidualConfig
 from anytime_audio.networks.spectral import SpectralConfig
 from anytime_audio.networks.wave import WaveConfig
@@ -36,4 +39,12 @@ def build_decoder(config: NetworkConfig, channels: int) -> nn.Module:
     return _FAMILIES[config.kind].build_decoder(config, channels)
 
 
-__all__ = ["NetworkConfig", "ResidualConfig", "SpectralConfig", "WaveConfig", "build_decoder", "build_encoder"]
+__all__ = [
+    "NetworkConfig",
+    "ResidualConfig",
+    "SpectralConfig",
+    "WaveConfig",
+    "build_decoder",
+    "build_encoder",
+    "build_feature_network",
+]

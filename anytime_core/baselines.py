@@ -1,0 +1,126 @@
+"""Baselines: what an ordered model is compared with, as changes of any recipe that share everything else with it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from anytime_core.config import FSQConfig, QuantizerConfig, VQConfig
+from anytime_core.errors import UsageError, nearest
+
+_VQ = ("autoencoder.quantizer.kind=vq", "autoencoder.quantizer.size={size}")
+_UNORDERED = "autoencoder.truncation.distribution=none"
+_ALL_CODES = "prior.code_length=null"
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A change of a recipe.
+
+    Attributes:
+        description: one line.
+        changes: as `apply_overrides` takes them; `{size}` stands for the recipe's codebook size and `{levels}` for what
+            comes closest to it with finite scalar quantisation.
+    """
+
+    description: str
+    changes: tuple[str, ...]
+
+    def overrides(self, quantizer: QuantizerConfig) -> list[str]:
+        """The changes of a recipe that has `quantizer`."""
+        size = _codebook_size(quantizer)
+        return [change.format(size=size, levels=list(fsq_levels(size))) for change in self.changes]
+
+
+def _dedicated(code_length: int | str) -> Baseline:
+    return Baseline(
+        f"exactly {code_length} codes, never truncated: one of the models that an ordered one replaces",
+        (_UNORDERED, f"autoencoder.code_length={code_length}", _ALL_CODES),
+    )
+
+
+BASELINES: Mapping[str, Baseline] = {
+    "unordered": Baseline("never truncated: codes in no order", (_UNORDERED,)),
+    "dedicated-N": _dedicated("N"),
+    "spatial": Baseline("a code is a position of the latent map", ("autoencoder.axis=spatial", _ALL_CODES)),
+    "pca": Baseline(
+        "principal components, each quantised by itself: linear codes, ordered without training",
+        (
+            "autoencoder.kind=pca",
+            *_VQ,
+            "autoencoder.quantizer.shared=false",
+            "autoencoder.tell_decoder=false",
+            "autoencoder.dropped=zeros",
+        ),
+    ),
+    "truncation-uniform": Baseline(
+        "every prefix length equally often", ("autoencoder.truncation.distribution=uniform",)
+    ),
+    "truncation-geometric": Baseline(
+        "each prefix length less often than the one before", ("autoencoder.truncation.distribution=geometric",)
+    ),
+    "truncation-powers-of-two": Baseline(
+        "prefix lengths 1, 2, 4, ...", ("autoencoder.truncation.distribution=powers_of_two",)
+    ),
+    "truncation-always": Baseline(
+        "a prefix of every sample, at full length none",
+        ("autoencoder.truncation.decode=share", "autoencoder.truncation.full_share=0"),
+    ),
+    "truncation-both": Baseline(
+        "every sample at full length and at a prefix length", ("autoencoder.truncation.decode=both",)
+    ),
+    "truncation-share-25": Baseline(
+        "a quarter of the samples at full length, of the others a prefix",
+        ("autoencoder.truncation.decode=share", "autoencoder.truncation.full_share=0.25"),
+    ),
+    "truncation-share-50": Baseline(
+        "half of the samples at full length, of the others a prefix",
+        ("autoencoder.truncation.decode=share", "autoencoder.truncation.full_share=0.5"),
+    ),
+    "quantizer-ema": Baseline("the codebook as a moving average", (*_VQ, "autoencoder.quantizer.update=ema")),
+    "quantizer-gradient": Baseline(
+        "the codebook trained by a loss of its own", (*_VQ, "autoencoder.quantizer.update=gradient")
+    ),
+    "quantizer-per-position": Baseline("a codebook for each position", (*_VQ, "autoencoder.quantizer.shared=false")),
+    "quantizer-fsq": Baseline(
+        "finite scalar quantisation with nearly as many codes",
+        ("autoencoder.quantizer.kind=fsq", "autoencoder.quantizer.levels={levels}"),
+    ),
+}
+"""Baselines by name; `dedicated-N` stands for one of every number of codes."""
+
+
+def find_baseline(name: str) -> Baseline:
+    """The baseline called `name`. Raises UsageError naming the nearest and all of them where there is none."""
+    dedicated = re.fullmatch(r"dedicated-([1-9][0-9]*)", name)
+    if dedicated:
+        return _dedicated(int(dedicated[1]))
+    if name not in BASELINES or name == "dedicated-N":
+        number = ", with a number for N" if name.startswith("dedicated") else nearest(name, BASELINES)
+        raise UsageError(f"no baseline '{name}'{number}: choose {', '.join(BASELINES)}")
+    return BASELINES[name]
+
+
+def fsq_levels(size: int) -> tuple[int, ...]:
+    """Levels of finite scalar quantisation whose product is the largest not above `size`.
+
+    Each is 5 to 8, as in table 1 of Mentzer et al. 2023, who advise against fewer than 5, the largest first. Under 25
+    codes there is room for one scalar only, of `size` levels.
+    """
+    candidates = (
+        levels
+        for scalars in range(2, round(math.log(size, 5)) + 1)
+        for levels in itertools.combinations_with_replacement((8, 7, 6, 5), scalars)
+        if math.prod(levels) <= size
+    )
+    return max(candidates, key=math.prod, default=(size,))
+
+
+def _codebook_size(quantizer: QuantizerConfig) -> int:
+    """K, for continuous codes that of a codebook that is left at its default."""
+    if isinstance(quantizer, FSQConfig):
+        return math.prod(quantizer.levels)
+    return quantizer.size if isinstance(quantizer, VQConfig) else VQConfig().size

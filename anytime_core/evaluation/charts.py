@@ -1,0 +1,245 @@
+"""Charts over a number of codes as inline SVG. Colours and fonts come from the style of the page around them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+_WIDTH, _HEIGHT = 380.0, 236.0
+_LEFT, _TOP, _BOTTOM = 52.0, 12.0, 196.0  # edges of the plot; the right one leaves room for labels
+_LETTER, _LINE = 7.0, 13.0  # width and height of a letter of a label, with what keeps it off others
+_LONGEST_LABEL = 16  # letters
+_LOGARITHMIC_BEYOND = 30.0  # largest over smallest value
+
+
+@dataclass(frozen=True)
+class Line:
+    """Values of one run against codes.
+
+    Attributes:
+        name: what it shows, for tooltips and screen readers.
+        points: number of codes and value, by ascending codes.
+        label: written at its end where several lines have one; empty for none.
+        accented: in the accent colour rather than grey.
+        dashed: with hollow points.
+    """
+
+    name: str
+    points: Sequence[tuple[int, float]]
+    label: str = ""
+    accented: bool = True
+    dashed: bool = False
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What the codes after `first` up to and including `last` bring, each."""
+
+    first: int
+    last: int
+    value: float
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Maps values to positions in the picture.
+
+    Attributes:
+        low, high: values at its ends.
+        start, end: positions of its ends.
+        ticks: values to mark.
+        logarithmic: equal ratios are equal distances.
+    """
+
+    low: float
+    high: float
+    start: float
+    end: float
+    ticks: Sequence[float]
+    logarithmic: bool = False
+
+    def __call__(self, value: float) -> float:
+        """Position of a value."""
+        low, high = self.low, self.high
+        if self.logarithmic:
+            low, high, value = math.log(low), math.log(high), math.log(value)
+        return self.start + (value - low) / (high - low) * (self.end - self.start)
+
+
+def line_chart(title: str, lines: Sequence[Line], share: bool = False) -> str:
+    """Lines against codes; on a logarithmic scale where positive values differ by more than a factor of 30.
+
+    Args:
+        title: for screen readers.
+        lines: at least one, each with a point; those that come first are drawn on top.
+        share: values are shares, on a scale from 0 to 1.
+    """
+    labelled = [line for line in lines if line.label]
+    if len(labelled) < 2:
+        labelled = []
+    letters = max((len(_shortened(line.label)) for line in labelled), default=0)
+    x = _code_scale(max(line.points[-1][0] for line in lines), letters)
+    y = _share_scale() if share else value_scale([value for line in lines for _, value in line.points])
+    svg = _canvas(f"{title} against codes. {'; '.join(map(_in_words, lines))}.", x, y)
+    for line in reversed(lines):
+        _draw_line(svg, line, x, y)
+    taken = [spot for line in lines for spot in _spots([(x(codes), y(value)) for codes, value in line.points])]
+    for line in labelled:
+        _write_label(svg, line, x, y, taken)
+    return _markup(svg)
+
+
+def bar_chart(title: str, bars: Sequence[Bar]) -> str:
+    """Bars over the codes that they are about, from zero; at least one."""
+    x = _code_scale(max(bar.last for bar in bars))
+    values = [bar.value for bar in bars]
+    y = _linear_scale(min(0.0, *values), max(0.0, *values))
+    svg = _canvas(f"{title} by code. From {_range(bars[0])} to {_range(bars[-1])}.", x, y)
+    for bar in bars:
+        top, bottom = sorted((y(bar.value), y(0.0)))
+        left, right = x(bar.first), x(bar.last)
+        gap = min(1.5, (right - left) / 5)
+        mark = _add(svg, "rect", class_="bar", x=left + gap / 2, y=top, width=right - left - gap, height=bottom - top)
+        _add(mark, "title", _range(bar))
+    return _markup(svg)
+
+
+def value_scale(values: Sequence[float]) -> Scale:
+    """A vertical scale that shows all values, from zero where the smallest is less than half the largest."""
+    low, high = min(values), max(values)
+    if 0 < low * _LOGARITHMIC_BEYOND < high:
+        return Scale(low / 1.2, high * 1.2, _BOTTOM, _TOP, logarithmic_ticks(low / 1.2, high * 1.2), logarithmic=True)
+    return _linear_scale(0.0 if 0 < low < high / 2 else low, high)
+
+
+def round_ticks(low: float, high: float, most: int = 5) -> list[float]:
+    """Round values at equal distances, from at most `low` to at least `high`, at most `most` steps between the two."""
+    least = (high - low) / most
+    power = 10.0 ** math.floor(math.log10(least))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least * (1 - 1e-9))
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [step * index for index in range(first, last + 1)]
+
+
+def logarithmic_ticks(low: float, high: float, most: int = 7) -> list[float]:
+    """Powers of ten between two positive values, with their double and fivefold where these are not too many."""
+    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [factor * 10.0**exponent for exponent in exponents for factor in (1, 2, 5)]
+    ticks = [tick for tick in ticks if low <= tick <= high]
+    if len(ticks) <= most:
+        return ticks
+    powers = [10.0**exponent for exponent in exponents if low <= 10.0**exponent <= high]
+    return powers[:: math.ceil(len(powers) / most)]
+
+
+def brief(value: float) -> str:
+    """A number with four digits that matter."""
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+
+
+def _linear_scale(low: float, high: float) -> Scale:
+    if math.isclose(low, high, rel_tol=1e-6):
+        low, high = low - (abs(low) / 10 or 1.0), high + (abs(high) / 10 or 1.0)
+    ticks = round_ticks(low, high)
+    return Scale(ticks[0], ticks[-1], _BOTTOM, _TOP, ticks)
+
+
+def _share_scale() -> Scale:
+    return Scale(0.0, 1.0, _BOTTOM, _TOP, (0.0, 0.25, 0.5, 0.75, 1.0))
+
+
+def _code_scale(codes: int, letters: int = 0) -> Scale:
+    """A horizontal scale up to a number of codes, with room for labels at its right."""
+    whole_quarters = codes % 4 == 0
+    ticks = [codes / 4 * quarter for quarter in range(5)] if whole_quarters else round_ticks(0, max(codes, 5))
+    return Scale(0, codes, _LEFT, _WIDTH - 14 - letters * _LETTER, [tick for tick in ticks if tick <= codes])
+
+
+def _canvas(description: str, x: Scale, y: Scale) -> Element:
+    """A picture with both axes."""
+    svg = Element("svg", {"class": "chart", "viewBox": f"0 0 {_WIDTH:g} {_HEIGHT:g}", "role": "img"})
+    svg.set("aria-label", description)
+    for tick in y.ticks:
+        _add(svg, "line", class_="grid", x1=x.start, x2=x.end, y1=y(tick), y2=y(tick))
+        _add(svg, "text", f"{tick:.6g}", class_="tick end", x=x.start - 8, y=y(tick) + 4)
+    _add(svg, "line", class_="axis", x1=x.start, x2=x.end, y1=_BOTTOM, y2=_BOTTOM)
+    if y.logarithmic:
+        _add(svg, "text", "log scale", class_="tick", x=x.start + 6, y=_BOTTOM - 6)
+    for tick in x.ticks:
+        _add(svg, "line", class_="axis", x1=x(tick), x2=x(tick), y1=_BOTTOM, y2=_BOTTOM + 4)
+        _add(svg, "text", f"{tick:g}", class_="tick middle", x=x(tick), y=_BOTTOM + 18)
+    _add(svg, "text", "codes", class_="tick middle", x=(x.start + x.end) / 2, y=_HEIGHT - 5)
+    return svg
+
+
+def _draw_line(svg: Element, line: Line, x: Scale, y: Scale) -> None:
+    look = " ".join(["series", "own" if line.accented else "other", *(["dashed"] if line.dashed else [])])
+    group = _add(svg, "g", class_=look)
+    path = " ".join(f"{x(codes):.1f},{y(value):.1f}" for codes, value in line.points)
+    _add(group, "polyline", points=path)
+    for codes, value in line.points:
+        point = _add(group, "circle", cx=x(codes), cy=y(value), r=3.2)
+        if line.accented:
+            point.set("data-codes", str(codes))
+        _add(point, "title", f"{line.name}, {_counted(codes)}: {brief(value)}")
+
+
+def _write_label(svg: Element, line: Line, x: Scale, y: Scale, taken: list[tuple[float, float]]) -> None:
+    """The name of a line as near to its end as it touches none of the spots `taken`, which its own are added to."""
+    text = _shortened(line.label)
+    across, end = x(line.points[-1][0]), y(line.points[-1][1])
+    left, right = across + 9, across + 9 + len(text) * _LETTER
+    beside = [other for spot, other in taken if left <= spot <= right]
+    heights = sorted((_TOP + 3.0 * step for step in range(60)), key=lambda height: abs(height - end))
+    free = (height for height in heights if all(abs(height - other) >= _LINE for other in beside))
+    height = next(free, end)
+    taken.extend(_spots([(left, height), (right, height)]))
+    if abs(height - end) > 1.5 * _LINE:
+        _add(svg, "line", class_="leader", x1=across, y1=end, x2=left - 2, y2=height)
+    _add(svg, "text", text, class_="label own" if line.accented else "label other", x=left, y=height + 4)
+
+
+def _spots(corners: Sequence[tuple[float, float]]) -> Iterator[tuple[float, float]]:
+    """Positions along a line through some corners, close enough to each other that no label fits between two."""
+    yield corners[0]
+    for (left, top), (right, bottom) in pairwise(corners):
+        steps = max(1, round(math.dist((left, top), (right, bottom)) / _LETTER))
+        yield from ((left + (right - left) * k / steps, top + (bottom - top) * k / steps) for k in range(1, steps + 1))
+
+
+def _shortened(label: str) -> str:
+    return label if len(label) <= _LONGEST_LABEL else label[: _LONGEST_LABEL - 1] + "…"
+
+
+def _in_words(line: Line) -> str:
+    (first, start), (last, end) = line.points[0], line.points[-1]
+    if first == last:
+        return f"{line.name}: {brief(end)} at {_counted(last)}"
+    return f"{line.name}: {brief(start)} at {_counted(first)}, {brief(end)} at {_counted(last)}"
+
+
+def _counted(codes: int) -> str:
+    return "1 code" if codes == 1 else f"{codes} codes"
+
+
+def _range(bar: Bar) -> str:
+    if bar.last == bar.first + 1:
+        return f"code {bar.last}: {brief(bar.value)}"
+    return f"codes {bar.first + 1} to {bar.last}: {brief(bar.value)} each"
+
+
+def _add(parent: Element, tag: str, text: str = "", **attributes: str | float) -> Element:
+    """A new element in `parent`; a trailing underscore keeps the name of an attribute from being a Python keyword."""
+    element = ElementTree.SubElement(parent, tag)
+    for name, value in attributes.items():
+        element.set(name.rstrip("_"), value if isinstance(value, str) else f"{value:.1f}")
+    element.text = text or None
+    return element
+
+
+def _markup(svg: Element) -> str:
+    return ElementTree.tostring(svg, encoding="unicode", short_empty_elements=False)

@@ -1,0 +1,183 @@
+"""A small network that learns to tell the classes of a run's real data apart: judge of labels, and feature extractor.
+
+It is the modality's `feature_network` with a linear layer, and follows from data and seed alone, so that runs of other
+networks and quantizers are judged alike. Letters: B batch, F features.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from anytime_core.errors import RunError
+from anytime_core.modality import Datasets, Extractor, HasFeatureNetwork, Modality
+from anytime_core.record import FORMAT_VERSION
+from anytime_core.training.batches import ordered_batches, shuffled_batches, to_device
+from anytime_core.training.fit import one_cycle
+from anytime_core.weights import read_weights, save_weights
+
+CLASSIFIER_FILE = "classifier.safetensors"
+"""In the folder `evaluation` of a run."""
+
+_VIEWS = 200_000
+"""Training samples seen, counting repeats."""
+_BATCH = 128
+_LEARNING_RATE = 2e-3
+_EVALUATED = 500
+"""Samples a batch where nothing is learned."""
+
+
+class ClassifierMetadata(BaseModel):
+    """What `classifier.safetensors` says of itself."""
+
+    format_version: int = FORMAT_VERSION
+    data: str
+    """Digest of the data that it was trained on."""
+    samples: int = Field(ge=1)
+    accuracy: float
+
+
+class Classifier(nn.Module):
+    """A feature network and a linear layer.
+
+    Args:
+        modality: whose samples these are; without a `feature_network` its encoder, averaged over positions, stands in.
+        classes: number of them.
+    """
+
+    def __init__(self, modality: Modality, classes: int) -> None:
+        super().__init__()
+        with torch.no_grad():
+            self.features = (
+                modality.feature_network()
+                if isinstance(modality, HasFeatureNetwork)
+                else nn.Sequential(modality.encoder(), _Averaged())
+            )
+            size = self.features.eval()(torch.zeros(1, *modality.sample_shape())).shape[1]
+        self.head = nn.Linear(size, classes)
+        self.train()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits [B, classes] of samples [B, *sample_shape]."""
+        return self.head(self.features(x))
+
+    @torch.inference_mode()
+    def recognised(self, x: Tensor, labels: Tensor) -> Tensor:
+        """Which of the samples [B, *sample_shape] are taken for their labels [B]: bool [B] on the CPU."""
+        place = self.head.weight.device
+        return (self(x.to(place)).argmax(1) == labels.to(place)).cpu()
+
+    @torch.inference_mode()
+    def extract(self, x: Tensor) -> Tensor:
+        """Features [B, F] of samples [B, *sample_shape], on the network's device."""
+        return self.features(x.to(self.head.weight.device))
+
+
+class _Averaged(nn.Module):
+    def forward(self, latent: Tensor) -> Tensor:
+        return latent.flatten(2).mean(2)
+
+
+def open_classifier(
+    folder: Path,
+    modality: Modality,
+    datasets: Datasets,
+    *,
+    config: Mapping[str, Any],
+    seed: int,
+    device: torch.device,
+    on_step: Callable[[int, int], None] = lambda step, steps: None,
+) -> tuple[Classifier, Extractor]:
+    """The classifier kept in `folder`, or a new one, trained and kept there where it is missing or of other data.
+
+    Args:
+        folder: made where it is missing.
+        modality, datasets: with labels.
+        config: the modality's, which says what data it is.
+        seed: of weights and order.
+        device: where it runs.
+        on_step: called after each training step with steps done and steps in all.
+
+    Returns:
+        The classifier in evaluation mode, and its features as an extractor.
+    """
+    path = folder / CLASSIFIER_FILE
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        classifier = Classifier(modality, len(datasets.classes)).to(device)
+    data = _digest(config, datasets, seed)
+    metadata = _kept(path, classifier, data)
+    if metadata is None:
+        _train(classifier, modality, datasets, seed=seed, device=device, on_step=on_step)
+        accuracy = _accuracy(classifier, datasets)
+        metadata = ClassifierMetadata(data=data, samples=len(datasets.train), accuracy=accuracy)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_weights(path, classifier, metadata)
+    description = (
+        f"classifier trained on {metadata.samples:,} training samples of {len(datasets.classes)} classes, "
+        f"right on {metadata.accuracy:.1%} of the validation data"
+    )
+    return classifier.eval(), Extractor(description, classifier.extract)
+
+
+def _kept(path: Path, classifier: Classifier, data: str) -> ClassifierMetadata | None:
+    """Load what is kept; None where there is nothing, or nothing of these data, which can be trained again."""
+    try:
+        state, metadata = read_weights(path, ClassifierMetadata)
+        if metadata.data != data:
+            return None
+        classifier.load_state_dict(state)
+    except (RunError, RuntimeError):
+        return None
+    return metadata
+
+
+def _digest(config: Mapping[str, Any], datasets: Datasets, seed: int) -> str:
+    """A name for everything that a classifier follows from."""
+    described = {
+        "config": config,
+        "sizes": [len(datasets.train), len(datasets.validation)],
+        "classes": datasets.classes,
+        "seed": seed,
+    }
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+
+def _train(
+    classifier: Classifier,
+    modality: Modality,
+    datasets: Datasets,
+    *,
+    seed: int,
+    device: torch.device,
+    on_step: Callable[[int, int], None],
+) -> None:
+    steps = _VIEWS // _BATCH
+    optimizer = torch.optim.AdamW(classifier.parameters(), lr=_LEARNING_RATE, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: one_cycle(step / steps))
+    generator = torch.Generator().manual_seed(seed)
+    batches = iter(shuffled_batches(datasets.train, _BATCH, seed=seed, workers=0))
+    classifier.train()
+    for step in range(1, steps + 1):
+        batch = to_device(next(batches), device)
+        loss = F.cross_entropy(classifier(modality.augment(batch["x"], generator)), batch["label"])
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        on_step(step, steps)
+    classifier.eval()
+
+
+def _accuracy(classifier: Classifier, datasets: Datasets) -> float:
+    """Share of the validation data that is recognised."""
+    batches = ordered_batches(datasets.validation, _EVALUATED, workers=0)
+    return torch.cat([classifier.recognised(batch["x"], batch["label"]) for batch in batches]).double().mean().item()

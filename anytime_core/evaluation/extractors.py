@@ -1,0 +1,67 @@
+"""Which feature extractors an evaluation compares sets of samples with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from anytime_core.errors import UsageError, nearest
+from anytime_core.modality import Extractor, HasExtractors, Modality, OfferedExtractor, WeightsSource
+
+CLASSIFIER = "classifier"
+"""Core's own extractor, for data with labels."""
+
+
+@dataclass(frozen=True)
+class ExtractorRequest:
+    """An extractor by name, as a user asks for it.
+
+    Attributes:
+        name: `classifier`, or one that the modality offers.
+        weights: file of its weights, None for its own.
+    """
+
+    name: str
+    weights: Path | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> ExtractorRequest:
+        """`NAME`, or `NAME=FILE`. Raises UsageError for anything else."""
+        name, equals, file = text.partition("=")
+        if not name or (equals and not file):
+            raise UsageError(f"extractor '{text}' is not understood: use a name, or name=FILE for weights of your own")
+        return cls(name, Path(file) if file else None)
+
+
+def requested(modality: Modality, requests: Sequence[ExtractorRequest], *, labelled: bool) -> list[ExtractorRequest]:
+    """What is asked for, or all that need nothing where nothing is: the classifier first, then the modality's own.
+
+    Raises:
+        UsageError: no such extractor, or the classifier for data without labels.
+    """
+    offered = _offered(modality)
+    if not requests:
+        names = [*([CLASSIFIER] if labelled else []), *(name for name, one in offered.items() if one.default)]
+        return [ExtractorRequest(name) for name in names]
+    known = [CLASSIFIER, *offered]
+    for request in requests:
+        if request.name not in known:
+            raise UsageError(
+                f"no extractor '{request.name}'{nearest(request.name, known)}: modality '{modality.name}' has "
+                f"{', '.join(known)}"
+            )
+        if request.name == CLASSIFIER and not labelled:
+            raise UsageError(f"extractor '{CLASSIFIER}' needs data with labels: use {', '.join(offered) or 'none'}")
+        if request.name == CLASSIFIER and request.weights is not None:
+            raise UsageError(f"extractor '{CLASSIFIER}' is trained on the run's data: leave out ={request.weights}")
+    return list(dict.fromkeys(requests))
+
+
+def load_extractor(modality: Modality, request: ExtractorRequest, *, download: bool) -> Extractor:
+    """One of the modality's own. Raises UsageError where a package or weights are missing."""
+    return _offered(modality)[request.name].load(WeightsSource(request.weights, download))
+
+
+def _offered(modality: Modality) -> Mapping[str, OfferedExtractor]:
+    return modality.extractors() if isinstance(modality, HasExtractors) else {}

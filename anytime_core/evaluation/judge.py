@@ -1,0 +1,153 @@
+"""What sets of samples are judged by: validation data, feature extractors, and a classifier where there are labels.
+
+All runs of an evaluation have the same judge. Letters: B batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from anytime_core.config import CoreConfig
+from anytime_core.evaluation.classifier import Classifier, open_classifier
+from anytime_core.evaluation.comparison import Moments, frechet_distance, precision_and_recall
+from anytime_core.evaluation.extractors import CLASSIFIER, ExtractorRequest, load_extractor, requested
+from anytime_core.evaluation.result import Quality
+from anytime_core.modality import Datasets, Extractor
+from anytime_core.run import Run
+from anytime_core.training.batches import ordered_batches
+
+Batches = Iterable[tuple[Tensor, Tensor | None]]
+"""Samples [B, *sample_shape] and what they are meant to be, [B], None where the data has no labels."""
+
+OnProgress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much it is in all."""
+
+_BATCH = 250
+_MANIFOLD = 5000
+"""Samples, and as many of the validation data, that precision and recall look at."""
+
+
+@dataclass
+class _Seen:
+    """What one extractor has seen of a set; `kept` are the first features."""
+
+    moments: Moments | None = None
+    kept: list[Tensor] | None = None
+
+    def add(self, features: Tensor) -> None:
+        if self.moments is None:
+            self.moments = Moments.none(features.shape[1])
+        self.moments.add(features)
+        if self.kept is not None and self.moments.samples - len(features) < _MANIFOLD:
+            self.kept.append(features.float().cpu())
+
+    @property
+    def manifold(self) -> Tensor:
+        return torch.cat(self.kept or [])[:_MANIFOLD]
+
+
+class Judge:
+    """See the module.
+
+    Args:
+        run: whose data it is, and on whose device extractors run.
+        requests: extractors; empty: all that need nothing.
+        folder: where the classifier is kept.
+        seed: of the classifier.
+        download: whether extractors may download their weights.
+        on_progress: of training the classifier and of looking at the validation data.
+
+    Attributes:
+        datasets: of the run.
+        extractors: by name; precision and recall go by the first.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        requests: Iterable[ExtractorRequest],
+        folder: Path,
+        *,
+        seed: int,
+        download: bool,
+        on_progress: OnProgress,
+    ) -> None:
+        self.datasets: Datasets = run.modality.datasets()
+        self.device = run.device
+        wanted = requested(run.modality, list(requests), labelled=bool(self.datasets.classes))
+        self._classifier: Classifier | None = None
+        self.extractors: dict[str, Extractor] = {
+            request.name: load_extractor(run.modality, request, download=download)
+            for request in wanted
+            if request.name != CLASSIFIER
+        }
+        if self.datasets.classes:
+            self._classifier, extractor = open_classifier(
+                folder,
+                run.modality,
+                self.datasets,
+                config={key: value for key, value in run.record.config.items() if key not in CoreConfig.model_fields},
+                seed=seed,
+                device=run.device,
+                on_step=lambda step, steps: on_progress("training the classifier", step, steps),
+            )
+            self.extractors[CLASSIFIER] = extractor
+        self.extractors = {request.name: self.extractors[request.name] for request in wanted}
+        self._reference = self._look_at(self.validation())
+
+    @property
+    def reference(self) -> int:
+        """Number of validation samples."""
+        return len(self.datasets.validation)
+
+    def validation(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Validation data in order."""
+        for batch in ordered_batches(self.datasets.validation, _BATCH, workers=0):
+            yield batch["x"], batch.get("label")
+
+    def quality(self, batches: Batches, activity: str, total: int, on_progress: OnProgress) -> Quality:
+        """How a set of `total` samples compares with the validation data."""
+        right: list[Tensor] = []
+
+        def counted() -> Iterator[tuple[Tensor, Tensor | None]]:
+            done = 0
+            for x, labels in batches:
+                if self._classifier is not None and labels is not None:
+                    right.append(self._classifier.recognised(x, labels))
+                yield x, labels
+                done += len(x)
+                on_progress(activity, done, total)
+
+        seen = self._look_at(counted())
+        frechet: dict[str, float] = {}
+        scores: dict[str, float] = {}
+        for name, extractor in self.extractors.items():
+            moments, reference = seen[name].moments, self._reference[name].moments
+            assert moments is not None
+            assert reference is not None
+            frechet[name] = frechet_distance(moments, reference)
+            scores |= dict(zip(extractor.scores, moments.mean.tolist(), strict=False))
+        main = next(iter(self.extractors), None)
+        manifolds = precision_and_recall(seen[main].manifold, self._reference[main].manifold) if main else (None, None)
+        return Quality(
+            frechet=frechet,
+            precision=manifolds[0],
+            recall=manifolds[1],
+            label_accuracy=torch.cat(right).double().mean().item() if right else None,
+            scores=scores,
+        )
+
+    @torch.inference_mode()
+    def _look_at(self, batches: Batches) -> dict[str, _Seen]:
+        """Features of a set; of the first extractor's, the first ones are kept."""
+        seen = {name: _Seen(kept=None if number else []) for number, name in enumerate(self.extractors)}
+        for x, _ in batches:
+            x = x.to(self.device)
+            for name, extractor in self.extractors.items():
+                seen[name].add(extractor.features(x))
+        return seen

@@ -1,0 +1,81 @@
+"""What an evaluation's page shows: the same samples at each budget, and samples that share their first codes."""
+
+from __future__ import annotations
+
+import mimetypes
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from anytime_core.evaluation.report import PriorityCodes, Shown
+from anytime_core.modality import Modality, PreviewRow
+from anytime_core.run import Run
+from anytime_core.sampling.draw import Filter
+from anytime_core.sampling.noise import GivenNoise, GumbelNoise
+
+_COLUMNS = 8
+_SHOWN = 32
+_PLAYED = 8
+_PRIORITY_ROWS = 4
+
+
+def shown_samples(run: Run, codes: Sequence[int], seed: int) -> list[Shown]:
+    """The first samples of `seed` at each number of codes; pictures of all, and files of some where one plays them."""
+    length = run.require_prior().code_length
+    samples = run.sample(_SHOWN, seed=seed)
+    media_type = mimetypes.guess_type(f"x{run.modality.suffixes[0]}")[0] or ""
+    played = media_type.startswith(("audio/", "video/"))
+    names = () if samples.labels is None else tuple(run.record.classes[label] for label in samples.labels.tolist())
+
+    def show(number: int) -> Shown:
+        x = run.decode(samples.codes, number)
+        return Shown(
+            budget=number / length,
+            codes=number,
+            picture=_picture(run.modality, [PreviewRow("", part) for part in x.split(_COLUMNS)]),
+            media=tuple(_file(run.modality, one) for one in x[:_PLAYED]) if played else (),
+            media_type=media_type if played else "",
+            labels=names[: _PLAYED if played else 0],
+        )
+
+    return [show(number) for number in codes]
+
+
+def priority_codes(run: Run, seed: int) -> list[PriorityCodes]:
+    """Rows of samples that share ever more of their first codes, and their class."""
+    length = run.require_prior().code_length
+    numbers = sorted({max(1, length // 8), max(1, length // 4), max(1, length // 2)} - {length})
+    return [PriorityCodes(number, _sharing(run, number, seed)) for number in numbers]
+
+
+@torch.inference_mode()
+def _sharing(run: Run, number: int, seed: int) -> bytes:
+    prior = run.require_prior()
+    samples = _PRIORITY_ROWS * _COLUMNS
+    noise = GumbelNoise(seed, range(samples), prior.code_length, prior.codebook_size).whole()
+    # The same noise and class draw the same codes, so a row gets the noise of its first sample as far as it shares.
+    first = torch.arange(samples) // _COLUMNS * _COLUMNS
+    noise[:, :number] = noise[first, :number]
+    rows = torch.arange(samples) // _COLUMNS
+    labels = (rows % prior.classes).to(run.device) if prior.classes else None
+    *_, codes = run.engine("eager", "float32").draw(labels, GivenNoise(noise.to(run.device)), Filter())
+    x = run.decode(codes.cpu())
+    return _picture(run.modality, [PreviewRow("", part) for part in x.split(_COLUMNS)])
+
+
+def _picture(modality: Modality, rows: Sequence[PreviewRow]) -> bytes:
+    return _written(".png", lambda path: modality.preview(rows, path))
+
+
+def _file(modality: Modality, x: Tensor) -> bytes:
+    return _written(modality.suffixes[0], lambda path: modality.write(x, path))
+
+
+def _written(suffix: str, write: Callable[[Path], None]) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"x{suffix}"
+        write(path)
+        return path.read_bytes()

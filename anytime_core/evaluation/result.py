@@ -1,0 +1,172 @@
+"""What an evaluation says: `evaluation.json`, and the same as a table."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from anytime_core.files import replacing
+
+EVALUATION_FILE = "evaluation.json"
+"""In the folder `evaluation` of a run."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Quality(_Record):
+    """A set of samples against validation data.
+
+    Attributes:
+        frechet: extractor -> Fréchet distance of its features, at least 0, the lower the better.
+        precision: share of the samples within the manifold of validation data, in [0, 1].
+        recall: share of validation data within the manifold of the samples, in [0, 1].
+        label_accuracy: share of the samples that the classifier takes for what they are meant to be; None where the
+            data has no labels.
+        scores: means of those features that mean something by themselves.
+    """
+
+    frechet: dict[str, float]
+    precision: float | None = None
+    recall: float | None = None
+    label_accuracy: float | None = None
+    scores: dict[str, float] = {}
+
+
+class Row(_Record):
+    """One budget.
+
+    Attributes:
+        budget: share of the codes that can be drawn, as `anytime sample --budget` has it.
+        codes: number of them.
+        reconstruction: metric -> mean over the validation data.
+        reconstruction_spread: metric -> standard deviation over the validation data.
+        reconstructed: the reconstructions as a set of samples: what the autoencoder loses, whatever the prior does.
+        samples: new samples; None for a run without a prior.
+        bits_per_code: mean negative log-likelihood of these codes in validation data.
+        seconds_per_sample: of drawing and decoding.
+        codes_per_second: drawn, over all samples of a batch.
+        calls: of the prior's network, a sample.
+        peak_memory: bytes that the process held at most meanwhile, weights included; None where the system does not
+            tell.
+    """
+
+    budget: float
+    codes: int
+    reconstruction: dict[str, float]
+    reconstruction_spread: dict[str, float]
+    reconstructed: Quality
+    samples: Quality | None = None
+    bits_per_code: float | None = None
+    seconds_per_sample: float | None = None
+    codes_per_second: float | None = None
+    calls: int | None = None
+    peak_memory: int | None = None
+
+
+class Evaluation(_Record):
+    """One run, budget by budget.
+
+    Attributes:
+        run: its folder.
+        modality: its plugin.
+        recipe: it was trained with, if any.
+        baseline: what it is a baseline of the ordered model in, such as `unordered`; None for an ordered model.
+        baseline_of: run folder that it is compared with; None for the run that the evaluation is about.
+        code_length: number of codes.
+        codebook_size: entries; None for continuous codes.
+        num: new samples at each budget.
+        reference: validation samples.
+        seed: of the samples.
+        extractors: name -> what it is, the one that precision and recall go by first.
+        codebook_use: share of its entries that validation data uses.
+        gains: number of codes -> reconstruction loss with that many; how much each further code buys.
+        order_agreement: how often a code buys at least as much as the next one, over neighbours in `gains`.
+        bits_per_position: of each code in validation data.
+        rows: by ascending budget.
+    """
+
+    run: str
+    modality: str
+    recipe: str | None = None
+    baseline: str | None = None
+    baseline_of: str | None = None
+    code_length: int
+    codebook_size: int | None
+    num: int
+    reference: int
+    seed: int
+    extractors: dict[str, str]
+    codebook_use: float | None
+    gains: dict[int, float]
+    order_agreement: float | None
+    bits_per_position: list[float] = []
+    rows: list[Row]
+
+
+def cells(row: Row) -> Iterator[tuple[str, float | None]]:
+    """The numbers of a row by the names of their columns."""
+    yield "budget", row.budget
+    yield "codes", row.codes
+    yield from ((metric, value) for metric, value in row.reconstruction.items())
+    yield from ((f"{metric} spread", value) for metric, value in row.reconstruction_spread.items())
+    for name, quality in (("reconstructed", row.reconstructed), ("samples", row.samples)):
+        if quality is not None:
+            yield from ((f"{name} frechet {extractor}", value) for extractor, value in quality.frechet.items())
+            yield f"{name} precision", quality.precision
+            yield f"{name} recall", quality.recall
+            yield f"{name} label accuracy", quality.label_accuracy
+            yield from ((f"{name} {score}", value) for score, value in quality.scores.items())
+    yield "bits per code", row.bits_per_code
+    yield "seconds per sample", row.seconds_per_sample
+    yield "codes per second", row.codes_per_second
+    yield "calls", row.calls
+    yield "peak memory", row.peak_memory
+
+
+def summary(row: Row) -> dict[str, str]:
+    """The numbers that matter most, to be read by people: `samples / reconstructions` where there are both."""
+    shown = {"codes": str(row.codes), "budget": f"{row.budget:.0%}"}
+    shown |= {name: f"{value:.4g}" for name, value in row.reconstruction.items() if name != "loss"}
+    for extractor in row.reconstructed.frechet:
+        shown[f"Fréchet, {extractor}"] = _pair(row, partial(_distance, extractor), "{:.4g}")
+    shown["precision"] = _pair(row, lambda quality: quality.precision, "{:.3f}")
+    shown["recall"] = _pair(row, lambda quality: quality.recall, "{:.3f}")
+    shown["recognised"] = _pair(row, lambda quality: quality.label_accuracy, "{:.1%}")
+    for score in row.reconstructed.scores:
+        shown[score] = _pair(row, partial(_score, score), "{:.3f}")
+    shown["bits per code"] = _shown(row.bits_per_code, "{:.3f}")
+    shown["ms a sample"] = _shown(row.seconds_per_sample and row.seconds_per_sample * 1e3, "{:.3g}")
+    return {name: value for name, value in shown.items() if value}
+
+
+def _distance(extractor: str, quality: Quality) -> float | None:
+    return quality.frechet.get(extractor)
+
+
+def _score(name: str, quality: Quality) -> float | None:
+    return quality.scores.get(name)
+
+
+def _pair(row: Row, value: Callable[[Quality], float | None], form: str) -> str:
+    both = (None if row.samples is None else value(row.samples)), value(row.reconstructed)
+    return " / ".join(filter(None, (_shown(one, form) for one in both)))
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "" if value is None else form.format(value)
+
+
+def write_csv(evaluations: Sequence[Evaluation], path: Path) -> None:
+    """One line for each budget of each run; columns that a run has nothing to say of stay empty."""
+    lines = [{"run": one.run, **dict(cells(row))} for one in evaluations for row in one.rows]
+    columns = dict.fromkeys(column for line in lines for column in line)
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(columns), restval="")
+        writer.writeheader()
+        writer.writerows(lines)

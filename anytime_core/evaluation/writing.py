@@ -1,0 +1,52 @@
+"""An evaluation's files: `evaluation.json`, `evaluation.csv`, `quality.png` and `report.html`."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from anytime_core.evaluation.pictures import priority_codes, shown_samples
+from anytime_core.evaluation.plot import plot_evaluations
+from anytime_core.evaluation.report import render_report
+from anytime_core.evaluation.result import EVALUATION_FILE, Evaluation, write_csv
+from anytime_core.files import write_json, write_text
+from anytime_core.record import CONFIG_FILE
+from anytime_core.run import Run
+
+CSV_FILE, PLOT_FILE, REPORT_FILE = "evaluation.csv", "quality.png", "report.html"
+
+
+def write_evaluation(run: Run, evaluations: Sequence[Evaluation], folder: Path) -> None:
+    """Write what `evaluate` gave, each file at once.
+
+    Args:
+        run: that the first evaluation is about.
+        evaluations: its own, then its baselines'.
+        folder: of the files.
+    """
+    dumped = [evaluation.model_dump(mode="json") for evaluation in evaluations]
+    write_json(folder / EVALUATION_FILE, dumped if len(dumped) > 1 else dumped[0])
+    write_csv(evaluations, folder / CSV_FILE)
+    plot_evaluations(evaluations, folder / PLOT_FILE)
+    seed = evaluations[0].seed
+    codes = [row.codes for row in evaluations[0].rows]
+    page = render_report(
+        evaluations,
+        shown_samples(run, codes, seed) if run.prior is not None else [],
+        priority_codes(run, seed) if run.prior is not None else [],
+        (run.folder / CONFIG_FILE).read_text(encoding="utf-8"),
+        _commands(run, evaluations),
+    )
+    write_text(folder / REPORT_FILE, page)
+
+
+def _commands(run: Run, evaluations: Sequence[Evaluation]) -> list[str]:
+    """What trains such a run and evaluates it."""
+    own, *others = evaluations
+    budgets = ",".join(f"{row.codes}codes" for row in own.rows)
+    evaluate = ["anytime", "evaluate", "--run", own.run, "--budgets", budgets, "--num", str(own.num)]
+    evaluate += ["--seed", str(own.seed)] if own.seed else []
+    evaluate += [part for other in others for part in ("--against", other.run)]
+    train = ["anytime", "train", "--config", str(run.folder / CONFIG_FILE), "--run", "runs/again"]
+    return [shlex.join(train), shlex.join(evaluate)]

@@ -1,0 +1,102 @@
+"""`anytime evaluate`: what each further code buys, in quality and in time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from anytime_cli import output
+
+if TYPE_CHECKING:
+    from anytime_core.evaluation.result import Evaluation
+
+EXAMPLES = """Examples:
+
+anytime evaluate
+
+anytime evaluate --budgets 0.25,0.5,1 --num 10000
+
+anytime evaluate --run runs/ordered --against runs/unordered --against runs/dedicated-8
+
+anytime evaluate --extractor classifier --extractor inception=pt_inception-2015-12-05.pth
+"""
+
+
+def evaluate(
+    run: Annotated[
+        Path | None, typer.Option(help="Run folder. Default: the latest one in runs/.", show_default=False)
+    ] = None,
+    budgets: Annotated[
+        str, typer.Option(help="Shares (0.6 or 60%) or numbers (12codes) of codes, comma-separated.")
+    ] = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1",
+    against: Annotated[
+        list[Path] | None, typer.Option(help="Run to compare with, again for each.", show_default=False)
+    ] = None,
+    num: Annotated[int, typer.Option(min=2, help="New samples at each budget, the classes in turn.")] = 2000,
+    extractor: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Features to compare samples by: a name, or name=FILE for its weights; again for each. "
+            "Default: all that need nothing.",
+            show_default=False,
+        ),
+    ] = None,
+    download: Annotated[bool, typer.Option("--download", help="Let extractors download their weights.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the samples and of the classifier.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Output folder. Default: <run>/evaluation.", show_default=False)
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    json: output.JsonOption = False,
+) -> None:
+    """Measure quality and cost at each budget: a table, a plot, and a page to look at and listen to.
+
+    The same command goes on with an evaluation that was killed.
+    """
+    from anytime_core.evaluation.evaluate import EvaluationOptions
+    from anytime_core.evaluation.evaluate import evaluate as measure
+    from anytime_core.evaluation.extractors import ExtractorRequest
+    from anytime_core.evaluation.result import EVALUATION_FILE
+    from anytime_core.evaluation.writing import REPORT_FILE, write_evaluation
+    from anytime_core.run import load
+    from anytime_core.sampling.budget import Budget
+
+    options = EvaluationOptions(
+        budgets=tuple(Budget.parse(budget) for budget in budgets.split(",")),
+        num=num,
+        seed=seed,
+        extractors=tuple(ExtractorRequest.parse(text) for text in extractor or ()),
+        download=download,
+    )
+    with output.chatter_to_stderr():
+        opened = load(run, device=device)
+        others = [load(folder, device=device) for folder in against or ()]
+    folder = out or opened.folder / "evaluation"
+    with output.progress_bar("evaluating") as advance, output.writing_to(folder), output.chatter_to_stderr():
+        evaluations = measure(
+            opened,
+            folder,
+            options,
+            against=others,
+            on_progress=lambda activity, done, total: advance(done, total, activity),
+        )
+        write_evaluation(opened, evaluations, folder)
+    if json:
+        output.print_file(folder / EVALUATION_FILE)
+        return
+    for evaluation in evaluations:
+        _print(evaluation)
+    output.say(f"look at {folder / REPORT_FILE}")
+
+
+def _print(evaluation: Evaluation) -> None:
+    """A table with one line for each budget."""
+    from anytime_core.evaluation.result import summary
+
+    columns = [summary(row) for row in evaluation.rows]
+    names = list(dict.fromkeys(name for line in columns for name in line))
+    title = evaluation.run if evaluation.baseline is None else f"{evaluation.run} ({evaluation.baseline})"
+    output.say(title)
+    output.print_table(names, [[line.get(name) for name in names] for line in columns], "nothing to evaluate")

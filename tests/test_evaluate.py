@@ -1,0 +1,369 @@
+"""`anytime evaluate` and what is behind it, on a tiny run."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from anytime_core.errors import UsageError
+from anytime_core.evaluation import classifier as classifier_module
+from anytime_core.evaluation import evaluate as evaluate_module
+from anytime_core.evaluation.classifier import CLASSIFIER_FILE, open_classifier
+from anytime_core.evaluation.drawn import DrawnCodes
+from anytime_core.evaluation.evaluate import EvaluationOptions, evaluate
+from anytime_core.evaluation.extractors import ExtractorRequest, requested
+from anytime_core.evaluation.pictures import priority_codes, shown_samples
+from anytime_core.evaluation.result import Evaluation, cells, summary
+from anytime_core.modality import Datasets, Extractor, OfferedExtractor
+from anytime_core.run import Run, load
+from anytime_core.sampling.budget import Budget
+from anytime_core.training.train import train
+from anytime_image.datasets import ImageTensor
+from anytime_image.modality import ImageModality
+from tests.conftest import tiny_config
+
+BUDGETS = (Budget(0.25), Budget(0.5), Budget(1.0))
+OPTIONS = EvaluationOptions(BUDGETS, num=60)
+TIMES = ("seconds_per_sample", "codes_per_second", "peak_memory")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _short_training():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(classifier_module, "_VIEWS", 12_800)
+        yield
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory) -> Path:
+    """A folder with a trained classifier, which spares others its training."""
+    return tmp_path_factory.mktemp("evaluation")
+
+
+@pytest.fixture(scope="module")
+def evaluation(tiny_run, judged) -> Evaluation:
+    (result,) = evaluate(tiny_run, judged, OPTIONS)
+    return result
+
+
+@pytest.fixture
+def folder(judged, evaluation, tmp_path) -> Path:
+    """An empty evaluation folder but for the classifier."""
+    (tmp_path / CLASSIFIER_FILE).write_bytes((judged / CLASSIFIER_FILE).read_bytes())
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def unordered(tmp_path_factory) -> Run:
+    """A baseline without a prior."""
+    path = tmp_path_factory.mktemp("runs") / "unordered"
+    train(tiny_config("autoencoder.truncation.distribution=none"), path, stages=["autoencoder"])
+    return load(path, device="cpu")
+
+
+def without_times(evaluation: Evaluation) -> list[dict]:
+    return [{name: value for name, value in row.model_dump().items() if name not in TIMES} for row in evaluation.rows]
+
+
+# What is measured
+
+
+def test_rows_are_budgets_in_order_with_all_that_is_measured(evaluation):
+    assert [row.codes for row in evaluation.rows] == [2, 4, 8]
+    assert [row.budget for row in evaluation.rows] == [0.25, 0.5, 1.0]
+    for row in evaluation.rows:
+        assert set(row.reconstruction) == set(row.reconstruction_spread) == {"loss", "mse", "psnr", "ssim"}
+        assert row.calls == row.codes
+        for quality in (row.samples, row.reconstructed):
+            assert set(quality.frechet) == {"classifier"}
+            assert all(0 <= value <= 1 for value in (quality.precision, quality.recall, quality.label_accuracy))
+        numbers = [value for name, value in cells(row) if name != "peak memory"]
+        assert all(math.isfinite(value) for value in numbers)
+        assert row.seconds_per_sample > 0
+
+
+def test_more_codes_reconstruct_better_and_look_more_like_the_data(evaluation):
+    few, _, all_ = evaluation.rows
+    assert all_.reconstruction["mse"] < few.reconstruction["mse"]
+    assert all_.reconstructed.frechet["classifier"] < few.reconstructed.frechet["classifier"]
+    assert all_.reconstructed.label_accuracy > few.reconstructed.label_accuracy
+
+
+def test_reconstruction_is_the_mean_and_spread_over_the_validation_data(evaluation, tiny_run):
+    validation = tiny_run.modality.datasets().validation
+    x = validation.batch(range(len(validation)))["x"]
+    mse = tiny_run.modality.metrics()["mse"](tiny_run.reconstruct(x, "2codes"), x).double()
+    row = evaluation.rows[0]
+    assert evaluation.reference == len(x)
+    assert row.reconstruction["mse"] == pytest.approx(mse.mean().item(), rel=1e-5)
+    assert row.reconstruction_spread["mse"] == pytest.approx(mse.std(correction=0).item(), rel=1e-4)
+
+
+def test_bits_are_those_of_the_codes_that_are_drawn(evaluation, tiny_run):
+    bits = tiny_run.record.stages["prior"].validation["bits_per_position"]
+    assert evaluation.bits_per_position == bits
+    assert [row.bits_per_code for row in evaluation.rows] == pytest.approx([sum(bits[:n]) / n for n in (2, 4, 8)])
+
+
+def test_every_number_names_its_extractor_and_how_good_it_is(evaluation):
+    assert list(evaluation.extractors) == ["classifier"]
+    assert "1,497 training samples of 10 classes" in evaluation.extractors["classifier"]
+    assert "% of the validation data" in evaluation.extractors["classifier"]
+
+
+def test_gains_are_losses_at_every_number_of_codes(evaluation):
+    assert list(evaluation.gains) == list(range(1, 9))
+    assert evaluation.gains[8] < evaluation.gains[1]
+
+
+@pytest.mark.parametrize(
+    ("losses", "agreement"),
+    [([8.0, 4.0, 2.0, 1.0], 1.0), ([8.0, 7.0, 4.0, 0.0], 0.0), ([4.0, 3.0, 2.0, 0.0], 0.5), ([2.0, 1.0], None)],
+)
+def test_order_agrees_where_a_code_buys_at_least_as_much_as_the_next(losses, agreement):
+    assert evaluate_module._order_agreement(dict(enumerate(losses, 1))) == agreement
+
+
+def test_a_gain_over_many_codes_counts_for_each_of_them():
+    assert evaluate_module._order_agreement({1: 10.0, 2: 8.0, 6: 4.0}) == 1.0
+
+
+# The same again, and after a kill
+
+
+def test_the_same_call_gives_the_same_numbers(evaluation, tiny_run, folder):
+    (again,) = evaluate(tiny_run, folder, OPTIONS)
+    assert without_times(again) == without_times(evaluation)
+
+
+def test_a_killed_evaluation_goes_on_where_it_was(evaluation, tiny_run, folder):
+    class Killed(BaseException):
+        pass
+
+    def die(activity: str, done: int, total: int) -> None:
+        if "4 of 8 codes: samples" in activity:
+            raise Killed
+
+    with pytest.raises(Killed):
+        evaluate(tiny_run, folder, OPTIONS, on_progress=die)
+    assert len(list(folder.glob(".rows-*"))) == len(list(folder.glob(".codes-*"))) == 1
+    seen: list[str] = []
+    (again,) = evaluate(tiny_run, folder, OPTIONS, on_progress=lambda activity, done, total: seen.append(activity))
+    assert without_times(again) == without_times(evaluation)
+    assert not any("drawing" in activity or "2 of 8" in activity or "training" in activity for activity in seen)
+    assert [path.name for path in folder.iterdir()] == [CLASSIFIER_FILE]
+
+
+def test_another_seed_does_not_go_on_with_what_the_first_one_left(tiny_run, folder):
+    class Killed(BaseException):
+        pass
+
+    def die(activity: str, done: int, total: int) -> None:
+        if "drawing" in activity:
+            raise Killed
+
+    with pytest.raises(Killed):
+        evaluate(tiny_run, folder, OPTIONS, on_progress=die)
+    other = dataclasses.replace(OPTIONS, seed=1)
+    classifier = (folder / CLASSIFIER_FILE).read_bytes()
+    (result,) = evaluate(tiny_run, folder, other)
+    assert result.seed == 1
+    assert (folder / CLASSIFIER_FILE).read_bytes() != classifier
+
+
+@pytest.mark.parametrize("cut", [0, 1, 31, 32, 33])
+def test_codes_that_were_cut_off_by_a_kill_are_drawn_again(tiny_run, tmp_path, cut):
+    file = tmp_path / "codes"
+    DrawnCodes(file, tiny_run, 5, 8, 3).draw(lambda done: None)
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) - cut])
+    told: list[int] = []
+    DrawnCodes(file, tiny_run, 5, 8, 3).draw(told.append)
+    assert file.read_bytes() == whole
+    assert told == ([5] if cut else [])
+
+
+def test_drawn_samples_are_those_of_the_run(tiny_run, tmp_path):
+    drawn = DrawnCodes(tmp_path / "codes", tiny_run, 5, 8, 3)
+    drawn.draw(lambda done: None)
+    expected = tiny_run.sample(5, 0.5, seed=3)
+    parts = list(drawn.decoded(4, 2))
+    assert [len(x) for x, _ in parts] == [2, 2, 1]
+    assert torch.equal(torch.cat([labels for _, labels in parts]), expected.labels)
+    torch.testing.assert_close(torch.cat([x for x, _ in parts]), expected.x)
+
+
+# Baselines
+
+
+def test_a_baseline_without_a_prior_has_reconstructions_at_the_same_numbers_of_codes(tiny_run, unordered, folder):
+    own, other = evaluate(tiny_run, folder, OPTIONS, against=[unordered])
+    assert (own.baseline_of, other.baseline_of) == (None, own.run)
+    assert [row.codes for row in other.rows] == [row.codes for row in own.rows]
+    assert all(row.samples is None and row.seconds_per_sample is None for row in other.rows)
+    assert other.rows[0].reconstruction["mse"] > own.rows[0].reconstruction["mse"]
+    assert other.extractors == own.extractors
+
+
+def test_a_run_of_other_data_is_no_baseline(tiny_run, unordered, tmp_path):
+    other = dataclasses.replace(unordered, record=unordered.record.model_copy(update={"classes": ("a", "b")}))
+    with pytest.raises(UsageError, match=r"cannot be compared with.*its classes"):
+        evaluate(tiny_run, tmp_path / "new", OPTIONS, against=[other])
+    assert not (tmp_path / "new").exists()
+
+
+# The classifier and extractors
+
+
+def test_the_classifier_knows_real_samples_by_their_own_label_only(judged, evaluation, tiny_run):
+    datasets = tiny_run.modality.datasets()
+    config = {key: tiny_run.record.config[key] for key in ("data", "network", "loss")}
+    before = torch.random.get_rng_state()
+    classifier, extractor = open_classifier(
+        judged, tiny_run.modality, datasets, config=config, seed=0, device=torch.device("cpu"), on_step=pytest.fail
+    )
+    assert torch.equal(torch.random.get_rng_state(), before)
+    batch = datasets.validation.batch(range(200))
+    assert classifier.recognised(batch["x"], batch["label"]).float().mean() > 0.8
+    assert classifier.recognised(batch["x"], (batch["label"] + 1) % 10).float().mean() < 0.1
+    assert extractor.features(batch["x"]).shape[0] == 200
+
+
+def test_a_damaged_classifier_is_trained_again(evaluation, tiny_run, folder):
+    (folder / CLASSIFIER_FILE).write_bytes(b"no weights")
+    (again,) = evaluate(tiny_run, folder, OPTIONS)
+    assert without_times(again) == without_times(evaluation)
+
+
+class Offering(ImageModality):
+    """With an extractor that needs nothing and one that does."""
+
+    def extractors(self):
+        brightness = Extractor("mean brightness", lambda x: x.flatten(1).mean(1, keepdim=True), scores=("brightness",))
+        return {
+            "brightness": OfferedExtractor(lambda source: brightness, default=True),
+            "heavy": OfferedExtractor(lambda source: pytest.fail("nobody asked for it")),
+        }
+
+
+def test_all_extractors_that_need_nothing_are_used_where_none_is_named():
+    names = [request.name for request in requested(Offering(), [], labelled=True)]
+    assert names == ["classifier", "brightness"]
+    assert [request.name for request in requested(Offering(), [], labelled=False)] == ["brightness"]
+
+
+def test_features_that_mean_something_are_reported_by_name(tiny_run, folder):
+    run = dataclasses.replace(tiny_run, modality=Offering(tiny_run.modality.config))
+    options = dataclasses.replace(OPTIONS, extractors=(ExtractorRequest("brightness"),))
+    (result,) = evaluate(run, folder, options)
+    row = result.rows[-1]
+    assert set(row.samples.frechet) == {"brightness"}
+    assert row.samples.scores["brightness"] == pytest.approx(row.reconstructed.scores["brightness"], abs=0.2)
+    assert row.samples.label_accuracy is not None
+    assert summary(row)["brightness"].count("/") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is not understood"),
+        ("=file", "is not understood"),
+        ("heavy=", "is not understood"),
+        ("heavi", "did you mean 'heavy'"),
+        ("classifier=x.pth", "is trained on the run's data"),
+    ],
+)
+def test_an_extractor_that_there_is_not_is_named(text, message):
+    with pytest.raises(UsageError, match=message):
+        requested(Offering(), [ExtractorRequest.parse(text)], labelled=True)
+
+
+def test_the_classifier_needs_labels():
+    with pytest.raises(UsageError, match="needs data with labels"):
+        requested(ImageModality(), [ExtractorRequest("classifier")], labelled=False)
+
+
+def test_data_without_labels_and_extractors_still_has_its_reconstructions(tiny_run, folder):
+    def unlabelled() -> Datasets:
+        pictures = torch.randint(0, 255, (20, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+        return Datasets(ImageTensor(pictures, None), ImageTensor(pictures, None))
+
+    modality = ImageModality(tiny_run.modality.config)
+    modality.datasets = unlabelled
+    modality.extractors = dict
+    run = dataclasses.replace(tiny_run, modality=modality)
+    (result,) = evaluate(run, folder, OPTIONS)
+    quality = result.rows[0].samples
+    assert (quality.frechet, quality.precision, quality.recall, quality.label_accuracy) == ({}, None, None, None)
+    assert result.rows[0].reconstruction["mse"] > 0
+
+
+# Pictures
+
+
+def test_shown_samples_are_the_same_ones_at_every_budget(tiny_run):
+    shown = shown_samples(tiny_run, [2, 8], seed=0)
+    assert [one.codes for one in shown] == [2, 8]
+    assert shown[0].picture != shown[1].picture
+    assert all(one.picture.startswith(b"\x89PNG") and not one.media for one in shown)
+
+
+def test_rows_of_priority_codes_share_their_first_codes(tiny_run, monkeypatch):
+    decoded = []
+    monkeypatch.setattr(tiny_run, "decode", lambda codes: decoded.append(codes) or torch.zeros(len(codes), 1, 8, 8))
+    assert [one.shared for one in priority_codes(tiny_run, 0)] == [1, 2, 4]
+    for shared, codes in zip((1, 2, 4), decoded, strict=True):
+        rows = codes.view(-1, 8, 8)
+        assert (rows[:, :, :shared] == rows[:, :1, :shared]).all()
+        assert len(codes.unique(dim=0)) > len(rows)
+
+
+# The command
+
+
+def test_the_command_writes_tables_a_plot_and_a_page(anytime, tiny_folder, folder):
+    result = anytime("evaluate", "--run", tiny_folder, "--budgets", "0.25,8codes", "--num", 20, "--out", folder)
+    assert result.status == 0, result.err
+    assert "recognised" in result.out
+    assert "report.html" in result.err
+    written = json.loads((folder / "evaluation.json").read_text())
+    assert [row["codes"] for row in written["rows"]] == [2, 8]
+    with (folder / "evaluation.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert [line["codes"] for line in lines] == ["2", "8"]
+    assert float(lines[0]["mse"]) == written["rows"][0]["reconstruction"]["mse"]
+    assert (folder / "quality.png").read_bytes().startswith(b"\x89PNG")
+    assert "<html" in (folder / "report.html").read_text()
+
+
+def test_json_is_the_evaluation_or_a_list_where_there_are_baselines(anytime, tiny_folder, unordered, folder):
+    common = ("evaluate", "--run", tiny_folder, "--budgets", "0.5", "--num", 20, "--out", folder, "--json")
+    alone, both = anytime(*common), anytime(*common, "--against", unordered.folder)
+    assert json.loads(alone.out)["rows"][0]["codes"] == 4
+    assert [one["run"] for one in json.loads(both.out)] == [str(tiny_folder), str(unordered.folder)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--budgets", "200ms"), "budget 200ms has a meaning where codes are drawn only"),
+        (("--budgets", "9codes"), "budget 9codes is more than the 8 codes there are"),
+        (("--budgets", ""), "budget '' is not understood"),
+        (("--num", "1"), "1"),
+        (("--extractor", "inseption"), "no extractor 'inseption'"),
+        (("--against", "nowhere"), "nowhere"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(anytime, tiny_folder, tmp_path, arguments, message):
+    result = anytime("evaluate", "--run", tiny_folder, "--out", tmp_path / "new", *arguments)
+    assert result.status in (1, 2)
+    assert message in result.err
+    assert result.err.count("error:") == 1
+    assert "Traceback" not in result.err
+    assert not any((tmp_path / "new").rglob("*.json"))
