@@ -28,8 +28,9 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_commands_of_the_readme_work_as_printed(anytime, tmp_path, monkeypatch):
-    """Every `anytime` line, in order, in one folder that holds pictures and sounds; trainings and evaluations are cut short."""
+    """Every `anytime` line, in order, in one folder that holds pictures and sounds; what takes long is cut short."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("anytime_core.evaluation.classifier._VIEWS", 1280)
     (tmp_path / "PICTURES").mkdir()
     for index, name in enumerate("abcdefgh"):
         Image.new("RGB", (40, 30), (index * 30, 100, 50)).save(tmp_path / "PICTURES" / f"{name}.png")

@@ -351,7 +351,7 @@ def test_speaker_embeddings_keep_the_contract_and_do_not_hear_how_soft_a_voice_i
     x = samples(modality)
     check_features(extractor, x, 256)
     torch.testing.assert_close(extractor.features(x).norm(dim=1), torch.ones(len(x)))
-    soft = 0.1 * x
+    soft = 0.03 * x[:-1]
     torch.testing.assert_close(extractor.features(0.1 * soft), extractor.features(soft), rtol=0, atol=1e-3)
 
 

@@ -117,7 +117,7 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel):
     top = {name.partition("/")[0] for name in wheel.namelist()}
     assert top == {"anytime_core", "anytime_image", "anytime_audio", "anytime_cli", DIST_INFO}
     suffixes = {Path(name).suffix for name in wheel.namelist() if not name.startswith(DIST_INFO)}
-    assert suffixes <= {".py", ".typed", ".yaml"}
+    assert suffixes <= {".html", ".py", ".typed", ".yaml"}
 
 
 def test_the_wheel_holds_every_module_and_recipe_of_the_checkout(wheel):
@@ -132,9 +132,9 @@ def test_the_wheel_holds_every_module_and_recipe_of_the_checkout(wheel):
         f"{target}/{path.relative_to(source).as_posix()}": path.read_bytes()
         for source, target in sources.items()
         for path in source.rglob("*")
-        if path.suffix in (".py", ".yaml")
+        if path.suffix in (".html", ".py", ".yaml")
     }
-    packed = {name: wheel.read(name) for name in wheel.namelist() if name.endswith((".py", ".yaml"))}
+    packed = {name: wheel.read(name) for name in wheel.namelist() if name.endswith((".html", ".py", ".yaml"))}
     assert {"anytime_image/recipes/digits.yaml", "anytime_audio/recipes/plucks.yaml"} <= set(expected)
     assert packed == expected
 

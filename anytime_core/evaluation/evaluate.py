@@ -86,10 +86,10 @@ def evaluate(
     codes = sorted({budget.codes(basis) for budget in options.budgets})
     for other in against:
         _check_comparable(run, other)
-    folder.mkdir(parents=True, exist_ok=True)
     judge = Judge(
         run, options.extractors, folder, seed=options.seed, download=options.download, on_progress=on_progress
     )
+    folder.mkdir(parents=True, exist_ok=True)
     jobs = [_Job(one, judge, folder, options, codes, on_progress) for one in (run, *against)]
     evaluations = [job.run_it(None if job.run is run else run.folder) for job in jobs]
     for job in jobs:

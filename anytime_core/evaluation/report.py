@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import base64
 import math
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import PurePath
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from anytime_core.evaluation.charts import Bar, Line, bar_chart, brief, line_chart
+from anytime_core.evaluation.measures import Measure, curve, keys, measures, names
 from anytime_core.evaluation.result import Evaluation, Row, cells
 
 _TEMPLATE = "report.html"
@@ -108,13 +107,10 @@ class _Run:
 
 
 def _runs(evaluations: Sequence[Evaluation]) -> list[_Run]:
-    """The run by its folder, baselines by what they are, or by their folders too where several are the same."""
-    kinds = Counter(one.baseline for one in evaluations[1:])
-    runs = []
-    for index, one in enumerate(evaluations):
-        kind = one.baseline if index and kinds[one.baseline] == 1 else None
-        runs.append(_Run(kind or PurePath(one.run).name, one, own=index == 0))
-    return runs
+    return [
+        _Run(name, one, own=index == 0)
+        for index, (name, one) in enumerate(zip(names(evaluations), evaluations, strict=True))
+    ]
 
 
 def _facts(own: Evaluation) -> Iterator[tuple[str, str]]:
@@ -221,64 +217,21 @@ class _Chart:
     dashed: bool = False
 
 
-@dataclass(frozen=True)
-class _Measure:
-    """Numbers that are drawn against codes, by the names of their columns in `cells`.
-
-    Attributes:
-        title: of the chart.
-        note: what the numbers are of, or which are better.
-        column: drawn solid.
-        reconstructed: the same of reconstructions rather than new samples, drawn dashed; empty for none.
-        share: numbers are in [0, 1].
-    """
-
-    title: str
-    note: str
-    column: str
-    reconstructed: str = ""
-    share: bool = False
-
-
-def _measures(rows: Sequence[Row]) -> Iterator[_Measure]:
-    for metric in _keys(row.reconstruction for row in rows):
-        yield _Measure(f"Reconstruction: {metric}", "Validation data, decoded from their first codes", metric)
-    qualities = [quality for row in rows for quality in (row.samples, row.reconstructed) if quality is not None]
-    for extractor in _keys(quality.frechet for quality in qualities):
-        yield _of_samples(f"Fréchet distance: {extractor}", "Lower is better", f"frechet {extractor}")
-    yield _of_samples("Label accuracy", "Higher is better", "label accuracy", share=True)
-    yield _of_samples("Precision", "Samples that look like data; higher is better", "precision", share=True)
-    yield _of_samples("Recall", "Data that samples cover; higher is better", "recall", share=True)
-    for score in _keys(quality.scores for quality in qualities):
-        yield _of_samples(f"Score: {score}", "Mean over all samples", score)
-    yield _Measure("Bits per code", "What the prior needs for validation data; lower is better", "bits per code")
-    yield _Measure("Seconds per sample", "Drawing and decoding; lower is better", "seconds per sample")
-
-
-def _of_samples(title: str, note: str, column: str, share: bool = False) -> _Measure:
-    return _Measure(title, note, f"samples {column}", f"reconstructed {column}", share)
-
-
 def _quality_charts(runs: Sequence[_Run]) -> Iterator[_Chart]:
-    for measure in _measures([row for run in runs for row in run.evaluation.rows]):
+    for measure in measures([row for run in runs for row in run.evaluation.rows]):
         lines = [line for run in runs for line in _lines(measure, run)]
         if lines:
             svg = line_chart(measure.title, lines, measure.share)
             yield _Chart(measure.title, measure.note, svg, dashed=any(line.dashed for line in lines))
 
 
-def _lines(measure: _Measure, run: _Run) -> Iterator[Line]:
+def _lines(measure: Measure, run: _Run) -> Iterator[Line]:
     """The solid and the dashed line of a run, as far as it has the numbers; a label is at the first of them."""
-    solid, dashed = (_points(run.evaluation, column) for column in (measure.column, measure.reconstructed))
+    solid, dashed = (curve(run.evaluation, column) for column in (measure.column, measure.reconstructed))
     if solid:
         yield Line(f"{run.name}, samples" if measure.reconstructed else run.name, solid, run.name, run.own)
     if dashed:
         yield Line(f"{run.name}, reconstructions", dashed, "" if solid else run.name, run.own, dashed=True)
-
-
-def _points(evaluation: Evaluation, column: str) -> list[tuple[int, float]]:
-    values = ((row.codes, dict(cells(row)).get(column)) for row in evaluation.rows)
-    return [(codes, value) for codes, value in values if value is not None and math.isfinite(value)]
 
 
 def _code_charts(own: Evaluation) -> Iterator[_Chart]:
@@ -325,16 +278,16 @@ def _comparisons(runs: Sequence[_Run]) -> Iterator[_Table]:
     """The run beside its baselines: the first metric of reconstructions and the first Fréchet distance."""
     own, *baselines = runs
     rows = own.evaluation.rows
-    titles = {metric: f"Reconstruction, {metric}" for metric in _keys(row.reconstruction for row in rows)[:1]}
-    for extractor in _keys(row.samples.frechet for row in rows if row.samples is not None)[:1]:
+    titles = {metric: f"Reconstruction, {metric}" for metric in keys(row.reconstruction for row in rows)[:1]}
+    for extractor in keys(row.samples.frechet for row in rows if row.samples is not None)[:1]:
         titles[f"samples frechet {extractor}"] = f"Fréchet distance of samples, {extractor}"
     for column, title in titles.items():
-        others = {run.name: points for run in baselines if (points := dict(_points(run.evaluation, column)))}
+        others = {run.name: points for run in baselines if (points := dict(curve(run.evaluation, column)))}
         if others:
             headings = [heading for other in others for heading in (other, f"{own.name} / {other}")]
             compared = {
                 codes: _compared(value, [points.get(codes) for points in others.values()])
-                for codes, value in _points(own.evaluation, column)
+                for codes, value in curve(own.evaluation, column)
             }
             yield _Table(title, ["codes", own.name, *headings], compared)
 
@@ -355,11 +308,6 @@ def _full_table(run: _Run) -> _Table:
 
 
 # Words and numbers
-
-
-def _keys(mappings: Iterable[dict[str, float]]) -> list[str]:
-    """Keys of all mappings, each once, in order."""
-    return list(dict.fromkeys(key for mapping in mappings for key in mapping))
 
 
 def _cell(value: float | None, column: str = "") -> str:

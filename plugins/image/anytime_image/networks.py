@@ -1,7 +1,7 @@
 """Image encoders and decoders, and a network that tells images apart.
 
-Letters: B batch, C channels of the latent map, H and W pixels. Each entry of `widths` halves the resolution
-once: with two of them 28 x 28 pixels become a 7 x 7 map.
+Letters: B batch, C channels of the latent map, H and W pixels. Each entry of `widths` halves the resolution once: with
+two of them 28 x 28 pixels become a 7 x 7 map.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from anytime_core.config import Section
 
 Norm = Literal["batch", "group"]
 
-_FEATURE_WIDTHS = (32, 64, 128)
-_SMALLEST_MAP = 4  # pixels of a side that a feature network averages over
+_FEATURE_WIDTHS, _FEATURES = (16, 32, 64), 128
+_FEATURE_MAP = 4  # pixels of a side
 
 
 class NetworkConfig(Section):
@@ -73,15 +73,16 @@ def build_decoder(config: NetworkConfig, channels: int, image_channels: int) -> 
 def build_feature_network(image_channels: int, size: int) -> nn.Sequential:
     """[B, image_channels, size, size] -> [B, 128]: convolutions that halve the image until 4 pixels are left of a side.
 
-    Three of them at least, the first ones at full resolution where the image is small, and the average over pixels.
+    Three of them at least, the first ones at full resolution where the image is small; then a layer over all pixels.
     """
-    halvings = math.ceil(math.log2(size / _SMALLEST_MAP))
+    halvings = math.ceil(math.log2(size / _FEATURE_MAP))
     strides = [1] * (len(_FEATURE_WIDTHS) - halvings) + [2] * halvings
     widths = _FEATURE_WIDTHS + _FEATURE_WIDTHS[-1:] * (len(strides) - len(_FEATURE_WIDTHS))
     layers: list[nn.Module] = []
     for (before, width), stride in zip(itertools.pairwise((image_channels, *widths)), strides, strict=True):
         layers += [nn.Conv2d(before, width, 3, stride, padding=1, bias=False), *_activation("batch", width)]
-    return _channels_last([*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()])
+    layers += [nn.AdaptiveAvgPool2d(_FEATURE_MAP), nn.Flatten()]
+    return _channels_last([*layers, nn.Linear(widths[-1] * _FEATURE_MAP**2, _FEATURES), nn.ReLU()])
 
 
 def _channels_last(layers: list[nn.Module]) -> nn.Sequential:

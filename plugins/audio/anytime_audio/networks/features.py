@@ -13,19 +13,22 @@ from torchaudio.transforms import AmplitudeToDB, MelSpectrogram
 _WINDOW_SECONDS, _HOP_SECONDS = 0.032, 0.01
 _BANDS = 40
 _RANGE_DB = 60.0
-_WIDTHS = (32, 64, 128)
+_WIDTHS, _FEATURES = (16, 32, 64), 128
+_MAP = 4  # bands and frames
 
 
 def build_feature_network(rate: int) -> nn.Sequential:
-    """[B, 1, L] at `rate` Hz -> [B, 128]: a spectrogram of which nothing is trained, convolutions, and their average.
+    """[B, 1, L] at `rate` Hz -> [B, 128]: a spectrogram of which nothing is trained, convolutions, and a linear layer.
 
-    Frames are 32 ms long and 10 ms apart; levels end 60 dB under each clip's loudest.
+    Frames are 32 ms long and 10 ms apart; levels end 60 dB under each clip's loudest. Before the last layer a map of
+    any length is averaged to 4 x 4, so that it is known what was high or low, early or late.
     """
     layers: list[nn.Module] = [*_log_mel(rate), nn.BatchNorm2d(1)]
     for before, width in itertools.pairwise((1, *_WIDTHS)):
         convolution = nn.Conv2d(before, width, 3, stride=2, padding=1, bias=False)
         layers += [convolution, nn.BatchNorm2d(width), nn.ReLU()]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    layers += [nn.AdaptiveAvgPool2d(_MAP), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Linear(_WIDTHS[-1] * _MAP**2, _FEATURES), nn.ReLU())
 
 
 def _log_mel(rate: int) -> tuple[nn.Module, nn.Module]:
