@@ -2,8 +2,8 @@
 
 Of all n linear codes the first n principal components have the smallest squared error, for every n (Eckart and Young
 1936); an ordered autoencoder of linear networks learns the same (Xu et al. 2021, theorem 1).
-Letters: B batch, N code length, X number of values of a sample,
-K codebook size, R samples.
+
+Letters: B batch, N code length, X number of values of a sample, K codebook size, R samples.
 """
 
 from __future__ import annotations

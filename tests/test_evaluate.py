@@ -266,6 +266,8 @@ def test_features_that_mean_something_are_reported_by_name(tiny_run, folder):
     assert set(row.samples.frechet) == {"brightness"}
     assert row.samples.scores["brightness"] == pytest.approx(row.reconstructed.scores["brightness"], abs=0.2)
     assert row.samples.label_accuracy is not None
+    assert set(result.extractors) == {"brightness"}
+    assert "classifier trained on" in result.label_judge
     assert summary(row)["brightness"].count("/") == 1
 
 

@@ -147,6 +147,7 @@ class _Job:
             reference=self.judge.reference,
             seed=self.options.seed,
             extractors={name: extractor.description for name, extractor in self.judge.extractors.items()},
+            label_judge=self.judge.label_judge,
             codebook_use=validation["codebook_use"],
             gains=gains,
             order_agreement=_order_agreement(gains),

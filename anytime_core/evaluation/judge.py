@@ -65,6 +65,7 @@ class Judge:
     Attributes:
         datasets: of the run.
         extractors: by name; precision and recall go by the first.
+        label_judge: what says whether samples are what they are meant to be; None where the data has no labels.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Judge:
         self.device = run.device
         wanted = requested(run.modality, list(requests), labelled=bool(self.datasets.classes))
         self._classifier: Classifier | None = None
+        self.label_judge: str | None = None
         self.extractors: dict[str, Extractor] = {
             request.name: load_extractor(run.modality, request, download=download)
             for request in wanted
@@ -96,7 +98,7 @@ class Judge:
                 device=run.device,
                 on_step=lambda step, steps: on_progress("training the classifier", step, steps),
             )
-            self.extractors[CLASSIFIER] = extractor
+            self.extractors[CLASSIFIER], self.label_judge = extractor, extractor.description
         self.extractors = {request.name: self.extractors[request.name] for request in wanted}
         self._reference = self._look_at(self.validation())
 

@@ -84,6 +84,7 @@ class Evaluation(_Record):
         reference: validation samples.
         seed: of the samples.
         extractors: name -> what it is, the one that precision and recall go by first.
+        label_judge: what label accuracy goes by; None where the data has no labels.
         codebook_use: share of its entries that validation data uses.
         gains: number of codes -> reconstruction loss with that many; how much each further code buys.
         order_agreement: how often a code buys at least as much as the next one, over neighbours in `gains`.
@@ -102,6 +103,7 @@ class Evaluation(_Record):
     reference: int
     seed: int
     extractors: dict[str, str]
+    label_judge: str | None = None
     codebook_use: float | None
     gains: dict[int, float]
     order_agreement: float | None

@@ -33,6 +33,7 @@ def list_(
                 "run": str(folder),
                 "modality": record.modality,
                 "recipe": record.recipe,
+                "baseline": record.baseline,
                 "code_length": record.code_length,
                 "codebook_size": record.codebook_size,
                 "stages": list(record.stages),
@@ -50,7 +51,7 @@ def list_(
             if row["problem"]
             else (
                 row["run"],
-                row["recipe"],
+                "-".join(filter(None, (row["recipe"], row["baseline"]))),
                 row["code_length"],
                 row["codebook_size"],
                 ", ".join(row["stages"]) or "none",
@@ -79,6 +80,7 @@ def show(
         ("run", str(folder)),
         [
             ("recipe", record.recipe),
+            *([("baseline", record.baseline)] if record.baseline else []),
             ("modality", f"{record.modality} ({record.plugin['distribution']} {record.plugin['version']})"),
             ("created", record.created),
             ("codes", f"{record.code_length} of {record.codebook_size}"),
