@@ -19,7 +19,7 @@ from anytime_core.evaluation.drawn import DrawnCodes
 from anytime_core.evaluation.evaluate import EvaluationOptions, evaluate
 from anytime_core.evaluation.extractors import ExtractorRequest, requested
 from anytime_core.evaluation.pictures import priority_codes, shown_samples
-from anytime_core.evaluation.result import Evaluation, cells, summary
+from anytime_core.evaluation.result import EVALUATION_FILE, Evaluation, cells, summary
 from anytime_core.modality import Datasets, Extractor, OfferedExtractor
 from anytime_core.run import Run, load
 from anytime_core.sampling.budget import Budget
@@ -157,7 +157,7 @@ def test_a_killed_evaluation_goes_on_where_it_was(evaluation, tiny_run, folder):
     (again,) = evaluate(tiny_run, folder, OPTIONS, on_progress=lambda activity, done, total: seen.append(activity))
     assert without_times(again) == without_times(evaluation)
     assert not any("drawing" in activity or "2 of 8" in activity or "training" in activity for activity in seen)
-    assert [path.name for path in folder.iterdir()] == [CLASSIFIER_FILE]
+    assert {path.name for path in folder.iterdir()} == {CLASSIFIER_FILE, EVALUATION_FILE}
 
 
 def test_another_seed_does_not_go_on_with_what_the_first_one_left(tiny_run, folder):

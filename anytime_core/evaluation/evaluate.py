@@ -17,7 +17,7 @@ from anytime_core.evaluation.drawn import DrawnCodes
 from anytime_core.evaluation.extractors import ExtractorRequest
 from anytime_core.evaluation.judge import Judge, OnProgress
 from anytime_core.evaluation.reconstruction import preview_lengths, reconstruction_curve
-from anytime_core.evaluation.result import Evaluation, Row
+from anytime_core.evaluation.result import EVALUATION_FILE, Evaluation, Row
 from anytime_core.files import write_json
 from anytime_core.run import Run
 from anytime_core.sampling.budget import Budget
@@ -65,7 +65,8 @@ def evaluate(
 ) -> list[Evaluation]:
     """Evaluate a run and, at the same numbers of codes, its baselines, with one judge.
 
-    What is done is kept in `folder`, so that the same call goes on where one was killed, and removed at the end.
+    What is done is kept in `folder`, so that the same call goes on where one was killed; at the end `evaluation.json`
+    takes its place.
 
     Args:
         run: that the evaluation is about.
@@ -92,6 +93,8 @@ def evaluate(
     folder.mkdir(parents=True, exist_ok=True)
     jobs = [_Job(one, judge, folder, options, codes, on_progress) for one in (run, *against)]
     evaluations = [job.run_it(None if job.run is run else run.folder) for job in jobs]
+    dumped = [evaluation.model_dump(mode="json") for evaluation in evaluations]
+    write_json(folder / EVALUATION_FILE, dumped if against else dumped[0])
     for job in jobs:
         job.forget()
     return evaluations

@@ -59,7 +59,7 @@ def evaluate(
     from anytime_core.evaluation.evaluate import evaluate as measure
     from anytime_core.evaluation.extractors import ExtractorRequest
     from anytime_core.evaluation.result import EVALUATION_FILE
-    from anytime_core.evaluation.writing import REPORT_FILE, write_evaluation
+    from anytime_core.evaluation.showing import REPORT_FILE, show_evaluation
     from anytime_core.run import load
     from anytime_core.sampling.budget import Budget
 
@@ -82,7 +82,7 @@ def evaluate(
             against=others,
             on_progress=lambda activity, done, total: advance(done, total, activity),
         )
-        write_evaluation(opened, evaluations, folder)
+        show_evaluation(opened, evaluations, folder)
     if json:
         output.print_file(folder / EVALUATION_FILE)
         return

@@ -1,4 +1,4 @@
-"""An evaluation's files: `evaluation.json`, `evaluation.csv`, `quality.png` and `report.html`."""
+"""What shows an evaluation: `evaluation.csv`, `quality.png` and `report.html`."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 from anytime_core.evaluation.pictures import priority_codes, shown_samples
 from anytime_core.evaluation.plot import plot_evaluations
 from anytime_core.evaluation.report import render_report
-from anytime_core.evaluation.result import EVALUATION_FILE, Evaluation, write_csv
-from anytime_core.files import write_json, write_text
+from anytime_core.evaluation.result import Evaluation, write_csv
+from anytime_core.files import write_text
 from anytime_core.record import CONFIG_FILE
 from anytime_core.run import Run
 
 CSV_FILE, PLOT_FILE, REPORT_FILE = "evaluation.csv", "quality.png", "report.html"
 
 
-def write_evaluation(run: Run, evaluations: Sequence[Evaluation], folder: Path) -> None:
+def show_evaluation(run: Run, evaluations: Sequence[Evaluation], folder: Path) -> None:
     """Write what `evaluate` gave, each file at once.
 
     Args:
@@ -25,8 +25,6 @@ def write_evaluation(run: Run, evaluations: Sequence[Evaluation], folder: Path) 
         evaluations: its own, then its baselines'.
         folder: of the files.
     """
-    dumped = [evaluation.model_dump(mode="json") for evaluation in evaluations]
-    write_json(folder / EVALUATION_FILE, dumped if len(dumped) > 1 else dumped[0])
     write_csv(evaluations, folder / CSV_FILE)
     plot_evaluations(evaluations, folder / PLOT_FILE)
     seed = evaluations[0].seed
