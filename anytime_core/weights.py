@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from anytime_core.autoencoder import OrderedAutoencoder, build_autoencoder
@@ -53,7 +53,8 @@ def save_weights(path: Path, module: nn.Module, metadata: BaseModel) -> None:
     """Write a module's state as safetensors with `metadata` as JSON, at once."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
     with replacing(path) as temporary:
-        save_file(state, temporary, {"anytime": metadata.model_dump_json()})
+        # Not by save_file, whose files nobody but their owner can read.
+        temporary.write_bytes(save(state, {"anytime": metadata.model_dump_json()}))
 
 
 def read_weights(path: Path, metadata: type[_Metadata]) -> tuple[dict[str, Tensor], _Metadata]:

@@ -32,7 +32,8 @@ class Measure:
 
 def measures(rows: Sequence[Row]) -> Iterator[Measure]:
     """All that is worth drawing of some rows; a run may have no numbers for some of it."""
-    for metric in keys(row.reconstruction for row in rows):
+    metrics = keys(row.reconstruction for row in rows)
+    for metric in [metric for metric in metrics if metric != "loss"] or metrics:  # the loss is mostly one of them
         yield Measure(f"Reconstruction: {metric}", "Validation data, decoded from their first codes", metric)
     qualities = [quality for row in rows for quality in (row.samples, row.reconstructed) if quality is not None]
     for extractor in keys(quality.frechet for quality in qualities):
