@@ -71,12 +71,15 @@ def precision_and_recall(samples: Tensor, reference: Tensor) -> tuple[float, flo
     """How many samples lie in the reference's manifold, and how much of the reference in theirs, each in [0, 1].
 
     Kynkäänniemi et al., "Improved Precision and Recall Metric for Assessing Generative Models", NeurIPS 2019: a set's
-    manifold is the union of balls around its members that reach to their third nearest neighbour in it.
+    manifold is the union of balls around its members that reach to their third nearest neighbour in it. Balls are the
+    smaller the more there are, so that only the first S of both sets count, S being the size of the smaller one.
 
     Args:
-        samples: features [S, F].
-        reference: features [S', F].
+        samples: features [S or more, F].
+        reference: features [S or more, F].
     """
+    size = min(len(samples), len(reference))
+    samples, reference = samples[:size], reference[:size]
     return _share_within(samples, reference), _share_within(reference, samples)
 
 

@@ -29,7 +29,7 @@ OnProgress = Callable[[str, int, int], None]
 
 _BATCH = 250
 _MANIFOLD = 5000
-"""Samples, and as many of the validation data, that precision and recall look at."""
+"""The most samples, and as many of the validation data, that precision and recall look at."""
 
 
 @dataclass
