@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from anytime_core.errors import UsageError
+from anytime_core.errors import PluginError, UsageError
 from anytime_core.evaluation import classifier as classifier_module
 from anytime_core.evaluation import evaluate as evaluate_module
 from anytime_core.evaluation.classifier import CLASSIFIER_FILE, open_classifier
@@ -306,6 +306,35 @@ def test_data_without_labels_and_extractors_still_has_its_reconstructions(tiny_r
     assert result.rows[0].reconstruction["mse"] > 0
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_metric_or_extractor_that_is_not_finite_is_named(tiny_run, folder, value):
+    class Broken(ImageModality):
+        def metrics(self):
+            return {"odd": lambda x_hat, x: torch.full((len(x),), value)}
+
+    run = dataclasses.replace(tiny_run, modality=Broken(tiny_run.modality.config))
+    with pytest.raises(PluginError, match="metric 'odd' is not finite"):
+        evaluate(run, folder, OPTIONS)
+
+    class BrokenFeatures(ImageModality):
+        def extractors(self):
+            broken = Extractor("none", lambda x: torch.full((len(x), 2), value))
+            return {"broken": OfferedExtractor(lambda source: broken, default=True)}
+
+    run = dataclasses.replace(tiny_run, modality=BrokenFeatures(tiny_run.modality.config))
+    with pytest.raises(PluginError, match="extractor 'broken' gives features that are not finite"):
+        evaluate(run, folder, OPTIONS)
+
+
+def test_a_run_whose_prior_was_validated_less_has_no_bits(tiny_run, folder):
+    stages = dict(tiny_run.record.stages)
+    stages["prior"] = stages["prior"].model_copy(update={"validation": {"bits_per_code": 3.0}})
+    run = dataclasses.replace(tiny_run, record=tiny_run.record.model_copy(update={"stages": stages}))
+    (result,) = evaluate(run, folder, OPTIONS)
+    assert [row.bits_per_code for row in result.rows] == [None] * 3
+    assert result.rows[0].samples is not None
+
+
 # Pictures
 
 
@@ -341,6 +370,7 @@ def test_the_command_writes_tables_a_plot_and_a_page(anytime, tiny_folder, folde
     assert [line["codes"] for line in lines] == ["2", "8"]
     assert float(lines[0]["mse"]) == written["rows"][0]["reconstruction"]["mse"]
     assert (folder / "quality.png").read_bytes().startswith(b"\x89PNG")
+    assert "--extractor" not in (folder / "report.html").read_text()
     assert "<html" in (folder / "report.html").read_text()
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
 from torch import Tensor
 
-from anytime_core.errors import UsageError
+from anytime_core.errors import PluginError, UsageError
 from anytime_core.evaluation.cost import sampling_cost
 from anytime_core.evaluation.drawn import DrawnCodes
 from anytime_core.evaluation.extractors import ExtractorRequest
@@ -135,7 +136,7 @@ class _Job:
         """Every row, and what does not depend on the budget."""
         record = self.run.record
         validation = record.stages["autoencoder"].validation
-        bits = record.stages["prior"].validation["bits_per_position"] if self.run.prior is not None else []
+        bits = record.stages["prior"].validation.get("bits_per_position", []) if self.run.prior is not None else []
         rows = self._rows(bits)
         gains = self._gains()
         return Evaluation(
@@ -151,7 +152,7 @@ class _Job:
             seed=self.options.seed,
             extractors={name: extractor.description for name, extractor in self.judge.extractors.items()},
             label_judge=self.judge.label_judge,
-            codebook_use=validation["codebook_use"],
+            codebook_use=validation.get("codebook_use"),
             gains=gains,
             order_agreement=_order_agreement(gains),
             bits_per_position=bits,
@@ -196,7 +197,7 @@ class _Job:
                 "samples": self.judge.quality(
                     drawn.decoded(codes, _BATCH), f"{activity}: samples", self.options.num, self.on_progress
                 ),
-                "bits_per_code": sum(bits[:codes]) / codes,
+                "bits_per_code": sum(bits[:codes]) / codes if bits else None,
                 "seconds_per_sample": cost.seconds_per_sample,
                 "codes_per_second": cost.codes_per_second,
                 "calls": codes,
@@ -208,11 +209,19 @@ class _Job:
         """Validation data through the autoencoder, whose measures go into `totals`."""
         for x, labels in self.judge.validation():
             x_hat = self.run.reconstruct(x, Budget(codes, "codes"))
-            totals.add({name: measure(x_hat, x) for name, measure in self._measures.items()})
+            totals.add({name: self._measured(name, x_hat, x) for name in self._measures})
             yield x_hat, labels
 
-    @property
-    def _measures(self) -> dict:
+    def _measured(self, name: str, x_hat: Tensor, x: Tensor) -> Tensor:
+        values = self._measures[name](x_hat, x)
+        if not values.isfinite().all():
+            raise PluginError(
+                f"modality '{self.run.record.modality}': its metric '{name}' is not finite for every sample"
+            )
+        return values
+
+    @cached_property
+    def _measures(self) -> Mapping[str, Callable[[Tensor, Tensor], Tensor]]:
         return {"loss": self.run.modality.reconstruction_loss, **self.run.modality.metrics()}
 
     def _gains(self) -> dict[int, float]:

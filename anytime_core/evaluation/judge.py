@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from anytime_core.config import CoreConfig
+from anytime_core.errors import PluginError
 from anytime_core.evaluation.classifier import Classifier, open_classifier
 from anytime_core.evaluation.comparison import Moments, frechet_distance, precision_and_recall
 from anytime_core.evaluation.extractors import CLASSIFIER, ExtractorRequest, load_extractor, requested
@@ -151,5 +152,8 @@ class Judge:
         for x, _ in batches:
             x = x.to(self.device)
             for name, extractor in self.extractors.items():
-                seen[name].add(extractor.features(x))
+                features = extractor.features(x)
+                if not features.isfinite().all():
+                    raise PluginError(f"extractor '{name}' gives features that are not finite: leave it out")
+                seen[name].add(features)
         return seen

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from anytime_core.evaluation.extractors import requested
 from anytime_core.evaluation.pictures import priority_codes, shown_samples
 from anytime_core.evaluation.plot import plot_evaluations
 from anytime_core.evaluation.report import render_report
@@ -46,5 +47,8 @@ def _commands(run: Run, evaluations: Sequence[Evaluation]) -> list[str]:
     evaluate = ["anytime", "evaluate", "--run", own.run, "--budgets", budgets, "--num", str(own.num)]
     evaluate += ["--seed", str(own.seed)] if own.seed else []
     evaluate += [part for other in others for part in ("--against", other.run)]
+    by_default = requested(run.modality, [], labelled=own.label_judge is not None)
+    if list(own.extractors) != [request.name for request in by_default]:
+        evaluate += [part for name in own.extractors for part in ("--extractor", name)]
     train = ["anytime", "train", "--config", str(run.folder / CONFIG_FILE), "--run", "runs/again"]
     return [shlex.join(train), shlex.join(evaluate)]
