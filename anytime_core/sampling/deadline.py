@@ -71,7 +71,8 @@ class Deadline:
         seconds: for the call as a whole.
         costs: of decoding and writing.
         works: what follows the codes of each batch, such as `decode` and `write`.
-        last: what follows all batches.
+        last: what follows all batches, once for all samples.
+        samples: number of all samples.
         clock: in seconds.
     """
 
@@ -82,9 +83,10 @@ class Deadline:
         works: Sequence[str],
         *,
         last: Sequence[str] = (),
+        samples: int = 1,
         clock: Clock = time.perf_counter,
     ) -> None:
-        self.costs, self.works, self.last, self.clock = costs, works, last, clock
+        self.costs, self.works, self.last, self.samples, self.clock = costs, works, last, samples, clock
         self.end = clock() + seconds
 
     def pace(self, batch: int, batches_left: int) -> Pace:
@@ -92,7 +94,7 @@ class Deadline:
         expected = (self.costs.expected(work, batch) or 0.0 for work in self.works)
         reserve = sum(expected)
         now = self.clock()
-        left = self.end - sum(self.costs.expected(work, 1) or 0.0 for work in self.last) - now
+        left = self.end - sum(self.costs.expected(work, self.samples) or 0.0 for work in self.last) - now
         return Pace(now + left / batches_left - reserve, self.clock)
 
 

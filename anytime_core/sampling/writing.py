@@ -86,6 +86,9 @@ def write_samples(
     with filling(folder, name=job.digest(), keep=lambda: job.resumable, durable=durable) as partial:
         record = job.run_in(partial, stopped, on_drawn)
         job.resumable = False
+        closing = time.perf_counter()
+    if job.budget.seconds is not None:
+        run.costs.note("close", len(indices), time.perf_counter() - closing)
     run.costs.save()
     return record
 
@@ -112,10 +115,10 @@ class _Job:
         self._wanted = budget.most_codes(self._prior_length)
         self._deadline: Deadline | None = None
         if budget.seconds is not None:
-            previews = run.costs.expected("preview", 1)
+            previews = run.costs.expected("preview", len(indices))
             self._previewed = previews is None or previews > _PREVIEW_SHARE * budget.seconds
-            last = ["finish"] if self._previewed else ["finish", "preview"]
-            self._deadline = Deadline(budget.seconds, run.costs, ["decode", "write"], last=last)
+            last = ["finish", "close"] if self._previewed else ["finish", "close", "preview"]
+            self._deadline = Deadline(budget.seconds, run.costs, ["decode", "write"], last=last, samples=len(indices))
 
     def digest(self) -> str:
         """A name for everything that decides what the files will be."""
@@ -225,7 +228,7 @@ class _Job:
         self.run.modality.preview(rows if self.progressive else _in_rows(rows[0].x), partial / PREVIEW_FILE)
         self._shown.clear()
         self._previewed = True
-        self.run.costs.note("preview", 1, time.perf_counter() - started)
+        self.run.costs.note("preview", len(self.indices), time.perf_counter() - started)
 
     def _finish(self, partial: Path, ledger: Ledger) -> dict[str, Any]:
         """Write `samples.json`, a sample a line."""
@@ -248,7 +251,7 @@ class _Job:
             for number, entry in enumerate(ledger.end()):
                 file.write(",\n    " * bool(number) + entry)
             file.write("\n  ]\n}\n")
-        self._note("finish", 1, time.perf_counter() - started)
+        self._note("finish", len(self.indices), time.perf_counter() - started)
         return record
 
     def _note(self, work: str, batch: int, seconds: float) -> None:
