@@ -839,7 +839,7 @@ def test_with_a_deadline_a_preview_is_drawn_where_it_is_known_to_take_little_of_
     write, fresh, tmp_path, cost, drawn
 ):
     if cost is not None:
-        fresh.costs.note("preview", 1, cost)
+        fresh.costs.note("preview", 4, cost)
     record = write(tmp_path / "out", 4, "1000s", of=fresh)
     assert record["preview"] == ("preview.png" if drawn else None)
     expected = {*(f"{index:06d}.png" for index in range(4)), "samples.json"}
