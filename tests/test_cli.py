@@ -373,7 +373,7 @@ def test_a_deadline_is_for_all_samples_and_leaves_out_a_preview_of_unknown_cost(
     assert (printed["codes"], printed["code_length"]) == (CODES, CODES)
     assert set(contents(first_time / "out")) == {*(f"{index:06d}.png" for index in range(4)), "samples.json"}
     costs = json.loads((first_time / "runs" / "tiny" / "costs.json").read_text())
-    assert [set(works) for works in costs.values()] == [{"decode", "write", "finish"}]
+    assert [set(works) for works in costs.values()] == [{"decode", "write", "finish", "close"}]
 
 
 def test_a_call_without_a_preview_tells_the_folder(anytime, first_time):
