@@ -104,7 +104,7 @@ class WeightsSource:
     """Where an extractor may take its weights from.
 
     Attributes:
-        file: that the user names, for an extractor that has weights of its own.
+        file: that the user names, for an extractor that takes one.
         download: whether it may download them.
     """
 
@@ -120,10 +120,12 @@ class OfferedExtractor:
         load: raises UsageError naming the way out where a package or weights are missing, and never puts another
             network in their place.
         default: whether it is used where the user names none; it then needs neither weights nor extras.
+        takes_weights: whether the user may name a file of its weights.
     """
 
     load: Callable[[WeightsSource], Extractor]
     default: bool = False
+    takes_weights: bool = False
 
 
 @runtime_checkable

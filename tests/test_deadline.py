@@ -98,22 +98,22 @@ def test_the_next_code_is_taken_to_be_as_slow_as_the_slowest_of_the_last_four(fa
 def test_decoding_and_writing_the_batch_and_what_comes_last_are_kept_back():
     clock = Clock()
     costs = costs_of(decode=0.25, write=0.125, finish=0.5, preview=1.0, unrelated=64.0)
-    deadline = Deadline(8.0, costs, ["decode", "write"], last=["finish", "preview"], clock=clock)
+    deadline = Deadline(8.0, costs, ["decode", "write"], last={"finish": 1, "preview": 1}, clock=clock)
     assert deadline.pace(1, 1).end == 8.0 - 0.25 - 0.125 - 0.5 - 1.0
 
 
 def test_what_has_never_been_measured_keeps_nothing_back():
-    assert Deadline(8.0, Costs(None, CPU), ["decode"], last=["finish"], clock=Clock()).pace(4, 1).end == 8.0
+    assert Deadline(8.0, Costs(None, CPU), ["decode"], last={"finish": 1}, clock=Clock()).pace(4, 1).end == 8.0
 
 
 def test_larger_batches_keep_more_back_and_what_comes_last_comes_once():
     costs = costs_of(decode=0.25, finish=0.5)
-    assert Deadline(8.0, costs, ["decode"], last=["finish"], clock=Clock()).pace(4, 1).end == 8.0 - 4 * 0.25 - 0.5
+    assert Deadline(8.0, costs, ["decode"], last={"finish": 1}, clock=Clock()).pace(4, 1).end == 8.0 - 4 * 0.25 - 0.5
 
 
 def test_the_time_that_is_left_is_divided_over_the_batches_that_are_left():
     clock = Clock()
-    deadline = Deadline(12.5, costs_of(decode=0.25, finish=0.5), ["decode"], last=["finish"], clock=clock)
+    deadline = Deadline(12.5, costs_of(decode=0.25, finish=0.5), ["decode"], last={"finish": 1}, clock=clock)
     assert deadline.pace(1, 3).end == 4.0 - 0.25
     clock.now = 2.0  # the first batch was quick
     assert deadline.pace(1, 2).end == 7.0 - 0.25
@@ -134,7 +134,7 @@ def test_a_deadline_counts_from_when_it_is_made():
 def test_with_constant_costs_a_call_is_in_time_and_wastes_less_than_a_step(seconds, step, decode, write, last):
     clock = Clock()
     costs = costs_of(decode=decode, write=write, last=last)
-    deadline = Deadline(seconds, costs, ["decode", "write"], last=["last"], clock=clock)
+    deadline = Deadline(seconds, costs, ["decode", "write"], last={"last": 1}, clock=clock)
     drawn = clock.count(deadline.pace(1, 1), [step] * 4000)
     ended = clock.now + decode + write + last
     assert drawn == 1 or ended <= seconds
@@ -454,7 +454,7 @@ def test_the_caller_may_have_a_deadline_of_its_own_that_began_earlier(workshop):
     workshop.prepare(2)
     costs = costs_of(decode=0.25, batch=2)
     costs.note("finish", 1, 0.5)
-    deadline = Deadline(4.0, costs, ["decode"], last=["finish"], clock=workshop.clock)
+    deadline = Deadline(4.0, costs, ["decode"], last={"finish": 1}, clock=workshop.clock)
     workshop.clock.now = 1.75
     parts = Sampler(workshop.run, options()).batches(range(2), Budget.parse("4s"), deadline=deadline)
     assert [part.lengths.tolist() for part in parts] == [[6, 6]]

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from anytime_core.errors import PluginError, UsageError
 from anytime_core.evaluation import classifier as classifier_module
 from anytime_core.evaluation import evaluate as evaluate_module
-from anytime_core.evaluation.classifier import CLASSIFIER_FILE, open_classifier
+from anytime_core.evaluation.classifier import CLASSIFIER_FILE, ClassifierMetadata, open_classifier
 from anytime_core.evaluation.drawn import DrawnCodes
 from anytime_core.evaluation.evaluate import EvaluationOptions, evaluate
 from anytime_core.evaluation.extractors import ExtractorRequest, requested
@@ -24,6 +25,7 @@ from anytime_core.modality import Datasets, Extractor, OfferedExtractor
 from anytime_core.run import Run, load
 from anytime_core.sampling.budget import Budget
 from anytime_core.training.train import train
+from anytime_core.weights import read_weights
 from anytime_image.datasets import ImageTensor
 from anytime_image.modality import ImageModality
 from tests.conftest import tiny_config
@@ -137,21 +139,27 @@ def test_a_gain_over_many_codes_counts_for_each_of_them():
 # The same again, and after a kill
 
 
+def kill(run: Run, folder: Path, at: str) -> None:
+    """Begin an evaluation that ends at once when it comes to an activity."""
+
+    class Killed(BaseException):
+        pass
+
+    def die(activity: str, done: int, total: int) -> None:
+        if at in activity:
+            raise Killed
+
+    with pytest.raises(Killed):
+        evaluate(run, folder, OPTIONS, on_progress=die)
+
+
 def test_the_same_call_gives_the_same_numbers(evaluation, tiny_run, folder):
     (again,) = evaluate(tiny_run, folder, OPTIONS)
     assert without_times(again) == without_times(evaluation)
 
 
 def test_a_killed_evaluation_goes_on_where_it_was(evaluation, tiny_run, folder):
-    class Killed(BaseException):
-        pass
-
-    def die(activity: str, done: int, total: int) -> None:
-        if "4 of 8 codes: samples" in activity:
-            raise Killed
-
-    with pytest.raises(Killed):
-        evaluate(tiny_run, folder, OPTIONS, on_progress=die)
+    kill(tiny_run, folder, "4 of 8 codes: samples")
     assert len(list(folder.glob(".rows-*"))) == len(list(folder.glob(".codes-*"))) == 1
     seen: list[str] = []
     (again,) = evaluate(tiny_run, folder, OPTIONS, on_progress=lambda activity, done, total: seen.append(activity))
@@ -161,15 +169,7 @@ def test_a_killed_evaluation_goes_on_where_it_was(evaluation, tiny_run, folder):
 
 
 def test_another_seed_does_not_go_on_with_what_the_first_one_left(tiny_run, folder):
-    class Killed(BaseException):
-        pass
-
-    def die(activity: str, done: int, total: int) -> None:
-        if "drawing" in activity:
-            raise Killed
-
-    with pytest.raises(Killed):
-        evaluate(tiny_run, folder, OPTIONS, on_progress=die)
+    kill(tiny_run, folder, "drawing")
     other = dataclasses.replace(OPTIONS, seed=1)
     classifier = (folder / CLASSIFIER_FILE).read_bytes()
     (result,) = evaluate(tiny_run, folder, other)
@@ -241,6 +241,14 @@ def test_a_damaged_classifier_is_trained_again(evaluation, tiny_run, folder):
     assert without_times(again) == without_times(evaluation)
 
 
+def test_a_classifier_of_another_form_is_trained_again_from_the_seed(evaluation, tiny_run, folder):
+    state, metadata = read_weights(folder / CLASSIFIER_FILE, ClassifierMetadata)
+    other = {name: value + 1 for name, value in state.items()} | {"head.bias": torch.zeros(3)}
+    save_file(other, folder / CLASSIFIER_FILE, {"anytime": metadata.model_dump_json()})
+    (again,) = evaluate(tiny_run, folder, OPTIONS)
+    assert without_times(again) == without_times(evaluation)
+
+
 class Offering(ImageModality):
     """With an extractor that needs nothing and one that does."""
 
@@ -278,7 +286,8 @@ def test_features_that_mean_something_are_reported_by_name(tiny_run, folder):
         ("=file", "is not understood"),
         ("heavy=", "is not understood"),
         ("heavi", "did you mean 'heavy'"),
-        ("classifier=x.pth", "is trained on the run's data"),
+        ("classifier=x.pth", "takes no weights from a file: leave out =x.pth"),
+        ("heavy=x.pth", "takes no weights from a file: leave out =x.pth"),
     ],
 )
 def test_an_extractor_that_there_is_not_is_named(text, message):

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from anytime_audio.modality import AudioConfig, AudioModality
 from anytime_core.errors import UsageError
+from anytime_core.evaluation.extractors import ExtractorRequest, requested
 from anytime_core.modality import Extractor, HasExtractors, HasFeatureNetwork, WeightsSource
 from anytime_image import extractors as image_extractors
 from anytime_image.modality import ImageConfig, ImageModality
@@ -191,9 +192,15 @@ def test_a_missing_package_is_named_with_the_extra_that_has_it(modality, name, m
     ],
 )
 def test_a_weights_file_is_refused_where_it_would_not_be_used(modality, name):
-    message = refusal(lambda: load(modality, name, WeightsSource(Path("mine.pth"))))
+    request = ExtractorRequest(name, Path("mine.pth"))
+    message = refusal(lambda: requested(modality, [request], labelled=True))
     assert message.startswith(f"extractor '{name}' ")
     assert message.endswith("leave out =mine.pth")
+
+
+def test_a_weights_file_is_taken_where_it_is_used():
+    request = ExtractorRequest("inception", Path("mine.pth"))
+    assert requested(image_modality(), [request], labelled=True) == [request]
 
 
 # Cepstral statistics

@@ -110,12 +110,12 @@ def open_classifier(
         The classifier in evaluation mode, and its features as an extractor.
     """
     path = folder / CLASSIFIER_FILE
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        classifier = Classifier(modality, len(datasets.classes)).to(device)
     data = _digest(config, datasets, seed)
+    classifier = _untrained(modality, datasets, seed).to(device)
     metadata = _kept(path, classifier, data)
     if metadata is None:
+        # Weights of another network may have been loaded as far as they fit.
+        classifier = _untrained(modality, datasets, seed).to(device)
         _train(classifier, modality, datasets, seed=seed, device=device, on_step=on_step)
         accuracy = _accuracy(classifier, datasets)
         metadata = ClassifierMetadata(data=data, samples=len(datasets.train), accuracy=accuracy)
@@ -126,6 +126,12 @@ def open_classifier(
         f"right on {metadata.accuracy:.1%} of the validation data"
     )
     return classifier.eval(), Extractor(description, classifier.extract)
+
+
+def _untrained(modality: Modality, datasets: Datasets, seed: int) -> Classifier:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return Classifier(modality, len(datasets.classes))
 
 
 def _kept(path: Path, classifier: Classifier, data: str) -> ClassifierMetadata | None:

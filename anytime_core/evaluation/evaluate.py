@@ -16,7 +16,7 @@ from anytime_core.errors import PluginError, UsageError
 from anytime_core.evaluation.cost import sampling_cost
 from anytime_core.evaluation.drawn import DrawnCodes
 from anytime_core.evaluation.extractors import ExtractorRequest
-from anytime_core.evaluation.judge import Judge, OnProgress
+from anytime_core.evaluation.judge import BATCH, Judge, OnProgress
 from anytime_core.evaluation.reconstruction import preview_lengths, reconstruction_curve
 from anytime_core.evaluation.result import EVALUATION_FILE, Evaluation, Row
 from anytime_core.files import write_json
@@ -24,7 +24,6 @@ from anytime_core.run import Run
 from anytime_core.sampling.budget import Budget
 from anytime_core.training.batches import ordered_batches
 
-_BATCH = 250
 _GAIN_LENGTHS, _GAIN_SAMPLES = 64, 500
 """Numbers of codes, and validation samples, by which the gain of further codes is measured."""
 
@@ -195,7 +194,7 @@ class _Job:
         return row.model_copy(
             update={
                 "samples": self.judge.quality(
-                    drawn.decoded(codes, _BATCH), f"{activity}: samples", self.options.num, self.on_progress
+                    drawn.decoded(codes, BATCH), f"{activity}: samples", self.options.num, self.on_progress
                 ),
                 "bits_per_code": sum(bits[:codes]) / codes if bits else None,
                 "seconds_per_sample": cost.seconds_per_sample,
@@ -229,7 +228,7 @@ class _Job:
         curve = reconstruction_curve(
             self.run.autoencoder,
             {"loss": self.run.modality.reconstruction_loss},
-            ordered_batches(self.judge.datasets.validation, _BATCH, limit=_GAIN_SAMPLES, workers=0),
+            ordered_batches(self.judge.datasets.validation, BATCH, limit=_GAIN_SAMPLES, workers=0),
             preview_lengths(self.run.code_length, _GAIN_LENGTHS),
         )
         return dict(zip(curve.lengths, curve.values["loss"], strict=True))

@@ -38,7 +38,7 @@ def requested(modality: Modality, requests: Sequence[ExtractorRequest], *, label
     """What is asked for, or all that need nothing where nothing is: the classifier first, then the modality's own.
 
     Raises:
-        UsageError: no such extractor, or the classifier for data without labels.
+        UsageError: no such extractor, the classifier for data without labels, or weights that would not be used.
     """
     offered = _offered(modality)
     if not requests:
@@ -53,8 +53,9 @@ def requested(modality: Modality, requests: Sequence[ExtractorRequest], *, label
             )
         if request.name == CLASSIFIER and not labelled:
             raise UsageError(f"extractor '{CLASSIFIER}' needs data with labels: use {', '.join(offered) or 'none'}")
-        if request.name == CLASSIFIER and request.weights is not None:
-            raise UsageError(f"extractor '{CLASSIFIER}' is trained on the run's data: leave out ={request.weights}")
+        takes_weights = request.name in offered and offered[request.name].takes_weights
+        if request.weights is not None and not takes_weights:
+            raise UsageError(f"extractor '{request.name}' takes no weights from a file: leave out ={request.weights}")
     return list(dict.fromkeys(requests))
 
 

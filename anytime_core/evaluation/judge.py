@@ -28,7 +28,8 @@ Batches = Iterable[tuple[Tensor, Tensor | None]]
 OnProgress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much it is in all."""
 
-_BATCH = 250
+BATCH = 250
+"""Samples that are decoded and looked at together."""
 _MANIFOLD = 5000
 """The most samples, and as many of the validation data, that precision and recall look at."""
 
@@ -61,7 +62,7 @@ class Judge:
         folder: where the classifier is kept.
         seed: of the classifier.
         download: whether extractors may download their weights.
-        on_progress: of training the classifier and of looking at the validation data.
+        on_progress: of training the classifier.
 
     Attributes:
         datasets: of the run.
@@ -110,7 +111,7 @@ class Judge:
 
     def validation(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Validation data in order."""
-        for batch in ordered_batches(self.datasets.validation, _BATCH, workers=0):
+        for batch in ordered_batches(self.datasets.validation, BATCH, workers=0):
             yield batch["x"], batch.get("label")
 
     def quality(self, batches: Batches, activity: str, total: int, on_progress: OnProgress) -> Quality:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -133,35 +132,28 @@ def cells(row: Row) -> Iterator[tuple[str, float | None]]:
 
 def summary(row: Row) -> dict[str, str]:
     """The numbers that matter most, to be read by people: `samples / reconstructions` where there are both."""
-    shown = {"codes": str(row.codes), "budget": f"{row.budget:.0%}"}
-    shown |= {name: f"{value:.4g}" for name, value in row.reconstruction.items() if name != "loss"}
-    for extractor in row.reconstructed.frechet:
-        shown[f"Fréchet, {extractor}"] = _pair(row, partial(_distance, extractor), "{:.4g}")
-    shown["precision"] = _pair(row, lambda quality: quality.precision, "{:.3f}")
-    shown["recall"] = _pair(row, lambda quality: quality.recall, "{:.3f}")
-    shown["recognised"] = _pair(row, lambda quality: quality.label_accuracy, "{:.1%}")
-    for score in row.reconstructed.scores:
-        shown[score] = _pair(row, partial(_score, score), "{:.3f}")
-    shown["bits per code"] = _shown(row.bits_per_code, "{:.3f}")
-    shown["ms a sample"] = _shown(row.seconds_per_sample and row.seconds_per_sample * 1e3, "{:.3g}")
-    return {name: value for name, value in shown.items() if value}
+    known = dict(cells(row))
 
+    def shown(column: str, form: str, factor: float = 1.0) -> str:
+        value = known.get(column)
+        return "" if value is None else form.format(value * factor)
 
-def _distance(extractor: str, quality: Quality) -> float | None:
-    return quality.frechet.get(extractor)
+    def both(column: str, form: str) -> str:
+        return " / ".join(filter(None, (shown(f"{of} {column}", form) for of in ("samples", "reconstructed"))))
 
-
-def _score(name: str, quality: Quality) -> float | None:
-    return quality.scores.get(name)
-
-
-def _pair(row: Row, value: Callable[[Quality], float | None], form: str) -> str:
-    both = (None if row.samples is None else value(row.samples)), value(row.reconstructed)
-    return " / ".join(filter(None, (_shown(one, form) for one in both)))
-
-
-def _shown(value: float | None, form: str) -> str:
-    return "" if value is None else form.format(value)
+    numbers = {
+        "codes": shown("codes", "{:.0f}"),
+        "budget": shown("budget", "{:.0%}"),
+        **{metric: shown(metric, "{:.4g}") for metric in row.reconstruction if metric != "loss"},
+        **{f"Fréchet, {name}": both(f"frechet {name}", "{:.4g}") for name in row.reconstructed.frechet},
+        "precision": both("precision", "{:.3f}"),
+        "recall": both("recall", "{:.3f}"),
+        "recognised": both("label accuracy", "{:.1%}"),
+        **{score: both(score, "{:.3f}") for score in row.reconstructed.scores},
+        "bits per code": shown("bits per code", "{:.3f}"),
+        "ms a sample": shown("seconds per sample", "{:.3g}", 1e3),
+    }
+    return {name: number for name, number in numbers.items() if number}
 
 
 def write_csv(evaluations: Sequence[Evaluation], path: Path) -> None:

@@ -7,9 +7,10 @@ import math
 import platform
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -71,8 +72,7 @@ class Deadline:
         seconds: for the call as a whole.
         costs: of decoding and writing.
         works: what follows the codes of each batch, such as `decode` and `write`.
-        last: what follows all batches, once for all samples.
-        samples: number of all samples.
+        last: what follows all batches -> of how many samples.
         clock: in seconds.
     """
 
@@ -82,11 +82,10 @@ class Deadline:
         costs: Costs,
         works: Sequence[str],
         *,
-        last: Sequence[str] = (),
-        samples: int = 1,
+        last: Mapping[str, int] = MappingProxyType({}),
         clock: Clock = time.perf_counter,
     ) -> None:
-        self.costs, self.works, self.last, self.samples, self.clock = costs, works, last, samples, clock
+        self.costs, self.works, self.last, self.clock = costs, works, last, clock
         self.end = clock() + seconds
 
     def pace(self, batch: int, batches_left: int) -> Pace:
@@ -94,7 +93,7 @@ class Deadline:
         expected = (self.costs.expected(work, batch) or 0.0 for work in self.works)
         reserve = sum(expected)
         now = self.clock()
-        left = self.end - sum(self.costs.expected(work, self.samples) or 0.0 for work in self.last) - now
+        left = self.end - sum(self.costs.expected(*work) or 0.0 for work in self.last.items()) - now
         return Pace(now + left / batches_left - reserve, self.clock)
 
 

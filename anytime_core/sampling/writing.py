@@ -110,15 +110,17 @@ class _Job:
         self.resumable = False
         self._done, self._most_codes, self._interrupted = 0, 0, False
         self._shown: dict[int, list[Tensor]] = defaultdict(list)
-        self._previewed = False
+        self._previewed, self._previewable = False, min(len(indices), _PREVIEWED)
         self._prior_length = run.require_prior().code_length
         self._wanted = budget.most_codes(self._prior_length)
         self._deadline: Deadline | None = None
         if budget.seconds is not None:
-            previews = run.costs.expected("preview", len(indices))
+            previews = run.costs.expected("preview", self._previewable)
             self._previewed = previews is None or previews > _PREVIEW_SHARE * budget.seconds
-            last = ["finish", "close"] if self._previewed else ["finish", "close", "preview"]
-            self._deadline = Deadline(budget.seconds, run.costs, ["decode", "write"], last=last, samples=len(indices))
+            last = {"finish": len(indices), "close": len(indices)}
+            if not self._previewed:
+                last["preview"] = self._previewable
+            self._deadline = Deadline(budget.seconds, run.costs, ["decode", "write"], last=last)
 
     def digest(self) -> str:
         """A name for everything that decides what the files will be."""
@@ -228,7 +230,7 @@ class _Job:
         self.run.modality.preview(rows if self.progressive else _in_rows(rows[0].x), partial / PREVIEW_FILE)
         self._shown.clear()
         self._previewed = True
-        self.run.costs.note("preview", len(self.indices), time.perf_counter() - started)
+        self.run.costs.note("preview", self._previewable, time.perf_counter() - started)
 
     def _finish(self, partial: Path, ledger: Ledger) -> dict[str, Any]:
         """Write `samples.json`, a sample a line."""

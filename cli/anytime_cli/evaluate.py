@@ -32,14 +32,15 @@ def evaluate(
         str, typer.Option(help="Shares (0.6 or 60%) or numbers (12codes) of codes, comma-separated.")
     ] = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1",
     against: Annotated[
-        list[Path] | None, typer.Option(help="Run to compare with, again for each.", show_default=False)
+        list[Path] | None, typer.Option(metavar="RUN", help="Run to compare with. May be repeated.", show_default=False)
     ] = None,
     num: Annotated[int, typer.Option(min=2, help="New samples at each budget, the classes in turn.")] = 2000,
     extractor: Annotated[
         list[str] | None,
         typer.Option(
-            help="Features to compare samples by: a name, or name=FILE for its weights; again for each. "
-            "Default: all that need nothing.",
+            metavar="NAME[=FILE]",
+            help="Features to compare samples by: classifier, or one of the modality's own, such as inception or mel; "
+            "=FILE names its weights. May be repeated. Default: all that need nothing.",
             show_default=False,
         ),
     ] = None,

@@ -5,10 +5,8 @@ Letters: B batch, L audio samples of a clip, L' of the same clip at 16 kHz.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from functools import cache, partial
-from types import ModuleType
 
 import numpy as np
 import soxr
@@ -17,7 +15,7 @@ import torch.nn.functional as F
 import torchaudio
 from torch import Tensor
 
-from anytime_core.errors import UsageError
+from anytime_core.extras import import_extra
 from anytime_core.modality import Extractor, OfferedExtractor, WeightsSource
 
 _CEPSTRAL_PARTS = 6
@@ -63,7 +61,6 @@ def _cepstral_coefficients(rate: int, window: int, hop: int) -> torchaudio.trans
 
 
 def _mel(rate: int, source: WeightsSource) -> Extractor:
-    _refuse_file(source, "mel")
     description = "statistics of 20 mel-frequency cepstral coefficients, 180 features, nothing trained"
     return Extractor(description, partial(cepstral_statistics, rate=rate))
 
@@ -73,8 +70,7 @@ def _speaker(rate: int, source: WeightsSource) -> Extractor:
 
     [B, 256], each row of norm 1. Soft clips are raised to the loudness that the network knows; pauses are kept.
     """
-    _refuse_file(source, "speaker")
-    resemblyzer = _import("resemblyzer", extra="speaker")
+    resemblyzer = import_extra("resemblyzer", "speaker", "extractor 'speaker'")
     encoder = resemblyzer.VoiceEncoder("cpu", verbose=False)
     loudness = resemblyzer.hparams.audio_norm_target_dBFS
 
@@ -92,8 +88,7 @@ def _dnsmos(rate: int, source: WeightsSource) -> Extractor:
     Of P.835, overall, signal and background (Reddy et al., "DNSMOS P.835", 2022), and of P.808 (Reddy et al., "DNSMOS",
     2021). The package repeats clips shorter than nine seconds.
     """
-    _refuse_file(source, "dnsmos")
-    dnsmos = _import("speechmos.dnsmos", extra="dnsmos")
+    dnsmos = import_extra("speechmos.dnsmos", "dnsmos", "extractor 'dnsmos'")
 
     def score(clip: np.ndarray) -> np.ndarray:
         predicted = dnsmos.run(clip, _SPEECH_RATE)
@@ -101,20 +96,6 @@ def _dnsmos(rate: int, source: WeightsSource) -> Extractor:
 
     description = "opinion scores predicted by DNSMOS, from the package speechmos"
     return Extractor(description, _clip_by_clip(score, rate), tuple(_DNSMOS_SCORES))
-
-
-def _refuse_file(source: WeightsSource, extractor: str) -> None:
-    if source.file is not None:
-        raise UsageError(f"extractor '{extractor}' takes no weights from a file: leave out ={source.file}")
-
-
-def _import(module: str, *, extra: str) -> ModuleType:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise UsageError(
-            f"extractor '{extra}' needs a package: {error}; pip install 'anytime-toolkit[{extra}]'"
-        ) from error
 
 
 def _clip_by_clip(extract: Callable[[np.ndarray], np.ndarray], rate: int) -> Callable[[Tensor], Tensor]:

