@@ -140,10 +140,10 @@ class AutoencoderConfig(Section):
         return self
 
 
-class TransformerConfig(Section):
-    """The decoder-only transformer prior."""
+class _PriorSection(Section):
+    """What all priors, which are transformers, have in common."""
 
-    kind: Literal["transformer"] = Field("transformer", description="decoder-only transformer")
+    kind: str
     layers: int = Field(4, ge=1, le=256, description="number of blocks")
     width: int = Field(256, ge=1, le=2**16, description="width of the residual stream, a multiple of heads")
     heads: int = Field(4, ge=1, description="attention heads")
@@ -156,7 +156,38 @@ class TransformerConfig(Section):
     code_length: int | None = Field(None, ge=1, description="learn only this many leading codes; null: all of them")
 
 
-PriorConfig = TransformerConfig
+class TransformerConfig(_PriorSection):
+    """The decoder-only transformer prior: codes from first to last."""
+
+    kind: Literal["transformer"] = Field("transformer", description="codes from first to last, one a network call")
+
+
+class ARDMConfig(_PriorSection):
+    """The order-agnostic prior: codes in any order, any number of them a network call."""
+
+    kind: Literal["ardm"] = Field("ardm", description="codes in any order, any number of them a network call")
+    base: int | Literal["levels"] | None = Field(
+        None,
+        description="draw codes digit by digit in this base, most significant first; levels: digits are the levels of "
+        "fsq codes; null: each code at once",
+    )
+    cross_entropy: float = Field(1e-3, ge=0, description="weight of the plain cross-entropy beside the bound")
+    time_input: bool = Field(False, description="tell the network what share of the codes is known")
+    prefix_share: float = Field(
+        0.2, ge=0, lt=1, description="share of the training sequences that are cut to a random prefix"
+    )
+
+    @field_validator("base")
+    @classmethod
+    def _at_least_two(cls, base: int | str | None) -> int | str | None:
+        if isinstance(base, int) and base < 2:
+            raise ValueError("a base is at least 2")
+        return base
+
+
+PriorConfig = Annotated[
+    Annotated[TransformerConfig, Tag("transformer")] | Annotated[ARDMConfig, Tag("ardm")], by_kind("transformer")
+]
 
 
 class AutoencoderTraining(Section):
@@ -207,7 +238,7 @@ class CoreConfig(Section):
     modality: str = Field("image", description="name of the modality plugin")
     seed: int = Field(0, ge=0, lt=2**63, description="seed of weights, data order and truncation")
     autoencoder: AutoencoderConfig = Field(AutoencoderConfig(), description="the ordered autoencoder")
-    prior: PriorConfig = Field(PriorConfig(), description="the model of the codes")
+    prior: PriorConfig = Field(TransformerConfig(), description="the model of the codes")
     training: TrainingConfig = Field(TrainingConfig(), description="the three training stages")
 
 

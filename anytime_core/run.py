@@ -21,12 +21,14 @@ from anytime_core.autoencoder import OrderedAutoencoder
 from anytime_core.devices import resolve_device
 from anytime_core.errors import RunError, UsageError, nearest
 from anytime_core.modality import Modality
-from anytime_core.priors import TransformerPrior
+from anytime_core.priors import ARDMPrior, Prior, TransformerPrior
 from anytime_core.record import RUN_FILE, STAGES, RunRecord, latest_run, read_record
 from anytime_core.sampling.budget import Budget
+from anytime_core.sampling.call_sampler import CallSampler
+from anytime_core.sampling.code_sampler import CodeSampler
 from anytime_core.sampling.deadline import COSTS_FILE, Costs
 from anytime_core.sampling.draw import Filter
-from anytime_core.sampling.engines import ENGINES, Engine
+from anytime_core.sampling.engines import CALL_ENGINES, ENGINES, CallEngine, Engine
 from anytime_core.sampling.sampler import OnCode, Sampler, SamplingOptions
 from anytime_core.sampling.samples import Prefix, Samples
 from anytime_core.weights import AUTOENCODER_FILE, PRIOR_FILE, load_autoencoder, load_prior, require_plugin
@@ -50,10 +52,11 @@ class Run:
     record: RunRecord
     modality: Modality
     autoencoder: OrderedAutoencoder
-    prior: TransformerPrior | None
+    prior: Prior | None
     device: torch.device
-    prepared: dict[tuple[int, Engine], int] = field(default_factory=dict, repr=False)
+    prepared: dict[tuple[int, object], int] = field(default_factory=dict, repr=False)
     _engines: dict[tuple[str, str], Engine] = field(default_factory=dict, repr=False)
+    _call_engines: dict[tuple[str, str], CallEngine] = field(default_factory=dict, repr=False)
 
     @property
     def code_length(self) -> int:
@@ -91,6 +94,8 @@ class Run:
         top_p: float | None = None,
         engine: str = "auto",
         precision: str = "float32",
+        calls: int | None = None,
+        plan: str = "optimal",
     ) -> Samples:
         """Draw `num` new samples.
 
@@ -101,13 +106,14 @@ class Run:
             seed: sample i of a seed is the same in every call, whatever `num` is.
             label: class name or number, a name first where a string is both; None takes each class in turn.
             temperature, top_k, top_p: see `Filter`.
-            engine, precision: see `SamplingOptions`.
+            engine, precision, calls, plan: see `SamplingOptions`.
 
         Raises:
             RunError: the run has no prior yet.
             UsageError: an argument out of range.
         """
-        options = SamplingOptions(seed, label, Filter(temperature, top_k, top_p), engine, precision)
+        filtering = Filter(temperature, top_k, top_p)
+        options = SamplingOptions(seed, label, filtering, engine, precision, calls=calls, plan=plan)
         parts = list(self.sample_batches(range(num), budget, options))
         if not parts:
             raise UsageError(f"number of samples {num} is not at least 1")
@@ -119,6 +125,7 @@ class Run:
             lengths=torch.cat([part.lengths for part in parts]),
             labels=torch.cat(labels) if labels else None,
             indices=tuple(range(num)),
+            calls=max(part.calls for part in parts),
             seconds={name: sum(part.seconds[name] for part in parts) for name in parts[0].seconds},
         )
 
@@ -139,7 +146,7 @@ class Run:
             on_code: called after each code of each batch with the number of codes drawn of it; true stops there and
                 decodes what is drawn.
         """
-        return Sampler(self, options or SamplingOptions()).batches(indices, Budget.parse(budget), on_code=on_code)
+        return self.sampler(options).batches(indices, Budget.parse(budget), on_code=on_code)
 
     def stream(
         self,
@@ -159,7 +166,7 @@ class Run:
         """
         if num < 1:
             raise UsageError(f"number of samples {num} is not at least 1")
-        sampler = Sampler(self, options or SamplingOptions())
+        sampler = self.sampler(options)
         if budgets is None:
             return sampler.stream(range(num), None)
         lengths = [Budget.parse(budget).codes(sampler.prior.code_length) for budget in budgets]
@@ -167,18 +174,93 @@ class Run:
             raise UsageError("no budget to give samples at: name at least one, or None for every code")
         return sampler.stream(range(num), lengths)
 
+    def complete(
+        self,
+        codes: Tensor,
+        known: Tensor,
+        *,
+        label: int | str | Tensor | None = None,
+        options: SamplingOptions | None = None,
+    ) -> Samples:
+        """Draw the codes that are not known, given those that are.
+
+        An order-agnostic prior can be given any codes of each sample; one that writes code after code, its first ones.
+
+        Args:
+            codes: [B, n], n the prior's code length or fewer, of which all that follow are unknown; what stands where
+                nothing is known is not looked at.
+            known: [B, n] bool.
+            label: class name or number of all samples, or numbers [B].
+            options: how codes are drawn; the noise is that of the samples 0..B-1.
+
+        Returns:
+            Samples of all the codes that the prior models.
+
+        Raises:
+            RunError: the run has no prior yet.
+            UsageError: codes or labels that the prior cannot be given.
+        """
+        prior = self.require_prior()
+        if codes.ndim != 2 or codes.shape != known.shape or known.dtype != torch.bool or not len(codes):
+            raise UsageError(
+                f"codes {tuple(codes.shape)} and known {tuple(known.shape)} are not [B, n] numbers and [B, n] booleans"
+            )
+        missing = prior.code_length - codes.shape[1]
+        if missing < 0:
+            raise UsageError(f"{codes.shape[1]} codes are more than the {prior.code_length} that the prior models")
+        codes = F.pad(codes.long().masked_fill(~known, 0), (0, missing))
+        if not ((codes >= 0) & (codes < prior.codebook_size)).all():
+            raise UsageError(f"codes are not in 0..{prior.codebook_size - 1}")
+        labels = label if isinstance(label, Tensor) else None
+        if labels is None and prior.classes:
+            number = self.label_number(label if not isinstance(label, Tensor) else None)
+            if number is None:
+                raise UsageError(f"the prior of run {self.folder} needs a label: {', '.join(self.record.classes)}")
+            labels = torch.full((len(codes),), number)
+        if labels is not None and (not prior.classes or labels.shape != codes.shape[:1]):
+            raise UsageError(f"labels {tuple(labels.shape)} are not one for each of {len(codes)} samples of this run")
+        return self.sampler(options).complete(codes, F.pad(known, (0, missing)), labels)
+
+    def sampler(self, options: SamplingOptions | None = None) -> Sampler:
+        """The sampler that the prior needs. Raises RunError where there is none, UsageError for a wrong option."""
+        kind = CallSampler if isinstance(self.require_prior(), ARDMPrior) else CodeSampler
+        return kind(self, options or SamplingOptions())
+
     def engine(self, name: str, precision: str) -> Engine:
-        """An engine for the prior, made when first asked for. Raises UsageError where it cannot run it."""
+        """An engine for a prior that writes code after code, made when first asked for.
+
+        Raises:
+            UsageError: it cannot run this prior here.
+        """
         if (name, precision) not in self._engines:
-            self._engines[name, precision] = ENGINES[name](self.require_prior(), precision)
+            prior = self.require_prior()
+            assert isinstance(prior, TransformerPrior)
+            self._engines[name, precision] = ENGINES[name](prior, precision)
         return self._engines[name, precision]
+
+    def call_engine(self, name: str, precision: str) -> CallEngine:
+        """An engine for an order-agnostic prior, made when first asked for.
+
+        Raises:
+            UsageError: it cannot run this prior here.
+        """
+        if name not in CALL_ENGINES:
+            raise UsageError(
+                f"engine '{name}' draws one code after another, which the prior of run {self.folder} does not: use "
+                f"auto, {', '.join(CALL_ENGINES)}"
+            )
+        if (name, precision) not in self._call_engines:
+            prior = self.require_prior()
+            assert isinstance(prior, ARDMPrior)
+            self._call_engines[name, precision] = CALL_ENGINES[name](prior, precision)
+        return self._call_engines[name, precision]
 
     @cached_property
     def costs(self) -> Costs:
         """What decoding and writing took in calls with a deadline."""
         return Costs(self.folder / COSTS_FILE, self.device)
 
-    def require_prior(self) -> TransformerPrior:
+    def require_prior(self) -> Prior:
         """The prior. Raises RunError naming the way out where the run has none yet."""
         if self.prior is None:
             missing = next(stage for stage in STAGES if stage not in self.record.stages)

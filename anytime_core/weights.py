@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, Field
 from safetensors import SafetensorError, safe_open
@@ -20,7 +20,7 @@ from anytime_core.errors import RunError, UsageError
 from anytime_core.files import replacing
 from anytime_core.modality import Modality
 from anytime_core.plugins import find_plugin, load_modality
-from anytime_core.priors import TransformerPrior, build_prior
+from anytime_core.priors import ARDMPrior, Digits, Prior, build_prior
 from anytime_core.record import FORMAT_VERSION, validated
 
 AUTOENCODER_FILE = "autoencoder.safetensors"
@@ -47,6 +47,7 @@ class PriorMetadata(BaseModel):
     code_length: int = Field(ge=1)
     codebook_size: int = Field(ge=2)
     classes: int = Field(ge=0)
+    radices: tuple[Annotated[int, Field(ge=1, le=2**24)], ...] | None = Field(None, max_length=64)
 
 
 def save_weights(path: Path, module: nn.Module, metadata: BaseModel) -> None:
@@ -108,7 +109,7 @@ def require_plugin(modality: str, path: Path) -> None:
         raise RunError(f"{path} needs a plugin: {error}; install it, see anytime plugins list") from error
 
 
-def save_prior(path: Path, prior: TransformerPrior, config: PriorConfig) -> None:
+def save_prior(path: Path, prior: Prior, config: PriorConfig) -> None:
     """Write the prior with its config and sizes: the file is enough to load it."""
     save_weights(
         path,
@@ -118,11 +119,12 @@ def save_prior(path: Path, prior: TransformerPrior, config: PriorConfig) -> None
             code_length=prior.code_length,
             codebook_size=prior.codebook_size,
             classes=prior.classes,
+            radices=prior.digits.radices if isinstance(prior, ARDMPrior) else None,
         ),
     )
 
 
-def load_prior(path: Path) -> TransformerPrior:
+def load_prior(path: Path) -> Prior:
     """The prior of a file, in evaluation mode. Raises RunError where the file is damaged."""
     state, metadata = read_weights(path, PriorMetadata)
     try:
@@ -132,6 +134,7 @@ def load_prior(path: Path) -> TransformerPrior:
             codebook_size=metadata.codebook_size,
             classes=metadata.classes,
             code_vectors=state.get("vectors"),
+            digits=Digits(metadata.codebook_size, metadata.radices) if metadata.radices else None,
         )
         prior.load_state_dict(state)
     except (RuntimeError, ValueError, IndexError) as error:

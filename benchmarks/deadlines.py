@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from anytime_core.run import load
-from anytime_core.sampling.sampler import Sampler, SamplingOptions
+from anytime_core.sampling.sampler import SamplingOptions
 from anytime_core.sampling.writing import write_samples
 
 _SHORTEST, _LONGEST = 0.05, 2.0
@@ -41,7 +41,7 @@ def main() -> None:
     ]
     random.Random(0).shuffle(calls)
     for batch in _BATCHES:
-        Sampler(run, SamplingOptions()).prepare(batch)
+        run.sampler(SamplingOptions()).prepare(batch)
     used: dict[int, list[tuple[float, bool]]] = {batch: [] for batch in _BATCHES}
     with tempfile.TemporaryDirectory() as folder:
         for batch, seconds in calls:

@@ -19,13 +19,14 @@ from torch import Tensor
 from anytime_core.priors import TransformerPrior
 from anytime_core.run import Run, load
 from anytime_core.sampling import deadline as deadline_module
+from anytime_core.sampling import code_sampler
 from anytime_core.sampling import sampler as sampler_module
 from anytime_core.sampling.budget import Budget
 from anytime_core.sampling.deadline import Costs, Deadline, Pace
 from anytime_core.sampling.draw import Filter
 from anytime_core.sampling.engines.eager import EagerEngine
 from anytime_core.sampling.noise import GumbelNoise, Noise
-from anytime_core.sampling.sampler import Sampler, SamplingOptions
+from anytime_core.sampling.sampler import SamplingOptions
 from anytime_core.sampling.samples import Samples
 
 CODES = 8
@@ -308,7 +309,7 @@ class Workshop:
         """Prepare batches before the clock starts; returns what each of them took."""
         for batch in batches:
             self.clock.now = 0.0
-            Sampler(self.run, options()).prepare(batch)
+            self.run.sampler(options()).prepare(batch)
             seconds = self.clock.now
         self.clock.now = 0.0
         self.decoded.clear()
@@ -456,7 +457,7 @@ def test_the_caller_may_have_a_deadline_of_its_own_that_began_earlier(workshop):
     costs.note("finish", 1, 0.5)
     deadline = Deadline(4.0, costs, ["decode"], last={"finish": 1}, clock=workshop.clock)
     workshop.clock.now = 1.75
-    parts = Sampler(workshop.run, options()).batches(range(2), Budget.parse("4s"), deadline=deadline)
+    parts = workshop.run.sampler(options()).batches(range(2), Budget.parse("4s"), deadline=deadline)
     assert [part.lengths.tolist() for part in parts] == [[6, 6]]
     assert workshop.clock.now == 3.5
 
@@ -470,7 +471,7 @@ def test_only_calls_with_a_deadline_take_time_to_measure(workshop, budget):
 
 
 def test_what_the_last_smaller_batch_needs_is_prepared_with_the_others(workshop):
-    Sampler(workshop.run, options(batch_size=3)).prepare(7)
+    workshop.run.sampler(options(batch_size=3)).prepare(7)
     workshop.decoded.clear()
     parts = workshop.run.sample_batches(range(7), "60s", options(batch_size=3))
     assert [len(part.indices) for part in parts] == [3, 3, 1]
@@ -486,23 +487,23 @@ def test_each_batch_size_is_prepared_once_and_its_first_decoding_does_not_count(
 
     monkeypatch.setattr(workshop.run, "decode", decode)
     for batch in (2, 3):
-        Sampler(workshop.run, options()).prepare(batch)
+        workshop.run.sampler(options()).prepare(batch)
     seen = len(decoded)
     for batch in (2, 3, 2):
-        Sampler(workshop.run, options()).prepare(batch)
+        workshop.run.sampler(options()).prepare(batch)
     assert len(decoded) == seen
     assert [workshop.run.costs.expected("decode", batch) for batch in (2, 3)] == [2.0, 3.0]
 
 
 def test_what_a_batch_needs_before_its_first_code_is_not_taken_for_a_slow_code(workshop, monkeypatch):
     workshop.prepare(3)
-    noise = sampler_module.GumbelNoise
+    noise = code_sampler.GumbelNoise
 
     def slow_noise(*arguments: Any) -> GumbelNoise:
         workshop.clock.now += 1.0
         return noise(*arguments)
 
-    monkeypatch.setattr(sampler_module, "GumbelNoise", slow_noise)
+    monkeypatch.setattr(code_sampler, "GumbelNoise", slow_noise)
     assert workshop.sample(3, "2.5s").lengths.tolist() == [5] * 3
     assert workshop.clock.now == 2.5
 

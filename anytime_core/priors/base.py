@@ -1,14 +1,13 @@
-"""The interfaces of priors. Letters: B batch, N code length, n a prefix length, K codebook size."""
+"""What all priors do. Letters: B batch, N code length, K codebook size."""
 
 from __future__ import annotations
 
-from typing import Protocol
+import torch
+from torch import Tensor, nn
 
-from torch import Tensor
 
-
-class Prior(Protocol):
-    """A module that models p(codes | label).
+class Prior(nn.Module):
+    """Models p(codes | label).
 
     Attributes:
         code_length: N, how many leading codes it models.
@@ -20,18 +19,16 @@ class Prior(Protocol):
     codebook_size: int
     classes: int
 
-    def __call__(self, codes: Tensor, labels: Tensor | None) -> Tensor:
+    def forward(self, codes: Tensor, labels: Tensor | None) -> Tensor:
         """Training loss of each sequence in nats per code, [B], of `codes` [B, N] and `labels` [B]."""
-        ...
+        raise NotImplementedError
 
-    def log_prob(self, codes: Tensor, labels: Tensor | None) -> Tensor:
-        """Log probability of each code in nats, [B, N]; order-agnostic priors return a lower bound."""
-        ...
+    def log_prob(self, codes: Tensor, labels: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
+        """Log probability of each code in nats, [B, N]; of an order-agnostic prior an estimate of a lower bound.
 
-
-class AutoregressivePrior(Prior, Protocol):
-    """A prior that writes codes first to last."""
-
-    def logits(self, codes: Tensor, labels: Tensor | None) -> Tensor:
-        """Logits [B, n + 1, K] of the codes at positions 0..n, given the first n of them, `codes` [B, n]."""
-        ...
+        Args:
+            codes: [B, N].
+            labels: [B].
+            generator: on the CPU, of the estimate.
+        """
+        raise NotImplementedError

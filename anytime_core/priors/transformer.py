@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anytime_core.config import TransformerConfig
+from anytime_core.config import ARDMConfig, TransformerConfig
+from anytime_core.priors.base import Prior
 
 
-class TransformerPrior(nn.Module):
+class TransformerPrior(Prior):
     """Models each code given the codes before it and, with `classes` > 0, a class label.
 
     Args:
@@ -42,7 +43,7 @@ class TransformerPrior(nn.Module):
         self.token = nn.Embedding(codebook_size, config.width)
         self.position = nn.Embedding(code_length, config.width)
         self.start = nn.Embedding(max(classes, 1), config.width)
-        self.register_buffer("vectors", None if code_vectors is None else _standardised(code_vectors))
+        self.register_buffer("vectors", None if code_vectors is None else standardised(code_vectors))
         if code_vectors is not None:
             self.from_vector = nn.Linear(code_vectors.shape[-1], config.width)
             self.to_vector = nn.Linear(config.width, code_vectors.shape[-1], bias=False)
@@ -50,19 +51,13 @@ class TransformerPrior(nn.Module):
         self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
         self.head = nn.Linear(config.width, codebook_size)
-        self.apply(_initialise)
-        for name, parameter in self.named_parameters():
-            if name.endswith(("project.weight", "shrink.weight")):
-                # The residual stream keeps its scale at any depth (GPT-2).
-                nn.init.normal_(parameter, std=0.02 / (2 * config.layers) ** 0.5)
-        if code_vectors is not None:
-            nn.init.zeros_(self.to_vector.weight)
+        initialise(self, config.layers)
 
     def forward(self, codes: Tensor, labels: Tensor | None) -> Tensor:
         """Cross-entropy of each sequence in nats per code, [B]."""
         return -self.log_prob(codes, labels).mean(1)
 
-    def log_prob(self, codes: Tensor, labels: Tensor | None) -> Tensor:
+    def log_prob(self, codes: Tensor, labels: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
         """Log probability of each code given those before it, in nats, [B, N]."""
         logits = self.logits(codes[:, :-1], labels)
         return -F.cross_entropy(logits.float().transpose(1, 2), codes, reduction="none")
@@ -73,7 +68,7 @@ class TransformerPrior(nn.Module):
         x = torch.cat([start, self._embed(codes) + start], 1) + self.position.weight[: codes.shape[1] + 1]
         x = self.dropout(x)  # [B, n + 1, W]
         for block in self.blocks:
-            x = block(x)
+            x = block(x, causal=True)
         return self._score(x)
 
     def _start(self, labels: Tensor | None, batch: int) -> Tensor:
@@ -108,7 +103,7 @@ class TransformerPrior(nn.Module):
 class TransformerBlock(nn.Module):
     """Attention and feed-forward layer, each added to the residual stream."""
 
-    def __init__(self, config: TransformerConfig) -> None:
+    def __init__(self, config: TransformerConfig | ARDMConfig) -> None:
         super().__init__()
         width, hidden = config.width, config.width * config.feedforward
         self.heads, self.dropout = config.heads, config.dropout
@@ -118,11 +113,18 @@ class TransformerBlock(nn.Module):
         self.expand = nn.Linear(width, hidden)
         self.shrink = nn.Linear(hidden, width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Causal attention over all positions, [B, n, W] -> the same shape."""
+    def forward(self, x: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:
+        """[B, n, W] -> the same shape.
+
+        Attention is to all positions, to those that `mask` says, which broadcasts to [B, H, n, n], or, if `causal`, to
+        the position itself and those before it.
+        """
         queries, keys, values = self._split(x)
         dropout = self.dropout if self.training else 0.0
-        return self._join(x, F.scaled_dot_product_attention(queries, keys, values, dropout_p=dropout, is_causal=True))
+        attended = F.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=mask, dropout_p=dropout, is_causal=causal
+        )
+        return self._join(x, attended)
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """[B, n, W] -> queries, keys and values, each [B, H, n, E]."""
@@ -137,15 +139,25 @@ class TransformerBlock(nn.Module):
         return x + F.dropout(self.shrink(hidden), self.dropout, self.training)
 
 
+def initialise(prior: nn.Module, layers: int) -> None:
+    """Weights of standard deviation 0.02, biases zero (GPT-2); code vectors have no say at first."""
+    prior.apply(_initialise)
+    for name, parameter in prior.named_parameters():
+        if name.endswith(("project.weight", "shrink.weight")):
+            # The residual stream keeps its scale at any depth (GPT-2).
+            nn.init.normal_(parameter, std=0.02 / (2 * layers) ** 0.5)
+        if name == "to_vector.weight":
+            nn.init.zeros_(parameter)
+
+
 def _initialise(module: nn.Module) -> None:
-    """Weights of standard deviation 0.02, biases zero (GPT-2)."""
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, std=0.02)
     if isinstance(module, nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)
 
 
-def _standardised(vectors: Tensor) -> Tensor:
+def standardised(vectors: Tensor) -> Tensor:
     """The code vectors with mean zero and unit variance, whatever the scale of the latent map is."""
     centred = vectors - vectors.mean(-2, keepdim=True)
     return centred / centred.std().clamp(min=torch.finfo(centred.dtype).tiny)

@@ -114,12 +114,16 @@ class Pace:
         """The first code is drawn from now on; what had to be done before it is no part of a step."""
         self._before = self.clock()
 
-    def stops(self) -> bool:
-        """Called after each code; true where the next one, as slow as the slowest of the last ones, would be late."""
+    def steps(self, seconds: float) -> int:
+        """How many steps of so many seconds there is time for."""
+        return int(max(0.0, self.end - self.clock()) / max(seconds, 1e-9))
+
+    def stops(self, ahead: int = 1) -> bool:
+        """Called after each step; true where `ahead` more, as slow as the slowest of the last ones, would be late."""
         now = self.clock()
         self._steps.append(now - self._before)
         self._before = now
-        return now + max(self._steps) > self.end
+        return now + ahead * max(self._steps) > self.end
 
 
 def _place(device: torch.device) -> str:

@@ -1,4 +1,4 @@
-"""The budgeted sampler: batches and streams of samples from an opened run.
+"""The budgeted sampler: batches and streams of samples from an opened run, whatever its prior.
 
 Letters: B batch, n codes of a sample, N code length of the prior, K codebook size.
 """
@@ -6,30 +6,22 @@ Letters: B batch, n codes of a sample, N code length of the prior, K codebook si
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from anytime_core.errors import UsageError, nearest
-from anytime_core.sampling.adaptive import Gains, draw_adaptively, measured_gains
+from anytime_core.priors import Prior
 from anytime_core.sampling.batch_size import BatchSizes
 from anytime_core.sampling.budget import Budget
 from anytime_core.sampling.deadline import Deadline, Pace
 from anytime_core.sampling.draw import Filter
-from anytime_core.sampling.engines import (
-    ENGINES,
-    PRECISIONS,
-    Engine,
-    SteppedEngine,
-    choose_engine,
-    choose_precision,
-)
+from anytime_core.sampling.engines import ENGINES, PRECISIONS
 from anytime_core.sampling.engines.base import torch_threads
-from anytime_core.sampling.noise import GumbelNoise
 from anytime_core.sampling.samples import Prefix, Samples
 
 if TYPE_CHECKING:
@@ -38,10 +30,14 @@ if TYPE_CHECKING:
 OnCode = Callable[[int], bool]
 """Called after each code, or each few of them, with the number of codes drawn of the batch; true ends it there."""
 
+PLANS = ("optimal", "linear", "certain")
+
 _THREADS_WORTH = 1.3
 """How much faster a decoding with a deadline has to be on all threads than on one."""
 _LARGEST_NOISE = 2**28
 """Numbers of noise that a batch may need, 1 GiB."""
+
+AnyEngine = TypeVar("AnyEngine")
 
 
 @dataclass(frozen=True)
@@ -56,6 +52,9 @@ class SamplingOptions:
         precision: `float32`, in which every engine draws the same codes; `bfloat16`; `int8`; or `auto`, what is fastest
             here without rounding weights to integers.
         batch_size: samples a batch; None finds it by measurement.
+        calls: network calls of an order-agnostic prior; None: one for each code. With a deadline they are the most.
+        plan: how such a prior shares the codes among the calls: `optimal`, by the losses seen in training; `linear`,
+            the same number each; or `certain`, as many as with `optimal`, those first that it is most certain of.
     """
 
     seed: int = 0
@@ -64,6 +63,8 @@ class SamplingOptions:
     engine: str = "auto"
     precision: str = "float32"
     batch_size: int | None = None
+    calls: int | None = None
+    plan: str = "optimal"
 
     def __post_init__(self) -> None:
         if not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
@@ -76,10 +77,29 @@ class SamplingOptions:
             raise UsageError(f"no precision '{self.precision}': use auto, {', '.join(PRECISIONS)}")
         if self.batch_size is not None and (not isinstance(self.batch_size, int) or self.batch_size < 1):
             raise UsageError(f"batch size {self.batch_size} is not a whole number of at least 1")
+        if self.calls is not None and (not isinstance(self.calls, int) or self.calls < 1):
+            raise UsageError(f"calls {self.calls} is not a whole number of at least 1")
+        if self.plan not in PLANS:
+            raise UsageError(f"no plan '{self.plan}'{nearest(self.plan, PLANS)}: use {', '.join(PLANS)}")
 
 
-class Sampler:
-    """Draws samples from a run.
+@dataclass(frozen=True)
+class Drawn:
+    """Codes of a batch.
+
+    Attributes:
+        codes: [B, n] int64.
+        lengths: number of codes of each sample, [B].
+        calls: of the prior's network.
+    """
+
+    codes: Tensor
+    lengths: Tensor
+    calls: int
+
+
+class Sampler(ABC, Generic[AnyEngine]):
+    """Draws samples from a run; `Run.sampler` makes the one that its prior needs.
 
     Args:
         run: with a prior.
@@ -91,7 +111,8 @@ class Sampler:
     """
 
     def __init__(self, run: Run, options: SamplingOptions) -> None:
-        self.run, self.options, self.prior = run, options, run.require_prior()
+        self.run, self.options = run, options
+        self.prior: Prior = run.require_prior()
         self._label = run.label_number(options.label)
         self._largest_batch = max(1, _LARGEST_NOISE // (self.prior.code_length * self.prior.codebook_size))
 
@@ -125,18 +146,47 @@ class Sampler:
             pace = None
             if deadline is not None:
                 pace = deadline.pace(len(batch), -(-(len(indices) - first) // len(batch)))
-            yield self._batch(batch, engine, length, budget.threshold, on_code, pace)
+            yield self._batch(batch, engine, length, budget, on_code, pace)
             sizes.note(len(batch), time.perf_counter() - started)
             first += len(batch)
 
+    @abstractmethod
     def stream(self, indices: Sequence[int], lengths: Sequence[int] | None) -> Iterator[Prefix]:
         """Draw the samples of one batch, and give them after each of `lengths` codes, or as often as the engine can."""
-        length = max(lengths) if lengths else self.prior.code_length
-        labels = self._labels(indices)
-        engine = self._engine(len(indices), len(indices), length, stepped=bool(lengths))
-        for codes in engine.draw(self._placed(labels), self._noise(indices, length), self.options.filtering):
-            if lengths is None or codes.shape[1] in lengths:
-                yield Prefix(codes.cpu().clone(), labels, tuple(indices), self.run.decode)
+
+    @abstractmethod
+    def complete(self, codes: Tensor, known: Tensor, labels: Tensor | None) -> Samples:
+        """Draw the codes of one batch that are not known, given those that are.
+
+        Args:
+            codes: [B, N]; whatever stands where nothing is known is not looked at.
+            known: [B, N] bool.
+            labels: [B], None for an unconditional prior.
+
+        Raises:
+            UsageError: the prior cannot be given just these codes.
+        """
+
+    @abstractmethod
+    def _engine(self, batch: int, samples: int, length: int, *, stepped: bool = False) -> AnyEngine:
+        """The engine for batches of `batch` out of `samples` samples of `length` codes; `stepped`: code by code."""
+
+    @abstractmethod
+    def _open(self, engine: AnyEngine, indices: Sequence[int]) -> None:
+        """Have an engine do once what it will do again and again, so that it is ready."""
+
+    @abstractmethod
+    def _draw(
+        self,
+        indices: Sequence[int],
+        labels: Tensor | None,
+        engine: AnyEngine,
+        length: int,
+        budget: Budget,
+        on_code: OnCode,
+        pace: Pace | None,
+    ) -> Drawn:
+        """Draw the codes of a batch; `pace` begins when all is ready for the first one."""
 
     def prepare(self, samples: int) -> None:
         """Open what a job of `samples` samples with a deadline needs, and measure what decoding its batches costs.
@@ -149,15 +199,13 @@ class Sampler:
             if (batch, engine) not in self.run.prepared:
                 self._prepare(batch, engine)
 
-    def _prepare(self, batch: int, engine: Engine) -> None:
+    def _prepare(self, batch: int, engine: AnyEngine) -> None:
         """See `prepare`.
 
         The first decoding opens kernels and memory, so it is the second that counts. More threads than one have to be
         clearly faster: they wait for each other, which takes long where the machine has other things to do.
         """
-        indices = range(batch)
-        noise = self._noise(indices, self.prior.code_length)
-        next(iter(engine.draw(self._placed(self._labels(indices)), noise, self.options.filtering)))
+        self._open(engine, range(batch))
         codes = torch.zeros(batch, 1, dtype=torch.int64)
         self.run.decode(codes)
         alone, together = (self._decoding(codes, threads) for threads in (1, torch.get_num_threads()))
@@ -179,43 +227,29 @@ class Sampler:
     def _batch(
         self,
         indices: Sequence[int],
-        engine: Engine,
+        engine: AnyEngine,
         length: int,
-        threshold: float | None,
+        budget: Budget,
         on_code: OnCode,
         pace: Pace | None,
     ) -> Samples:
         started = time.perf_counter()
         labels = self._labels(indices)
-        noise = self._noise(indices, length)
-        stops = on_code
-        if pace is not None:
-            pace.begin()
-            stops = _either(on_code, pace.stops)
-        if threshold is not None:
-            assert isinstance(engine, SteppedEngine)
-            codes, lengths = draw_adaptively(
-                engine, self._placed(labels), noise, self.options.filtering, self._gains, threshold, stops
-            )
-        else:
-            for codes in engine.draw(self._placed(labels), noise, self.options.filtering):
-                if pace is not None and self.run.device.type == "cuda":
-                    torch.cuda.synchronize(self.run.device)
-                if stops(codes.shape[1]):
-                    break
-            lengths = torch.full((len(indices),), codes.shape[1])
-        codes, lengths = codes.cpu().clone(), lengths.cpu()
-        drawn = time.perf_counter()
+        drawn = self._draw(indices, labels, engine, length, budget, on_code, pace)
+        codes, lengths = drawn.codes.cpu().clone(), drawn.lengths.cpu()
+        ended_drawing = time.perf_counter()
         with torch_threads(self.run.prepared[len(indices), engine] if pace is not None else torch.get_num_threads()):
             x = self.run.decode(codes, lengths)
         ended = time.perf_counter()
         if pace is not None:
-            self.run.costs.note("decode", len(indices), ended - drawn)
-        return Samples(x, codes, lengths, labels, tuple(indices), {"codes": drawn - started, "decode": ended - drawn})
+            self.run.costs.note("decode", len(indices), ended - ended_drawing)
+        seconds = {"codes": ended_drawing - started, "decode": ended - ended_drawing}
+        return Samples(x, codes, lengths, labels, tuple(indices), drawn.calls, seconds)
 
-    @cached_property
-    def _gains(self) -> Gains:
-        return measured_gains(self.run.record, self.prior.code_length)
+    def _synchronise(self) -> None:
+        """Wait for the device, where time is measured."""
+        if self.run.device.type == "cuda":
+            torch.cuda.synchronize(self.run.device)
 
     def _labels(self, indices: Sequence[int]) -> Tensor | None:
         classes = self.prior.classes
@@ -225,29 +259,3 @@ class Sampler:
 
     def _placed(self, labels: Tensor | None) -> Tensor | None:
         return None if labels is None else labels.to(self.run.device)
-
-    def _noise(self, indices: Sequence[int], length: int) -> GumbelNoise:
-        return GumbelNoise(self.options.seed, indices, length, self.prior.codebook_size, self.run.device)
-
-    def _engine(self, batch: int, samples: int, length: int, *, stepped: bool = False) -> Engine:
-        """The engine for batches of `batch` out of `samples` samples of `length` codes; `stepped`: code by code."""
-        device, name, precision = self.run.device, self.options.engine, self.options.precision
-        if precision == "auto":
-            precision = choose_precision(device, batch)
-        if name == "auto":
-            parameters = sum(parameter.numel() for parameter in self.prior.parameters())
-            name = choose_engine(device, precision, batch, parameters * float(samples * length))
-        engine = self.run.engine(name, precision)
-        if stepped and not isinstance(engine, SteppedEngine):
-            raise UsageError(f"engine '{name}' draws several codes at once, and cannot do this: use --engine eager")
-        return engine
-
-
-def _either(first: OnCode, second: Callable[[], bool]) -> OnCode:
-    """True where any of two says so; both are always asked."""
-
-    def stops(drawn: int) -> bool:
-        late = second()
-        return first(drawn) or late
-
-    return stops

@@ -19,6 +19,7 @@ class Samples:
         lengths: number of codes of each sample, [B]; all n unless the budget was adaptive or time ran out.
         labels: [B] int64, None for an unconditional prior.
         indices: global index of each sample.
+        calls: of the prior's network, for the batch.
         seconds: time spent on `codes` and `decode`.
     """
 
@@ -27,6 +28,7 @@ class Samples:
     lengths: Tensor
     labels: Tensor | None
     indices: tuple[int, ...]
+    calls: int
     seconds: Mapping[str, float]
 
 

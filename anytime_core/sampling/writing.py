@@ -24,7 +24,7 @@ from anytime_core.sampling.budget import Budget
 from anytime_core.sampling.deadline import Deadline
 from anytime_core.sampling.ledger import Ledger
 from anytime_core.sampling.output import FolderOutput, Output, TarOutput
-from anytime_core.sampling.sampler import Sampler, SamplingOptions
+from anytime_core.sampling.sampler import SamplingOptions
 from anytime_core.sampling.samples import Samples
 
 SAMPLES_FILE = "samples.json"
@@ -108,7 +108,7 @@ class _Job:
         self.run, self.indices, self.budget, self.options, self.suffix = run, indices, budget, options, suffix
         self.seconds = {"load": 0.0, "codes": 0.0, "decode": 0.0, "write": 0.0}
         self.resumable = False
-        self._done, self._most_codes, self._interrupted = 0, 0, False
+        self._done, self._most_codes, self._calls, self._interrupted = 0, 0, 0, False
         self._shown: dict[int, list[Tensor]] = defaultdict(list)
         self._previewed, self._previewable = False, min(len(indices), _PREVIEWED)
         self._prior_length = run.require_prior().code_length
@@ -154,7 +154,7 @@ class _Job:
 
             if self._deadline is not None:
                 self._measure_writing(partial)
-            batches = Sampler(self.run, self.options).batches(
+            batches = self.run.sampler(self.options).batches(
                 self.indices[self._done :], self.budget, deadline=self._deadline, on_code=on_code
             )
             for batch in batches:
@@ -166,7 +166,8 @@ class _Job:
                 if stopped():
                     break
                 if self._previewed and self._deadline is None:
-                    ledger.mark(done=self._done, most=self._most_codes, seconds=self.seconds, output=output.state())
+                    drawn = {"done": self._done, "most": self._most_codes, "calls": self._calls}
+                    ledger.mark(**drawn, seconds=self.seconds, output=output.state())
                     self.resumable = True
             output.close()
             self._preview(partial)
@@ -187,7 +188,8 @@ class _Job:
 
     def _go_on(self, mark: dict[str, Any], output: Output, partial: Path) -> None:
         """Take up a killed job, without the files of samples that it wrote after its mark."""
-        self._done, self._most_codes, self._previewed, self.resumable = mark["done"], mark["most"], True, True
+        self._done, self._most_codes, self._calls = mark["done"], mark["most"], mark["calls"]
+        self._previewed = self.resumable = True
         self.seconds |= {name: value for name, value in mark["seconds"].items() if name != "load"}
         output.restore(mark["output"])
         if not self.pack:
@@ -210,6 +212,7 @@ class _Job:
                 output.add_growth(index, {codes: x_hat[row] for codes, x_hat in grown.items()})
         self._done += len(batch.indices)
         self._most_codes = max(self._most_codes, *batch.lengths.tolist())
+        self._calls = max(self._calls, batch.calls)
         if not self._previewed:
             for codes, x in grown.items() if self.progressive else [(self._wanted, batch.x)]:
                 columns = PREVIEW_COLUMNS if self.progressive else _PREVIEWED
@@ -240,7 +243,8 @@ class _Job:
             "budget": str(self.budget),
             "codes": self._wanted,
             "code_length": self._prior_length,
-            "calls": self._most_codes,
+            "drawn": self._most_codes,
+            "calls": self._calls,
             "seed": self.options.seed,
             "num": self._done,
             "preview": PREVIEW_FILE if (partial / PREVIEW_FILE).exists() else None,

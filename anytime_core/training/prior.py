@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
 from anytime_core.config import PriorTraining
-from anytime_core.priors import TransformerPrior
+from anytime_core.priors import Prior
 from anytime_core.training.batches import ordered_batches, shuffled_batches, to_device
 from anytime_core.training.codes import CodesDataset
 from anytime_core.training.fit import Objective, fit
@@ -18,7 +19,7 @@ from anytime_core.training.log import MetricsLog, OnProgress
 
 
 def train_prior(
-    prior: TransformerPrior,
+    prior: Prior,
     train: CodesDataset,
     validation: CodesDataset,
     settings: PriorTraining,
@@ -37,9 +38,10 @@ def train_prior(
         return {"loss": nats, "bits_per_code": nats.detach() / math.log(2)}
 
     def validate(step: int) -> dict[str, float]:
-        bits = bits_per_code(prior, validation, limit=settings.validation_samples, batch_size=settings.batch_size)
-        mean = bits.mean().item()
-        return {"selection": mean, "bits_per_code": mean}
+        bits = validate_prior(
+            prior, validation, limit=settings.validation_samples, batch_size=settings.batch_size
+        ).bits_per_code
+        return {"selection": bits, "bits_per_code": bits}
 
     fit(
         "prior",
@@ -54,16 +56,44 @@ def train_prior(
     )
 
 
+@dataclass(frozen=True)
+class PriorValidation:
+    """What a prior needs for held-out codes.
+
+    Attributes:
+        bits_per_position: [N], mean bits of each code.
+        standard_error: of their mean over positions; of an order-agnostic prior also for the random orders.
+        samples: code sequences.
+    """
+
+    bits_per_position: Tensor
+    standard_error: float
+    samples: int
+
+    @property
+    def bits_per_code(self) -> float:
+        """Mean over positions."""
+        return self.bits_per_position.mean().item()
+
+
 @torch.no_grad()
-def bits_per_code(prior: TransformerPrior, dataset: CodesDataset, *, limit: int | None, batch_size: int) -> Tensor:
-    """Mean negative log-likelihood of each code position in bits, [N], over `limit` sequences, all where None."""
+def validate_prior(prior: Prior, dataset: CodesDataset, *, limit: int | None, batch_size: int) -> PriorValidation:
+    """Negative log-likelihood of `limit` sequences, all where None, or an upper bound of it.
+
+    The orders of a bound are the same at every call.
+    """
     device = next(prior.parameters()).device
     training = prior.training
     prior.eval()
-    total, samples = torch.zeros(prior.code_length, dtype=torch.float64), 0
+    generator = torch.Generator().manual_seed(0)
+    total, means = torch.zeros(prior.code_length, dtype=torch.float64), []
     for batch in ordered_batches(dataset, batch_size, limit=limit, workers=0):
         batch = to_device(batch, device)
-        total -= prior.log_prob(batch["codes"][:, : prior.code_length], batch.get("label")).double().sum(0).cpu()
-        samples += len(batch["codes"])
+        codes = batch["codes"][:, : prior.code_length]
+        bits = -prior.log_prob(codes, batch.get("label"), generator).double().cpu() / math.log(2)
+        total += bits.sum(0)
+        means.append(bits.mean(1))
     prior.train(training)
-    return total / samples / math.log(2)
+    each = torch.cat(means)
+    error = each.std().item() / math.sqrt(len(each)) if len(each) > 1 else 0.0
+    return PriorValidation(total / len(each), error, len(each))

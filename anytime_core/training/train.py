@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
+import math
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -26,13 +27,13 @@ from anytime_core.evaluation.reconstruction import reconstruction_curve, validat
 from anytime_core.files import write_text
 from anytime_core.modality import Datasets, Modality
 from anytime_core.plugins import find_plugin, load_modality
-from anytime_core.priors import build_prior
+from anytime_core.priors import ARDMPrior, build_prior, code_digits
 from anytime_core.record import CONFIG_FILE, RUN_FILE, STAGES, RunRecord, Stage, StageRecord, read_record
 from anytime_core.training.autoencoder import fit_principal_components, train_autoencoder
 from anytime_core.training.batches import ordered_batches
 from anytime_core.training.codes import CodesDataset, write_codes
 from anytime_core.training.log import MetricsLog, OnProgress, ignore_progress
-from anytime_core.training.prior import bits_per_code, train_prior
+from anytime_core.training.prior import train_prior, validate_prior
 from anytime_core.weights import (
     AUTOENCODER_FILE,
     PRIOR_FILE,
@@ -184,6 +185,7 @@ class _Training:
             code_length = self.untrained.code_length
             if (core.prior.code_length or 1) > code_length:
                 raise ConfigError(f"prior.code_length={core.prior.code_length} is more than the {code_length} codes")
+            _ = code_digits(core.prior, core.autoencoder.quantizer, self.untrained.codebook_size or 0)
             if core.prior.class_conditional is True and not self.classes:
                 raise ConfigError("prior.class_conditional=true needs data with labels: use auto or false")
         if stages[0] == "autoencoder":
@@ -319,6 +321,7 @@ class _Training:
             codebook_size=autoencoder.codebook_size,
             classes=len(self.classes) if conditional else 0,
             code_vectors=vectors[:length] if vectors is not None and vectors.ndim == 3 else vectors,
+            digits=code_digits(core.prior, core.autoencoder.quantizer, autoencoder.codebook_size),
         )
         path = self.folder / PRIOR_FILE
         train_prior(
@@ -332,14 +335,18 @@ class _Training:
             on_progress=self.on_progress,
             keep=lambda: save_prior(path, prior, core.prior),
         )
-        bits = bits_per_code(
-            load_prior(path).to(self.device), validation_codes, limit=None, batch_size=core.training.prior.batch_size
-        )
-        return core.training.prior.steps, {
-            "bits_per_code": round(bits.mean().item(), 4),
-            "bits_per_position": [round(value, 4) for value in bits.tolist()],
-            "samples": len(validation_codes),
+        best = load_prior(path).to(self.device)
+        result = validate_prior(best, validation_codes, limit=None, batch_size=core.training.prior.batch_size)
+        validation: dict[str, Any] = {
+            "bits_per_code": round(result.bits_per_code, 4),
+            "standard_error": round(result.standard_error, 4),
+            "bits_per_position": [round(value, 4) for value in result.bits_per_position.tolist()],
+            "samples": result.samples,
         }
+        if isinstance(best, ARDMPrior):
+            steps = (best.losses() / math.log(2)).tolist()
+            validation["bits_per_step"] = [[round(value, 4) for value in stage] for stage in steps]
+        return core.training.prior.steps, validation
 
 
 def _shapes(autoencoder: OrderedAutoencoder) -> dict[str, torch.Size]:

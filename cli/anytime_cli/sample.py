@@ -24,6 +24,8 @@ anytime sample --budget 200ms
 
 anytime sample --run runs/image-mnist-1 --budget 12codes --num 64 --label 7
 
+anytime sample --budget 0.6 --calls 10
+
 anytime sample --num 4 --progressive --format flac
 
 anytime sample --num 1000000 --pack --shard 0/4 --out part0
@@ -41,6 +43,21 @@ def sample(
             "or adaptive: as many as each sample is worth."
         ),
     ] = "1.0",
+    calls: Annotated[
+        int | None,
+        typer.Option(
+            help="Network calls, of an order-agnostic prior (prior.kind=ardm): the fewer, the faster and coarser. "
+            "Default: one for each code.",
+            show_default=False,
+        ),
+    ] = None,
+    plan: Annotated[
+        str,
+        typer.Option(
+            help="How the codes are shared among the calls: optimal, linear, or certain (those first that the prior is "
+            "most certain of)."
+        ),
+    ] = "optimal",
     num: Annotated[int, typer.Option(min=1, help="How many samples.")] = 16,
     label: Annotated[
         str | None, typer.Option(help="Class name or number. Default: each in turn.", show_default=False)
@@ -85,10 +102,10 @@ def sample(
     """
     from anytime_core.sampling.budget import Budget
     from anytime_core.sampling.draw import Filter
-    from anytime_core.sampling.sampler import Sampler, SamplingOptions
+    from anytime_core.sampling.sampler import SamplingOptions
 
     parsed, filtering = Budget.parse(budget), Filter(temperature, top_k, top_p)
-    options = SamplingOptions(seed, label, filtering, engine, precision, batch_size)
+    options = SamplingOptions(seed, label, filtering, engine, precision, batch_size, calls, plan)
     indices = _shard(num, shard)
     started = time.perf_counter()
     from anytime_core.run import load
@@ -97,9 +114,17 @@ def sample(
     with output.chatter_to_stderr():
         opened = load(run, device=device)
         if parsed.seconds is not None:
-            Sampler(opened, options).prepare(len(indices))
+            opened.sampler(options).prepare(len(indices))
     load_seconds = time.perf_counter() - started
-    choices = {"label": label, "t": None if temperature == 1 else temperature, "k": top_k, "p": top_p, "shard": shard}
+    choices = {
+        "calls": calls,
+        "plan": None if plan == "optimal" else plan,
+        "label": label,
+        "t": None if temperature == 1 else temperature,
+        "k": top_k,
+        "p": top_p,
+        "shard": shard,
+    }
     name = "-".join([f"{parsed}-seed{seed}", *(f"{key}{value}" for key, value in choices.items() if value is not None)])
     folder = out or opened.folder / "samples" / name.replace("/", "of").replace(":", "")
     with (
@@ -128,8 +153,9 @@ def sample(
         output.say(f"interrupted: wrote the {record['num']} samples that were begun")
     seconds = record["seconds"]
     shown = folder / (record["preview"] or "")
+    calls_shown = f" by {record['calls']} calls" if record["calls"] != record["drawn"] else ""
     output.say(
-        f"{record['num']} samples of {record['calls']} of {record['code_length']} codes in "
+        f"{record['num']} samples of {record['drawn']} of {record['code_length']} codes{calls_shown} in "
         f"{seconds['codes'] + seconds['decode'] + seconds['write']:.2f} s: {shown}"
     )
 

@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 
-from anytime_core.priors import TransformerPrior
+from anytime_core.priors import ARDMPrior, TransformerPrior
 from anytime_core.sampling.engines.base import Engine, SteppedEngine
+from anytime_core.sampling.engines.calls import CallEngine, EagerCalls, GraphCalls, PlainCalls
 from anytime_core.sampling.engines.choice import choose_engine, choose_precision
 
-__all__ = ["ENGINES", "PRECISIONS", "Engine", "SteppedEngine", "choose_engine", "choose_precision"]
+__all__ = [
+    "CALL_ENGINES",
+    "ENGINES",
+    "PRECISIONS",
+    "CallEngine",
+    "Engine",
+    "SteppedEngine",
+    "choose_engine",
+    "choose_precision",
+]
 
 
 def _named(module: str, name: str) -> Callable[[TransformerPrior, str], Engine]:
@@ -29,5 +39,12 @@ ENGINES: dict[str, Callable[[TransformerPrior, str], Engine]] = {
     "compile": _named("compile", "CompileEngine"),
 }
 """Engines by name: (prior, precision) -> engine. Raises UsageError where it has no such device or precision."""
+
+CALL_ENGINES: dict[str, Callable[[ARDMPrior, str], CallEngine]] = {
+    "plain": PlainCalls,
+    "eager": EagerCalls,
+    "graph": GraphCalls,
+}
+"""Engines of order-agnostic priors by name: (prior, precision) -> engine. Raises UsageError as above."""
 
 PRECISIONS = ("float32", "bfloat16", "int8")

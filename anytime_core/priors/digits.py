@@ -1,0 +1,93 @@
+"""Codes as numbers of several digits, the most significant first: what is known of a code is its first digits.
+
+Letters: K codebook size, S digits, T tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Digits:
+    """A numbering of 0..K-1 by S digits, and of all that can be known of a code by tokens.
+
+    Token 0 says that nothing is known, the tokens that follow say the first digit, then come those for the first two,
+    and so on; the last K tokens say the whole code.
+
+    Attributes:
+        size: K.
+        radices: number of values of each digit, the most significant first; their product is at least K.
+    """
+
+    size: int
+    radices: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if math.prod(self.radices) < self.size:
+            raise ValueError(f"digits of {self.radices} cannot number {self.size} codes")
+
+    def __len__(self) -> int:
+        return len(self.radices)
+
+    @cached_property
+    def beginnings(self) -> tuple[int, ...]:
+        """How many beginnings of 0, 1, ..., S digits there are among the codes; the last one is K."""
+        return tuple(-(-self.size // math.prod(self.radices[known:])) for known in range(len(self) + 1))
+
+    @cached_property
+    def first_tokens(self) -> tuple[int, ...]:
+        """The token of the first beginning of 0, 1, ..., S digits."""
+        return tuple(sum(self.beginnings[:known]) for known in range(len(self) + 1))
+
+    @property
+    def tokens(self) -> int:
+        """T."""
+        return sum(self.beginnings)
+
+    def token_table(self) -> Tensor:
+        """[S + 1, K]: the token that says the first digits of each code, for 0, 1, ..., S digits."""
+        codes = torch.arange(self.size)
+        rows = [first + codes // math.prod(self.radices[known:]) for known, first in enumerate(self.first_tokens)]
+        return torch.stack(rows)
+
+    def digit_table(self) -> Tensor:
+        """[S, K]: each digit of each code."""
+        codes = torch.arange(self.size)
+        rows = [codes // math.prod(self.radices[stage + 1 :]) % radix for stage, radix in enumerate(self.radices)]
+        return torch.stack(rows)
+
+    def next_tokens(self, tokens: Tensor, stage: int) -> Tensor:
+        """The token that says one digit more, for its value 0; other values count up from it.
+
+        Args:
+            tokens: of `stage` known digits each.
+            stage: of the digit, from 0.
+        """
+        return (tokens - self.first_tokens[stage]) * self.radices[stage] + self.first_tokens[stage + 1]
+
+    def impossible(self, tokens: Tensor, stage: int) -> Tensor | None:
+        """[*tokens.shape, R], true for values of the next digit that no code has; None where all occur."""
+        if self.beginnings[stage] * self.radices[stage] == self.beginnings[stage + 1]:
+            return None
+        values = torch.arange(self.radices[stage], device=tokens.device)
+        return self.next_tokens(tokens, stage).unsqueeze(-1) + values >= sum(self.beginnings[: stage + 2])
+
+
+def in_base(size: int, base: int) -> Digits:
+    """0..`size`-1 in base `base`, with as many digits as the largest of them needs."""
+    digits = 1
+    while base**digits < size:
+        digits += 1
+    return Digits(size, (base,) * digits)
+
+
+def of_levels(levels: Sequence[int]) -> Digits:
+    """Codes of finite scalar quantisation by their levels, of which the first is least significant."""
+    return Digits(math.prod(levels), tuple(reversed(levels)))

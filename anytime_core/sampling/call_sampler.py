@@ -1,0 +1,206 @@
+"""The sampler of order-agnostic priors, which has a budget of network calls too.
+
+Letters: B batch, N code length of the prior, n codes of a sample, M calls, S stages.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from anytime_core.errors import UsageError
+from anytime_core.priors import ARDMPrior
+from anytime_core.sampling.budget import Budget
+from anytime_core.sampling.deadline import Deadline, Pace
+from anytime_core.sampling.engines import CallEngine, choose_precision
+from anytime_core.sampling.engines.calls import Group, PartialCodes
+from anytime_core.sampling.in_calls import draw_in_calls, sample_orders
+from anytime_core.sampling.noise import GumbelNoise
+from anytime_core.sampling.plan import Plan, make_plan
+from anytime_core.sampling.sampler import Drawn, OnCode, Sampler
+from anytime_core.sampling.samples import Prefix, Samples
+
+_CALL = "call"
+"""What `Costs` keeps the time of a call under."""
+
+
+class CallSampler(Sampler[CallEngine]):
+    """See `Sampler`: a call draws any number of codes, in any order.
+
+    Codes are drawn for the positions that the budget buys, and the others are left out; a sample is whole when all of
+    them are there, so who stops earlier gets the rest by one call. A deadline buys calls rather than codes.
+    """
+
+    prior: ARDMPrior
+
+    def batches(
+        self,
+        indices: Sequence[int],
+        budget: Budget,
+        *,
+        deadline: Deadline | None = None,
+        on_code: OnCode = lambda drawn: False,
+    ) -> Iterator[Samples]:
+        """See `Sampler`. Raises UsageError for an adaptive budget, and for more calls than codes."""
+        if budget.threshold is not None:
+            raise UsageError(
+                f"budget {budget} ends samples code by code, and the prior of run {self.run.folder} draws them in no "
+                "order: use a share or a number of codes, and calls"
+            )
+        self._plan(budget.most_codes(self.prior.code_length), self.options.calls)
+        return super().batches(indices, budget, deadline=deadline, on_code=on_code)
+
+    def stream(self, indices: Sequence[int], lengths: Sequence[int] | None) -> Iterator[Prefix]:
+        """See `Sampler`: what the first of `lengths` needs is drawn first, and calls are shared among them evenly."""
+        ends = sorted(set(lengths or range(1, self.prior.code_length + 1)))
+        calls = self.options.calls
+        if calls is not None and calls < len(ends) * len(self.prior.digits):
+            raise UsageError(
+                f"{calls} calls cannot give samples after {len(ends)} numbers of codes: use more calls or fewer budgets"
+            )
+        labels = self._labels(indices)
+        engine = self._engine(len(indices), len(indices), ends[-1])
+        partial = self._blank(indices, labels, ends[-1])
+        known = 0
+        for number, end in enumerate(ends):
+            share = None
+            if calls is not None:
+                share = calls * (number + 1) // len(ends) - calls * number // len(ends)
+                share = min(share, (end - known) * len(self.prior.digits))
+            # Positions before `end` come first in the order, and those that are known before them.
+            inside = partial.order.argsort(1)[:, :end].sort(1).values
+            part = replace(partial, order=partial.order.gather(1, inside))
+            ranks = (part.order >= known).sort(dim=1, stable=True).indices
+            part.order = part.order.gather(1, ranks)
+            codes, _ = draw_in_calls(
+                engine,
+                self.prior,
+                part,
+                known,
+                self._plan(end, share, known),
+                self.options.filtering,
+                certain=self._certain,
+            )
+            partial.tokens = self._tokens(codes, end)
+            known = end
+            yield Prefix(codes[:, :end].cpu().clone(), labels, tuple(indices), self.run.decode)
+
+    def complete(self, codes: Tensor, known: Tensor, labels: Tensor | None) -> Samples:
+        """See `Sampler`: any codes may be known."""
+        started = time.perf_counter()
+        length, stages = self.prior.code_length, len(self.prior.digits)
+        result, most_calls = codes.clone(), 0
+        counts = known.sum(1)
+        for count in counts.unique().tolist():
+            rows = (counts == count).nonzero().squeeze(1)
+            if count == length:
+                continue
+            partial = self._blank(rows.tolist(), None if labels is None else labels[rows], length)
+            given = known[rows].to(partial.order.device)
+            first = (~given.gather(1, partial.order)).sort(dim=1, stable=True).indices
+            partial.order = partial.order.gather(1, first)
+            partial.tokens = self._tokens(codes[rows].to(partial.order.device), length) * given
+            calls = None if self.options.calls is None else min(self.options.calls, stages * (length - count))
+            engine = self._engine(len(rows), len(codes), length)
+            drawn, used = draw_in_calls(
+                engine,
+                self.prior,
+                partial,
+                count,
+                self._plan(length, calls, count),
+                self.options.filtering,
+                certain=self._certain,
+            )
+            result[rows], most_calls = drawn.cpu(), max(most_calls, used)
+        lengths = torch.full((len(codes),), length)
+        ended = time.perf_counter()
+        x = self.run.decode(result)
+        seconds = {"codes": ended - started, "decode": time.perf_counter() - ended}
+        return Samples(x, result, lengths, labels, tuple(range(len(codes))), most_calls, seconds)
+
+    def _open(self, engine: CallEngine, indices: Sequence[int]) -> None:
+        """Also measures a call, of a code with half of them known."""
+        length = self.prior.code_length
+        for _ in range(2):
+            partial = engine.open(self._blank(indices, self._labels(indices), length))
+            self._synchronise()
+            started = time.perf_counter()
+            engine.call(partial, Group(0, length // 2, 1, False), self.options.filtering)
+            self._synchronise()
+            seconds = time.perf_counter() - started
+        self.run.costs.note(_CALL, len(indices), seconds)
+
+    def _draw(
+        self,
+        indices: Sequence[int],
+        labels: Tensor | None,
+        engine: CallEngine,
+        length: int,
+        budget: Budget,
+        on_code: OnCode,
+        pace: Pace | None,
+    ) -> Drawn:
+        stages, calls = len(self.prior.digits), self.options.calls
+        if pace is not None:
+            affordable = pace.steps(self.run.costs.expected(_CALL, len(indices)) or 0.0)
+            calls = max(stages, min(affordable, stages * length if calls is None else calls))
+        plan = self._plan(length, calls)
+        partial = self._blank(indices, labels, length)
+        if pace is not None:
+            pace.begin()
+
+        def on_call(done: int, whole: int) -> bool:
+            late = False
+            if pace is not None:
+                self._synchronise()
+                # After one call more there has to be time for those that draw all the rest.
+                late = pace.stops(ahead=1 + stages) and done < plan.calls - 1
+            return on_code(whole) or late
+
+        codes, used = draw_in_calls(
+            engine,
+            self.prior,
+            partial,
+            0,
+            plan,
+            self.options.filtering,
+            certain=self._certain,
+            on_call=on_call,
+        )
+        return Drawn(codes[:, :length], torch.full((len(indices),), length), used)
+
+    @property
+    def _certain(self) -> bool:
+        return self.options.plan == "certain"
+
+    def _plan(self, length: int, calls: int | None, known: int = 0) -> Plan:
+        """The plan for the first `length` codes without the `known` ones. Raises UsageError for no such calls."""
+        losses = self.prior.losses(length)[:, known:].double().cpu().numpy()
+        return make_plan(losses, calls, "linear" if self.options.plan == "linear" else "optimal")
+
+    def _blank(self, indices: Sequence[int], labels: Tensor | None, length: int) -> PartialCodes:
+        """A batch of which nothing is known, to be drawn for its first `length` positions."""
+        device = self.run.device
+        choices = sum(self.prior.digits.radices)
+        return PartialCodes(
+            tokens=torch.zeros(len(indices), self.prior.code_length, dtype=torch.int64, device=device),
+            order=sample_orders(self.options.seed, indices, length).to(device),
+            noise=GumbelNoise(self.options.seed, indices, length, choices, device).whole(),
+            labels=self._placed(labels),
+        )
+
+    def _tokens(self, codes: Tensor, known: int) -> Tensor:
+        """[B, N] tokens of codes whose first `known` are there."""
+        tokens = self.prior.token_of[-1][codes]
+        tokens[:, known:] = 0
+        return tokens
+
+    def _engine(self, batch: int, samples: int, length: int, *, stepped: bool = False) -> CallEngine:
+        name, precision = self.options.engine, self.options.precision
+        if precision == "auto":
+            precision = choose_precision(self.run.device, batch)
+        return self.run.call_engine("eager" if name == "auto" else name, precision)

@@ -1,0 +1,222 @@
+"""Engines of order-agnostic priors: one network call draws a group of codes.
+
+Letters: B batch, N code length, n codes that are wanted, R values of a digit, G numbers of noise a code, q rows asked.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from anytime_core.errors import AnytimeError, UsageError
+from anytime_core.priors import ARDMPrior
+from anytime_core.sampling.draw import Filter, draw_codes
+
+_KEPT = 4
+"""Shapes whose graphs are kept, with their buffers."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """What one call draws.
+
+    Attributes:
+        stage: of the digit, from 0.
+        known: rows of the order that have this digit already.
+        size: how many further ones get it.
+        certain: whether the ones that the prior is most certain of are moved to the front of the order.
+    """
+
+    stage: int
+    known: int
+    size: int
+    certain: bool
+
+
+@dataclass
+class PartialCodes:
+    """A batch that is being drawn; calls change it in place.
+
+    Attributes:
+        tokens: [B, N], what is known of each code, see `Digits`.
+        order: [B, n], positions in the order in which they are drawn.
+        noise: [B, n, G], Gumbel noise by position, the values of one digit after those of the other.
+        labels: [B], None for an unconditional prior.
+    """
+
+    tokens: Tensor
+    order: Tensor
+    noise: Tensor
+    labels: Tensor | None
+
+
+class CallEngine(Protocol):
+    """Draws codes from one order-agnostic prior, which lives on the device it is run on."""
+
+    def open(self, partial: PartialCodes) -> PartialCodes:
+        """What `call` is to be given for this batch: itself, or buffers with its values."""
+        ...
+
+    def call(self, partial: PartialCodes, group: Group, filtering: Filter) -> None:
+        """Draw one group."""
+        ...
+
+
+Logits = Callable[[PartialCodes, Group, slice], Tensor]
+"""Of the rows of the order that are asked for, [B, q, R]."""
+
+
+class PlainCalls:
+    """The reference: all positions through the network at every call."""
+
+    name = "plain"
+
+    def __init__(self, prior: ARDMPrior, precision: str) -> None:
+        _check_precision(self.name, precision, ("float32",))
+        self.prior = prior
+
+    def open(self, partial: PartialCodes) -> PartialCodes:
+        """See `CallEngine`."""
+        return partial
+
+    @torch.inference_mode()
+    def call(self, partial: PartialCodes, group: Group, filtering: Filter) -> None:
+        """See `CallEngine`."""
+        _draw(self.prior, self._logits, partial, group, filtering)
+
+    def _logits(self, partial: PartialCodes, group: Group, asked: slice) -> Tensor:
+        logits = self.prior.logits(partial.tokens, group.stage, partial.labels)
+        return _at(logits, partial.order[:, asked])
+
+
+class EagerCalls:
+    """Only what is known and what is asked for goes through the network, in float32 or bfloat16."""
+
+    name = "eager"
+
+    def __init__(self, prior: ARDMPrior, precision: str) -> None:
+        _check_precision(self.name, precision, ("float32", "bfloat16"))
+        self.prior = prior if precision == "float32" else copy.deepcopy(prior).to(torch.bfloat16)
+
+    def open(self, partial: PartialCodes) -> PartialCodes:
+        """See `CallEngine`."""
+        return partial
+
+    @torch.inference_mode()
+    def call(self, partial: PartialCodes, group: Group, filtering: Filter) -> None:
+        """See `CallEngine`."""
+        _draw(self.prior, self._logits, partial, group, filtering)
+
+    def _logits(self, partial: PartialCodes, group: Group, asked: slice) -> Tensor:
+        # From the second digit on something is known of every position.
+        rows = partial.order if group.stage else partial.order[:, : asked.stop]
+        seen = rows.shape[1] if group.stage else group.known
+        tokens = partial.tokens.gather(1, rows)
+        return self.prior.logits_at(tokens, rows, seen, asked, group.stage, partial.labels)
+
+
+class GraphCalls(EagerCalls):
+    """The calls of a plan as CUDA graphs, each captured when it is first made, and replayed from then on."""
+
+    name = "graph"
+
+    def __init__(self, prior: ARDMPrior, precision: str) -> None:
+        device = prior.position.weight.device
+        if device.type != "cuda":
+            raise UsageError(
+                f"engine 'graph' needs a CUDA device, not '{device}': use --device cuda, or --engine eager"
+            )
+        super().__init__(prior, precision)
+        self._captured: OrderedDict[tuple[torch.Size, ...], _Captured] = OrderedDict()
+
+    def open(self, partial: PartialCodes) -> PartialCodes:
+        """See `CallEngine`: static buffers of this shape, with the values of `partial`."""
+        shape = (partial.tokens.shape, partial.noise.shape)
+        if shape not in self._captured:
+            self._captured[shape] = _Captured(copy.deepcopy(partial), {})
+            if len(self._captured) > _KEPT:
+                self._captured.popitem(last=False)
+        self._captured.move_to_end(shape)
+        buffers = self._captured[shape].buffers
+        for field in fields(partial):
+            value = getattr(partial, field.name)
+            if value is not None:
+                getattr(buffers, field.name).copy_(value)
+        return buffers
+
+    @torch.inference_mode()
+    def call(self, partial: PartialCodes, group: Group, filtering: Filter) -> None:
+        """See `CallEngine`; `partial` is what `open` has given."""
+        captured = self._captured[partial.tokens.shape, partial.noise.shape]
+        with torch.cuda.device(partial.tokens.device):
+            if (group, filtering) not in captured.graphs:
+                captured.graphs[group, filtering] = self._capture(partial, group, filtering)
+            captured.graphs[group, filtering].replay()
+
+    def _capture(self, partial: PartialCodes, group: Group, filtering: Filter) -> torch.cuda.CUDAGraph:
+        before = partial.tokens.clone(), partial.order.clone()
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        try:
+            with torch.cuda.stream(stream):  # what capturing must not be the first to do, such as opening cuBLAS
+                super().call(partial, group, filtering)
+            torch.cuda.current_stream().wait_stream(stream)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                super().call(partial, group, filtering)
+        except torch.cuda.OutOfMemoryError as error:
+            raise AnytimeError(
+                f"no memory on the GPU to capture a call for a batch of {len(partial.tokens)}: "
+                "use a smaller --batch-size, or --engine eager"
+            ) from error
+        except RuntimeError as error:
+            first_line = str(error).partition("\n")[0]
+            raise AnytimeError(f"CUDA graphs cannot be captured here ({first_line}): use --engine eager") from error
+        partial.tokens.copy_(before[0])
+        partial.order.copy_(before[1])
+        return graph
+
+
+@dataclass(frozen=True)
+class _Captured:
+    buffers: PartialCodes
+    graphs: dict[tuple[Group, Filter], torch.cuda.CUDAGraph]
+
+
+def _draw(prior: ARDMPrior, logits_of: Logits, partial: PartialCodes, group: Group, filtering: Filter) -> None:
+    """Draw a group: all rows of it as they come in the order, or the most certain of all that are left."""
+    wanted = partial.order.shape[1]
+    chooses = group.certain and group.known + group.size < wanted
+    asked = slice(group.known, wanted if chooses else group.known + group.size)
+    logits = logits_of(partial, group, asked).float()
+    positions = partial.order[:, asked]
+    if chooses:
+        # Most certain is the smallest entropy; -inf stands for values that no code has.
+        probabilities = logits.softmax(-1)
+        entropy = torch.special.entr(probabilities).sum(-1)
+        ranks = entropy.argsort(dim=1, stable=True)
+        partial.order[:, asked] = positions.gather(1, ranks)
+        chosen = ranks[:, : group.size]
+        logits, positions = _at(logits, chosen), positions.gather(1, chosen)
+    noise = _at(partial.noise, positions)
+    first = sum(prior.digits.radices[: group.stage])
+    noise = noise[..., first : first + prior.digits.radices[group.stage]]
+    values = draw_codes(logits.flatten(0, 1), noise.flatten(0, 1), filtering).view(positions.shape)
+    tokens = prior.digits.next_tokens(partial.tokens.gather(1, positions), group.stage)
+    partial.tokens.scatter_(1, positions, tokens + values)
+
+
+def _at(values: Tensor, positions: Tensor) -> Tensor:
+    """[B, N, X] at [B, q] -> [B, q, X]."""
+    return values.gather(1, positions.unsqueeze(-1).expand(-1, -1, values.shape[-1]))
+
+
+def _check_precision(name: str, precision: str, known: tuple[str, ...]) -> None:
+    if precision not in known:
+        raise UsageError(f"engine '{name}' has no precision '{precision}' for this prior: use {', '.join(known)}")
