@@ -7,6 +7,7 @@ Letters: B batch, C channels and S spatial shape of the latent map, N code lengt
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -79,6 +80,11 @@ class OrderedAutoencoder(nn.Module):
         """K, or None for continuous codes."""
         return self.quantizer.size
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are, or the codebook of an autoencoder that has none."""
+        return next(itertools.chain(self.parameters(), self.buffers())).device
+
     def forward(self, x: Tensor, lengths: Sequence[Tensor]) -> Reconstruction:
         """Encode once, decode every sample at each of J prefix lengths.
 
@@ -142,6 +148,8 @@ def build_autoencoder(modality: Modality, config: AutoencoderConfig) -> OrderedA
     probe = torch.zeros(1, *modality.sample_shape())
     with torch.no_grad():
         latent_shape = encoder.eval()(probe).shape[1:]
+        if config.kind == "identity":
+            return _values_as_codes(probe.shape[1:], config)
         if config.kind == "pca":
             return _linear_autoencoder(probe.shape[1:], latent_shape, config)
         latent_shape = _kept_channels(latent_shape, config)
@@ -176,6 +184,19 @@ def _linear_autoencoder(
     encoder, decoder = linear_networks(torch.zeros(code_length, *sample_shape), torch.zeros(*sample_shape))
     # Each code is a channel of one value; the configured axis only says how many there are.
     return OrderedAutoencoder(encoder, decoder, (code_length, 1), config.model_copy(update={"axis": "channel"}))
+
+
+def _values_as_codes(sample_shape: Sequence[int], config: AutoencoderConfig) -> OrderedAutoencoder:
+    """Each value of a sample is a code: the nearest of K levels evenly spaced over [-1, 1]."""
+    values = math.prod(sample_shape)
+    encoder = nn.Sequential(nn.Flatten(), nn.Unflatten(1, (values, 1)))
+    decoder = nn.Sequential(nn.Flatten(), nn.Unflatten(1, tuple(sample_shape)))
+    autoencoder = OrderedAutoencoder(encoder, decoder, (values, 1), config.model_copy(update={"axis": "channel"}))
+    assert isinstance(autoencoder.quantizer, VectorQuantizer)
+    levels = torch.linspace(-1, 1, autoencoder.quantizer.codebook.shape[1])
+    with torch.no_grad():
+        autoencoder.quantizer.codebook.copy_(levels.view(1, -1, 1))
+    return autoencoder
 
 
 def _at_most(code_length: int, most: int, what: str) -> int:

@@ -56,6 +56,19 @@ BASELINES: Mapping[str, Baseline] = {
             "autoencoder.dropped=zeros",
         ),
     ),
+    "identity": Baseline(
+        "no autoencoder: codes are the values of a sample, such as pixels, of 256 levels",
+        (
+            "autoencoder.kind=identity",
+            "autoencoder.quantizer.kind=vq",
+            "autoencoder.quantizer.size=256",
+            "autoencoder.quantizer.shared=true",
+            "autoencoder.tell_decoder=false",
+            "autoencoder.dropped=zeros",
+            "autoencoder.code_length=null",
+            _ALL_CODES,
+        ),
+    ),
     "truncation-uniform": Baseline(
         "every prefix length equally often", ("autoencoder.truncation.distribution=uniform",)
     ),

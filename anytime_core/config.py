@@ -103,10 +103,12 @@ class TruncationConfig(Section):
 
 
 class AutoencoderConfig(Section):
-    """The ordered autoencoder around the modality's networks, or principal components in place of the networks."""
+    """The ordered autoencoder around the modality's networks, or something simpler in place of the networks."""
 
-    kind: Literal["ordered", "pca"] = Field(
-        "ordered", description="ordered: the modality's networks; pca: principal components of the training samples"
+    kind: Literal["ordered", "pca", "identity"] = Field(
+        "ordered",
+        description="ordered: the modality's networks; pca: principal components of the training samples; identity: "
+        "none, codes are the values of a sample, rounded",
     )
     axis: Literal["channel", "spatial"] = Field(
         "channel", description="a code is a channel of the latent map, or a position of it"
@@ -125,6 +127,17 @@ class AutoencoderConfig(Section):
             raise ValueError(
                 f"autoencoder.code_length={self.code_length} keeps channels, and with autoencoder.axis=spatial codes "
                 "are positions: leave it out, or use autoencoder.axis=channel"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _values_share_their_levels(self) -> AutoencoderConfig:
+        shared = isinstance(self.quantizer, VQConfig) and self.quantizer.shared
+        unchanged = self.code_length is None and self.dropped == "zeros" and not self.tell_decoder
+        if self.kind == "identity" and not (shared and unchanged):
+            raise ValueError(
+                "autoencoder.kind=identity has no networks: it needs autoencoder.quantizer of kind=vq and shared=true, "
+                "tell_decoder=false, dropped=zeros and code_length=null, as --baseline identity sets them"
             )
         return self
 

@@ -219,6 +219,8 @@ class Run:
             labels = torch.full((len(codes),), number)
         if labels is not None and (not prior.classes or labels.shape != codes.shape[:1]):
             raise UsageError(f"labels {tuple(labels.shape)} are not one for each of {len(codes)} samples of this run")
+        if labels is not None and not ((labels >= 0) & (labels < prior.classes)).all():
+            raise UsageError(f"labels {labels.tolist()} are not all in 0..{prior.classes - 1}")
         return self.sampler(options).complete(codes, F.pad(known, (0, missing)), labels)
 
     def sampler(self, options: SamplingOptions | None = None) -> Sampler:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,8 @@ TINY: dict[str, Any] = {
 }
 """A config that trains in about a second."""
 
+AGNOSTIC = ("prior.kind=ardm", "prior.layers=2", "prior.width=32", "prior.heads=2")
+
 
 def tiny_config(*overrides: str) -> Config:
     return parse_config(apply_overrides(TINY, overrides), ImageConfig)
@@ -54,6 +57,20 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_run(tiny_folder: Path) -> Run:
     return load(tiny_folder, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def agnostic_folder(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny run with an order-agnostic prior; tests must not change it."""
+    folder = tmp_path_factory.mktemp("runs") / "agnostic"
+    shutil.copytree(tiny_folder, folder)
+    train(tiny_config(*AGNOSTIC), folder, stages=["prior"])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def agnostic_run(agnostic_folder: Path) -> Run:
+    return load(agnostic_folder, device="cpu")
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from anytime_core.priors import TransformerPrior
 from anytime_core.run import Run, load
-from anytime_core.sampling import deadline as deadline_module
 from anytime_core.sampling import code_sampler
+from anytime_core.sampling import deadline as deadline_module
 from anytime_core.sampling import sampler as sampler_module
 from anytime_core.sampling.budget import Budget
 from anytime_core.sampling.deadline import Costs, Deadline, Pace

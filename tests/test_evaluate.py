@@ -85,7 +85,7 @@ def test_rows_are_budgets_in_order_with_all_that_is_measured(evaluation):
         for quality in (row.samples, row.reconstructed):
             assert set(quality.frechet) == {"classifier"}
             assert all(0 <= value <= 1 for value in (quality.precision, quality.recall, quality.label_accuracy))
-        numbers = [value for name, value in cells(row) if name != "peak memory"]
+        numbers = [value for name, value in cells(row) if name not in ("peak memory", "bits standard error")]
         assert all(math.isfinite(value) for value in numbers)
         assert row.seconds_per_sample > 0
 
@@ -356,12 +356,91 @@ def test_shown_samples_are_the_same_ones_at_every_budget(tiny_run):
 
 def test_rows_of_priority_codes_share_their_first_codes(tiny_run, monkeypatch):
     decoded = []
-    monkeypatch.setattr(tiny_run, "decode", lambda codes: decoded.append(codes) or torch.zeros(len(codes), 1, 8, 8))
+    monkeypatch.setattr(
+        tiny_run, "decode", lambda codes, lengths=None: decoded.append(codes) or torch.zeros(len(codes), 1, 8, 8)
+    )
     assert [one.shared for one in priority_codes(tiny_run, 0)] == [1, 2, 4]
-    for shared, codes in zip((1, 2, 4), decoded, strict=True):
+    for shared, codes in zip((1, 2, 4), [codes for codes in decoded if len(codes) == 32], strict=True):
         rows = codes.view(-1, 8, 8)
         assert (rows[:, :, :shared] == rows[:, :1, :shared]).all()
         assert len(codes.unique(dim=0)) > len(rows)
+
+
+# Order-agnostic priors
+
+
+@pytest.fixture(scope="module")
+def by_calls(agnostic_run, judged) -> list[Evaluation]:
+    options = dataclasses.replace(OPTIONS, calls=(None, 3))
+    return evaluate(agnostic_run, judged, options)
+
+
+def test_each_number_of_calls_has_its_rows_on_the_plane_of_codes_and_calls(by_calls):
+    whole, limited = by_calls
+    assert (whole.calls, limited.calls) == (None, 3)
+    assert limited.baseline_of == whole.run
+    assert [(row.codes, row.calls) for row in whole.rows] == [(2, 2), (4, 4), (8, 8)]
+    assert [(row.codes, row.calls) for row in limited.rows] == [(2, 2), (4, 3), (8, 3)]
+    assert whole.rows[0] == limited.rows[0]  # two codes take two calls, so there is nothing to measure again
+    for first, second in zip(whole.rows, limited.rows, strict=True):
+        assert first.reconstruction == second.reconstruction
+        assert first.reconstructed == second.reconstructed
+        assert second.bits_per_code >= first.bits_per_code - 4 * first.bits_standard_error
+        assert 0 < first.bits_standard_error < 0.2
+
+
+def test_bits_by_calls_fall_to_those_of_one_by_one(by_calls):
+    for points in by_calls[0].bits_per_calls.values():
+        assert list(points) == [1, 2, 4, 8]
+        assert points[1] > points[8]
+    optimal, linear = by_calls[0].bits_per_calls["optimal"], by_calls[0].bits_per_calls["linear"]
+    assert optimal[1] == linear[1]
+    assert optimal[8] == linear[8]
+
+
+def test_a_killed_evaluation_by_calls_goes_on(agnostic_run, by_calls, folder, monkeypatch):
+    options = dataclasses.replace(OPTIONS, calls=(None, 3))
+    quality, calls = evaluate_module.Judge.quality, []
+
+    def fails(self, *arguments):
+        calls.append(arguments)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return quality(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate_module.Judge, "quality", fails)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(agnostic_run, folder, options)
+    assert list(folder.glob(".rows-*"))
+    again = evaluate(agnostic_run, folder, options)
+    assert [without_times(one) for one in again] == [without_times(one) for one in by_calls]
+    assert not list(folder.glob(".rows-*"))
+    assert not list(folder.glob(".codes-*"))
+
+
+def test_the_command_compares_calls_and_the_page_shows_them(anytime, agnostic_folder, tiny_folder, folder):
+    arguments = ("--budgets", "0.5,1", "--num", 20, "--calls", "all,2", "--against", tiny_folder, "--out", folder)
+    result = anytime("evaluate", "--run", agnostic_folder, *arguments)
+    assert result.status == 0, result.err
+    assert "at most 2 calls" in result.err
+    written = json.loads((folder / "evaluation.json").read_text())
+    assert [one["calls"] for one in written] == [None, 2, None]
+    page = (folder / "report.html").read_text()
+    assert "Bits per code, by network calls" in page
+    assert "agnostic, 2 calls" in page
+    assert "--calls all,2" in page
+    refused = anytime("evaluate", "--run", agnostic_folder, "--calls", "ten", "--out", folder)
+    assert refused.status == 2
+    assert "calls 'ten'" in refused.err
+    assert anytime("evaluate", "--run", agnostic_folder, "--calls", "0", "--out", folder).status == 2
+
+
+def test_shown_samples_are_drawn_for_each_number_of_codes(agnostic_run):
+    shown = shown_samples(agnostic_run, [2, 8], 0)
+    assert [one.codes for one in shown] == [2, 8]
+    assert shown[0].picture != shown[1].picture
+    assert [one.shared for one in priority_codes(agnostic_run, 0)] == [1, 2, 4]
 
 
 # The command

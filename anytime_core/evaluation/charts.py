@@ -18,7 +18,7 @@ _LOGARITHMIC_BEYOND = 30.0  # largest over smallest value
 
 @dataclass(frozen=True)
 class Line:
-    """Values of one run against codes.
+    """Values of one run against codes, or network calls.
 
     Attributes:
         name: what it shows, for tooltips and screen readers.
@@ -70,13 +70,14 @@ class Scale:
         return self.start + (value - low) / (high - low) * (self.end - self.start)
 
 
-def line_chart(title: str, lines: Sequence[Line], share: bool = False) -> str:
-    """Lines against codes; on a logarithmic scale where positive values differ by more than a factor of 30.
+def line_chart(title: str, lines: Sequence[Line], share: bool = False, unit: str = "code") -> str:
+    """Lines against codes or calls; on a logarithmic scale where positive values differ by more than a factor of 30.
 
     Args:
         title: for screen readers.
         lines: at least one, each with a point; those that come first are drawn on top.
         share: values are shares, on a scale from 0 to 1.
+        unit: what is counted, in the singular.
     """
     labelled = [line for line in lines if line.label]
     if len(labelled) < 2:
@@ -84,9 +85,10 @@ def line_chart(title: str, lines: Sequence[Line], share: bool = False) -> str:
     letters = max((len(_shortened(line.label)) for line in labelled), default=0)
     x = _code_scale(max(line.points[-1][0] for line in lines), letters)
     y = _share_scale() if share else value_scale([value for line in lines for _, value in line.points])
-    svg = _canvas(f"{title} against codes. {'; '.join(map(_in_words, lines))}.", x, y)
+    said = "; ".join(_in_words(line, unit) for line in lines)
+    svg = _canvas(f"{title} against {unit}s. {said}.", x, y, f"{unit}s")
     for line in reversed(lines):
-        _draw_line(svg, line, x, y)
+        _draw_line(svg, line, x, y, unit)
     taken = [spot for line in lines for spot in _spots([(x(codes), y(value)) for codes, value in line.points])]
     for line in labelled:
         _write_label(svg, line, x, y, taken)
@@ -159,7 +161,7 @@ def _code_scale(codes: int, letters: int = 0) -> Scale:
     return Scale(0, codes, _LEFT, _WIDTH - 14 - letters * _LETTER, [tick for tick in ticks if tick <= codes])
 
 
-def _canvas(description: str, x: Scale, y: Scale) -> Element:
+def _canvas(description: str, x: Scale, y: Scale, unit: str = "codes") -> Element:
     """A picture with both axes."""
     svg = Element("svg", {"class": "chart", "viewBox": f"0 0 {_WIDTH:g} {_HEIGHT:g}", "role": "img"})
     svg.set("aria-label", description)
@@ -172,20 +174,20 @@ def _canvas(description: str, x: Scale, y: Scale) -> Element:
     for tick in x.ticks:
         _add(svg, "line", class_="axis", x1=x(tick), x2=x(tick), y1=_BOTTOM, y2=_BOTTOM + 4)
         _add(svg, "text", f"{tick:g}", class_="tick middle", x=x(tick), y=_BOTTOM + 18)
-    _add(svg, "text", "codes", class_="tick middle", x=(x.start + x.end) / 2, y=_HEIGHT - 5)
+    _add(svg, "text", unit, class_="tick middle", x=(x.start + x.end) / 2, y=_HEIGHT - 5)
     return svg
 
 
-def _draw_line(svg: Element, line: Line, x: Scale, y: Scale) -> None:
+def _draw_line(svg: Element, line: Line, x: Scale, y: Scale, unit: str) -> None:
     look = " ".join(["series", "own" if line.accented else "other", *(["dashed"] if line.dashed else [])])
     group = _add(svg, "g", class_=look)
     path = " ".join(f"{x(codes):.1f},{y(value):.1f}" for codes, value in line.points)
     _add(group, "polyline", points=path)
     for codes, value in line.points:
         point = _add(group, "circle", cx=x(codes), cy=y(value), r=3.2)
-        if line.accented:
+        if line.accented and unit == "code":
             point.set("data-codes", str(codes))
-        _add(point, "title", f"{line.name}, {_counted(codes)}: {brief(value)}")
+        _add(point, "title", f"{line.name}, {_counted(codes, unit)}: {brief(value)}")
 
 
 def _write_label(svg: Element, line: Line, x: Scale, y: Scale, taken: list[tuple[float, float]]) -> None:
@@ -215,15 +217,15 @@ def _shortened(label: str) -> str:
     return label if len(label) <= _LONGEST_LABEL else label[: _LONGEST_LABEL - 1] + "…"
 
 
-def _in_words(line: Line) -> str:
+def _in_words(line: Line, unit: str) -> str:
     (first, start), (last, end) = line.points[0], line.points[-1]
     if first == last:
-        return f"{line.name}: {brief(end)} at {_counted(last)}"
-    return f"{line.name}: {brief(start)} at {_counted(first)}, {brief(end)} at {_counted(last)}"
+        return f"{line.name}: {brief(end)} at {_counted(last, unit)}"
+    return f"{line.name}: {brief(start)} at {_counted(first, unit)}, {brief(end)} at {_counted(last, unit)}"
 
 
-def _counted(codes: int) -> str:
-    return "1 code" if codes == 1 else f"{codes} codes"
+def _counted(number: int, unit: str) -> str:
+    return f"1 {unit}" if number == 1 else f"{number} {unit}s"
 
 
 def _range(bar: Bar) -> str:

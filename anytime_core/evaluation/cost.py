@@ -33,9 +33,9 @@ class Cost:
     peak_memory: int | None
 
 
-def sampling_cost(run: Run, codes: int) -> Cost:
-    """The cost of samples of `codes` codes."""
-    options = SamplingOptions(batch_size=_BATCH)
+def sampling_cost(run: Run, codes: int, calls: int | None = None) -> Cost:
+    """The cost of samples of `codes` codes, drawn by `calls` network calls where the prior is order-agnostic."""
+    options = SamplingOptions(batch_size=_BATCH, calls=calls)
 
     def sample() -> dict[str, float]:
         (samples,) = run.sample_batches(range(_BATCH), Budget(codes, "codes"), options)

@@ -1,6 +1,7 @@
-"""Codes of the samples that an evaluation judges, drawn once for all budgets and kept on the disk meanwhile.
+"""Codes of the samples that an evaluation judges, kept on the disk meanwhile.
 
-The first n codes of a sample are those that a budget of n codes draws. Letters: S samples, n codes.
+Of a prior that writes code after code they are drawn once for all budgets: the first n codes of a sample are those that
+a budget of n codes draws. Letters: S samples, n codes.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ class DrawnCodes:
         num: S.
         length: n.
         seed: of the samples 0, 1, ..., S - 1, the classes in turn.
+        calls: by which an order-agnostic prior draws them.
     """
 
-    def __init__(self, file: Path, run: Run, num: int, length: int, seed: int) -> None:
-        self.file, self.run, self.num, self.length, self.seed = file, run, num, length, seed
+    def __init__(self, file: Path, run: Run, num: int, length: int, seed: int, calls: int | None = None) -> None:
+        self.file, self.run, self.num, self.length = file, run, num, length
+        self.options = SamplingOptions(seed=seed, calls=calls)
 
     def draw(self, on_drawn: Callable[[int], None]) -> None:
         """Draw what is missing; `on_drawn` is told the number of samples there are."""
@@ -37,9 +40,7 @@ class DrawnCodes:
         with self.file.open("ab") as file:
             done = file.tell() // row
             file.truncate(done * row)
-            batches = self.run.sample_batches(
-                range(done, self.num), Budget(self.length, "codes"), SamplingOptions(seed=self.seed)
-            )
+            batches = self.run.sample_batches(range(done, self.num), Budget(self.length, "codes"), self.options)
             for samples in batches if done < self.num else ():
                 file.write(samples.codes.numpy().astype(np.uint32).tobytes())
                 file.flush()

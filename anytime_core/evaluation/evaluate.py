@@ -13,6 +13,7 @@ from pathlib import Path
 from torch import Tensor
 
 from anytime_core.errors import PluginError, UsageError
+from anytime_core.evaluation.bound import bits_by_calls, bits_of_plan, call_numbers
 from anytime_core.evaluation.cost import sampling_cost
 from anytime_core.evaluation.drawn import DrawnCodes
 from anytime_core.evaluation.extractors import ExtractorRequest
@@ -20,10 +21,14 @@ from anytime_core.evaluation.judge import BATCH, Judge, OnProgress
 from anytime_core.evaluation.reconstruction import preview_lengths, reconstruction_curve
 from anytime_core.evaluation.result import EVALUATION_FILE, Evaluation, Row
 from anytime_core.files import write_json
+from anytime_core.priors import ARDMPrior
 from anytime_core.run import Run
 from anytime_core.sampling.budget import Budget
+from anytime_core.sampling.plan import make_plan
 from anytime_core.training.batches import ordered_batches
 
+_BOUND_SAMPLES = 2000
+"""Validation samples by which the bits of an order-agnostic prior are bounded."""
 _GAIN_LENGTHS, _GAIN_SAMPLES = 64, 500
 """Numbers of codes, and validation samples, by which the gain of further codes is measured."""
 
@@ -40,6 +45,8 @@ class EvaluationOptions:
         seed: of the samples and of the classifier.
         extractors: what sets of samples are compared with; empty: all that need nothing.
         download: whether extractors may download their weights.
+        calls: budgets of network calls for runs with an order-agnostic prior, each of which gives an evaluation of its
+            own; None stands for one call a code.
     """
 
     budgets: tuple[Budget, ...] = TENTHS
@@ -47,12 +54,15 @@ class EvaluationOptions:
     seed: int = 0
     extractors: tuple[ExtractorRequest, ...] = field(default=())
     download: bool = False
+    calls: tuple[int | None, ...] = (None, 10)
 
     def __post_init__(self) -> None:
         if not self.budgets:
             raise UsageError("no budgets to evaluate: name at least one, such as 0.5")
         if self.num < 2:
             raise UsageError(f"number of samples {self.num} is not at least 2")
+        if not self.calls or any(calls is not None and calls < 1 for calls in self.calls):
+            raise UsageError(f"calls {self.calls} are not numbers of at least 1")
 
 
 def evaluate(
@@ -76,7 +86,8 @@ def evaluate(
         on_progress: called with what is being done, how much of it is done, and how much it is in all.
 
     Returns:
-        One evaluation for each run, that of `run` first.
+        One evaluation for each run, that of `run` first, and where a prior is order-agnostic one for each number of
+        calls.
 
     Raises:
         UsageError: an option that this run cannot follow, or a run of other data.
@@ -92,9 +103,12 @@ def evaluate(
     )
     folder.mkdir(parents=True, exist_ok=True)
     jobs = [_Job(one, judge, folder, options, codes, on_progress) for one in (run, *against)]
-    evaluations = [job.run_it(None if job.run is run else run.folder) for job in jobs]
+    evaluations = [
+        evaluation if not number else evaluation.model_copy(update={"baseline_of": str(run.folder)})
+        for number, evaluation in enumerate(evaluation for job in jobs for evaluation in job.run_it())
+    ]
     dumped = [evaluation.model_dump(mode="json") for evaluation in evaluations]
-    write_json(folder / EVALUATION_FILE, dumped if against else dumped[0])
+    write_json(folder / EVALUATION_FILE, dumped if len(dumped) > 1 else dumped[0])
     for job in jobs:
         job.forget()
     return evaluations
@@ -117,7 +131,8 @@ class _Job:
         # A run of fewer codes is compared at what it has, and at all of it.
         self.codes = sorted({min(number, self.most) for number in codes})
         digest = self._digest()
-        self._rows_file, self._codes_file = folder / f".rows-{digest}.json", folder / f".codes-{digest}.bin"
+        self._folder, self._rows_file = folder, folder / f".rows-{digest}.json"
+        self._codes_name = f".codes-{digest}"
 
     def _digest(self) -> str:
         """A name for everything that decides what the rows will be, but for the codes, which rows say themselves."""
@@ -131,19 +146,17 @@ class _Job:
         }
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
 
-    def run_it(self, baseline_of: Path | None) -> Evaluation:
-        """Every row, and what does not depend on the budget."""
-        record = self.run.record
+    def run_it(self) -> list[Evaluation]:
+        """Every row, and what does not depend on the budget: once for each number of calls, if there is a choice."""
+        prior, record = self.run.prior, self.run.record
         validation = record.stages["autoencoder"].validation
-        bits = record.stages["prior"].validation.get("bits_per_position", []) if self.run.prior is not None else []
-        rows = self._rows(bits)
+        bits = record.stages["prior"].validation.get("bits_per_position", []) if prior is not None else []
         gains = self._gains()
-        return Evaluation(
+        ordered = Evaluation(
             run=str(self.run.folder),
             modality=record.modality,
             recipe=record.recipe,
             baseline=record.baseline,
-            baseline_of=None if baseline_of is None else str(baseline_of),
             code_length=self.run.code_length,
             codebook_size=record.codebook_size,
             num=self.options.num,
@@ -155,54 +168,121 @@ class _Job:
             gains=gains,
             order_agreement=_order_agreement(gains),
             bits_per_position=bits,
-            rows=rows,
+            rows=[],
         )
+        if not isinstance(prior, ARDMPrior):
+            return [ordered.model_copy(update={"rows": self._rows(None)})]
+        by_calls = bits_by_calls(prior, self._validation_codes, call_numbers(len(prior.digits) * self.most))
+        return [
+            ordered.model_copy(update={"rows": self._rows(calls), "calls": calls, "bits_per_calls": by_calls})
+            for calls in self.options.calls
+        ]
 
     def forget(self) -> None:
         """Remove what was kept for a killed evaluation."""
         self._rows_file.unlink(missing_ok=True)
-        self._codes_file.unlink(missing_ok=True)
+        for file in self._folder.glob(f"{self._codes_name}*"):
+            file.unlink()
 
-    def _rows(self, bits: Sequence[float]) -> list[Row]:
+    def _rows(self, calls: int | None) -> list[Row]:
         kept = json.loads(self._rows_file.read_text()) if self._rows_file.exists() else {}
-        drawn = None
-        if self.run.prior is not None and any(str(codes) not in kept for codes in self.codes):
-            drawn = DrawnCodes(self._codes_file, self.run, self.options.num, self.most, self.options.seed)
-            drawn.draw(lambda done: self.on_progress(f"drawing from {self.run.folder}", done, self.options.num))
+        rows = []
         for codes in self.codes:
-            if str(codes) not in kept:
-                kept[str(codes)] = self._row(codes, drawn, bits).model_dump(mode="json")
+            used = self._calls(codes, calls)
+            key = f"{codes} by {used}"
+            if key not in kept:
+                reconstructed = next((row for name, row in kept.items() if name.startswith(f"{codes} by ")), None)
+                row = self._reconstruction(codes) if reconstructed is None else Row.model_validate(reconstructed)
+                kept[key] = self._with_samples(row, used).model_dump(mode="json")
                 write_json(self._rows_file, kept, durable=False)
-        return [Row.model_validate(kept[str(codes)]) for codes in self.codes]
+            rows.append(Row.model_validate(kept[key]))
+        return rows
 
-    def _row(self, codes: int, drawn: DrawnCodes | None, bits: Sequence[float]) -> Row:
+    def _calls(self, codes: int, calls: int | None) -> int:
+        """How many calls draw `codes` codes, where at most `calls` may."""
+        if not isinstance(self.run.prior, ARDMPrior):
+            return codes
+        stages = len(self.run.prior.digits)
+        return stages * codes if calls is None else max(stages, min(calls, stages * codes))
+
+    def _reconstruction(self, codes: int) -> Row:
+        """What the autoencoder alone makes of so many codes."""
         totals = _Totals()
-        activity = f"{self.run.folder}, {codes} of {self.most} codes"
         reconstructed = self.judge.quality(
-            self._reconstructions(codes, totals), f"{activity}: reconstructions", self.judge.reference, self.on_progress
+            self._reconstructions(codes, totals),
+            f"{self.run.folder}, {codes} of {self.most} codes: reconstructions",
+            self.judge.reference,
+            self.on_progress,
         )
-        row = Row(
+        return Row(
             budget=codes / self.most,
             codes=codes,
             reconstruction=totals.means,
             reconstruction_spread=totals.spreads,
             reconstructed=reconstructed,
         )
-        if drawn is None:
+
+    def _with_samples(self, row: Row, calls: int) -> Row:
+        """The row with new samples, drawn by so many calls, where the run has a prior."""
+        if self.run.prior is None:
             return row
-        cost = sampling_cost(self.run, codes)
+        codes, agnostic = row.codes, isinstance(self.run.prior, ARDMPrior)
+        cost = sampling_cost(self.run, codes, calls if agnostic else None)
+        samples = self._drawn(codes, calls).decoded(codes, BATCH)
         return row.model_copy(
             update={
                 "samples": self.judge.quality(
-                    drawn.decoded(codes, BATCH), f"{activity}: samples", self.options.num, self.on_progress
+                    samples,
+                    f"{self.run.folder}, {codes} of {self.most} codes: samples",
+                    self.options.num,
+                    self.on_progress,
                 ),
-                "bits_per_code": sum(bits[:codes]) / codes if bits else None,
+                **self._bits(codes, calls),
                 "seconds_per_sample": cost.seconds_per_sample,
                 "codes_per_second": cost.codes_per_second,
-                "calls": codes,
+                "calls": calls,
                 "peak_memory": cost.peak_memory,
             }
         )
+
+    def _drawn(self, codes: int, calls: int) -> DrawnCodes:
+        """The codes of new samples: one set for all budgets where codes come in order, else one for each."""
+        agnostic = isinstance(self.run.prior, ARDMPrior)
+        length, name = (codes, f"{self._codes_name}-{codes}-{calls}.bin") if agnostic else (self.most, self._codes_name)
+        drawn = DrawnCodes(
+            self._folder / name,
+            self.run,
+            self.options.num,
+            length,
+            self.options.seed,
+            calls if agnostic else None,
+        )
+        drawn.draw(lambda done: self.on_progress(f"drawing from {self.run.folder}", done, self.options.num))
+        return drawn
+
+    def _bits(self, codes: int, calls: int) -> dict[str, float | None]:
+        """Bits a code in validation data."""
+        prior = self.run.prior
+        if isinstance(prior, ARDMPrior):
+            plan = make_plan(prior.losses(codes).double().cpu().numpy(), calls)
+            bits = bits_of_plan(prior, self._validation_codes, codes, plan)
+            return {"bits_per_code": bits.per_code, "bits_standard_error": bits.standard_error}
+        validation = self.run.record.stages["prior"].validation
+        each = validation.get("bits_per_position", [])
+        return {"bits_per_code": sum(each[:codes]) / codes if each else None}
+
+    @cached_property
+    def _validation_codes(self) -> list[tuple[Tensor, Tensor | None]]:
+        """Codes and labels of some validation samples, on the prior's device."""
+        prior, device = self.run.require_prior(), self.run.device
+        batches = ordered_batches(self.judge.datasets.validation, BATCH, limit=_BOUND_SAMPLES, workers=0)
+        return [
+            (
+                self.run.encode(batch["x"])[:, : prior.code_length].to(device),
+                batch["label"].to(device) if prior.classes else None,
+            )
+            for batch in batches
+        ]
 
     def _reconstructions(self, codes: int, totals: _Totals) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Validation data through the autoencoder, whose measures go into `totals`."""

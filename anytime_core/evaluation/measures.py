@@ -63,9 +63,18 @@ def keys(mappings: Iterable[dict[str, float]]) -> list[str]:
 
 
 def names(evaluations: Sequence[Evaluation]) -> list[str]:
-    """The run by its folder, baselines by what they are, or by their folders too where several are the same."""
-    kinds = Counter(one.baseline for one in evaluations[1:])
-    return [
-        one.baseline if index and one.baseline and kinds[one.baseline] == 1 else PurePath(one.run).name
+    """The run by its folder, baselines by what they are, or by their folders too where several are the same.
+
+    Where calls are limited, their number is part of the name.
+    """
+    kinds = Counter((one.baseline, one.calls) for one in evaluations[1:])
+    bases = [
+        one.baseline
+        if index and one.baseline and kinds[one.baseline, one.calls] == 1 and one.run != evaluations[0].run
+        else PurePath(one.run).name
         for index, one in enumerate(evaluations)
+    ]
+    return [
+        base if one.calls is None else f"{base}, {one.calls} call{'s' * (one.calls != 1)}"
+        for base, one in zip(bases, evaluations, strict=True)
     ]

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from anytime_core.evaluation.report import PriorityCodes, Shown
 from anytime_core.modality import Modality, PreviewRow
+from anytime_core.priors import ARDMPrior
 from anytime_core.run import Run
-from anytime_core.sampling.draw import Filter
-from anytime_core.sampling.noise import GivenNoise, GumbelNoise
+from anytime_core.sampling.budget import Budget
+from anytime_core.sampling.sampler import SamplingOptions
 
 _COLUMNS = 8
 _SHOWN = 32
@@ -24,16 +25,19 @@ _PRIORITY_ROWS = 4
 
 def shown_samples(run: Run, codes: Sequence[int], seed: int) -> list[Shown]:
     """The first samples of `seed` at each number of codes; pictures of all, and files of some where one plays them."""
-    length = run.require_prior().code_length
+    prior = run.require_prior()
     samples = run.sample(_SHOWN, seed=seed)
     media_type = mimetypes.guess_type(f"x{run.modality.suffixes[0]}")[0] or ""
     played = media_type.startswith(("audio/", "video/"))
     names = () if samples.labels is None else tuple(run.record.classes[label] for label in samples.labels.tolist())
 
     def show(number: int) -> Shown:
-        x = run.decode(samples.codes, number)
+        if isinstance(prior, ARDMPrior):
+            x = run.sample(_SHOWN, Budget(number, "codes"), seed=seed).x
+        else:
+            x = run.decode(samples.codes, number)
         return Shown(
-            budget=number / length,
+            budget=number / prior.code_length,
             codes=number,
             picture=_picture(run.modality, [PreviewRow("", part) for part in x.split(_COLUMNS)]),
             media=tuple(_file(run.modality, one) for one in x[:_PLAYED]) if played else (),
@@ -51,19 +55,14 @@ def priority_codes(run: Run, seed: int) -> list[PriorityCodes]:
     return [PriorityCodes(number, _sharing(run, number, seed)) for number in numbers]
 
 
-@torch.inference_mode()
 def _sharing(run: Run, number: int, seed: int) -> bytes:
-    prior = run.require_prior()
-    samples = _PRIORITY_ROWS * _COLUMNS
-    noise = GumbelNoise(seed, range(samples), prior.code_length, prior.codebook_size).whole()
-    # The same noise and class draw the same codes, so a row gets the noise of its first sample as far as it shares.
-    first = torch.arange(samples) // _COLUMNS * _COLUMNS
-    noise[:, :number] = noise[first, :number]
-    rows = torch.arange(samples) // _COLUMNS
-    labels = (rows % prior.classes).to(run.device) if prior.classes else None
-    *_, codes = run.engine("eager", "float32").draw(labels, GivenNoise(noise.to(run.device)), Filter())
-    x = run.decode(codes.cpu())
-    return _picture(run.modality, [PreviewRow("", part) for part in x.split(_COLUMNS)])
+    """Each row goes on from the first `number` codes of one sample."""
+    first = run.sample(_PRIORITY_ROWS, Budget(number, "codes"), seed=seed)
+    labels = None if first.labels is None else first.labels.repeat_interleave(_COLUMNS)
+    codes = first.codes.repeat_interleave(_COLUMNS, 0)
+    known = torch.ones_like(codes, dtype=torch.bool)
+    completed = run.complete(codes, known, label=labels, options=SamplingOptions(seed=seed))
+    return _picture(run.modality, [PreviewRow("", part) for part in completed.x.split(_COLUMNS)])
 
 
 def _picture(modality: Modality, rows: Sequence[PreviewRow]) -> bytes:

@@ -57,7 +57,7 @@ def reconstruction_curve(
 
     The autoencoder is evaluated in evaluation mode, in its own precision, and left in the mode it was in.
     """
-    device = next(autoencoder.parameters()).device
+    device = autoencoder.device
     totals = {name: torch.zeros(len(lengths), dtype=torch.float64) for name in measures}
     positions = torch.arange(autoencoder.code_length, device=device)
     used = torch.zeros(autoencoder.code_length, autoencoder.codebook_size or 0, dtype=torch.bool, device=device)

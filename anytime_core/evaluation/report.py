@@ -244,6 +244,15 @@ def _code_charts(own: Evaluation) -> Iterator[_Chart]:
     if bits:
         title = "Bits per code, by position"
         yield _Chart(title, "What the prior needs for each code of validation data", bar_chart(title, bits))
+    plans = [
+        Line(f"{spacing} plan", sorted(points.items()), spacing, accented=not number)
+        for number, (spacing, points) in enumerate(own.bits_per_calls.items())
+        if points
+    ]
+    if plans:
+        title = "Bits per code, by network calls"
+        note = "What the prior needs for all codes of validation data; fewer calls draw more codes at once"
+        yield _Chart(title, note, line_chart(title, plans, unit="call"))
 
 
 def _code_facts(own: Evaluation) -> Iterator[str]:

@@ -47,7 +47,9 @@ class Row(_Record):
         reconstruction_spread: metric -> standard deviation over the validation data.
         reconstructed: the reconstructions as a set of samples: what the autoencoder loses, whatever the prior does.
         samples: new samples; None for a run without a prior.
-        bits_per_code: mean negative log-likelihood of these codes in validation data.
+        bits_per_code: mean negative log-likelihood of these codes in validation data, an upper bound where the prior is
+            order-agnostic.
+        bits_standard_error: of that bound.
         seconds_per_sample: of drawing and decoding.
         codes_per_second: drawn, over all samples of a batch.
         calls: of the prior's network, a sample.
@@ -62,6 +64,7 @@ class Row(_Record):
     reconstructed: Quality
     samples: Quality | None = None
     bits_per_code: float | None = None
+    bits_standard_error: float | None = None
     seconds_per_sample: float | None = None
     codes_per_second: float | None = None
     calls: int | None = None
@@ -88,6 +91,8 @@ class Evaluation(_Record):
         gains: number of codes -> reconstruction loss with that many; how much each further code buys.
         order_agreement: how often a code buys at least as much as the next one, over neighbours in `gains`.
         bits_per_position: of each code in validation data.
+        calls: most network calls a sample, of an order-agnostic prior; None: one for each code.
+        bits_per_calls: spacing of an order-agnostic prior's plan -> network calls -> bits a code of validation data.
         rows: by ascending budget.
     """
 
@@ -107,6 +112,8 @@ class Evaluation(_Record):
     gains: dict[int, float]
     order_agreement: float | None
     bits_per_position: list[float] = []
+    calls: int | None = None
+    bits_per_calls: dict[str, dict[int, float]] = {}
     rows: list[Row]
 
 
@@ -124,6 +131,7 @@ def cells(row: Row) -> Iterator[tuple[str, float | None]]:
             yield f"{name} label accuracy", quality.label_accuracy
             yield from ((f"{name} {score}", value) for score, value in quality.scores.items())
     yield "bits per code", row.bits_per_code
+    yield "bits standard error", row.bits_standard_error
     yield "seconds per sample", row.seconds_per_sample
     yield "codes per second", row.codes_per_second
     yield "calls", row.calls
@@ -151,6 +159,7 @@ def summary(row: Row) -> dict[str, str]:
         "recognised": both("label accuracy", "{:.1%}"),
         **{score: both(score, "{:.3f}") for score in row.reconstructed.scores},
         "bits per code": shown("bits per code", "{:.3f}"),
+        "calls": shown("calls", "{:.0f}"),
         "ms a sample": shown("seconds per sample", "{:.3g}", 1e3),
     }
     return {name: number for name, number in numbers.items() if number}

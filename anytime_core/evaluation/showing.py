@@ -46,7 +46,12 @@ def _commands(run: Run, evaluations: Sequence[Evaluation]) -> list[str]:
     budgets = ",".join(f"{row.codes}codes" for row in own.rows)
     evaluate = ["anytime", "evaluate", "--run", own.run, "--budgets", budgets, "--num", str(own.num)]
     evaluate += ["--seed", str(own.seed)] if own.seed else []
-    evaluate += [part for other in others for part in ("--against", other.run)]
+    agnostic = [one for one in evaluations if one.bits_per_calls]
+    if agnostic:
+        numbers = dict.fromkeys("all" if one.calls is None else str(one.calls) for one in agnostic)
+        evaluate += ["--calls", ",".join(numbers)]
+    compared = dict.fromkeys(other.run for other in others if other.run != own.run)
+    evaluate += [part for folder in compared for part in ("--against", folder)]
     by_default = requested(run.modality, [], labelled=own.label_judge is not None)
     if list(own.extractors) != [request.name for request in by_default]:
         evaluate += [part for name in own.extractors for part in ("--extractor", name)]

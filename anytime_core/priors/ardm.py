@@ -132,6 +132,7 @@ class ARDMPrior(Prior):
         labels: Tensor | None,
         lengths: Tensor | None = None,
         generator: torch.Generator | None = None,
+        starts: Tensor | None = None,
     ) -> BoundTerms:
         """One step of the bound for each sequence [B, N]: stage, order and step are drawn uniformly.
 
@@ -142,6 +143,7 @@ class ARDMPrior(Prior):
             labels: [B].
             lengths: [B] prefixes that the order runs over; None: all N codes.
             generator: on the CPU.
+            starts: [S, n] of a plan, how many codes are known where step t is drawn; None: t, one after another.
         """
         batch, device = len(codes), codes.device
         if lengths is None:
@@ -151,6 +153,8 @@ class ARDMPrior(Prior):
         step = (spread / batch * len(self.digits)).to(device)
         stage = step.long().clamp(max=len(self.digits) - 1)
         known = ((step - stage) * lengths).long().clamp(max=lengths - 1)
+        if starts is not None:
+            known = starts[stage, known]
         keys = torch.rand(codes.shape, generator=generator).to(device)
         inside = torch.arange(self.code_length, device=device) < lengths.unsqueeze(1)
         ranks = keys.masked_fill(~inside, 2.0).argsort(1).argsort(1)

@@ -1,6 +1,6 @@
 """Stage `autoencoder`: a warm-up at full length, then ordered training with prefix lengths drawn per sample.
 
-Kind `pca` is fitted instead, in one step.
+Kind `pca` is fitted instead, in one step, and kind `identity` is what it is.
 """
 
 from __future__ import annotations
@@ -158,6 +158,36 @@ def fit_principal_components(
             coefficients = torch.cat([autoencoder.encode_vectors(batch["x"]).squeeze(-1) for batch in batches])
             codebooks = scalar_codebooks(coefficients, autoencoder.quantizer.codebook.shape[1])
             autoencoder.quantizer.codebook.copy_(codebooks.unsqueeze(-1))
+    return keep_as_it_is(
+        autoencoder,
+        modality,
+        datasets,
+        config,
+        accelerator=accelerator,
+        log=log,
+        on_progress=on_progress,
+        keep=keep,
+        previews=previews,
+    )
+
+
+def keep_as_it_is(
+    autoencoder: OrderedAutoencoder,
+    modality: Modality,
+    datasets: Datasets,
+    config: CoreConfig,
+    *,
+    accelerator: Accelerator,
+    log: MetricsLog,
+    on_progress: OnProgress,
+    keep: Callable[[], None],
+    previews: Path,
+) -> int:
+    """Validate an autoencoder that needs no training as `train_autoencoder` does.
+
+    Returns:
+        The number of steps: one.
+    """
     autoencoder.to(accelerator.device)
     numbers = _validation(autoencoder, modality, datasets.validation, config, previews)(1)
     log.write("autoencoder", 1, {f"validation/{name}": value for name, value in numbers.items()})
@@ -208,7 +238,7 @@ def write_reconstructions(
     autoencoder: OrderedAutoencoder, modality: Modality, x: Tensor, lengths: tuple[int, ...], path: Path
 ) -> None:
     """A picture of samples [B, *sample_shape] over their reconstructions from each number of codes."""
-    device = next(autoencoder.parameters()).device
+    device = autoencoder.device
     training = autoencoder.training
     autoencoder.eval()
     x = x.to(device)

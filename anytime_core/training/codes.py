@@ -73,7 +73,7 @@ def write_codes(
     batches = [-(-len(part) // settings.batch_size) for part in (datasets.train, datasets.validation)]
     steps = settings.copies * batches[0] + batches[1]
     done = 0
-    device = next(autoencoder.parameters()).device
+    device = autoencoder.device
     augmentation = torch.Generator().manual_seed(seed + 2)
     for name, dataset, copies in (("train", datasets.train, settings.copies), ("validation", datasets.validation, 1)):
         with replacing(folder / f"{name}.npy") as path:

@@ -20,6 +20,8 @@ anytime evaluate --budgets 0.25,0.5,1 --num 10000
 
 anytime evaluate --run runs/ordered --against runs/unordered --against runs/dedicated-8
 
+anytime evaluate --calls all,20,10,5
+
 anytime evaluate --extractor classifier --extractor inception=pt_inception-2015-12-05.pth
 """
 
@@ -35,6 +37,12 @@ def evaluate(
         list[Path] | None, typer.Option(metavar="RUN", help="Run to compare with. May be repeated.", show_default=False)
     ] = None,
     num: Annotated[int, typer.Option(min=2, help="New samples at each budget, the classes in turn.")] = 2000,
+    calls: Annotated[
+        str,
+        typer.Option(
+            help="Network calls to compare at where a prior is order-agnostic, comma-separated; all: one for each code."
+        ),
+    ] = "all,10",
     extractor: Annotated[
         list[str] | None,
         typer.Option(
@@ -70,6 +78,7 @@ def evaluate(
         seed=seed,
         extractors=tuple(ExtractorRequest.parse(text) for text in extractor or ()),
         download=download,
+        calls=tuple(_calls(text) for text in calls.split(",")),
     )
     with output.chatter_to_stderr():
         opened = load(run, device=device)
@@ -88,16 +97,28 @@ def evaluate(
         output.print_file(folder / EVALUATION_FILE)
         return
     for evaluation in evaluations:
-        _print(evaluation)
+        kind = f" ({evaluation.baseline})" if evaluation.baseline else ""
+        limit = f", at most {evaluation.calls} calls" if evaluation.calls else ""
+        _print(evaluation, f"{evaluation.run}{kind}{limit}")
     output.say(f"look at {folder / REPORT_FILE}")
 
 
-def _print(evaluation: Evaluation) -> None:
+def _calls(text: str) -> int | None:
+    """A number of calls, None for `all`."""
+    from anytime_core.errors import UsageError
+
+    if text.strip() == "all":
+        return None
+    if not text.strip().isdecimal():
+        raise UsageError(f"calls '{text}' is not a number of network calls: use numbers such as 10, or all")
+    return int(text)
+
+
+def _print(evaluation: Evaluation, title: str) -> None:
     """A table with one line for each budget."""
     from anytime_core.evaluation.result import summary
 
     columns = [summary(row) for row in evaluation.rows]
     names = list(dict.fromkeys(name for line in columns for name in line))
-    title = evaluation.run if evaluation.baseline is None else f"{evaluation.run} ({evaluation.baseline})"
     output.say(title)
     output.print_table(names, [[line.get(name) for name in names] for line in columns], "nothing to evaluate")

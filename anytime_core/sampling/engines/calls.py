@@ -201,9 +201,9 @@ def _draw(prior: ARDMPrior, logits_of: Logits, partial: PartialCodes, group: Gro
         probabilities = logits.softmax(-1)
         entropy = torch.special.entr(probabilities).sum(-1)
         ranks = entropy.argsort(dim=1, stable=True)
-        partial.order[:, asked] = positions.gather(1, ranks)
-        chosen = ranks[:, : group.size]
-        logits, positions = _at(logits, chosen), positions.gather(1, chosen)
+        ranked = positions.gather(1, ranks)
+        partial.order[:, asked] = ranked
+        logits, positions = _at(logits, ranks[:, : group.size]), ranked[:, : group.size]
     noise = _at(partial.noise, positions)
     first = sum(prior.digits.radices[: group.stage])
     noise = noise[..., first : first + prior.digits.radices[group.stage]]
