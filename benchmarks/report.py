@@ -55,14 +55,18 @@ def report(title: str, measure: Callable[..., Sequence[Row]], **options: int) ->
     for option, default in options.items():
         parser.add_argument(f"--{option}", type=int, default=default, help=f"default: {default}")
     arguments = parser.parse_args()
-    rows = measure(**{option: getattr(arguments, option) for option in options})
+    show(title, measure(**{option: getattr(arguments, option) for option in options}), arguments.json)
+
+
+def show(title: str, rows: Sequence[Row], file: Path | None) -> None:
+    """Print the table and write `file`, where there is one."""
     table = Table("name", "ours", "peer", "ratio", "unit", "peer's name", title=f"{title}, on {device_name()}")
     for row in rows:
         table.add_row(row.name, f"{row.ours:.4g}", f"{row.peer:.4g}", f"{row.ratio:.2f}", row.unit, row.peer_name)
     Console().print(table)
-    if arguments.json:
+    if file is not None:
         result = {"device": device_name(), "rows": [dataclasses.asdict(row) for row in rows]}
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 def device() -> torch.device:

@@ -24,6 +24,7 @@ from anytime_core.evaluation.result import EVALUATION_FILE, Evaluation, cells, s
 from anytime_core.modality import Datasets, Extractor, OfferedExtractor
 from anytime_core.run import Run, load
 from anytime_core.sampling.budget import Budget
+from anytime_core.sampling.sampler import SamplingOptions
 from anytime_core.training.train import train
 from anytime_core.weights import read_weights
 from anytime_image.datasets import ImageTensor
@@ -180,17 +181,17 @@ def test_another_seed_does_not_go_on_with_what_the_first_one_left(tiny_run, fold
 @pytest.mark.parametrize("cut", [0, 1, 31, 32, 33])
 def test_codes_that_were_cut_off_by_a_kill_are_drawn_again(tiny_run, tmp_path, cut):
     file = tmp_path / "codes"
-    DrawnCodes(file, tiny_run, 5, 8, 3).draw(lambda done: None)
+    DrawnCodes(file, tiny_run, 5, 8, SamplingOptions(seed=3)).draw(lambda done: None)
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) - cut])
     told: list[int] = []
-    DrawnCodes(file, tiny_run, 5, 8, 3).draw(told.append)
+    DrawnCodes(file, tiny_run, 5, 8, SamplingOptions(seed=3)).draw(told.append)
     assert file.read_bytes() == whole
     assert told == ([5] if cut else [])
 
 
 def test_drawn_samples_are_those_of_the_run(tiny_run, tmp_path):
-    drawn = DrawnCodes(tmp_path / "codes", tiny_run, 5, 8, 3)
+    drawn = DrawnCodes(tmp_path / "codes", tiny_run, 5, 8, SamplingOptions(seed=3))
     drawn.draw(lambda done: None)
     expected = tiny_run.sample(5, 0.5, seed=3)
     parts = list(drawn.decoded(4, 2))
@@ -387,6 +388,14 @@ def test_each_number_of_calls_has_its_rows_on_the_plane_of_codes_and_calls(by_ca
         assert first.reconstructed == second.reconstructed
         assert second.bits_per_code >= first.bits_per_code - 4 * first.bits_standard_error
         assert 0 < first.bits_standard_error < 0.2
+
+
+def test_plans_other_than_the_best_are_said(agnostic_run, folder):
+    options = dataclasses.replace(OPTIONS, budgets=(Budget(1.0),), calls=(3,), plan="certain")
+    (certain,) = evaluate(agnostic_run, folder, options)
+    assert (certain.plan, certain.calls) == ("certain", 3)
+    with pytest.raises(UsageError, match="no plan 'even'"):
+        EvaluationOptions(plan="even")
 
 
 def test_bits_by_calls_fall_to_those_of_one_by_one(by_calls):

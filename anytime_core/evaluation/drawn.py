@@ -26,13 +26,11 @@ class DrawnCodes:
         run: that they are drawn from.
         num: S.
         length: n.
-        seed: of the samples 0, 1, ..., S - 1, the classes in turn.
-        calls: by which an order-agnostic prior draws them.
+        options: how the samples 0, 1, ..., S - 1 are drawn, the classes in turn.
     """
 
-    def __init__(self, file: Path, run: Run, num: int, length: int, seed: int, calls: int | None = None) -> None:
-        self.file, self.run, self.num, self.length = file, run, num, length
-        self.options = SamplingOptions(seed=seed, calls=calls)
+    def __init__(self, file: Path, run: Run, num: int, length: int, options: SamplingOptions) -> None:
+        self.file, self.run, self.num, self.length, self.options = file, run, num, length, options
 
     def draw(self, on_drawn: Callable[[int], None]) -> None:
         """Draw what is missing; `on_drawn` is told the number of samples there are."""

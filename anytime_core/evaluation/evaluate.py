@@ -25,6 +25,7 @@ from anytime_core.priors import ARDMPrior
 from anytime_core.run import Run
 from anytime_core.sampling.budget import Budget
 from anytime_core.sampling.plan import make_plan
+from anytime_core.sampling.sampler import SamplingOptions
 from anytime_core.training.batches import ordered_batches
 
 _BOUND_SAMPLES = 2000
@@ -47,6 +48,7 @@ class EvaluationOptions:
         download: whether extractors may download their weights.
         calls: budgets of network calls for runs with an order-agnostic prior, each of which gives an evaluation of its
             own; None stands for one call a code.
+        plan: how such a prior shares the codes among the calls, see `SamplingOptions`.
     """
 
     budgets: tuple[Budget, ...] = TENTHS
@@ -55,14 +57,20 @@ class EvaluationOptions:
     extractors: tuple[ExtractorRequest, ...] = field(default=())
     download: bool = False
     calls: tuple[int | None, ...] = (None, 10)
+    plan: str = "optimal"
 
     def __post_init__(self) -> None:
+        _ = self.sampling(None)
         if not self.budgets:
             raise UsageError("no budgets to evaluate: name at least one, such as 0.5")
         if self.num < 2:
             raise UsageError(f"number of samples {self.num} is not at least 2")
         if not self.calls or any(calls is not None and calls < 1 for calls in self.calls):
             raise UsageError(f"calls {self.calls} are not numbers of at least 1")
+
+    def sampling(self, calls: int | None) -> SamplingOptions:
+        """How new samples are drawn; `calls` and `plan` count for an order-agnostic prior only."""
+        return SamplingOptions(seed=self.seed, calls=calls, plan=self.plan)
 
 
 def evaluate(
@@ -143,6 +151,7 @@ class _Job:
             "reference": self.judge.reference,
             "num": self.options.num,
             "seed": self.options.seed,
+            "plan": self.options.plan,
         }
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -173,8 +182,9 @@ class _Job:
         if not isinstance(prior, ARDMPrior):
             return [ordered.model_copy(update={"rows": self._rows(None)})]
         by_calls = bits_by_calls(prior, self._validation_codes, call_numbers(len(prior.digits) * self.most))
+        common = {"plan": self.options.plan, "bits_per_calls": by_calls}
         return [
-            ordered.model_copy(update={"rows": self._rows(calls), "calls": calls, "bits_per_calls": by_calls})
+            ordered.model_copy(update={**common, "rows": self._rows(calls), "calls": calls})
             for calls in self.options.calls
         ]
 
@@ -247,16 +257,12 @@ class _Job:
 
     def _drawn(self, codes: int, calls: int) -> DrawnCodes:
         """The codes of new samples: one set for all budgets where codes come in order, else one for each."""
-        agnostic = isinstance(self.run.prior, ARDMPrior)
-        length, name = (codes, f"{self._codes_name}-{codes}-{calls}.bin") if agnostic else (self.most, self._codes_name)
-        drawn = DrawnCodes(
-            self._folder / name,
-            self.run,
-            self.options.num,
-            length,
-            self.options.seed,
-            calls if agnostic else None,
-        )
+        if isinstance(self.run.prior, ARDMPrior):
+            file = self._folder / f"{self._codes_name}-{codes}-{calls}.bin"
+            drawn = DrawnCodes(file, self.run, self.options.num, codes, self.options.sampling(calls))
+        else:
+            options = SamplingOptions(seed=self.options.seed)
+            drawn = DrawnCodes(self._folder / self._codes_name, self.run, self.options.num, self.most, options)
         drawn.draw(lambda done: self.on_progress(f"drawing from {self.run.folder}", done, self.options.num))
         return drawn
 
@@ -264,7 +270,8 @@ class _Job:
         """Bits a code in validation data."""
         prior = self.run.prior
         if isinstance(prior, ARDMPrior):
-            plan = make_plan(prior.losses(codes).double().cpu().numpy(), calls)
+            spacing = "linear" if self.options.plan == "linear" else "optimal"
+            plan = make_plan(prior.losses(codes).double().cpu().numpy(), calls, spacing)
             bits = bits_of_plan(prior, self._validation_codes, codes, plan)
             return {"bits_per_code": bits.per_code, "bits_standard_error": bits.standard_error}
         validation = self.run.record.stages["prior"].validation

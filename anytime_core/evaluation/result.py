@@ -92,6 +92,7 @@ class Evaluation(_Record):
         order_agreement: how often a code buys at least as much as the next one, over neighbours in `gains`.
         bits_per_position: of each code in validation data.
         calls: most network calls a sample, of an order-agnostic prior; None: one for each code.
+        plan: how such a prior shares the codes among the calls; None for other priors.
         bits_per_calls: spacing of an order-agnostic prior's plan -> network calls -> bits a code of validation data.
         rows: by ascending budget.
     """
@@ -113,6 +114,7 @@ class Evaluation(_Record):
     order_agreement: float | None
     bits_per_position: list[float] = []
     calls: int | None = None
+    plan: str | None = None
     bits_per_calls: dict[str, dict[int, float]] = {}
     rows: list[Row]
 

@@ -50,6 +50,7 @@ def _commands(run: Run, evaluations: Sequence[Evaluation]) -> list[str]:
     if agnostic:
         numbers = dict.fromkeys("all" if one.calls is None else str(one.calls) for one in agnostic)
         evaluate += ["--calls", ",".join(numbers)]
+        evaluate += ["--plan", str(agnostic[0].plan)] if agnostic[0].plan != "optimal" else []
     compared = dict.fromkeys(other.run for other in others if other.run != own.run)
     evaluate += [part for folder in compared for part in ("--against", folder)]
     by_default = requested(run.modality, [], labelled=own.label_judge is not None)

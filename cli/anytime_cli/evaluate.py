@@ -43,6 +43,7 @@ def evaluate(
             help="Network calls to compare at where a prior is order-agnostic, comma-separated; all: one for each code."
         ),
     ] = "all,10",
+    plan: output.PlanOption = "optimal",
     extractor: Annotated[
         list[str] | None,
         typer.Option(
@@ -79,6 +80,7 @@ def evaluate(
         extractors=tuple(ExtractorRequest.parse(text) for text in extractor or ()),
         download=download,
         calls=tuple(_calls(text) for text in calls.split(",")),
+        plan=plan,
     )
     with output.chatter_to_stderr():
         opened = load(run, device=device)

@@ -31,6 +31,15 @@ FormatOption = Annotated[
     ),
 ]
 
+PlanOption = Annotated[
+    str,
+    typer.Option(
+        "--plan",
+        help="How codes are shared among network calls: optimal, linear, or certain (those first that the prior is "
+        "most certain of).",
+    ),
+]
+
 
 def say(message: str) -> None:
     """A line for people, on stderr."""

@@ -51,13 +51,7 @@ def sample(
             show_default=False,
         ),
     ] = None,
-    plan: Annotated[
-        str,
-        typer.Option(
-            help="How the codes are shared among the calls: optimal, linear, or certain (those first that the prior is "
-            "most certain of)."
-        ),
-    ] = "optimal",
+    plan: output.PlanOption = "optimal",
     num: Annotated[int, typer.Option(min=1, help="How many samples.")] = 16,
     label: Annotated[
         str | None, typer.Option(help="Class name or number. Default: each in turn.", show_default=False)
