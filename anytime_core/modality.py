@@ -23,6 +23,13 @@ API_VERSION = 1
 GROUP = "anytime.modalities"
 """Entry-point group under which distributions declare their modalities."""
 
+FILE_TOLERANCE = 0.01
+"""By how much a sample that is written and read again may differ from itself, in units of [-1, 1].
+
+A little more than a step of 8 bits; a modality whose files are coarser, or whose `read` prepares them anew, states its
+own as `file_tolerance`.
+"""
+
 
 class SampleDataset(Protocol):
     """A map-style data set. Item i is `{"x": Tensor}`, and `"label"` (int) where it is known.

@@ -16,7 +16,7 @@ from anytime_cli.main import main
 from anytime_core.config import Config, apply_overrides, parse_config
 from anytime_core.run import Run, load
 from anytime_core.training.train import train
-from anytime_image.modality import ImageConfig
+from anytime_image.config import ImageConfig
 
 TINY: dict[str, Any] = {
     "modality": "image",

@@ -30,7 +30,7 @@ from anytime_core.sampling.plan import Plan, make_plan
 from anytime_core.sampling.sampler import SamplingOptions
 from anytime_core.training.train import train
 from anytime_core.weights import load_prior, save_prior
-from anytime_image.modality import ImageConfig
+from anytime_image.config import ImageConfig
 from tests.conftest import AGNOSTIC, TINY, tiny_config
 
 N, K, CLASSES = 9, 20, 3

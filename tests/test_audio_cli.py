@@ -24,8 +24,8 @@ from conftest import Result
 from PIL import Image
 from torch import Tensor
 
-from anytime_audio.modality import AudioConfig, AudioModality
-from anytime_audio.networks import ResidualConfig, WaveConfig
+from anytime_audio.config import AudioConfig, ResidualConfig, WaveConfig
+from anytime_audio.modality import AudioModality
 from anytime_cli.main import main
 from anytime_core.config import parse_config, read_yaml
 from anytime_core.errors import AnytimeError, DataError

@@ -23,7 +23,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchaudio import datasets as torchaudio_datasets
 
-from anytime_audio.datasets import ClipForm, Clips, DataConfig, clips, load_datasets
+from anytime_audio.config import DataConfig
+from anytime_audio.datasets import ClipForm, Clips, clips, load_datasets
 from anytime_audio.datasets.clips import cached_clips
 from anytime_audio.datasets.files import read_clips
 from anytime_audio.datasets.sources import find_files

@@ -21,8 +21,8 @@ from PIL import Image
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from anytime_audio.modality import AudioConfig, AudioModality
-from anytime_audio.networks import NetworkConfig, ResidualConfig, SpectralConfig, WaveConfig
+from anytime_audio.config import AudioConfig, NetworkConfig, ResidualConfig, SpectralConfig, WaveConfig
+from anytime_audio.modality import AudioModality
 from anytime_audio.networks import build_decoder as decoder_of
 from anytime_audio.networks import build_encoder as encoder_of
 from anytime_audio.networks.spectral import _InverseSpectrum, _Spectrum

@@ -21,7 +21,7 @@ from anytime_core.config import (
 from anytime_core.errors import ConfigError
 from anytime_core.plugins import load_modality
 from anytime_core.recipes import default_recipe, list_recipes
-from anytime_image.modality import ImageConfig
+from anytime_image.config import ImageConfig
 
 RECIPES = [pytest.param(recipe, id=recipe.name) for recipe in list_recipes()]
 

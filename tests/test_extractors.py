@@ -18,12 +18,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from anytime_audio.modality import AudioConfig, AudioModality
+from anytime_audio.config import AudioConfig
+from anytime_audio.modality import AudioModality
 from anytime_core.errors import UsageError
 from anytime_core.evaluation.extractors import ExtractorRequest, requested
 from anytime_core.modality import Extractor, HasExtractors, HasFeatureNetwork, WeightsSource
 from anytime_image import extractors as image_extractors
-from anytime_image.modality import ImageConfig, ImageModality
+from anytime_image.config import ImageConfig
+from anytime_image.modality import ImageModality
 
 INCEPTION = "torch_fidelity.feature_extractor_inceptionv3"
 NO_SOURCE = WeightsSource()

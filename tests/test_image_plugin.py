@@ -15,7 +15,8 @@ from torch import Tensor
 from anytime_core.errors import DataError
 from anytime_core.modality import API_VERSION, Modality, PreviewRow, ShowsGrowth
 from anytime_core.plugins import load_modality
-from anytime_image.modality import ImageConfig, ImageModality
+from anytime_image.config import ImageConfig
+from anytime_image.modality import ImageModality
 
 NETWORKS = [
     ({"size": 8, "color": "grey"}, {"widths": [4], "channels": 5}),

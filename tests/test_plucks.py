@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anytime_audio.datasets import DataConfig, load_datasets
+from anytime_audio.config import DataConfig
+from anytime_audio.datasets import clip_form, load_datasets
 from anytime_audio.datasets.files import ClipForm
 from anytime_audio.datasets.plucks import PITCH_CLASSES, pluck, synthesise
 from anytime_core.modality import Datasets
@@ -88,7 +89,7 @@ def test_plucks_of_one_pitch_class_differ():
     peak=st.floats(0.1, 1.0),
 )
 def test_a_pluck_of_any_form_that_configs_allow_is_finite_and_reaches_the_peak(index, rate, length, peak):
-    form = DataConfig(rate=rate, length=length, peak=peak).form
+    form = clip_form(DataConfig(rate=rate, length=length, peak=peak))
     sound = pluck(index, form)
     assert sound.shape == (length,)
     assert sound.dtype == np.float32
@@ -132,7 +133,7 @@ def test_no_pluck_is_in_both_parts_or_twice_in_one(plucks):
 
 
 def test_the_parts_are_the_numbers_from_zero_on(plucks):
-    form = DataConfig(length=512).form
+    form = clip_form(DataConfig(length=512))
     first = len(plucks.train)
     for part, index in ((plucks.train, 17), (plucks.validation, first + 17)):
         expected = torch.from_numpy(pluck(index, form)).unsqueeze(0)

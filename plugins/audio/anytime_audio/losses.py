@@ -11,10 +11,9 @@ from functools import cache, partial
 
 import torch
 import torchaudio
-from pydantic import Field
 from torch import Tensor
 
-from anytime_core.config import Section
+from anytime_audio.config import LossConfig
 
 Measure = Callable[[Tensor, Tensor], Tensor]
 
@@ -22,15 +21,6 @@ _WINDOW_SECONDS = (0.008, 0.016, 0.032, 0.064)
 _MEL_BANDS = (10, 20, 40, 80)
 # Of the amplitude of a full-scale sine: softer than -60 dB counts as silence.
 _FLOOR = 1e-3
-
-
-class LossConfig(Section):
-    """Weights of the terms whose sum is minimised; 0 leaves a term out."""
-
-    log_mel: float = Field(1.0, ge=0, description="weight of the multi-resolution log-mel distance")
-    stft: float = Field(0.0, ge=0, description="weight of the multi-resolution STFT distance")
-    mse: float = Field(1.0, ge=0, description="weight of the mean squared error of the waveform")
-    l1: float = Field(0.0, ge=0, description="weight of the mean absolute error of the waveform")
 
 
 def mean_squared_error(x_hat: Tensor, x: Tensor) -> Tensor:

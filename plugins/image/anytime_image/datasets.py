@@ -9,54 +9,26 @@ import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 import torchvision
 from PIL import Image, ImageOps
-from pydantic import Field
 from torch import Tensor
 from torchvision.transforms import v2
 
-from anytime_core.config import Section
 from anytime_core.errors import DataError
 from anytime_core.locations import open_data_set
 from anytime_core.modality import Datasets
 from anytime_core.user_files import split_folder
-
-Name = Literal["digits", "mnist", "fashion-mnist", "cifar10", "celeba", "folder"]
+from anytime_image.config import DataConfig, sample_shape
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 _IN_MEMORY_BYTES = 2**31
 _NAMED_FILES = 20
 
 logger = logging.getLogger(__name__)
-
-
-class DataConfig(Section):
-    """Which images, and in which form."""
-
-    name: Name = Field("digits", description="digits, mnist, fashion-mnist, cifar10, celeba or folder")
-    root: Path | None = Field(None, description="folder of the data set; null: the usual places, see anytime doctor")
-    download: bool = Field(False, description="download the data set where it is missing")
-    size: int | None = Field(None, ge=4, le=4096, description="pixels of each side; null: the data set's own")
-    color: Literal["grey", "rgb"] | None = Field(None, description="grey or rgb; null: the data set's own")
-    flip: bool = Field(False, description="mirror images left to right at random in training")
-    validation_share: float = Field(
-        0.1, gt=0, lt=1, description="folder: share of images kept for validation where no folder is named test"
-    )
-
-
-_OWN_SIZE: dict[str, int] = {"digits": 8, "mnist": 28, "fashion-mnist": 28, "cifar10": 32, "celeba": 64, "folder": 64}
-_OWN_COLOR = {"digits": "grey", "mnist": "grey", "fashion-mnist": "grey"}
-
-
-def sample_shape(config: DataConfig) -> tuple[int, int, int]:
-    """(C, H, W) of the images that `config` describes."""
-    size = config.size or _OWN_SIZE[config.name]
-    color = config.color or _OWN_COLOR.get(config.name, "rgb")
-    return (1 if color == "grey" else 3, size, size)
 
 
 def to_float(images: Tensor) -> Tensor:

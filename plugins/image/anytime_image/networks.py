@@ -8,35 +8,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from anytime_core.config import Section
-
-Norm = Literal["batch", "group"]
+from anytime_image.config import NetworkConfig, Norm
 
 _FEATURE_WIDTHS, _FEATURES = (16, 32, 64), 128
 _FEATURE_MAP = 4  # pixels of a side
-
-
-class NetworkConfig(Section):
-    """The encoder and the decoder."""
-
-    kind: Literal["convolutional", "residual"] = Field(
-        "convolutional", description="the paper's convolutions, or residual blocks for 32x32 and up"
-    )
-    channels: int = Field(
-        32, ge=1, le=2**16, description="channels C of the latent map; on the channel axis the number of codes"
-    )
-    widths: tuple[Annotated[int, Field(ge=1, le=2**14)], ...] = Field(
-        (16, 32), min_length=1, max_length=8, description="channels after each halving of the resolution"
-    )
-    depth: int = Field(0, ge=0, le=64, description="further layers (residual: blocks) at each resolution")
-    encoder_norm: Norm = Field("batch", description="normalisation in the encoder: batch or group")
-    decoder_norm: Norm = Field("batch", description="normalisation in the decoder: batch or group")
 
 
 def build_encoder(config: NetworkConfig, image_channels: int) -> nn.Sequential:

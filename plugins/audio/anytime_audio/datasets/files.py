@@ -18,13 +18,12 @@ import numpy as np
 import soundfile
 import soxr
 
+from anytime_audio.config import Encoding
 from anytime_core.errors import DataError
 
 SOUND_SUFFIXES = frozenset(
     {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".rf64", ".w64"}
 )
-
-Encoding = Literal["16bit", "24bit", "float"]
 
 _SUBTYPES: dict[Encoding, str] = {"16bit": "PCM_16", "24bit": "PCM_24", "float": "FLOAT"}
 _BLOCK = 2**16

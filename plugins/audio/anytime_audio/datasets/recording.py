@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anytime_audio.datasets.files import ClipForm, Encoding, check_audible, read_blocks, write_sound
+from anytime_audio.config import Encoding
+from anytime_audio.datasets.files import ClipForm, check_audible, read_blocks, write_sound
 
 _OVERLAP = 8  # the cross-fade's part of a clip is one over this
 

@@ -7,24 +7,11 @@ Letters: B batch, C channels of the latent map, L audio samples of a clip, T fra
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import Tag
 from torch import nn
 
+from anytime_audio.config import NetworkConfig
 from anytime_audio.networks import residual, spectral, wave
 from anytime_audio.networks.features import build_feature_network
-from anytime_audio.networks.residual import ResidualConfig
-from anytime_audio.networks.spectral import SpectralConfig
-from anytime_audio.networks.wave import WaveConfig
-from anytime_core.config import by_kind
-
-NetworkConfig = Annotated[
-    Annotated[SpectralConfig, Tag("spectral")]
-    | Annotated[WaveConfig, Tag("wave")]
-    | Annotated[ResidualConfig, Tag("residual")],
-    by_kind("spectral"),
-]
 
 _FAMILIES = {"spectral": spectral, "wave": wave, "residual": residual}
 
@@ -39,12 +26,4 @@ def build_decoder(config: NetworkConfig, channels: int) -> nn.Module:
     return _FAMILIES[config.kind].build_decoder(config, channels)
 
 
-__all__ = [
-    "NetworkConfig",
-    "ResidualConfig",
-    "SpectralConfig",
-    "WaveConfig",
-    "build_decoder",
-    "build_encoder",
-    "build_feature_network",
-]
+__all__ = ["build_decoder", "build_encoder", "build_feature_network"]

@@ -8,48 +8,15 @@ Letters: B batch, C channels of the latent map, L audio samples, T frames.
 from __future__ import annotations
 
 import itertools
-import math
-from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from anytime_audio.config import ResidualConfig
 from anytime_audio.networks.convolution import Convolution
-from anytime_core.config import Section
 
 _DILATIONS = (1, 3, 9)
-
-
-class ResidualConfig(Section):
-    """Dilated residual units between strided convolutions."""
-
-    kind: Literal["residual"] = Field("residual", description="dilated residual units, as in neural codecs")
-    channels: int = Field(
-        128, ge=1, le=2**16, description="channels C of the latent map; on the channel axis the number of codes"
-    )
-    widths: tuple[Annotated[int, Field(ge=1, le=2**14)], ...] = Field(
-        (32, 64, 128), min_length=1, max_length=8, description="channels after each stride"
-    )
-    strides: tuple[Annotated[int, Field(ge=2, le=16)], ...] = Field(
-        (4, 4, 4), min_length=1, max_length=8, description="one for each of widths"
-    )
-    depth: int = Field(3, ge=0, le=16, description="residual units at each rate, dilated 1, 3, 9, 1, ...")
-    activation: Literal["snake", "elu"] = Field("snake", description="snake, which is periodic, or elu")
-
-    @model_validator(mode="after")
-    def _a_stride_for_each_width(self) -> ResidualConfig:
-        if len(self.strides) != len(self.widths):
-            raise ValueError(
-                f"network.strides={list(self.strides)} and network.widths={list(self.widths)} must be of equal length"
-            )
-        return self
-
-    @property
-    def samples_per_frame(self) -> int:
-        """L / T."""
-        return math.prod(self.strides)
 
 
 def build_encoder(config: ResidualConfig) -> nn.Module:

@@ -9,46 +9,16 @@ Letters: B batch, C channels of the latent map, L audio samples, T frames, F fre
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from anytime_audio.config import SpectralConfig
 from anytime_audio.networks.convolution import Convolution
-from anytime_core.config import Section
 
 _KERNEL = 7
 _MAGNITUDE_FLOOR = 1e-3
 _LARGEST_LOG_MAGNITUDE = 7.0
-
-
-class SpectralConfig(Section):
-    """ConvNeXt blocks over STFT frames, and an inverse-STFT head."""
-
-    kind: Literal["spectral"] = Field("spectral", description="frames of the short-time Fourier transform")
-    channels: int = Field(
-        128, ge=1, le=2**16, description="channels C of the latent map; on the channel axis the number of codes"
-    )
-    width: int = Field(192, ge=1, le=2**14, description="channels of the blocks")
-    depth: int = Field(4, ge=0, le=64, description="blocks in the encoder, and as many in the decoder")
-    hop: int = Field(64, ge=2, le=2**13, description="audio samples from one frame to the next")
-    window: int = Field(256, ge=4, le=2**15, description="audio samples of a frame, even and more than hop")
-    expansion: int = Field(3, ge=1, le=16, description="width inside a block, in multiples of width")
-
-    @model_validator(mode="after")
-    def _frames_overlap(self) -> SpectralConfig:
-        if self.window % 2 or self.hop % 2 or self.window <= self.hop:
-            raise ValueError(
-                f"network.window={self.window} and network.hop={self.hop} must be even, the window longer than the hop"
-            )
-        return self
-
-    @property
-    def samples_per_frame(self) -> int:
-        """L / T."""
-        return self.hop
 
 
 def build_encoder(config: SpectralConfig) -> nn.Module:

@@ -6,44 +6,15 @@ Letters: B batch, C channels of the latent map, L audio samples, T frames.
 from __future__ import annotations
 
 import itertools
-from typing import Annotated, Literal
 
 import torch
 import torchaudio
-from pydantic import Field, field_validator
 from torch import Tensor, nn
 
+from anytime_audio.config import WaveConfig
 from anytime_audio.networks.convolution import Convolution
-from anytime_core.config import Section
 
 _SLOPE = 0.2
-
-
-class WaveConfig(Section):
-    """The paper's convolutions over audio samples."""
-
-    kind: Literal["wave"] = Field("wave", description="the paper's convolutions over audio samples")
-    channels: int = Field(
-        128, ge=1, le=2**16, description="channels C of the latent map; on the channel axis the number of codes"
-    )
-    widths: tuple[Annotated[int, Field(ge=1, le=2**14)], ...] = Field(
-        (64, 128, 256), min_length=1, max_length=8, description="channels after each stride"
-    )
-    stride: int = Field(4, ge=2, le=16, description="factor from one layer's rate to the next one's")
-    kernel: int = Field(25, ge=3, le=255, description="taps of the convolutions, an odd number")
-    post_filter: int = Field(512, ge=0, le=2**14, description="taps of the filter after the decoder; 0: none")
-
-    @field_validator("kernel")
-    @classmethod
-    def _has_a_middle(cls, kernel: int) -> int:
-        if kernel % 2 == 0:
-            raise ValueError("a kernel has an odd number of taps")
-        return kernel
-
-    @property
-    def samples_per_frame(self) -> int:
-        """L / T."""
-        return self.stride ** len(self.widths)
 
 
 def build_encoder(config: WaveConfig) -> nn.Module:

@@ -1,0 +1,63 @@
+"""A new modality plugin from the template that lies beside this file: a package that installs, passes and trains."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+
+import anytime_core
+from anytime_core.errors import UsageError
+from anytime_core.modality import API_VERSION
+
+_TEMPLATE = Path(__file__).parent / "template"
+_SUFFIX = ".jinja"
+
+
+def write_plugin(name: str, folder: Path) -> list[Path]:
+    """Write a complete distribution with a modality called `name`, which works as it is.
+
+    Args:
+        name: lower-case letters, digits, `-` and `_`, such as `motion`.
+        folder: made; must not exist.
+
+    Returns:
+        The files, relative to the folder.
+
+    Raises:
+        UsageError: a name that no modality can have, or a folder that exists.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    if not re.fullmatch(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*", name):
+        raise UsageError(f"name '{name}' is not lower-case letters, digits, - and _, such as motion or heart-beats")
+    if folder.exists():
+        raise UsageError(f"{folder} exists: name another folder with --out")
+    words = re.split(r"[_-]", name)
+    title = "".join(word.capitalize() for word in words)
+    values: dict[str, str] = {
+        "name": name,
+        "distribution": f"anytime-{'-'.join(words)}",
+        "package": f"anytime_{'_'.join(words)}",
+        "class_name": f"{title}Modality",
+        "config_name": f"{title}Config",
+        "api_version": str(API_VERSION),
+        "toolkit_version": anytime_core.__version__,
+    }
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATE), undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False
+    )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    written = []
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
+        partial = Path(temporary) / "new"
+        for source in sorted(_TEMPLATE.rglob(f"*{_SUFFIX}")):
+            template = source.relative_to(_TEMPLATE)
+            parts = [values["package"] if part == "package" else part for part in template.parts]
+            target = Path(*parts).with_suffix("")
+            (partial / target).parent.mkdir(parents=True, exist_ok=True)
+            text = environment.get_template(template.as_posix()).render(values)
+            (partial / target).write_text(text, encoding="utf-8")
+            written.append(target)
+        partial.rename(folder)
+    return written

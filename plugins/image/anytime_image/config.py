@@ -1,0 +1,73 @@
+"""What a config of images may say. Nothing here needs torch, so that mistakes in a config are found at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from anytime_core.config import Section
+
+Name = Literal["digits", "mnist", "fashion-mnist", "cifar10", "celeba", "folder"]
+Norm = Literal["batch", "group"]
+
+
+class DataConfig(Section):
+    """Which images, and in which form."""
+
+    name: Name = Field("digits", description="digits, mnist, fashion-mnist, cifar10, celeba or folder")
+    root: Path | None = Field(None, description="folder of the data set; null: the usual places, see anytime doctor")
+    download: bool = Field(False, description="download the data set where it is missing")
+    size: int | None = Field(None, ge=4, le=4096, description="pixels of each side; null: the data set's own")
+    color: Literal["grey", "rgb"] | None = Field(None, description="grey or rgb; null: the data set's own")
+    flip: bool = Field(False, description="mirror images left to right at random in training")
+    validation_share: float = Field(
+        0.1, gt=0, lt=1, description="folder: share of images kept for validation where no folder is named test"
+    )
+
+
+_OWN_SIZE: dict[str, int] = {"digits": 8, "mnist": 28, "fashion-mnist": 28, "cifar10": 32, "celeba": 64, "folder": 64}
+_OWN_COLOR = {"digits": "grey", "mnist": "grey", "fashion-mnist": "grey"}
+
+
+def sample_shape(config: DataConfig) -> tuple[int, int, int]:
+    """(C, H, W) of the images that `config` describes."""
+    size = config.size or _OWN_SIZE[config.name]
+    color = config.color or _OWN_COLOR.get(config.name, "rgb")
+    return (1 if color == "grey" else 3, size, size)
+
+
+class NetworkConfig(Section):
+    """The encoder and the decoder."""
+
+    kind: Literal["convolutional", "residual"] = Field(
+        "convolutional", description="the paper's convolutions, or residual blocks for 32x32 and up"
+    )
+    channels: int = Field(
+        32, ge=1, le=2**16, description="channels C of the latent map; on the channel axis the number of codes"
+    )
+    widths: tuple[Annotated[int, Field(ge=1, le=2**14)], ...] = Field(
+        (16, 32), min_length=1, max_length=8, description="channels after each halving of the resolution"
+    )
+    depth: int = Field(0, ge=0, le=64, description="further layers (residual: blocks) at each resolution")
+    encoder_norm: Norm = Field("batch", description="normalisation in the encoder: batch or group")
+    decoder_norm: Norm = Field("batch", description="normalisation in the decoder: batch or group")
+
+
+class ImageConfig(Section):
+    """The image modality's sections of a config."""
+
+    data: DataConfig = Field(DataConfig(), description="which images")
+    network: NetworkConfig = Field(NetworkConfig(), description="encoder and decoder")
+    loss: Literal["mse", "l1"] = Field("mse", description="reconstruction loss: mse or l1")
+
+    @model_validator(mode="after")
+    def _sides_can_be_halved(self) -> ImageConfig:
+        size, halvings = sample_shape(self.data)[1], len(self.network.widths)
+        if size % 2**halvings:
+            raise ValueError(
+                f"data.size={size} cannot be halved {halvings} times, once for each of network.widths="
+                f"{list(self.network.widths)}: choose a multiple of {2**halvings}"
+            )
+        return self
