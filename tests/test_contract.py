@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
 import subprocess
 import sys
@@ -366,6 +368,61 @@ def test_rows_of_a_batch_in_another_order_are_found():
 
 
 # Running them
+
+
+def test_the_command_runs_all_checks_and_says_which_fail(anytime, monkeypatch):
+    result = anytime("plugins", "check", "image", "--set", "data.size=16")
+    assert result.status == 0, result.err
+    assert f"modality 'image' passes all {len(CHECKS)} checks" in result.err
+    monkeypatch.setattr(ImageModality, "description", "")
+    result = anytime("plugins", "check", "image", "--json")
+    assert result.status == 1
+    failed = [one for one in json.loads(result.out) if one["outcome"] == "failed"]
+    assert [one["name"] for one in failed] == ["metadata"]
+    assert failed[0]["message"] == "its description is empty"
+    assert "fails 1 of" in result.err
+    assert anytime("plugins", "check", "imago").status == 2
+    assert anytime("plugins", "check", "image", "--set", "data.sise=16").status != 0
+
+
+def test_the_command_writes_a_new_plugin_once(anytime, tmp_path):
+    result = anytime("plugins", "new", "heart-beats")
+    assert result.status == 0, result.err
+    folder = tmp_path / "anytime-heart-beats"
+    assert (folder / "anytime_heart_beats" / "modality.py").exists()
+    assert 'heart-beats = "anytime_heart_beats.modality:HeartBeatsModality"' in (folder / "pyproject.toml").read_text()
+    again = anytime("plugins", "new", "heart-beats")
+    assert again.status == 2
+    assert "exists" in again.err
+    for name in ("Heart Beats", "../evil", "", "9lives", "-x-"):
+        assert anytime("plugins", "new", "--", name).status == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["anytime-heart-beats"]
+
+
+@pytest.mark.slow
+def test_a_new_plugin_installs_passes_and_trains_as_it_is(tmp_path):
+    """As docs/plugins.md has it, without a package index: built, installed aside, and used by the command line."""
+    folder, site = tmp_path / "anytime-waves", tmp_path / "site"
+    anytime_command = [sys.executable, "-m", "anytime_cli.main"]
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+
+    def call(*arguments: object) -> str:
+        done = subprocess.run(
+            list(map(str, arguments)), cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    call(*anytime_command, "plugins", "new", "waves")
+    pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-build-isolation", "--target", site]
+    call(*pip, folder)
+    assert "passed" in call(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", folder / "tests")
+    assert "waves" in call(*anytime_command, "plugins", "list", "--check")
+    assert "passes all" in call(*anytime_command, "plugins", "check", "waves")
+    assert "waves/small" in call(*anytime_command, "recipes", "list")
+    call(*anytime_command, "train", "--modality", "waves", "--run", "run")
+    call(*anytime_command, "sample", "--run", "run", "--budget", "0.6", "--out", "out")
+    assert (tmp_path / "out" / "preview.png").stat().st_size > 1000
 
 
 def test_expected_failures_must_fail_and_be_checks(good):

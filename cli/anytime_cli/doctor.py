@@ -17,7 +17,8 @@ def doctor(json: output.JsonOption = False) -> None:
 
     from anytime_core.devices import multiplies_bfloat16
     from anytime_core.locations import DATA_VARIABLE, data_candidates
-    from anytime_core.plugins import check_plugin, list_plugins
+    from anytime_core.plugin_check import check_plugin
+    from anytime_core.plugins import list_plugins
     from anytime_core.training.train import library_versions
 
     devices = [
@@ -25,8 +26,7 @@ def doctor(json: output.JsonOption = False) -> None:
         *(torch.device("cuda", index) for index in range(torch.cuda.device_count())),
         *([torch.device("mps")] if torch.backends.mps.is_available() else []),
     ]
-    with output.chatter_to_stderr():
-        plugins = [check_plugin(plugin) for plugin in list_plugins()]
+    plugins = [check_plugin(plugin) for plugin in list_plugins()]
     report: dict[str, Any] = {
         "versions": library_versions(),
         "devices": [

@@ -1,20 +1,21 @@
-"""`anytime plugins`: modality plugins and their state."""
+"""`anytime plugins`: modality plugins, their state, their contract, and a template for new ones."""
 
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from anytime_cli import output
 
-app = typer.Typer(help="Modality plugins: which are installed, and whether they work.", no_args_is_help=True)
+app = typer.Typer(help="Modality plugins: which are installed, whether they work, and new ones.", no_args_is_help=True)
 
 
 @app.callback()
 def group() -> None:
-    """Modality plugins: which are installed, and whether they work."""
+    """Modality plugins: which are installed, whether they work, and new ones."""
 
 
 @app.command("list", epilog="Example: anytime plugins list --check")
@@ -23,12 +24,16 @@ def list_(
     json: output.JsonOption = False,
 ) -> None:
     """Declared modalities; without --check none of them is imported."""
-    from anytime_core.plugins import check_plugin, list_plugins
+    from anytime_core.errors import nearest
+    from anytime_core.plugin_check import check_plugin
+    from anytime_core.plugins import DISABLE_VARIABLE, list_plugins, unknown_disabled
 
     plugins = list_plugins()
+    for name in unknown_disabled(plugins):
+        similar = nearest(name, {plugin.name for plugin in plugins})
+        output.say(f"warning: {DISABLE_VARIABLE} names '{name}'{similar}, and no such modality is installed")
     if check:
-        with output.chatter_to_stderr():
-            plugins = [check_plugin(plugin) for plugin in plugins]
+        plugins = [check_plugin(plugin) for plugin in plugins]
     if json:
         output.print_json([dataclasses.asdict(plugin) for plugin in plugins])
         return
@@ -40,3 +45,67 @@ def list_(
         ],
         "no modalities installed: pip install --force-reinstall anytime-toolkit",
     )
+
+
+@app.command("check", epilog="Example: anytime plugins check image")
+def check(
+    name: Annotated[str, typer.Argument(help="Modality to check.", show_default=False)],
+    config: Annotated[
+        str | None,
+        typer.Option(
+            help="A recipe or a YAML file with the plugin's sections. Default: its defaults.", show_default=False
+        ),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one value, such as data.root=DIR. May be repeated."),
+    ] = None,
+    json: output.JsonOption = False,
+) -> None:
+    """Run the contract of modality plugins on one of them; the exit status is 1 where it is not kept."""
+    from anytime_core.config import apply_overrides, read_yaml
+    from anytime_core.plugins import load_modality
+    from anytime_core.recipes import find_recipe
+    from anytime_core.testing import CheckResult, check_modality
+
+    modality = load_modality(name)
+    is_file = config is not None and config.endswith((".yaml", ".yml"))
+    data = {} if config is None else read_yaml(Path(config)) if is_file else find_recipe(config).read()
+    data = apply_overrides(data, overrides or (), modality.Config)
+    sections = {key: value for key, value in data.items() if key in modality.Config.model_fields}
+
+    def tell(result: CheckResult) -> None:
+        if not json:
+            output.say(f"{result.outcome:<8}  {result.name}" + f": {result.message}" * bool(result.message))
+
+    with output.chatter_to_stderr():
+        results = check_modality(modality, sections, on_result=tell)
+    if json:
+        output.print_json([dataclasses.asdict(result) for result in results])
+    failed = [result for result in results if not result.good]
+    if failed:
+        output.say(f"modality '{name}' fails {len(failed)} of {len(results)} checks; docs/plugins.md has the contract")
+        raise typer.Exit(1)
+    output.say(f"modality '{name}' passes all {len(results)} checks")
+
+
+@app.command("new", epilog="Example: anytime plugins new heart-beats")
+def new(
+    name: Annotated[str, typer.Argument(help="Of the modality, such as motion or heart-beats.", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to make. Default: anytime-<name>.", show_default=False)
+    ] = None,
+) -> None:
+    """Write a complete plugin for a new kind of data, which installs, passes the contract and trains as it is."""
+    from anytime_core.new_plugin import write_plugin
+
+    folder = out or Path(f"anytime-{name.replace('_', '-')}")
+    with output.writing_to(folder):
+        write_plugin(name, folder)
+    output.say(f"wrote {folder}; next:")
+    for line in (
+        f"cd {folder} && pip install -e '.[dev]'",
+        f"anytime plugins check {name}",
+        f"anytime train --modality {name}",
+    ):
+        output.say(f"  {line}")
