@@ -6,6 +6,7 @@ A config has core's own sections (`Config`) and the sections that the modality p
 
 from __future__ import annotations
 
+import json
 import math
 import types
 import typing
@@ -15,7 +16,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from anytime_core.errors import ConfigError, nearest
 
@@ -382,6 +393,17 @@ def field_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
         yield prefix + name
         for section in _sections(field.annotation):
             yield from field_names(section, f"{prefix}{name}.")
+
+
+def described_fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    """Dotted key, default and description of every value that `model` knows, all members of a union."""
+    for name, field in model.model_fields.items():
+        sections = list(_sections(field.annotation))
+        for section in sections:
+            yield from described_fields(section, f"{prefix}{name}.")
+        if not sections:
+            default = json.dumps(TypeAdapter(Any).dump_python(field.get_default(), mode="json"))
+            yield prefix + name, default, field.description or ""
 
 
 def _sections(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -1037,3 +1037,16 @@ def test_a_write_that_fails_is_told_with_the_folder_that_was_asked_for(anytime, 
     error = error_of(anytime(*shlex.split(command), "--out", "pictures"))[0]
     assert "pictures" in error
     assert ".partial-" not in error
+
+
+def test_help_of_training_lists_what_the_named_modality_may_be_told(anytime):
+    for arguments in (("--modality", "audio"), ("--modality=audio",)):
+        shown = " ".join(anytime("train", *arguments, "--help").out.split())
+        assert "What --set may change for modality audio:" in shown
+        assert "data.rate=8000 audio samples a second" in shown
+        assert "network.hop=64" in shown
+        assert "network.stride=4" in shown  # of another kind of network
+    assert "anytime train --modality audio --help" in " ".join(anytime("train", "--help").out.split())
+    wrong = anytime("train", "--modality", "adio", "--help")
+    assert wrong.status == 2
+    assert "did you mean 'audio'" in wrong.err

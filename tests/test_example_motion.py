@@ -96,7 +96,7 @@ def likeness(a: Tensor, b: Tensor) -> Tensor:
 
 def test_the_plugin_is_found_with_its_distribution_and_its_recipe():
     (plugin,) = [plugin for plugin in list_plugins() if plugin.name == "motion"]
-    assert (plugin.distribution, plugin.version) == ("anytime-motion", "0.1.0")
+    assert (plugin.distribution.replace("_", "-"), plugin.version) == ("anytime-motion", "0.1.0")
     assert load_modality("motion").__module__ == "anytime_motion.modality"
     assert default_recipe("motion").name == "motion/walk"
 

@@ -377,7 +377,7 @@ def test_commands_tell_the_state_of_each_plugin(anytime, site, monkeypatch, code
 
 def test_a_check_of_a_plugin_that_hangs_ends(anytime, site, monkeypatch):
     site.install(HANGS)
-    monkeypatch.setattr("anytime_core.plugins.check_plugin", partial(check_plugin, limit=1))
+    monkeypatch.setattr("anytime_core.plugin_check.check_plugin", partial(check_plugin, limit=1))
     result = anytime("plugins", "list", "--check")
     assert result.status == 0
     assert re.search("toy +broken +toyplugin .*did not finish, with no progress within 1 s", result.out)

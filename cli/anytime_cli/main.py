@@ -46,7 +46,7 @@ def options(
         typer.echo(context.get_help())
 
 
-app.command("train", epilog=train.EXAMPLES)(train.train)
+app.command("train", cls=train.TrainCommand, epilog=train.EXAMPLES)(train.train)
 app.command("sample", epilog=sample.EXAMPLES)(sample.sample)
 app.command("reconstruct", epilog=reconstruct.EXAMPLES)(reconstruct.reconstruct)
 app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)

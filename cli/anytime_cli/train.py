@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typer.core import TyperCommand
 
 from anytime_cli import output
 
@@ -29,6 +33,35 @@ anytime train --config audio/folder --set data.root=RECORDINGS
 
 anytime train --run runs/image-mnist-1 --stage prior --set training.prior.steps=2000
 """
+
+OTHER_OPTIONS = """What --set may change for a kind of data: anytime train --modality audio --help"""
+
+
+class TrainCommand(TyperCommand):
+    """`train`, whose help also lists what the config of the modality that is named may say."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """The help, with the options of the plugin that `--modality` names."""
+        self.epilog = f"{EXAMPLES}\n\n{_modality_options(sys.argv) or OTHER_OPTIONS}"
+        super().format_help(ctx, formatter)
+
+
+def _modality_options(arguments: Sequence[str]) -> str:
+    """What `--set` may change of the sections of the modality in `arguments`, empty where none is named."""
+    from anytime_core.config import described_fields
+    from anytime_core.plugins import load_modality
+
+    name = ""
+    for argument, following in itertools.pairwise([*arguments, ""]):
+        option, equals, value = argument.partition("=")
+        if option == "--modality":
+            name = value if equals else following
+    if not name:
+        return ""
+    fields = dict.fromkeys(described_fields(load_modality(name).Config))
+    lines = [f"{key}={default}  {description}" for key, default, description in fields]
+    return "\n\n".join([f"What --set may change for modality {name}:", *(line.replace("[", r"\[") for line in lines)])
+
 
 StageChoice = Literal["all", "autoencoder", "codes", "prior"]
 
