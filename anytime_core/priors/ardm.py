@@ -4,7 +4,7 @@ A bidirectional transformer predicts every code from any others. What is not kno
 number of codes by one call of the network; the fewer calls, the more the codes that one call draws ignore each other.
 
 With more than one digit (section 4 of the paper, "depth upscaling") stage s draws the digit s of all codes, the most
-significant first, and each stage has its own order.
+significant first; each stage has its own losses and its own part of a plan.
 
 Letters: B batch, N code length, n a prefix length, K codebook size, S stages, R values of a digit, D code dimension,
 W width, r rows: positions that go through the network.

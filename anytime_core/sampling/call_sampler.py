@@ -18,7 +18,7 @@ from anytime_core.sampling.budget import Budget
 from anytime_core.sampling.deadline import Deadline, Pace
 from anytime_core.sampling.engines import CallEngine, choose_precision
 from anytime_core.sampling.engines.calls import Group, PartialCodes
-from anytime_core.sampling.in_calls import draw_in_calls, sample_orders
+from anytime_core.sampling.in_calls import OnCall, draw_in_calls, sample_orders
 from anytime_core.sampling.noise import GumbelNoise
 from anytime_core.sampling.plan import Plan, make_plan
 from anytime_core.sampling.sampler import Drawn, OnCode, Sampler
@@ -71,20 +71,10 @@ class CallSampler(Sampler[CallEngine]):
             if calls is not None:
                 share = calls * (number + 1) // len(ends) - calls * number // len(ends)
                 share = min(share, (end - known) * len(self.prior.digits))
-            # Positions before `end` come first in the order, and those that are known before them.
-            inside = partial.order.argsort(1)[:, :end].sort(1).values
-            part = replace(partial, order=partial.order.gather(1, inside))
-            ranks = (part.order >= known).sort(dim=1, stable=True).indices
-            part.order = part.order.gather(1, ranks)
-            codes, _ = draw_in_calls(
-                engine,
-                self.prior,
-                part,
-                known,
-                self._plan(end, share, known),
-                self.options.filtering,
-                certain=self._certain,
-            )
+            # What is known comes first in the order, and what is not wanted yet is left out.
+            later = (partial.order >= known).long() + (partial.order >= end)
+            order = partial.order.gather(1, later.sort(dim=1, stable=True).indices[:, :end])
+            codes, _ = self._fill(engine, replace(partial, order=order), known, self._plan(end, share, known))
             partial.tokens = self._tokens(codes, end)
             known = end
             yield Prefix(codes[:, :end].cpu().clone(), labels, tuple(indices), self.run.decode)
@@ -106,15 +96,7 @@ class CallSampler(Sampler[CallEngine]):
             partial.tokens = self._tokens(codes[rows].to(partial.order.device), length) * given
             calls = None if self.options.calls is None else min(self.options.calls, stages * (length - count))
             engine = self._engine(len(rows), len(codes), length)
-            drawn, used = draw_in_calls(
-                engine,
-                self.prior,
-                partial,
-                count,
-                self._plan(length, calls, count),
-                self.options.filtering,
-                certain=self._certain,
-            )
+            drawn, used = self._fill(engine, partial, count, self._plan(length, calls, count))
             result[rows], most_calls = drawn.cpu(), max(most_calls, used)
         lengths = torch.full((len(codes),), length)
         ended = time.perf_counter()
@@ -161,21 +143,20 @@ class CallSampler(Sampler[CallEngine]):
                 late = pace.stops(ahead=1 + stages) and done < plan.calls - 1
             return on_code(whole) or late
 
-        codes, used = draw_in_calls(
-            engine,
-            self.prior,
-            partial,
-            0,
-            plan,
-            self.options.filtering,
-            certain=self._certain,
-            on_call=on_call,
-        )
+        codes, used = self._fill(engine, partial, 0, plan, on_call)
         return Drawn(codes[:, :length], torch.full((len(indices),), length), used)
 
-    @property
-    def _certain(self) -> bool:
-        return self.options.plan == "certain"
+    def _fill(
+        self,
+        engine: CallEngine,
+        partial: PartialCodes,
+        known: int,
+        plan: Plan,
+        on_call: OnCall = lambda calls, codes: False,
+    ) -> tuple[Tensor, int]:
+        """Codes [B, N] and the number of calls; see `draw_in_calls`."""
+        certain, filtering = self.options.plan == "certain", self.options.filtering
+        return draw_in_calls(engine, self.prior, partial, known, plan, filtering, certain=certain, on_call=on_call)
 
     def _plan(self, length: int, calls: int | None, known: int = 0) -> Plan:
         """The plan for the first `length` codes without the `known` ones. Raises UsageError for no such calls."""
