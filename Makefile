@@ -37,6 +37,7 @@ bench: $(INSTALLED)  ## Timings against peers.
 	$(BIN)/python -m benchmarks.quantizer
 	$(BIN)/python -m benchmarks.audio_data
 	$(BIN)/python -m benchmarks.sampling
+	$(BIN)/python -m benchmarks.plans
 
 docs: $(INSTALLED)  ## Write docs/cli.md from the live command line.
 	$(BIN)/typer anytime_cli.main utils docs --name anytime --title "Command line" --output docs/cli.md
