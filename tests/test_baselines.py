@@ -65,6 +65,7 @@ def test_baselines_say_what_their_names_do():
     assert autoencoders["dedicated-8"].code_length == 8
     assert autoencoders["spatial"].axis == "spatial"
     assert autoencoders["pca"].kind == "pca"
+    assert autoencoders["identity"].kind == "identity"
     for distribution in ("uniform", "geometric", "powers-of-two"):
         assert truncations[f"truncation-{distribution}"].distribution == distribution.replace("-", "_")
     assert truncations["truncation-both"].decode == "both"
@@ -72,10 +73,10 @@ def test_baselines_say_what_their_names_do():
         truncation = truncations[f"truncation-{name}"]
         assert (truncation.decode, truncation.full_share) == ("share", share)
     quantizers = {name: autoencoder.quantizer for name, autoencoder in autoencoders.items()}
-    assert quantizers["quantizer-ema"] == quantizers["unordered"] == VQConfig(size=32)
-    assert quantizers["quantizer-gradient"] == VQConfig(size=32, update="gradient")
-    assert quantizers["quantizer-per-position"] == quantizers["pca"] == VQConfig(size=32, shared=False)
-    assert quantizers["quantizer-fsq"] == FSQConfig(levels=(6, 5))
+    assert quantizers["quantizer-ema"] == quantizers["unordered"] == VQConfig(size=256)
+    assert quantizers["quantizer-gradient"] == VQConfig(size=256, update="gradient")
+    assert quantizers["quantizer-per-position"] == quantizers["pca"] == VQConfig(size=256, shared=False)
+    assert quantizers["quantizer-fsq"] == FSQConfig(levels=(7, 6, 6))
 
 
 def test_overrides_apply_after_the_baseline():
