@@ -317,16 +317,31 @@ def test_flipping_mirrors_about_half_of_the_images_and_leaves_the_others(digits_
     assert 160 <= mirrored.sum() <= 240
 
 
-def test_flipping_follows_from_the_generator_alone(digits_like):
-    modality = image_modality({"flip": True})
+def test_shifting_moves_each_image_by_up_to_so_many_pixels_and_repeats_the_edge(digits_like):
+    shifted = image_modality({"shift": 1}).augment(digits_like, torch.Generator().manual_seed(0))
+    height, width = digits_like.shape[-2:]
+    rows, columns = torch.arange(height), torch.arange(width)
+    moves = {
+        (down, right): digits_like[:, :, (rows - down).clamp(0, height - 1)][..., (columns - right).clamp(0, width - 1)]
+        for down in (-1, 0, 1)
+        for right in (-1, 0, 1)
+    }
+    taken = torch.stack([(shifted == moved).flatten(1).all(1) for moved in moves.values()])
+    assert taken.any(0).all()
+    assert (taken.sum(1) >= 20).all(), "each of the nine moves is drawn"
+
+
+@pytest.mark.parametrize("options", [{"flip": True}, {"shift": 2}, {"flip": True, "shift": 1}])
+def test_augmenting_follows_from_the_generator_alone(digits_like, options):
+    modality = image_modality(options)
     first, again, other = (modality.augment(digits_like, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
-def test_without_flipping_augmentation_changes_nothing(digits_like):
+def test_without_flipping_and_shifting_augmentation_changes_nothing(digits_like):
     generator = torch.Generator().manual_seed(0)
-    assert torch.equal(image_modality({"flip": False}).augment(digits_like, generator), digits_like)
+    assert torch.equal(image_modality({"flip": False, "shift": 0}).augment(digits_like, generator), digits_like)
 
 
 @pytest.fixture

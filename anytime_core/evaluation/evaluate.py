@@ -182,11 +182,11 @@ class _Job:
         if not isinstance(prior, ARDMPrior):
             return [ordered.model_copy(update={"rows": self._rows(None)})]
         by_calls = bits_by_calls(prior, self._validation_codes, call_numbers(len(prior.digits) * self.most))
+        limits = dict.fromkeys(
+            None if self._calls(self.most, one) == self._calls(self.most, None) else one for one in self.options.calls
+        )
         common = {"plan": self.options.plan, "bits_per_calls": by_calls}
-        return [
-            ordered.model_copy(update={**common, "rows": self._rows(calls), "calls": calls})
-            for calls in self.options.calls
-        ]
+        return [ordered.model_copy(update={**common, "rows": self._rows(calls), "calls": calls}) for calls in limits]
 
     def forget(self) -> None:
         """Remove what was kept for a killed evaluation."""
@@ -236,8 +236,8 @@ class _Job:
         """The row with new samples, drawn by so many calls, where the run has a prior."""
         if self.run.prior is None:
             return row
-        codes, agnostic = row.codes, isinstance(self.run.prior, ARDMPrior)
-        cost = sampling_cost(self.run, codes, calls if agnostic else None)
+        codes = row.codes
+        cost = sampling_cost(self.run, codes, calls if isinstance(self.run.prior, ARDMPrior) else None)
         samples = self._drawn(codes, calls).decoded(codes, BATCH)
         return row.model_copy(
             update={

@@ -15,7 +15,7 @@ from torch import Tensor
 from anytime_core.errors import UsageError
 from anytime_core.priors import ARDMPrior
 from anytime_core.sampling.budget import Budget
-from anytime_core.sampling.deadline import Deadline, Pace
+from anytime_core.sampling.deadline import Pace
 from anytime_core.sampling.engines import CallEngine, choose_precision
 from anytime_core.sampling.engines.calls import Group, PartialCodes
 from anytime_core.sampling.in_calls import OnCall, draw_in_calls, sample_orders
@@ -37,22 +37,14 @@ class CallSampler(Sampler[CallEngine]):
 
     prior: ARDMPrior
 
-    def batches(
-        self,
-        indices: Sequence[int],
-        budget: Budget,
-        *,
-        deadline: Deadline | None = None,
-        on_code: OnCode = lambda drawn: False,
-    ) -> Iterator[Samples]:
-        """See `Sampler`. Raises UsageError for an adaptive budget, and for more calls than codes."""
+    def _check(self, budget: Budget) -> None:
+        """Order-agnostic priors have no adaptive budget, and no more calls than codes."""
         if budget.threshold is not None:
             raise UsageError(
                 f"budget {budget} ends samples code by code, and the prior of run {self.run.folder} draws them in no "
                 "order: use a share or a number of codes, and calls"
             )
         self._plan(budget.most_codes(self.prior.code_length), self.options.calls)
-        return super().batches(indices, budget, deadline=deadline, on_code=on_code)
 
     def stream(self, indices: Sequence[int], lengths: Sequence[int] | None) -> Iterator[Prefix]:
         """See `Sampler`: what the first of `lengths` needs is drawn first, and calls are shared among them evenly."""

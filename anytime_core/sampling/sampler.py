@@ -132,6 +132,7 @@ class Sampler(ABC, Generic[AnyEngine]):
             deadline: when the call ends, for a budget in seconds; the deadline is then the caller's own.
             on_code: see `OnCode`; the batch is decoded from what is drawn.
         """
+        self._check(budget)
         if budget.seconds is not None and deadline is None:
             deadline = Deadline(budget.seconds, self.run.costs, ["decode"])
         if deadline is not None:
@@ -149,6 +150,9 @@ class Sampler(ABC, Generic[AnyEngine]):
             yield self._batch(batch, engine, length, budget, on_code, pace)
             sizes.note(len(batch), time.perf_counter() - started)
             first += len(batch)
+
+    def _check(self, budget: Budget) -> None:
+        """Raise UsageError for a budget that this prior cannot keep."""
 
     @abstractmethod
     def stream(self, indices: Sequence[int], lengths: Sequence[int] | None) -> Iterator[Prefix]:

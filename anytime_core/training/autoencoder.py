@@ -1,6 +1,6 @@
 """Stage `autoencoder`: a warm-up at full length, then ordered training with prefix lengths drawn per sample.
 
-Kind `pca` is fitted instead, in one step, and kind `identity` is what it is.
+Kind `pca` is fitted instead, and kind `identity` is kept as it is.
 """
 
 from __future__ import annotations
@@ -131,26 +131,12 @@ def train_autoencoder(
     return settings.steps
 
 
-def fit_principal_components(
-    autoencoder: OrderedAutoencoder,
-    modality: Modality,
-    datasets: Datasets,
-    config: CoreConfig,
-    *,
-    accelerator: Accelerator,
-    log: MetricsLog,
-    on_progress: OnProgress,
-    keep: Callable[[], None],
-    previews: Path,
-) -> int:
-    """Fit linear networks and codebooks in place, in constant memory, and validate them as `train_autoencoder` does.
+def fit_principal_components(autoencoder: OrderedAutoencoder, dataset: SampleDataset, workers: int) -> None:
+    """Fit linear networks and codebooks in place, in constant memory.
 
     They see at most 20,000 training samples, spread over the set and not augmented.
-
-    Returns:
-        The number of steps: one.
     """
-    batches = _component_batches(datasets.train, autoencoder.code_length, config.training.workers)
+    batches = _component_batches(dataset, autoencoder.code_length, workers)
     components, mean = principal_components(batches, autoencoder.code_length)
     autoencoder.encoder, autoencoder.decoder = linear_networks(components, mean)
     if isinstance(autoencoder.quantizer, VectorQuantizer):
@@ -158,20 +144,9 @@ def fit_principal_components(
             coefficients = torch.cat([autoencoder.encode_vectors(batch["x"]).squeeze(-1) for batch in batches])
             codebooks = scalar_codebooks(coefficients, autoencoder.quantizer.codebook.shape[1])
             autoencoder.quantizer.codebook.copy_(codebooks.unsqueeze(-1))
-    return keep_as_it_is(
-        autoencoder,
-        modality,
-        datasets,
-        config,
-        accelerator=accelerator,
-        log=log,
-        on_progress=on_progress,
-        keep=keep,
-        previews=previews,
-    )
 
 
-def keep_as_it_is(
+def keep_autoencoder(
     autoencoder: OrderedAutoencoder,
     modality: Modality,
     datasets: Datasets,
@@ -183,7 +158,7 @@ def keep_as_it_is(
     keep: Callable[[], None],
     previews: Path,
 ) -> int:
-    """Validate an autoencoder that needs no training as `train_autoencoder` does.
+    """In place of `train_autoencoder` where there is nothing to train: validates and keeps what there is.
 
     Returns:
         The number of steps: one.

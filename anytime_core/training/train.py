@@ -29,7 +29,7 @@ from anytime_core.modality import Datasets, Modality
 from anytime_core.plugins import find_plugin, load_modality
 from anytime_core.priors import ARDMPrior, build_prior, code_digits
 from anytime_core.record import CONFIG_FILE, RUN_FILE, STAGES, RunRecord, Stage, StageRecord, read_record
-from anytime_core.training.autoencoder import fit_principal_components, keep_as_it_is, train_autoencoder
+from anytime_core.training.autoencoder import fit_principal_components, keep_autoencoder, train_autoencoder
 from anytime_core.training.batches import ordered_batches
 from anytime_core.training.codes import CodesDataset, write_codes
 from anytime_core.training.log import MetricsLog, OnProgress, ignore_progress
@@ -264,8 +264,10 @@ class _Training:
         core = self.config.core
         torch.manual_seed(core.seed)
         autoencoder = build_autoencoder(self.modality, core.autoencoder)
-        make = {"ordered": train_autoencoder, "pca": fit_principal_components, "identity": keep_as_it_is}
-        steps = make[core.autoencoder.kind](
+        if core.autoencoder.kind == "pca":
+            fit_principal_components(autoencoder, self.datasets.train, core.training.workers)
+        make = train_autoencoder if core.autoencoder.kind == "ordered" else keep_autoencoder
+        steps = make(
             autoencoder,
             self.modality,
             self.datasets,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import sys
 from collections.abc import Sequence
@@ -80,7 +79,8 @@ def _explain(error: Exception, arguments: Sequence[str]) -> tuple[str, int]:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "anytime"
         message = error.format_message().rstrip(".")  # type: ignore[attr-defined]
-        value = _value_of(error, arguments)
+        # Not every version of typer says what the option was given.
+        value = output.value_of(getattr(getattr(error, "param", None), "opts", ()), arguments)
         found = f", found {value!r}" if value is not None and value not in message else ""
         return f"{message}{found}; see {command} --help", 2
     if isinstance(error, AnytimeError):
@@ -90,16 +90,6 @@ def _explain(error: Exception, arguments: Sequence[str]) -> tuple[str, int]:
         return f"{name}{error.strerror or error}", 1
     first = str(error).partition("\n")[0]
     return f"{type(error).__name__}: {first}; this is a bug, --debug shows where", 1
-
-
-def _value_of(error: Exception, arguments: Sequence[str]) -> str | None:
-    """What the user gave for the option that a usage error is about; not every version of typer says it."""
-    names = getattr(getattr(error, "param", None), "opts", ())
-    for argument, following in itertools.pairwise([*arguments, ""]):
-        name, equals, value = argument.partition("=")
-        if name in names:
-            return value if equals else following
-    return None
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 import shutil
@@ -104,6 +105,15 @@ def writing_to(folder: Path) -> Iterator[None]:
         raise AnytimeError(
             f"cannot write to {folder}: {problem.strerror or problem}; choose another --out"
         ) from problem
+
+
+def value_of(options: Sequence[str], arguments: Sequence[str]) -> str | None:
+    """What `arguments` give for the first of `options`, which may be different names of one; None where they do not."""
+    for argument, following in itertools.pairwise([*arguments, ""]):
+        name, equals, value = argument.partition("=")
+        if name in options:
+            return value if equals else following
+    return None
 
 
 @contextlib.contextmanager

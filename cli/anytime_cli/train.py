@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,11 +50,7 @@ def _modality_options(arguments: Sequence[str]) -> str:
     from anytime_core.config import described_fields
     from anytime_core.plugins import load_modality
 
-    name = ""
-    for argument, following in itertools.pairwise([*arguments, ""]):
-        option, equals, value = argument.partition("=")
-        if option == "--modality":
-            name = value if equals else following
+    name = output.value_of(["--modality"], arguments)
     if not name:
         return ""
     fields = dict.fromkeys(described_fields(load_modality(name).Config))

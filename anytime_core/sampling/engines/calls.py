@@ -14,9 +14,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from anytime_core.errors import AnytimeError, UsageError
+from anytime_core.errors import UsageError
 from anytime_core.priors import ARDMPrior
 from anytime_core.sampling.draw import Filter, draw_codes
+from anytime_core.sampling.engines.capture import capturing, require_cuda, warm_up
 
 _KEPT = 4
 """Shapes whose graphs are kept, with their buffers."""
@@ -72,14 +73,22 @@ Logits = Callable[[PartialCodes, Group, slice], Tensor]
 """Of the rows of the order that are asked for, [B, q, R]."""
 
 
-class PlainCalls:
-    """The reference: all positions through the network at every call."""
+class _Calls:
+    """See `CallEngine`: an engine that differs from others in how it finds logits.
 
-    name = "plain"
+    Args:
+        prior: in evaluation mode.
+        precision: one of `precisions`.
+    """
+
+    name: str
+    precisions: tuple[str, ...] = ("float32",)
 
     def __init__(self, prior: ARDMPrior, precision: str) -> None:
-        _check_precision(self.name, precision, ("float32",))
-        self.prior = prior
+        if precision not in self.precisions:
+            known = ", ".join(self.precisions)
+            raise UsageError(f"engine '{self.name}' has no precision '{precision}' for this prior: use {known}")
+        self.prior = prior if precision == "float32" else copy.deepcopy(prior).to(torch.bfloat16)
 
     def open(self, partial: PartialCodes) -> PartialCodes:
         """See `CallEngine`."""
@@ -91,27 +100,25 @@ class PlainCalls:
         _draw(self.prior, self._logits, partial, group, filtering)
 
     def _logits(self, partial: PartialCodes, group: Group, asked: slice) -> Tensor:
+        """Of the rows of the order that are asked for, [B, q, R]."""
+        raise NotImplementedError
+
+
+class PlainCalls(_Calls):
+    """The reference: all positions through the network at every call."""
+
+    name = "plain"
+
+    def _logits(self, partial: PartialCodes, group: Group, asked: slice) -> Tensor:
         logits = self.prior.logits(partial.tokens, group.stage, partial.labels)
         return _at(logits, partial.order[:, asked])
 
 
-class EagerCalls:
+class EagerCalls(_Calls):
     """Only what is known and what is asked for goes through the network, in float32 or bfloat16."""
 
     name = "eager"
-
-    def __init__(self, prior: ARDMPrior, precision: str) -> None:
-        _check_precision(self.name, precision, ("float32", "bfloat16"))
-        self.prior = prior if precision == "float32" else copy.deepcopy(prior).to(torch.bfloat16)
-
-    def open(self, partial: PartialCodes) -> PartialCodes:
-        """See `CallEngine`."""
-        return partial
-
-    @torch.inference_mode()
-    def call(self, partial: PartialCodes, group: Group, filtering: Filter) -> None:
-        """See `CallEngine`."""
-        _draw(self.prior, self._logits, partial, group, filtering)
+    precisions = ("float32", "bfloat16")
 
     def _logits(self, partial: PartialCodes, group: Group, asked: slice) -> Tensor:
         # From the second digit on something is known of every position.
@@ -127,11 +134,7 @@ class GraphCalls(EagerCalls):
     name = "graph"
 
     def __init__(self, prior: ARDMPrior, precision: str) -> None:
-        device = prior.position.weight.device
-        if device.type != "cuda":
-            raise UsageError(
-                f"engine 'graph' needs a CUDA device, not '{device}': use --device cuda, or --engine eager"
-            )
+        require_cuda(prior.position.weight.device)
         super().__init__(prior, precision)
         self._captured: OrderedDict[tuple[torch.Size, ...], _Captured] = OrderedDict()
 
@@ -160,26 +163,15 @@ class GraphCalls(EagerCalls):
             captured.graphs[group, filtering].replay()
 
     def _capture(self, partial: PartialCodes, group: Group, filtering: Filter) -> torch.cuda.CUDAGraph:
-        before = partial.tokens.clone(), partial.order.clone()
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        try:
-            with torch.cuda.stream(stream):  # what capturing must not be the first to do, such as opening cuBLAS
-                super().call(partial, group, filtering)
-            torch.cuda.current_stream().wait_stream(stream)
+        tokens, order = partial.tokens.clone(), partial.order.clone()
+        call = super().call
+        with capturing(f"a call for a batch of {len(partial.tokens)}"):
+            warm_up(lambda: call(partial, group, filtering))
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph):
-                super().call(partial, group, filtering)
-        except torch.cuda.OutOfMemoryError as error:
-            raise AnytimeError(
-                f"no memory on the GPU to capture a call for a batch of {len(partial.tokens)}: "
-                "use a smaller --batch-size, or --engine eager"
-            ) from error
-        except RuntimeError as error:
-            first_line = str(error).partition("\n")[0]
-            raise AnytimeError(f"CUDA graphs cannot be captured here ({first_line}): use --engine eager") from error
-        partial.tokens.copy_(before[0])
-        partial.order.copy_(before[1])
+                call(partial, group, filtering)
+        partial.tokens.copy_(tokens)
+        partial.order.copy_(order)
         return graph
 
 
@@ -215,8 +207,3 @@ def _draw(prior: ARDMPrior, logits_of: Logits, partial: PartialCodes, group: Gro
 def _at(values: Tensor, positions: Tensor) -> Tensor:
     """[B, N, X] at [B, q] -> [B, q, X]."""
     return values.gather(1, positions.unsqueeze(-1).expand(-1, -1, values.shape[-1]))
-
-
-def _check_precision(name: str, precision: str, known: tuple[str, ...]) -> None:
-    if precision not in known:
-        raise UsageError(f"engine '{name}' has no precision '{precision}' for this prior: use {', '.join(known)}")

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from anytime_core.decoding.torch_decoder import TorchDecoder
 from anytime_core.decoding.weights import DecodingWeights, fold
-from anytime_core.errors import AnytimeError, UsageError
+from anytime_core.errors import UsageError
 from anytime_core.priors import TransformerPrior
 from anytime_core.sampling.draw import Filter, draw_codes
+from anytime_core.sampling.engines.capture import capturing, require_cuda, warm_up
 from anytime_core.sampling.noise import Noise
 
 _CHUNK = 8
@@ -37,10 +38,7 @@ class GraphEngine:
 
     def __init__(self, prior: TransformerPrior, precision: str) -> None:
         device = prior.position.weight.device
-        if device.type != "cuda":
-            raise UsageError(
-                f"engine 'graph' needs a CUDA device, not '{device}': use --device cuda, or --engine eager"
-            )
+        require_cuda(device)
         if precision not in self.precisions:
             raise UsageError(f"engine 'graph' has no precision '{precision}': use {', '.join(self.precisions)}")
         self.weights = fold(prior, torch.float32 if precision == "float32" else torch.bfloat16)
@@ -71,8 +69,8 @@ class _Captured:
         self.decoder.first_input = self.decoder.first_input.clone()
         self.codes = torch.zeros(length, batch, dtype=torch.int64, device=noise.device)
         self.ends = [min(first + _CHUNK, length) for first in range(0, length, _CHUNK)]
-        try:
-            self._warm_up(filtering)
+        with capturing(f"{length} codes of a batch of {batch}"):
+            warm_up(lambda: self._steps(range(length), filtering))
             self.graphs: list[torch.cuda.CUDAGraph] = []
             for first, end in zip([0, *self.ends], self.ends, strict=False):
                 graph = torch.cuda.CUDAGraph()
@@ -80,22 +78,6 @@ class _Captured:
                 with torch.cuda.graph(graph, pool=pool):
                     self._steps(range(first, end), filtering)
                 self.graphs.append(graph)
-        except torch.cuda.OutOfMemoryError as error:
-            raise AnytimeError(
-                f"no memory on the GPU to capture {length} codes of a batch of {batch}: "
-                "use a smaller --batch-size, or --engine eager"
-            ) from error
-        except RuntimeError as error:
-            first_line = str(error).partition("\n")[0]
-            raise AnytimeError(f"CUDA graphs cannot be captured here ({first_line}): use --engine eager") from error
-
-    def _warm_up(self, filtering: Filter) -> None:
-        """What capturing must not be the first to do, such as opening cuBLAS, on a stream of its own."""
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            self._steps(range(len(self.codes)), filtering)
-        torch.cuda.current_stream().wait_stream(stream)
 
     def _steps(self, positions: range, filtering: Filter) -> None:
         for position in positions:

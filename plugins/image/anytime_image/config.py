@@ -22,6 +22,7 @@ class DataConfig(Section):
     size: int | None = Field(None, ge=4, le=4096, description="pixels of each side; null: the data set's own")
     color: Literal["grey", "rgb"] | None = Field(None, description="grey or rgb; null: the data set's own")
     flip: bool = Field(False, description="mirror images left to right at random in training")
+    shift: int = Field(0, ge=0, le=4096, description="move images by up to so many pixels at random in training")
     validation_share: float = Field(
         0.1, gt=0, lt=1, description="folder: share of images kept for validation where no folder is named test"
     )

@@ -81,14 +81,24 @@ class ImageModality:
         return build_feature_network(channels, size)
 
     def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Each image mirrored with probability 1/2 where the config says so, else `x` itself."""
-        if not self.config.data.flip:
-            return x
+        """Each image moved and mirrored at random as the config says; edges are repeated where it moved away."""
         import torch
         from torchvision.transforms import v2
 
-        mirrored = torch.rand(len(x), generator=generator).to(x.device) < 0.5
-        return torch.where(mirrored[:, None, None, None], v2.functional.horizontal_flip(x), x)
+        shift, (height, width) = self.config.data.shift, x.shape[-2:]
+        if shift:
+            padded = v2.functional.pad(x, [shift], padding_mode="edge")
+            starts = torch.randint(2 * shift + 1, (len(x), 2), generator=generator).tolist()
+            x = torch.stack(
+                [
+                    image[:, top : top + height, left : left + width]
+                    for image, (top, left) in zip(padded, starts, strict=True)
+                ]
+            )
+        if self.config.data.flip:
+            mirrored = torch.rand(len(x), generator=generator).to(x.device) < 0.5
+            x = torch.where(mirrored[:, None, None, None], v2.functional.horizontal_flip(x), x)
+        return x
 
     def read(self, path: Path) -> Tensor:
         """An image file, resized and cropped to the configured size. Raises DataError naming the file."""
