@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from anytime_core.config import Precision
@@ -11,19 +13,23 @@ from anytime_core.errors import UsageError
 def resolve_device(name: str) -> torch.device:
     """The device of a config's `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
 
+    Each of several processes on one machine has a GPU of its own, which torchrun and accelerate tell by `LOCAL_RANK`.
+
     Raises:
         UsageError: no such device here.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:
         raise UsageError(f"unknown device '{name}': use auto, cpu, cuda, cuda:N or mps") from None
     if device.type == "cuda":
+        if device.index is None and "LOCAL_RANK" in os.environ:
+            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:
-            raise UsageError(f"device '{name}' is not here ({count} CUDA devices): use --device cpu or auto")
+            raise UsageError(f"device '{device}' is not here ({count} CUDA devices): use --device cpu or auto")
     elif device.type == "mps":
         if not torch.backends.mps.is_available():
             raise UsageError("device 'mps' is not here: use --device cpu or auto")

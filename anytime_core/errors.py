@@ -30,6 +30,14 @@ class RunError(AnytimeError):
     """A run folder that is missing, unfinished, damaged or too new."""
 
 
+class InterruptedTrainingError(AnytimeError):
+    """Ctrl-C or SIGTERM came; what was trained is in a checkpoint. Exits with 130 or 143, as shells expect."""
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.exit_status = 128 + signal
+
+
 class PluginError(AnytimeError):
     """A modality plugin that is missing or does not work."""
 

@@ -6,9 +6,11 @@ import errno
 import json
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,22 @@ from anytime_core.errors import UsageError
 PARTIAL_PREFIX = ".partial-"
 """Start of the names of files and folders that are being written."""
 
+JSON_LIMIT = 2**24
+"""The most bytes of a JSON file that is read back; the largest that runs have are a hundredth of it."""
+
+YAML_LIMIT = 2**18
+"""The most bytes of a config."""
+
 _FLUSHED_ONE_BY_ONE = 1000
+
+
+def read_limited(path: Path, limit: int) -> bytes:
+    """What is in a file, which may be somebody else's. Raises ValueError where that is more than `limit` bytes."""
+    with path.open("rb") as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise ValueError(f"it is larger than {limit:,} bytes")
+    return content
 
 
 @contextmanager
@@ -53,6 +70,13 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
 def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
     """Write JSON for people too: indented, keys in the given order; see `replacing`."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n", durable=durable)
+
+
+def remove_partial_files(folder: Path) -> None:
+    """Remove what killed processes left half written in a folder; nobody may be writing there."""
+    for path in folder.glob(f"{PARTIAL_PREFIX}*"):
+        if path.is_file():
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -99,26 +123,68 @@ def filling(
 
 
 @contextmanager
+def locked(folder: Path, name: str, work: str) -> Iterator[None]:
+    """Keep other processes from the same work in a folder while the block runs; one that was killed keeps nobody out.
+
+    Args:
+        folder: made where it is missing, and removed again if nothing is in it at the end.
+        name: of the lock: it is `.<name>.lock`, beside `.<name>.holder`, which tells who holds it.
+        work: what is done there, such as `training runs/a`, for the message to whom comes second.
+
+    Raises:
+        UsageError: a living process holds the lock.
+    """
+    made = _make_folders(folder)
+    try:
+        with _holding(folder / f".{name}", work):
+            yield
+    finally:
+        for path in made:
+            with suppress(OSError):
+                path.rmdir()
+
+
+@contextmanager
 def _temporary_folder(folder: Path, name: str | None) -> Iterator[Path]:
     """A folder beside `folder`: a new one, or that of a named job, which only one process at a time can have."""
     if name is None:
         yield Path(tempfile.mkdtemp(prefix=PARTIAL_PREFIX, dir=folder.parent))
         return
     temporary = folder.parent / f"{PARTIAL_PREFIX}{folder.resolve().name}-{name}"
-    lock = FileLock(f"{temporary}.lock")
+    with _holding(temporary, f"writing the same to {folder}"):
+        temporary.mkdir(exist_ok=True)
+        if temporary.is_symlink():
+            raise UsageError(f"{temporary} is a link, and would be emptied: remove it")
+        yield temporary
+
+
+@contextmanager
+def _holding(path: Path, work: str) -> Iterator[None]:
+    """Hold the lock `<path>.lock`, with who holds it in `<path>.holder`; see `locked`."""
+    lock, holder = FileLock(f"{path}.lock"), Path(f"{path}.holder")
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        raise UsageError(
-            f"another process is writing the same to {folder}: wait for it, or choose another folder"
-        ) from None
+        raise UsageError(f"{_named(holder)} is {work}: wait for it, or choose another folder") from None
     try:
-        temporary.mkdir(exist_ok=True)
-        yield temporary
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        holder.unlink(missing_ok=True)  # a link would be followed
+        holder.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}) + "\n")
+        yield
     finally:
         # While it is held, so that nobody locks a file that is about to go.
+        holder.unlink(missing_ok=True)
         Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
+
+
+def _named(holder: Path) -> str:
+    """The process that a file tells of; the file may be missing or half written."""
+    try:
+        told = json.loads(read_limited(holder, JSON_LIMIT))
+        return f"process {told['pid']} on {told['host']}, since {told['since']},"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
 
 
 def _move_files(temporary: Path, folder: Path) -> None:

@@ -117,9 +117,7 @@ def test_a_decoder_of_the_wrong_shape_is_named():
 
 
 def test_both_decodes_the_full_length_and_a_prefix_with_the_configured_weights():
-    loss = OrderedLoss(
-        ImageModality(), TruncationConfig(full_weight=0.7, warmup=0.5), 8, 10, torch.Generator().manual_seed(0)
-    )
+    loss = OrderedLoss(ImageModality(), TruncationConfig(full_weight=0.7, warmup=0.5), 8, 10, seed=0)
     assert [(weight, lengths.tolist()) for weight, lengths in loss.lengths(3, step=4)] == [(1.0, [8, 8, 8])]
     (full_weight, full), (prefix_weight, prefix) = loss.lengths(1000, step=5)
     assert (full_weight, prefix_weight) == (0.7, pytest.approx(0.3))
@@ -128,7 +126,7 @@ def test_both_decodes_the_full_length_and_a_prefix_with_the_configured_weights()
 
 
 def test_the_unordered_baseline_never_truncates():
-    loss = OrderedLoss(ImageModality(), TruncationConfig(distribution="none"), 8, 10, torch.Generator())
+    loss = OrderedLoss(ImageModality(), TruncationConfig(distribution="none"), 8, 10, seed=0)
     for step in range(10):
         assert [lengths.unique().tolist() for _, lengths in loss.lengths(50, step)] == [[8]]
 
@@ -164,9 +162,7 @@ def test_linear_networks_with_continuous_codes_recover_principal_components():
     modality = Linear(dim, codes)
     config = AutoencoderConfig(quantizer=ContinuousConfig(), tell_decoder=False)
     autoencoder = build_autoencoder(modality, config)
-    loss = OrderedLoss(
-        modality, TruncationConfig(decode="share", full_share=0.0, warmup=0.0), codes, steps, torch.Generator()
-    )
+    loss = OrderedLoss(modality, TruncationConfig(decode="share", full_share=0.0, warmup=0.0), codes, steps, seed=0)
     optimizer = torch.optim.Adam(autoencoder.parameters(), lr=3e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for step in range(steps):

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import shutil
+import socket
 import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,7 +20,7 @@ from filelock import FileLock
 
 from anytime_core import files
 from anytime_core.errors import UsageError
-from anytime_core.files import filling, replacing, write_json, write_text
+from anytime_core.files import filling, locked, replacing, write_json, write_text
 
 FAILURES = pytest.mark.parametrize(
     "failure",
@@ -285,6 +291,105 @@ def test_the_lock_of_a_killed_process_locks_nobody_out(tmp_path):
     with filling(tmp_path / "out", name="job"):
         pass
     assert snapshot(tmp_path) == {"out": None, "out/a.txt": "half"}
+
+
+# Locks
+
+HOLD = """
+import sys
+from pathlib import Path
+from anytime_core.files import locked
+
+with locked(Path(sys.argv[1]), "work", "digging here"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def another_process(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that holds the lock `work` until the block ends or the process is killed."""
+    command = [sys.executable, "-c", HOLD, folder]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+
+
+def lock(folder: Path, name: str = "work") -> None:
+    with locked(folder, name, "digging here"):
+        assert (folder / f".{name}.lock").exists()
+
+
+def test_a_lock_keeps_others_out_and_tells_who_holds_it(tmp_path):
+    with another_process(tmp_path / "new" / "out") as process:
+        with pytest.raises(UsageError) as error:
+            lock(tmp_path / "new" / "out")
+        message = str(error.value)
+        assert message.startswith(f"process {process.pid} on {socket.gethostname()}, since 2")
+        assert message.endswith(", is digging here: wait for it, or choose another folder")
+        assert "\n" not in message
+        lock(tmp_path / "new" / "out", "other")
+        lock(tmp_path, "work")
+    assert process.returncode == 0
+    assert snapshot(tmp_path) == {}
+    lock(tmp_path / "new" / "out")
+
+
+def test_a_killed_process_holds_no_lock(tmp_path):
+    with another_process(tmp_path / "out") as process:
+        process.kill()
+        process.wait()
+        assert snapshot(tmp_path / "out").keys() == {".work.holder", ".work.lock"}
+        with locked(tmp_path / "out", "work", "digging here"):
+            told = json.loads((tmp_path / "out" / ".work.holder").read_text())
+            assert told["pid"] == os.getpid()
+    assert snapshot(tmp_path) == {"out": None}
+
+
+def test_a_lock_writes_through_no_link(tmp_path):
+    (tmp_path / "precious.txt").write_text("gold")
+    (tmp_path / ".work.holder").symlink_to(tmp_path / "precious.txt")
+    lock(tmp_path)
+    assert snapshot(tmp_path) == {"precious.txt": "gold"}
+
+
+@pytest.mark.parametrize("told", [None, "", "{", "[]", '{"pid": 1}'])
+def test_a_holder_that_is_not_told_is_another_process(told, tmp_path):
+    with FileLock(tmp_path / ".work.lock"):
+        if told is not None:
+            (tmp_path / ".work.holder").write_text(told)
+        with pytest.raises(UsageError, match=r"^another process is digging here: wait for it"):
+            lock(tmp_path)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+@FAILURES
+def test_a_lock_goes_with_an_error_and_takes_its_empty_folders_along(failure, kept, tmp_path):
+    def fail() -> None:
+        with locked(tmp_path / "new" / "out", "work", "digging here"):
+            if kept:
+                (tmp_path / "new" / "found.txt").write_text("gold")
+            raise failure
+
+    with pytest.raises(type(failure)):
+        fail()
+    assert snapshot(tmp_path) == ({"new": None, "new/found.txt": "gold"} if kept else {})
+
+
+def test_a_lock_file_that_another_process_removes_meanwhile_is_no_lock(tmp_path, monkeypatch):
+    """It is gone between opening and locking, as when its holder has just ended: a third process makes a new one."""
+    flock = fcntl.flock
+
+    def remove_and_lock(descriptor: int, operation: int) -> None:
+        (tmp_path / ".work.lock").unlink(missing_ok=True)
+        flock(descriptor, operation)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", remove_and_lock)
+        with pytest.raises(UsageError, match="another process"):
+            lock(tmp_path)
+    lock(tmp_path)
 
 
 # The order of files, and the disk

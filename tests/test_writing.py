@@ -149,7 +149,7 @@ class Disk:
     def copy(self) -> None:
         copy = self.folder.with_name(f"{self.folder.name}-{len(self.copies)}")
         shutil.copytree(self.folder, copy)
-        assert len(list(copy.glob(".partial-out-*"))) == 2, "a folder and its lock"
+        assert len(list(copy.glob(".partial-out-*"))) == 3, "a folder, its lock and who holds it"
         self.copies.append(copy)
 
     def copy_at(self, *moments: tuple[int, int]) -> Callable[[int, int], None]:
@@ -751,7 +751,7 @@ def test_two_processes_cannot_be_at_the_same_job(write, tmp_path):
     write(tmp_path / "out", 40, on_drawn=call_again)
     (message,) = refused
     assert str(tmp_path / "out") in message
-    assert "another process" in message
+    assert message.startswith(f"process {os.getpid()} on ")
     assert "\n" not in message
     assert record_of(tmp_path / "out")["num"] == 40
     assert names(tmp_path) == {"out"}
@@ -781,7 +781,8 @@ def test_the_command_says_that_another_process_is_at_the_job(anytime, run, tmp_p
     (result,) = results
     assert (result.status, result.out) == (2, "")
     (line,) = result.err.splitlines()
-    assert line.startswith("error: another process is writing the same to ")
+    assert line.startswith(f"error: process {os.getpid()} on ")
+    assert " is writing the same to " in line
 
 
 # Stopping

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from anytime_core.distributed import from_first, joined
 from anytime_core.quantizers.base import Quantized
 
 # Scores of one block of vectors against the codebook stay in the processor's cache; a GPU wants larger blocks.
@@ -55,7 +56,7 @@ def accumulate(z: Tensor, codes: Tensor, weights: Tensor, size: int) -> tuple[Te
 def draw_vectors(z: Tensor, weights: Tensor, number: int) -> Tensor:
     """`number` vectors of each group, drawn with replacement among those of weight > 0: [G, R, D] -> [G, number, D]."""
     # The small constant lets a group without any kept vector through; callers do not use what it draws.
-    picks = torch.multinomial(weights + 1e-12, number, replacement=True)
+    picks = from_first(torch.multinomial(weights + 1e-12, number, replacement=True))
     return z.gather(1, picks.unsqueeze(-1).expand(-1, -1, z.shape[-1]))
 
 
@@ -77,7 +78,8 @@ class VectorQuantizer(nn.Module):
     With `update="ema"` the codebook follows a moving average of the vectors assigned to it (van den Oord et al. 2017,
     appendix A.1), starts from k-means over the first training batch, and codes used less than `dead_threshold` times
     uniform use restart from vectors of the current batch. With `update="gradient"` it is a parameter trained by the
-    codebook loss, as Xu et al. 2021 have it.
+    codebook loss, as Xu et al. 2021 have it. Several processes that train together learn the codebook from the vectors
+    of all of them, and have the same one.
 
     Args:
         code_length: N.
@@ -126,13 +128,14 @@ class VectorQuantizer(nn.Module):
         with torch.autocast(z.device.type, enabled=False):
             z = z.float()
             grouped, weights = self._group(z.detach()), self._group(kept.float())
-            if self.training and self.update == "ema" and not self.started.all():
-                self._start(grouped, weights)
+            learning = self.training and self.update == "ema"
+            if learning and not self.started.all():
+                self._start(joined(grouped, 1), joined(weights, 1))
             indices = nearest(grouped, self.codebook)
             codes = self._ungroup(indices)
             vectors = self.lookup(codes)
-            if self.training and self.update == "ema":
-                self._follow(grouped, indices, weights)
+            if learning:
+                self._follow(joined(grouped, 1), joined(indices, 1), joined(weights, 1))
             error = (z - vectors.detach()).square().mean(-1) * self.commitment
             if self.update == "gradient":
                 error = error + (z.detach() - vectors).square().mean(-1)

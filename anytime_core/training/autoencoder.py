@@ -5,28 +5,34 @@ Kind `pca` is fitted instead, and kind `identity` is kept as it is.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from anytime_core.autoencoder import OrderedAutoencoder
 from anytime_core.config import CoreConfig, TruncationConfig
+from anytime_core.distributed import own_share, rank, summed, world_size
 from anytime_core.evaluation.reconstruction import ReconstructionCurve, preview_lengths, reconstruction_curve
 from anytime_core.modality import Datasets, Modality, PreviewRow, SampleDataset
 from anytime_core.pca import linear_networks, principal_components, scalar_codebooks
 from anytime_core.quantizers import VectorQuantizer
 from anytime_core.training.batches import ordered_batches, shuffled_batches
 from anytime_core.training.fit import Objective, fit
-from anytime_core.training.log import MetricsLog, OnProgress, Progress
+from anytime_core.training.log import Progress
+from anytime_core.training.seeds import seed_process, step_generator
+from anytime_core.training.surroundings import Surroundings
 from anytime_core.truncation import draw_lengths, length_probabilities
+
+logger = logging.getLogger(__name__)
 
 _PREVIEW_SAMPLES = 12
 _MEAN_LOSS_RATE = 0.05
 _COMPONENT_SAMPLES, _COMPONENT_BATCH = 20_000, 1_000
+_COLLAPSED, _DRAWS_PER_CODE = 0.1, 10
 
 
 class OrderedLoss:
@@ -37,15 +43,26 @@ class OrderedLoss:
         config: how prefix lengths are drawn and combined.
         code_length: N.
         steps: of the stage; the warm-up is a share of them.
-        generator: source of the prefix lengths, on the CPU.
+        seed: what the prefix lengths of each step follow from.
+        device: of the batches.
+
+    Attributes:
+        mean_losses: [N], the running mean loss of each length.
     """
 
     def __init__(
-        self, modality: Modality, config: TruncationConfig, code_length: int, steps: int, generator: torch.Generator
+        self,
+        modality: Modality,
+        config: TruncationConfig,
+        code_length: int,
+        steps: int,
+        *,
+        seed: int,
+        device: torch.device | None = None,
     ) -> None:
-        self.modality, self.config, self.generator = modality, config, generator
+        self.modality, self.config, self.seed = modality, config, seed
         self.probabilities = length_probabilities(config.distribution, code_length, ratio=config.ratio)
-        self.mean_losses = torch.zeros(code_length)
+        self.mean_losses = torch.zeros(code_length, device=device)
         self.warmup_steps = steps if config.distribution == "none" else round(config.warmup * steps)
 
     def lengths(self, batch: int, step: int) -> list[tuple[float, Tensor]]:
@@ -53,11 +70,18 @@ class OrderedLoss:
         full = torch.full((batch,), len(self.probabilities))
         if step < self.warmup_steps:
             return [(1.0, full)]
-        if self.config.decode == "share":
-            drawn = draw_lengths(self.probabilities, batch, full_share=self.config.full_share, generator=self.generator)
+        share = self.config.decode == "share"
+        drawn = own_share(
+            draw_lengths(
+                self.probabilities,
+                batch * world_size(),
+                full_share=self.config.full_share if share else 0.0,
+                generator=step_generator(self.seed, "lengths", step),
+            )
+        )
+        if share:
             return [(1.0, drawn)]
-        prefixes = draw_lengths(self.probabilities, batch, generator=self.generator)
-        return [(self.config.full_weight, full), (1 - self.config.full_weight, prefixes)]
+        return [(self.config.full_weight, full), (1 - self.config.full_weight, drawn)]
 
     def __call__(self, autoencoder: nn.Module, batch: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
         """Named scalars: `loss`, the sum to minimise, and its parts."""
@@ -79,9 +103,9 @@ class OrderedLoss:
 
     def _relative_weights(self, lengths: Tensor, losses: Tensor) -> Tensor:
         """[B] weights: the smallest running mean loss of any length over that of each sample's length."""
-        means = self.mean_losses = self.mean_losses.to(losses.device)
-        counts = torch.zeros_like(means).index_add_(0, lengths - 1, torch.ones_like(losses))
-        batch_means = torch.zeros_like(means).index_add_(0, lengths - 1, losses) / counts.clamp(min=1)
+        means = self.mean_losses
+        counts = summed(torch.zeros_like(means).index_add_(0, lengths - 1, torch.ones_like(losses)))
+        batch_means = summed(torch.zeros_like(means).index_add_(0, lengths - 1, losses)) / counts.clamp(min=1)
         followed = torch.where(means > 0, means.lerp(batch_means, _MEAN_LOSS_RATE), batch_means)
         means.copy_(torch.where(counts > 0, followed, means))
         return torch.where(means > 0, means, torch.inf).min() / means[lengths - 1].clamp(min=torch.finfo().tiny)
@@ -92,10 +116,8 @@ def train_autoencoder(
     modality: Modality,
     datasets: Datasets,
     config: CoreConfig,
+    surroundings: Surroundings,
     *,
-    accelerator: Accelerator,
-    log: MetricsLog,
-    on_progress: OnProgress,
     keep: Callable[[], None],
     previews: Path,
 ) -> int:
@@ -108,25 +130,34 @@ def train_autoencoder(
         The number of steps.
     """
     settings, truncation, seed = config.training.autoencoder, config.autoencoder.truncation, config.seed
-    torch.manual_seed(seed)
-    augmentation = torch.Generator().manual_seed(seed)
+    seed_process(seed)
     loss = OrderedLoss(
-        modality, truncation, autoencoder.code_length, settings.steps, torch.Generator().manual_seed(seed + 1)
+        modality,
+        truncation,
+        autoencoder.code_length,
+        settings.steps,
+        seed=seed,
+        device=surroundings.accelerator.device,
     )
 
     def augmented_loss(model: nn.Module, batch: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
-        return loss(model, {**batch, "x": modality.augment(batch["x"], augmentation)}, step)
+        augmented = modality.augment(batch["x"], step_generator(seed, "augmentation", step, rank()))
+        return loss(model, {**batch, "x": augmented}, step)
 
     fit(
-        "autoencoder",
         autoencoder,
-        Objective(augmented_loss, _validation(autoencoder, modality, datasets.validation, config, previews), keep),
-        shuffled_batches(datasets.train, settings.batch_size, seed=seed, workers=config.training.workers),
+        Objective(
+            augmented_loss,
+            _validation(autoencoder, modality, datasets.validation, config, previews),
+            keep,
+            {"mean_losses": loss.mean_losses},
+        ),
+        lambda done: shuffled_batches(
+            datasets.train, settings.batch_size, seed=seed, workers=config.training.workers, done=done
+        ),
         settings,
+        surroundings,
         betas=(0.9, 0.99),
-        accelerator=accelerator,
-        log=log,
-        on_progress=on_progress,
     )
     return settings.steps
 
@@ -151,10 +182,8 @@ def keep_autoencoder(
     modality: Modality,
     datasets: Datasets,
     config: CoreConfig,
+    surroundings: Surroundings,
     *,
-    accelerator: Accelerator,
-    log: MetricsLog,
-    on_progress: OnProgress,
     keep: Callable[[], None],
     previews: Path,
 ) -> int:
@@ -163,11 +192,12 @@ def keep_autoencoder(
     Returns:
         The number of steps: one.
     """
-    autoencoder.to(accelerator.device)
+    autoencoder.to(surroundings.accelerator.device)
     numbers = _validation(autoencoder, modality, datasets.validation, config, previews)(1)
-    log.write("autoencoder", 1, {f"validation/{name}": value for name, value in numbers.items()})
-    keep()
-    on_progress(Progress("autoencoder", 1, 1, {"validation": numbers["selection"]}))
+    surroundings.log.write("autoencoder", 1, {f"validation/{name}": value for name, value in numbers.items()})
+    if rank() == 0:
+        keep()
+    surroundings.on_progress(Progress("autoencoder", 1, 1, {"validation": numbers["selection"]}))
     return 1
 
 
@@ -193,10 +223,30 @@ def _validation(
 
     def validate(step: int) -> dict[str, float]:
         curve = reconstruction_curve(autoencoder, {"loss": modality.reconstruction_loss}, held_out, lengths)
-        write_reconstructions(autoencoder, modality, shown, lengths, previews / f"autoencoder-{step:06d}.png")
+        if rank() == 0:
+            write_reconstructions(autoencoder, modality, shown, lengths, previews / f"autoencoder-{step:06d}.png")
+            _warn_of_collapse(autoencoder, curve, step)
         return _numbers(curve, unordered=unordered)
 
     return validate
+
+
+def _warn_of_collapse(autoencoder: OrderedAutoencoder, curve: ReconstructionCurve, step: int) -> None:
+    """Say so where hardly any code is used of those that so many samples could use."""
+    size = autoencoder.codebook_size
+    if size is None or curve.codebook_use is None:
+        return
+    draws = curve.samples * (autoencoder.code_length if autoencoder.quantizer.shared else 1)
+    possible = min(1.0, draws / (_DRAWS_PER_CODE * size))
+    if curve.codebook_use < _COLLAPSED * possible:
+        logger.warning(
+            "the codebook has collapsed: %.1f %% of its %d codes are used at step %d; lower "
+            "training.autoencoder.learning_rate, or use autoencoder.quantizer.update=ema, a higher dead_threshold, a "
+            "smaller size, or kind=fsq",
+            100 * curve.codebook_use,
+            size,
+            step,
+        )
 
 
 def _numbers(curve: ReconstructionCurve, *, unordered: bool) -> dict[str, float]:

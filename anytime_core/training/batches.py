@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from anytime_core.distributed import rank, world_size
+from anytime_core.errors import UsageError
 from anytime_core.modality import SampleDataset
 
 
@@ -24,32 +26,56 @@ class _Gathered(Dataset):
 
 
 class _Shuffled:
-    """Endless lists of indices: each epoch a new permutation that follows from the seed and the epoch's number."""
+    """Endless lists of indices: each epoch a new permutation that follows from the seed and the epoch's number.
 
-    def __init__(self, size: int, batch_size: int, seed: int) -> None:
-        self.size, self.batch_size, self.seed = size, min(batch_size, size), seed
+    Of each batch this process gets its share, so that all processes together see what one would.
+    """
+
+    def __init__(self, size: int, batch_size: int, seed: int, done: int) -> None:
+        processes = world_size()
+        if size < processes:
+            raise UsageError(f"{size} training samples cannot be split over {processes} processes: use fewer of them")
+        batch_size = min(batch_size, size // processes * processes)
+        self.size, self.batch_size, self.seed, self.done = size, batch_size, seed, done
+        share = batch_size // processes
+        self.own = slice(rank() * share, (rank() + 1) * share)
 
     def __iter__(self) -> Iterator[list[int]]:
-        epoch = 0
+        epoch, skipped = divmod(self.done, self.size // self.batch_size)
         while True:
             generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63)
             order = torch.randperm(self.size, generator=generator)
             # The incomplete last batch is left out; the next epoch's order is another one.
-            for start in range(0, self.size - self.batch_size + 1, self.batch_size):
-                yield order[start : start + self.batch_size].tolist()
-            epoch += 1
+            starts = range(0, self.size - self.batch_size + 1, self.batch_size)
+            for start in starts[skipped:]:
+                yield order[start : start + self.batch_size][self.own].tolist()
+            epoch, skipped = epoch + 1, 0
 
 
-def shuffled_batches(dataset: SampleDataset, batch_size: int, *, seed: int, workers: int) -> DataLoader:
-    """An endless loader of shuffled batches, each `{"x": [B, ...]}` with `"label"` [B] where known."""
-    return _loader(dataset, _Shuffled(len(dataset), batch_size, seed), workers)
+def shuffled_batches(dataset: SampleDataset, batch_size: int, *, seed: int, workers: int, done: int = 0) -> DataLoader:
+    """An endless loader of shuffled batches, each `{"x": [B, ...]}` with `"label"` [B] where known.
+
+    Args:
+        dataset: what is shuffled, anew in each epoch.
+        batch_size: B, of all processes together; their number divides it.
+        seed: what the order follows from.
+        workers: processes that load, where the data is not in memory.
+        done: how many batches to leave out at the start, as they were seen before.
+    """
+    return _loader(dataset, _Shuffled(len(dataset), batch_size, seed, done), workers)
 
 
 def ordered_batches(dataset: SampleDataset, batch_size: int, *, limit: int | None = None, workers: int) -> DataLoader:
     """Batches of all items in order, or of `limit` items spread evenly over the set, which may be sorted by class."""
     size = len(dataset) if limit is None else min(limit, len(dataset))
     picked = [position * len(dataset) // size for position in range(size)]
-    return _loader(dataset, [picked[start : start + batch_size] for start in range(0, size, batch_size)], workers)
+    lists = [picked[start : start + batch_size] for start in range(0, size, batch_size)]
+    return listed_batches(dataset, lists, workers=workers)
+
+
+def listed_batches(dataset: SampleDataset, lists: Sequence[Sequence[int]], *, workers: int) -> DataLoader:
+    """The batches of the items that `lists` name."""
+    return _loader(dataset, lists, workers)
 
 
 def _loader(dataset: SampleDataset, sampler: Any, workers: int) -> DataLoader:

@@ -1,4 +1,4 @@
-"""Stage `codes`: the data set goes through the encoder into memory-mapped integer files.
+"""Files of codes, memory-mapped integers.
 
 `codes/train.npy` and `codes/validation.npy` hold [samples, N] uint16 (uint32 where K needs it);
 `codes/train-labels.npy` and `codes/validation-labels.npy` hold [samples] int64 where the data has labels.
@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import tokenize
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,22 +15,45 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anytime_core.autoencoder import OrderedAutoencoder
-from anytime_core.config import CodesTraining
 from anytime_core.errors import RunError
-from anytime_core.files import replacing
-from anytime_core.modality import Datasets, Modality
-from anytime_core.training.batches import ordered_batches
-from anytime_core.training.log import OnProgress, Progress
+from anytime_core.files import PARTIAL_PREFIX
+
+_WRITE_AGAIN = "write them again with --stage codes"
+_CHECKED_ROWS = 2**16
 
 
 class CodesDataset:
-    """Code sequences of a run, memory-mapped: items `{"codes": [N] int64}` with `"label"` where known."""
+    """Code sequences of a run, memory-mapped: items `{"codes": [N] int64}` with `"label"` where known.
 
-    def __init__(self, folder: Path, part: str) -> None:
-        self.codes = _open(folder / f"{part}.npy", ndim=2)
-        labels = folder / f"{part}-labels.npy"
-        self.labels = _open(labels, ndim=1) if labels.exists() else None
+    Args:
+        folder: of the files.
+        part: `train` or `validation`.
+        code_length: N that the codes must have; None: any.
+        codebook_size: K that they must be below; None: any.
+        classes: number of labels; None: any.
+
+    Raises:
+        RunError: the files are missing, damaged, or hold other codes.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        part: str,
+        *,
+        code_length: int | None = None,
+        codebook_size: int | None = None,
+        classes: int | None = None,
+    ) -> None:
+        path, labels = folder / f"{part}.npy", folder / f"{part}-labels.npy"
+        self.codes = _open(path, ndim=2, below=codebook_size)
+        self.labels = _open(labels, ndim=1, below=classes) if labels.exists() else None
+        if code_length is not None and self.codes.shape[1] != code_length:
+            raise RunError(
+                f"{path} holds {self.codes.shape[1]} codes of each sample, not {code_length}; {_WRITE_AGAIN}"
+            )
+        if self.labels is not None and len(self.labels) != len(self.codes):
+            raise RunError(f"{labels} holds {len(self.labels)} labels of {len(self.codes)} samples; {_WRITE_AGAIN}")
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -43,64 +67,102 @@ class CodesDataset:
         return batch if self.labels is None else {**batch, "label": torch.from_numpy(self.labels[indices])}
 
 
-def _open(path: Path, *, ndim: int) -> np.ndarray:
+def _open(path: Path, *, ndim: int, below: int | None) -> np.ndarray:
+    """The numbers in a file, memory-mapped, each of which must be at least 0 and `below` a number if that is given."""
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        # Later versions, which codes never need, have headers of any length.
+        with path.open("rb") as file:
+            if np.lib.format.read_magic(file) != (1, 0):
+                raise ValueError("it is of a version that codes are not written in")
+        # Not np.load, which opens archives too. A header that is no Python may end in almost any error.
+        array = np.lib.format.open_memmap(path, mode="r")
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        LookupError,
+        TypeError,
+        ArithmeticError,
+        RecursionError,
+        MemoryError,
+        tokenize.TokenError,
+    ) as error:
         raise RunError(f"codes cannot be read from {path}: {error}; write them with --stage codes") from error
-    if array.ndim != ndim or array.dtype.kind not in "iu":
-        raise RunError(f"{path} holds no codes; write them again with --stage codes")
-    return array
+    if array.ndim != ndim or array.dtype.kind not in "iu" or 0 in array.shape:
+        raise RunError(f"{path} holds no codes; {_WRITE_AGAIN}")
+    for start in range(0, len(array), _CHECKED_ROWS):
+        part = array[start : start + _CHECKED_ROWS]
+        if below is not None and (part.min() < 0 or part.max() >= below):
+            raise RunError(f"{path} holds numbers that are not in 0..{below - 1}; {_WRITE_AGAIN}")
+    return array.astype(np.int64) if ndim == 1 else array
 
 
-def write_codes(
-    autoencoder: OrderedAutoencoder,
-    modality: Modality,
-    datasets: Datasets,
-    settings: CodesTraining,
-    folder: Path,
-    *,
-    seed: int,
-    workers: int,
-    on_progress: OnProgress,
-) -> int:
-    """Encode training and validation data into `folder`; returns the number of batches encoded.
+class CodesWriter:
+    """Writes one part of a codes folder row by row, under temporary names until `finish`.
 
-    The training set is encoded `settings.copies` times, the first time as it is, then each time augmented anew.
+    Args:
+        folder: made where it is missing.
+        part: `train` or `validation`.
+        rows: code sequences there will be.
+        code_length: N.
+        codebook_size: K.
     """
-    assert autoencoder.codebook_size is not None
-    folder.mkdir(parents=True, exist_ok=True)
-    batches = [-(-len(part) // settings.batch_size) for part in (datasets.train, datasets.validation)]
-    steps = settings.copies * batches[0] + batches[1]
-    done = 0
-    device = autoencoder.device
-    augmentation = torch.Generator().manual_seed(seed + 2)
-    for name, dataset, copies in (("train", datasets.train, settings.copies), ("validation", datasets.validation, 1)):
-        with replacing(folder / f"{name}.npy") as path:
-            codes = np.lib.format.open_memmap(
-                path,
-                mode="w+",
-                dtype=np.uint16 if autoencoder.codebook_size <= 2**16 else np.uint32,
-                shape=(copies * len(dataset), autoencoder.code_length),
-            )
-            labels: list[Tensor] = []
-            row = 0
-            for copy in range(copies):
-                for batch in ordered_batches(dataset, settings.batch_size, workers=workers):
-                    x = modality.augment(batch["x"], augmentation) if copy else batch["x"]
-                    with torch.inference_mode():
-                        encoded = autoencoder.encode(x.to(device)).cpu()
-                    codes[row : row + len(encoded)] = encoded.numpy()
-                    row += len(encoded)
-                    labels += [batch["label"]] if "label" in batch else []
-                    done += 1
-                    on_progress(Progress("codes", done, steps))
-            codes.flush()
-            del codes
-        label_file = folder / f"{name}-labels.npy"
-        if labels:
-            with replacing(label_file) as path, path.open("wb") as file:
-                np.save(file, torch.cat(labels).numpy(), allow_pickle=False)
-        else:
-            label_file.unlink(missing_ok=True)
-    return steps
+
+    def __init__(self, folder: Path, part: str, rows: int, code_length: int, codebook_size: int) -> None:
+        self.names = (f"{part}.npy", f"{part}-labels.npy")
+        self.folder, self.shape = folder, (rows, code_length)
+        self.dtype = np.dtype(np.uint16 if codebook_size <= 2**16 else np.uint32)
+        self._codes: np.memmap | None = None
+        self._labels: np.memmap | None = None
+
+    def discard(self) -> None:
+        """Remove what there is, finished or not."""
+        for name in self.names:
+            for path in (self.folder / name, self._partial(name)):
+                path.unlink(missing_ok=True)
+
+    def holds(self, *, finished: bool) -> bool:
+        """Whether files of this form are there to go on with, or, if `finished`, to be or already given their names."""
+        paths = [self._partial(self.names[0]), *([self.folder / self.names[0]] if finished else [])]
+        for path in paths:
+            try:
+                array = np.load(path, mmap_mode="r", allow_pickle=False)
+            except (OSError, ValueError, EOFError):
+                continue
+            if (array.shape, array.dtype) == (self.shape, self.dtype):
+                return True
+        return False
+
+    def write(self, first: int, codes: np.ndarray, labels: np.ndarray | None) -> None:
+        """Rows from `first` on: codes [B, N], and labels [B] where known."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self._codes is None:
+            self._codes = self._open(self.names[0], self.dtype, self.shape)
+        self._codes[first : first + len(codes)] = codes
+        if labels is not None:
+            if self._labels is None:
+                self._labels = self._open(self.names[1], np.dtype(np.int64), self.shape[:1])
+            self._labels[first : first + len(labels)] = labels
+
+    def flush(self) -> None:
+        """Bring what was written to the disk."""
+        for rows in (self._codes, self._labels):
+            if rows is not None:
+                rows.flush()
+
+    def finish(self) -> None:
+        """Give the files their names, codes last."""
+        self.flush()
+        self._codes = self._labels = None
+        for name in reversed(self.names):
+            if self._partial(name).exists():
+                self._partial(name).replace(self.folder / name)
+
+    def _partial(self, name: str) -> Path:
+        return self.folder / f"{PARTIAL_PREFIX}{name}"
+
+    def _open(self, name: str, dtype: np.dtype, shape: tuple[int, ...]) -> np.memmap:
+        path = self._partial(name)
+        if path.exists():
+            return np.lib.format.open_memmap(path, mode="r+")
+        return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from anytime_core.config import AutoencoderTraining, PriorTraining
-from anytime_core.errors import AnytimeError
+from anytime_core.distributed import rank, summed, synchronize_norms, world_size
+from anytime_core.errors import AnytimeError, UsageError
 from anytime_core.training.batches import to_device
-from anytime_core.training.log import MetricsLog, OnProgress, Progress
+from anytime_core.training.checkpoints import Checkpoint
+from anytime_core.training.log import Progress
+from anytime_core.training.seeds import seed_process
+from anytime_core.training.surroundings import Surroundings
 
 _WARMUP_SHARE = 0.05
 _REPORT_EVERY = 20
@@ -25,74 +30,188 @@ class Objective:
     """What a stage minimises.
 
     Attributes:
-        loss: (prepared model, batch, step) -> named scalars; the entry `loss` is minimised, the others are shown.
+        loss: (prepared model, batch, step) -> named scalars; the entry `loss` is minimised, the others are shown. What
+            it draws besides torch's global random numbers follows from the step.
         validate: (step) -> named numbers; the model with the smallest entry `selection` is kept by `keep`.
         keep: called when a validation was the best so far.
+        state: tensors that `loss` changes in place, for checkpoints.
     """
 
     loss: Callable[[nn.Module, Mapping[str, Tensor], int], Mapping[str, Tensor]]
     validate: Callable[[int], Mapping[str, float]]
     keep: Callable[[], None]
+    state: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def fit(
-    stage: str,
     model: nn.Module,
     objective: Objective,
-    batches: Iterable[Mapping[str, Any]],
+    batches: Callable[[int], Iterable[Mapping[str, Any]]],
     settings: AutoencoderTraining | PriorTraining,
+    surroundings: Surroundings,
     *,
     betas: tuple[float, float],
-    accelerator: Accelerator,
-    log: MetricsLog,
-    on_progress: OnProgress,
 ) -> None:
     """Train `model` for `settings.steps` steps with AdamW and a one-cycle learning rate (Smith and Topin 2018).
 
+    Args:
+        model: trained in place.
+        objective: what it minimises.
+        batches: from the number of steps that are done to the batches of the steps after.
+        settings: of the stage.
+        surroundings: what it runs in.
+        betas: of AdamW.
+
     Raises:
-        AnytimeError: the loss is no finite number any more.
+        AnytimeError: the loss is no finite number any more, or memory ran out.
+        InterruptedTrainingError: Ctrl-C or SIGTERM came; there is a checkpoint.
     """
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=settings.learning_rate, betas=betas, weight_decay=settings.weight_decay
-    )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: one_cycle(step / settings.steps))
-    prepared, optimizer = accelerator.prepare(model, optimizer)
-    validate_at = {math.ceil(settings.steps * (i + 1) / settings.validations) for i in range(settings.validations)}
-    best = math.inf
-    shown: dict[str, float] = {}
-    model.train()
-    stream = iter(batches)
-    for step in range(1, settings.steps + 1):
-        batch = to_device(next(stream), accelerator.device)
-        with accelerator.autocast():
-            losses = objective.loss(prepared, batch, step - 1)
-        optimizer.zero_grad(set_to_none=True)
-        accelerator.backward(losses["loss"])
-        accelerator.clip_grad_norm_(prepared.parameters(), settings.gradient_clip)
-        optimizer.step()
-        schedule.step()
-        if step % _REPORT_EVERY == 0 or step in validate_at:
-            numbers = {name: value.item() for name, value in losses.items()}
-            _check_finite(numbers["loss"], "loss", stage, step, settings.learning_rate)
-            shown.update(numbers, rate=float(schedule.get_last_lr()[0]))
-            log.write(stage, step, shown)
-        if step in validate_at:
-            numbers = dict(objective.validate(step))
-            log.write(stage, step, {f"validation/{name}": value for name, value in numbers.items()})
-            _check_finite(numbers["selection"], "validation loss", stage, step, settings.learning_rate)
-            shown["validation"] = numbers["selection"]
-            if numbers["selection"] < best:
-                best = numbers["selection"]
-                objective.keep()
-        on_progress(Progress(stage, step, settings.steps, shown))
+    _Fit(model, objective, settings, surroundings, betas).run(batches)
 
 
-def _check_finite(value: float, name: str, stage: str, step: int, learning_rate: float) -> None:
-    if not math.isfinite(value):
-        raise AnytimeError(
-            f"stage {stage}: the {name} is {value} at step {step}; "
-            f"lower training.{stage}.learning_rate={learning_rate:g}"
+class _Fit:
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        settings: AutoencoderTraining | PriorTraining,
+        surroundings: Surroundings,
+        betas: tuple[float, float],
+    ) -> None:
+        self.model, self.objective, self.settings, self.surroundings = model, objective, settings, surroundings
+        self.accelerator, self.stage = surroundings.accelerator, surroundings.checkpoints.stage
+        if world_size() > 1:
+            synchronize_norms(model)
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), lr=settings.learning_rate, betas=betas, weight_decay=settings.weight_decay
         )
+        self.prepared, self.stepper = self.accelerator.prepare(model, self.optimizer)
+        self.best = math.inf
+        self.shown: dict[str, float] = {}
+
+    def run(self, batches: Callable[[int], Iterable[Mapping[str, Any]]]) -> None:
+        settings = self.settings
+        validate_at = {math.ceil(settings.steps * (i + 1) / settings.validations) for i in range(settings.validations)}
+        resumed, done = self.surroundings.resumed, self.surroundings.done
+        self.model.train()
+        stream = iter(batches(done))  # which draws a random number
+        if resumed:
+            self._restore(resumed)
+        for step in range(done + 1, settings.steps + 1):
+            with self._memory(step):
+                losses = self._step(next(stream), step)
+            if step % _REPORT_EVERY == 0 or step in validate_at:
+                self._report(losses, step)
+            if step in validate_at:
+                self._validate(step)
+            self.surroundings.on_progress(Progress(self.stage, step, settings.steps, self.shown))
+            if world_size() == 1 or step % _REPORT_EVERY == 0 or step == settings.steps:
+                self.surroundings.after_step(
+                    step,
+                    functools.partial(self._finite_state, step),
+                    last=step == settings.steps,
+                    best=self.best if math.isfinite(self.best) else None,
+                    scaler=self.accelerator.scaler.state_dict() if self.accelerator.scaler is not None else None,
+                )
+
+    def _step(self, batch: Mapping[str, Any], step: int) -> Mapping[str, Tensor]:
+        rate = self.settings.learning_rate * one_cycle((step - 1) / self.settings.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        with self.accelerator.autocast():
+            losses = self.objective.loss(self.prepared, to_device(batch, self.accelerator.device), step - 1)
+        self.stepper.zero_grad(set_to_none=True)
+        self.accelerator.backward(losses["loss"])
+        self.accelerator.clip_grad_norm_(self.prepared.parameters(), self.settings.gradient_clip)
+        self.stepper.step()
+        return losses
+
+    def _report(self, losses: Mapping[str, Tensor], step: int) -> None:
+        means = summed(torch.stack([value.detach().float() for value in losses.values()])) / world_size()
+        numbers = dict(zip(losses, means.tolist(), strict=True))
+        self._check_finite(numbers["loss"], "loss", step)
+        numbers["rate"] = self.optimizer.param_groups[0]["lr"]
+        self.shown.update(numbers)
+        self.surroundings.log.write(self.stage, step, numbers)
+
+    def _validate(self, step: int) -> None:
+        numbers = dict(self.objective.validate(step))
+        self.surroundings.log.write(self.stage, step, {f"validation/{name}": value for name, value in numbers.items()})
+        self._check_finite(numbers["selection"], "validation loss", step)
+        self.shown["validation"] = numbers["selection"]
+        if numbers["selection"] < self.best:
+            self.best = numbers["selection"]
+            if rank() == 0:
+                self.objective.keep()
+
+    def _finite_state(self, step: int) -> dict[str, Tensor]:
+        """Everything that the further training follows from, which must be worth going on from."""
+        state = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        state |= {f"objective.{name}": value for name, value in self.objective.state.items()}
+        for number, moments in self.optimizer.state_dict()["state"].items():
+            state |= {f"optimizer.{number}.{name}": value for name, value in moments.items()}
+        state["random.cpu"] = torch.get_rng_state()
+        if self.accelerator.device.type == "cuda":
+            state["random.cuda"] = torch.cuda.get_rng_state(self.accelerator.device)
+        for name, parameter in self.model.named_parameters():
+            if not parameter.isfinite().all():
+                self._check_finite(math.nan, f"weight {name}", step)
+        return state
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        position, state = checkpoint.position, checkpoint.state
+        try:
+            self.model.load_state_dict(_below("model.", state))
+            for name, value in self.objective.state.items():
+                value.copy_(state[f"objective.{name}"])
+            moments: dict[int, dict[str, Tensor]] = {}
+            for name, value in _below("optimizer.", state).items():
+                number, _, moment = name.partition(".")
+                moments.setdefault(int(number), {})[moment] = value
+            self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
+        except (KeyError, ValueError, RuntimeError) as error:
+            first_line = str(error).partition("\n")[0]
+            raise UsageError(
+                f"the checkpoint of step {position.step} is of another model ({first_line}): leave the config as it "
+                f"was, or start the stage again with --run {self.surroundings.checkpoints.run} --stage {self.stage}"
+            ) from error
+        if self.accelerator.scaler is not None and position.scaler:
+            self.accelerator.scaler.load_state_dict(position.scaler)
+        if rank() == 0:
+            torch.set_rng_state(state["random.cpu"])
+            if self.accelerator.device.type == "cuda" and "random.cuda" in state:
+                torch.cuda.set_rng_state(state["random.cuda"], self.accelerator.device)
+        else:
+            seed_process(torch.initial_seed() + position.step)
+        self.best = position.best if position.best is not None else math.inf
+
+    @contextlib.contextmanager
+    def _memory(self, step: int) -> Iterator[None]:
+        """Running out of memory is an error that says what to lower."""
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "allocate" not in str(error):
+                raise
+            raise AnytimeError(
+                f"stage {self.stage}: out of memory at step {step}; "
+                f"lower training.{self.stage}.batch_size={self.settings.batch_size}"
+            ) from error
+
+    def _check_finite(self, value: float, name: str, step: int) -> None:
+        if math.isfinite(value):
+            return
+        key, rate = f"training.{self.stage}.learning_rate", self.settings.learning_rate
+        advice = f"lower {key}={rate:g}"
+        good = self.surroundings.checkpoints.last_step
+        if good is not None:
+            run = self.surroundings.checkpoints.run
+            advice = f"go on from step {good} with anytime train --resume {run} --set {key}={rate / 4:g}"
+        raise AnytimeError(f"stage {self.stage}: the {name} is {value} at step {step}; {advice}")
+
+
+def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
 def one_cycle(progress: float) -> float:

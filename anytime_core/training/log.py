@@ -11,6 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from anytime_core.distributed import rank
+from anytime_core.files import write_text
+from anytime_core.record import STAGES, Stage
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -37,29 +41,60 @@ def ignore_progress(progress: Progress) -> None:
 
 
 class MetricsLog:
-    """Appends numbers to `metrics.jsonl` and to TensorBoard event files of a run folder."""
+    """Appends numbers to `metrics.jsonl` and to TensorBoard event files of a run folder.
+
+    Of several processes only the first writes.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def __enter__(self) -> Self:
-        from torch.utils.tensorboard import SummaryWriter
+        if rank() == 0:
+            from torch.utils.tensorboard import SummaryWriter
 
-        self._lines = (self.folder / "metrics.jsonl").open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(self.folder / "tensorboard"))
+            self._lines = self._file.open("a", encoding="utf-8")
+            self._board = SummaryWriter(str(self.folder / "tensorboard"))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if rank() == 0:
+            self._lines.close()
+            self._board.close()
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / "metrics.jsonl"
+
+    def forget(self, stage: Stage, step: int) -> None:
+        """Remove the lines of what will be trained again: a stage after `step`, and the stages after it."""
+        if rank() != 0:
+            return
         self._lines.close()
-        self._board.close()
+        lines = self._file.read_text(encoding="utf-8").splitlines()
+        while lines and _is_later(lines[-1], stage, step):
+            lines.pop()
+        write_text(self._file, "".join(f"{line}\n" for line in lines))
+        self._lines = self._file.open("a", encoding="utf-8")
 
     def write(self, stage: str, step: int, values: Mapping[str, float]) -> None:
         """One line of JSON, null for what is no finite number, and one scalar `stage/name` for each value."""
+        if rank() != 0:
+            return
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         record = {"time": round(time.time(), 3), "stage": stage, "step": step, **finite}
         self._lines.write(json.dumps(record, allow_nan=False) + "\n")
         self._lines.flush()
         for name, value in values.items():
             self._board.add_scalar(f"{stage}/{name}", value, step)
+
+
+def _is_later(line: str, stage: Stage, step: int) -> bool:
+    """Whether a line is of a later step, or half written."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return True
+    return (STAGES.index(record["stage"]), record["step"]) > (STAGES.index(stage), step)

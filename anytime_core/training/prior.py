@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from anytime_core.config import PriorTraining
@@ -15,7 +14,8 @@ from anytime_core.priors import Prior
 from anytime_core.training.batches import ordered_batches, shuffled_batches, to_device
 from anytime_core.training.codes import CodesDataset
 from anytime_core.training.fit import Objective, fit
-from anytime_core.training.log import MetricsLog, OnProgress
+from anytime_core.training.seeds import seed_process
+from anytime_core.training.surroundings import Surroundings
 
 
 def train_prior(
@@ -23,15 +23,13 @@ def train_prior(
     train: CodesDataset,
     validation: CodesDataset,
     settings: PriorTraining,
+    surroundings: Surroundings,
     *,
     seed: int,
-    accelerator: Accelerator,
-    log: MetricsLog,
-    on_progress: OnProgress,
     keep: Callable[[], None],
 ) -> None:
     """Train in place; `keep` is called whenever the validation bits per code are the fewest so far."""
-    torch.manual_seed(seed)
+    seed_process(seed)
 
     def loss(model: nn.Module, batch: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
         nats = model(batch["codes"][:, : prior.code_length], batch.get("label")).mean()
@@ -44,15 +42,12 @@ def train_prior(
         return {"selection": bits, "bits_per_code": bits}
 
     fit(
-        "prior",
         prior,
         Objective(loss, validate, keep),
-        shuffled_batches(train, settings.batch_size, seed=seed, workers=0),
+        lambda done: shuffled_batches(train, settings.batch_size, seed=seed, workers=0, done=done),
         settings,
+        surroundings,
         betas=(0.9, 0.98),
-        accelerator=accelerator,
-        log=log,
-        on_progress=on_progress,
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib.metadata
+import logging
 import math
+import os
 import platform
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,19 +23,25 @@ import anytime_core
 from anytime_core.autoencoder import OrderedAutoencoder, build_autoencoder
 from anytime_core.config import AutoencoderConfig, Config
 from anytime_core.devices import resolve_device, resolve_precision
-from anytime_core.errors import ConfigError, RunError, UsageError
+from anytime_core.distributed import launched, rank, world_size
+from anytime_core.errors import ConfigError, InterruptedTrainingError, RunError, UsageError
 from anytime_core.evaluation.plot import plot_curve
 from anytime_core.evaluation.reconstruction import reconstruction_curve, validated_lengths
-from anytime_core.files import write_text
+from anytime_core.files import PARTIAL_PREFIX, locked, remove_partial_files, write_text
 from anytime_core.modality import Datasets, Modality
 from anytime_core.plugins import find_plugin, load_modality
 from anytime_core.priors import ARDMPrior, build_prior, code_digits
 from anytime_core.record import CONFIG_FILE, RUN_FILE, STAGES, RunRecord, Stage, StageRecord, read_record
 from anytime_core.training.autoencoder import fit_principal_components, keep_autoencoder, train_autoencoder
 from anytime_core.training.batches import ordered_batches
-from anytime_core.training.codes import CodesDataset, write_codes
+from anytime_core.training.checkpoints import FOLDER as CHECKPOINTS
+from anytime_core.training.checkpoints import Checkpoint, Checkpoints, remove_checkpoints
+from anytime_core.training.codes import CodesDataset
+from anytime_core.training.encoding import write_codes
+from anytime_core.training.interruption import Interruption
 from anytime_core.training.log import MetricsLog, OnProgress, ignore_progress
 from anytime_core.training.prior import train_prior, validate_prior
+from anytime_core.training.surroundings import Surroundings
 from anytime_core.weights import (
     AUTOENCODER_FILE,
     PRIOR_FILE,
@@ -43,6 +51,9 @@ from anytime_core.weights import (
     save_prior,
 )
 
+logger = logging.getLogger(__name__)
+
+_LOCK = "training"
 _LIBRARIES = ("torch", "torchvision", "torchaudio", "accelerate", "numpy", "safetensors")
 
 
@@ -54,10 +65,13 @@ def train(
     recipe: str | None = None,
     baseline: str | None = None,
     on_progress: OnProgress = ignore_progress,
+    resume: bool = False,
 ) -> RunRecord:
     """Train the given stages of a run, in order.
 
-    Nothing is written before configuration, device and data have been found good.
+    Nothing is written before configuration, device and data have been found good. Checkpoints are written every
+    `training.checkpoint_minutes` and at the end of stages, of which the last two are kept. Processes that torchrun or
+    accelerate started train one run together.
 
     Args:
         config: what to train.
@@ -67,29 +81,53 @@ def train(
             where neither this nor `baseline` is given.
         baseline: name of the baseline that `config` was made of the recipe by, for the record.
         on_progress: called after every step.
+        resume: go on with the first of `stages` from its last checkpoint, where there is one. On the CPU the result
+            is that of a training that was never stopped, bit by bit.
 
     Returns:
         The record, with every finished stage.
 
     Raises:
-        AnytimeError: of the kind that says what is wrong; finished stages stay.
+        InterruptedTrainingError: Ctrl-C or SIGTERM came; there is a checkpoint.
+        AnytimeError: of the kind that says what is wrong; finished stages and checkpoints stay.
     """
     training = _Training(config, folder, on_progress)
-    training.check(stages)
-    record = training.open(recipe, baseline)
-    with MetricsLog(folder) as log:
-        for stage in stages:
-            # From here on, an older result of this stage and what later stages made of it no longer count.
-            kept = {name: record.stages[name] for name in STAGES[: STAGES.index(stage)] if name in record.stages}
-            record = record.model_copy(update={"stages": kept})
-            record.save(folder)
-            started = time.perf_counter()
-            steps, validation = training.run_stage(stage, log)
-            seconds = round(time.perf_counter() - started, 2)
-            stage_record = StageRecord(steps=steps, seconds=seconds, validation=validation)
-            record = record.model_copy(update={"stages": {**kept, stage: stage_record}})
-            record.save(folder)
+    with Interruption() as interruption, training.environment(), _only_writer(folder):
+        training.check(stages)
+        resumed = training.checkpoints(stages[0]).latest() if resume else None
+        training.accelerator.wait_for_everyone()  # before the first of them writes what the others look at
+        record = training.open(recipe, baseline)
+        with MetricsLog(folder) as log:
+            for stage in stages:
+                # From here on, an older result of this stage and what later stages made of it no longer count.
+                kept = {name: record.stages[name] for name in STAGES[: STAGES.index(stage)] if name in record.stages}
+                record = record.model_copy(update={"stages": kept})
+                training.save(record)
+                surroundings = training.surroundings(stage, log, interruption, resumed)
+                steps, validation = training.run_stage(stage, surroundings)
+                stage_record = StageRecord(steps=steps, seconds=surroundings.seconds, validation=validation)
+                record = record.model_copy(update={"stages": {**kept, stage: stage_record}})
+                training.save(record)
+                training.accelerator.wait_for_everyone()
+                resumed = None
+                signal = interruption.agreed(training.accelerator.device)
+                if signal:
+                    raise InterruptedTrainingError(
+                        f"stopped after stage {stage}: go on with anytime train --resume {folder}", signal
+                    )
     return record
+
+
+@contextlib.contextmanager
+def _only_writer(folder: Path) -> Iterator[None]:
+    """Keep other trainings out of the run folder; the first of several processes does it for all."""
+    with contextlib.ExitStack() as stack:
+        if rank() == 0 and (folder.is_dir() or not folder.exists()):
+            try:
+                stack.enter_context(locked(folder, _LOCK, f"training {folder}"))
+            except OSError as error:
+                raise RunError(f"cannot make run folder {folder}: {error.strerror}; choose another --run") from error
+        yield
 
 
 def new_run_folder(root: Path, name: str) -> Path:
@@ -135,6 +173,48 @@ class _Training:
         AcceleratorState._reset_state(reset_partial_state=True)
         return Accelerator(cpu=self.device.type == "cpu", mixed_precision=mixed)
 
+    @contextlib.contextmanager
+    def environment(self) -> Iterator[None]:
+        """The processes of this training know each other, and torch is as deterministic as the config asks."""
+        before = torch.are_deterministic_algorithms_enabled()
+        if self.config.core.training.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+            torch.use_deterministic_algorithms(True)
+        try:
+            if launched()[1] > 1:
+                _ = self.accelerator
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before)
+            if world_size() > 1:
+                torch.distributed.destroy_process_group()
+
+    def checkpoints(self, stage: Stage) -> Checkpoints:
+        """Those of a stage. Where data lies and how fast it is trained may change between them."""
+        left_out = {"training", "data", *(() if stage == "prior" else ("prior",))}
+        config = {key: value for key, value in self.config.to_dict().items() if key not in left_out}
+        return Checkpoints(self.folder, stage, config, 60 * self.config.core.training.checkpoint_minutes)
+
+    def surroundings(
+        self, stage: Stage, log: MetricsLog, interruption: Interruption, resumed: Checkpoint | None
+    ) -> Surroundings:
+        """What a stage runs in, from its start or from a checkpoint."""
+        checkpoints = self.checkpoints(stage)
+        if resumed is not None:
+            checkpoints.last_step = resumed.position.step
+            if rank() == 0:
+                logger.info("going on with stage %s after step %d", stage, resumed.position.step)
+        elif rank() == 0:
+            remove_checkpoints(self.folder, stage)
+        log.forget(stage, resumed.position.step if resumed else 0)
+        on_progress = self.on_progress if rank() == 0 else ignore_progress
+        return Surroundings(self.accelerator, log, on_progress, checkpoints, interruption, resumed)
+
+    def save(self, record: RunRecord) -> None:
+        """Write the record."""
+        if rank() == 0:
+            record.save(self.folder)
+
     @property
     def weights(self) -> Path:
         return self.folder / AUTOENCODER_FILE
@@ -155,7 +235,7 @@ class _Training:
                     f"'{self.config.core.modality}': choose another --run"
                 )
             return record
-        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+        if self.folder.exists() and (not self.folder.is_dir() or any(map(_foreign, self.folder.iterdir()))):
             raise UsageError(f"{self.folder} is not empty and not a run: choose another --run")
         return None
 
@@ -163,6 +243,15 @@ class _Training:
         """Everything that can be found wrong before the first file is written."""
         core = self.config.core
         resolve_precision(core.training.precision, self.device)
+        for key, size in (
+            ("autoencoder", core.training.autoencoder.batch_size),
+            ("prior", core.training.prior.batch_size),
+        ):
+            if key in stages and size % world_size():
+                raise ConfigError(
+                    f"training.{key}.batch_size={size} cannot be shared by {world_size()} processes: "
+                    f"use a multiple of {world_size()}"
+                )
         finished = set(self.started.stages) if self.started else set()
         for stage in stages:
             missing = [name for name in STAGES[: STAGES.index(stage)] if name not in finished]
@@ -227,11 +316,10 @@ class _Training:
         if self.started and recipe is None and baseline is None:
             recipe, baseline = self.started.recipe, self.started.baseline
         plugin = find_plugin(core.modality)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"cannot make run folder {self.folder}: {error.strerror}; choose another --run") from error
-        write_text(self.folder / CONFIG_FILE, self.config.to_yaml())
+        if rank() == 0:
+            for written in (self.folder, self.folder / CHECKPOINTS, self.previews):
+                remove_partial_files(written)
+            write_text(self.folder / CONFIG_FILE, self.config.to_yaml())
         record = RunRecord(
             created=self.started.created
             if self.started
@@ -248,19 +336,19 @@ class _Training:
             libraries=library_versions(),
             config=self.config.to_dict(),
         )
-        record.save(self.folder)
+        self.save(record)
         return record
 
-    def run_stage(self, stage: Stage, log: MetricsLog) -> tuple[int, dict[str, Any]]:
+    def run_stage(self, stage: Stage, surroundings: Surroundings) -> tuple[int, dict[str, Any]]:
         """Run one stage; returns its steps and what validation says of its result."""
-        stage_methods: dict[Stage, Callable[[MetricsLog], tuple[int, dict[str, Any]]]] = {
+        stage_methods: dict[Stage, Callable[[Surroundings], tuple[int, dict[str, Any]]]] = {
             "autoencoder": self._autoencoder_stage,
             "codes": self._codes_stage,
             "prior": self._prior_stage,
         }
-        return stage_methods[stage](log)
+        return stage_methods[stage](surroundings)
 
-    def _autoencoder_stage(self, log: MetricsLog) -> tuple[int, dict[str, Any]]:
+    def _autoencoder_stage(self, surroundings: Surroundings) -> tuple[int, dict[str, Any]]:
         core = self.config.core
         torch.manual_seed(core.seed)
         autoencoder = build_autoencoder(self.modality, core.autoencoder)
@@ -272,20 +360,20 @@ class _Training:
             self.modality,
             self.datasets,
             core,
-            accelerator=self.accelerator,
-            log=log,
-            on_progress=self.on_progress,
+            surroundings,
             keep=lambda: save_autoencoder(self.weights, autoencoder, self.config),
             previews=self.previews,
         )
-        best = load_autoencoder(self.weights)[0].to(self.device)
+        self.accelerator.wait_for_everyone()
+        best = load_autoencoder(self.weights)[0].to(self.accelerator.device)
         curve = reconstruction_curve(
             best,
             {"loss": self.modality.reconstruction_loss, **self.modality.metrics()},
             ordered_batches(self.datasets.validation, core.training.codes.batch_size, workers=core.training.workers),
             validated_lengths(best.code_length),
         )
-        plot_curve(curve, self.previews / "quality.png")
+        if rank() == 0:
+            plot_curve(curve, self.previews / "quality.png")
         return steps, {
             "codes": list(curve.lengths),
             "reconstruction": {name: [round(value, 6) for value in values] for name, values in curve.values.items()},
@@ -293,25 +381,34 @@ class _Training:
             "samples": curve.samples,
         }
 
-    def _codes_stage(self, log: MetricsLog) -> tuple[int, dict[str, Any]]:
+    def _codes_stage(self, surroundings: Surroundings) -> tuple[int, dict[str, Any]]:
         core = self.config.core
         steps = write_codes(
-            load_autoencoder(self.weights)[0].to(self.device),
+            load_autoencoder(self.weights)[0].to(self.accelerator.device),
             self.modality,
             self.datasets,
             core.training.codes,
             self.folder / "codes",
+            surroundings,
             seed=core.seed,
             workers=core.training.workers,
-            on_progress=self.on_progress,
         )
         return steps, {}
 
-    def _prior_stage(self, log: MetricsLog) -> tuple[int, dict[str, Any]]:
+    def _prior_stage(self, surroundings: Surroundings) -> tuple[int, dict[str, Any]]:
         core = self.config.core
         autoencoder = load_autoencoder(self.weights)[0]
         codes = self.folder / "codes"
-        train_codes, validation_codes = CodesDataset(codes, "train"), CodesDataset(codes, "validation")
+        train_codes, validation_codes = (
+            CodesDataset(
+                codes,
+                part,
+                code_length=autoencoder.code_length,
+                codebook_size=autoencoder.codebook_size,
+                classes=len(self.classes) or None,
+            )
+            for part in ("train", "validation")
+        )
         conditional = core.prior.class_conditional is not False and train_codes.labels is not None
         length = core.prior.code_length or autoencoder.code_length
         torch.manual_seed(core.seed)
@@ -331,13 +428,12 @@ class _Training:
             train_codes,
             validation_codes,
             core.training.prior,
+            surroundings,
             seed=core.seed,
-            accelerator=self.accelerator,
-            log=log,
-            on_progress=self.on_progress,
             keep=lambda: save_prior(path, prior, core.prior),
         )
-        best = load_prior(path).to(self.device)
+        self.accelerator.wait_for_everyone()
+        best = load_prior(path).to(self.accelerator.device)
         result = validate_prior(best, validation_codes, limit=None, batch_size=core.training.prior.batch_size)
         validation: dict[str, Any] = {
             "bits_per_code": round(result.bits_per_code, 4),
@@ -349,6 +445,11 @@ class _Training:
             steps = (best.losses() / math.log(2)).tolist()
             validation["bits_per_step"] = [[round(value, 4) for value in stage] for stage in steps]
         return core.training.prior.steps, validation
+
+
+def _foreign(path: Path) -> bool:
+    """Whether a file in a run folder is no trace of a training that begins in it, or died before it had."""
+    return not path.name.startswith((f".{_LOCK}.", PARTIAL_PREFIX))
 
 
 def _shapes(autoencoder: OrderedAutoencoder) -> dict[str, torch.Size]:

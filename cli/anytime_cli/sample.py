@@ -52,7 +52,7 @@ def sample(
         ),
     ] = None,
     plan: output.PlanOption = "optimal",
-    num: Annotated[int, typer.Option(min=1, help="How many samples.")] = 16,
+    num: Annotated[int, typer.Option(min=1, max=output.MOST_SAMPLES, help="How many samples.")] = 16,
     label: Annotated[
         str | None, typer.Option(help="Class name or number. Default: each in turn.", show_default=False)
     ] = None,
@@ -100,6 +100,7 @@ def sample(
 
     parsed, filtering = Budget.parse(budget), Filter(temperature, top_k, top_p)
     options = SamplingOptions(seed, label, filtering, engine, precision, batch_size, calls, plan)
+    shard = shard or _process_shard()
     indices = _shard(num, shard)
     started = time.perf_counter()
     from anytime_core.run import load
@@ -120,7 +121,8 @@ def sample(
         "shard": shard,
     }
     name = "-".join([f"{parsed}-seed{seed}", *(f"{key}{value}" for key, value in choices.items() if value is not None)])
-    folder = out or opened.folder / "samples" / name.replace("/", "of").replace(":", "")
+    part = name.replace("/", "of").replace(":", "")
+    folder = out / part if out and _process_shard() else out or opened.folder / "samples" / part
     with (
         _stop_on_interrupt() as stopped,
         output.progress_bar("drawing") as advance,
@@ -152,6 +154,14 @@ def sample(
         f"{record['num']} samples of {record['drawn']} of {record['code_length']} codes{calls_shown} in "
         f"{seconds['codes'] + seconds['decode'] + seconds['write']:.2f} s: {shown}"
     )
+
+
+def _process_shard() -> str | None:
+    """The part of this process, where torchrun or accelerate launch started several."""
+    from anytime_core.distributed import launched
+
+    rank, processes = launched()
+    return f"{rank}/{processes}" if processes > 1 else None
 
 
 def _shard(num: int, shard: str | None) -> range:

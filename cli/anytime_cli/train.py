@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from anytime_cli import output
 
 if TYPE_CHECKING:
     from anytime_core.config import Config
+    from anytime_core.record import RunRecord
 
 EXAMPLES = """Examples:
 
@@ -30,14 +32,29 @@ anytime train --config image/folder --set data.root=PICTURES --set data.size=32
 
 anytime train --config audio/folder --set data.root=RECORDINGS
 
+anytime train --resume runs/image-mnist-1
+
 anytime train --run runs/image-mnist-1 --stage prior --set training.prior.steps=2000
 """
 
 OTHER_OPTIONS = """What --set may change for a kind of data: anytime train --modality audio --help"""
 
 
+_LATEST = "latest"
+_AUTO = "auto"
+
+
 class TrainCommand(TyperCommand):
     """`train`, whose help also lists what the config of the modality that is named may say."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """`--resume` alone stands for the latest run."""
+        parsed = []
+        for argument, following in itertools.pairwise([*args, "-"]):
+            parsed.append(argument)
+            if argument == "--resume" and following.startswith("-"):
+                parsed.append(_LATEST)
+        return super().parse_args(ctx, parsed)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """The help, with the options of the plugin that `--modality` names."""
@@ -86,11 +103,23 @@ def train(
     run: Annotated[
         Path | None, typer.Option(help="Run folder. Default: runs/<recipe>[-<baseline>]-<n>.", show_default=False)
     ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[DIR]",
+            help="Go on from the last checkpoint of this run, or of the latest one; auto starts --run, or goes on with "
+            "it, or does nothing where it is finished.",
+            show_default=False,
+        ),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", show_default=False)] = None,
     precision: Annotated[
         str | None, typer.Option(help="auto, float32, bfloat16 or float16.", show_default=False)
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights and data order.", show_default=False)] = None,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="The same weights every time on a GPU too, slower.")
+    ] = False,
     json: output.JsonOption = False,
 ) -> None:
     """Train an ordered autoencoder, write its codes, and train a prior on them.
@@ -98,19 +127,32 @@ def train(
     Without any option the embedded image recipe is trained, with --modality audio the embedded one of sounds.
     Everything goes into one run folder.
     """
+    from anytime_core.distributed import launched
     from anytime_core.errors import UsageError
     from anytime_core.record import RUN_FILE, STAGES, read_record
     from anytime_core.training.train import new_run_folder
     from anytime_core.training.train import train as train_run
 
+    run = _run_to_resume(resume, run)
+    if run is None and launched()[1] > 1:
+        raise UsageError("several processes train one run together: name it with --run DIR")
     if stage != "all" and stage != "autoencoder" and run is None:
         raise UsageError(f"--stage {stage} goes on with a run: name it with --run DIR, see anytime runs list")
     existing = run is not None and (run / RUN_FILE).exists()
     finished = read_record(run).stages if existing and run is not None else {}
     stages = [name for name in STAGES if name not in finished] if stage == "all" else [stage]
+    if not stages and run is not None and resume == _AUTO:
+        _show(run, read_record(run), json=json)
+        return
     if not stages:
         raise UsageError(f"run {run} is finished: choose another --run, or repeat one stage of it with --stage")
-    options = {"training.device": device, "training.precision": precision, "seed": seed, "modality": modality}
+    options = {
+        "training.device": device,
+        "training.precision": precision,
+        "training.deterministic": deterministic or None,
+        "seed": seed,
+        "modality": modality,
+    }
     settings = [f"{key}={value}" for key, value in options.items() if value is not None]
     with output.chatter_to_stderr():
         from_run = run if existing and config is None else None
@@ -125,7 +167,31 @@ def train(
                 recipe=subject.recipe,
                 baseline=subject.baseline,
                 on_progress=bars.update,
+                resume=resume is not None or (existing and stage == "all"),
             )
+    _show(folder, record, json=json)
+
+
+def _run_to_resume(resume: str | None, run: Path | None) -> Path | None:
+    """The run that `--resume` and `--run` name together."""
+    from anytime_core.errors import UsageError
+    from anytime_core.record import latest_run, read_record
+
+    if resume is None:
+        return run
+    if resume == _AUTO:
+        if run is None:
+            raise UsageError("--resume auto starts a run or goes on with it: name it with --run DIR")
+        return run
+    if resume != _LATEST and run not in (None, Path(resume)):
+        raise UsageError(f"--resume {resume} and --run {run} name two runs: leave one of them out")
+    named = Path(resume) if resume != _LATEST else run or latest_run(Path("runs"))
+    _ = read_record(named)
+    return named
+
+
+def _show(folder: Path, record: RunRecord, *, json: bool) -> None:
+    """What was trained."""
     if json:
         output.print_json(
             {

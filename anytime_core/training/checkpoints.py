@@ -1,0 +1,139 @@
+"""Checkpoints of a run that is being trained: `checkpoints/<stage>-<step>.safetensors`, of which the last two are kept.
+
+Each is one file that is written at once: weights and averages of the model, state of the optimiser and random states
+as tensors, everything else as JSON in the file's metadata. Nothing in it is a pickle. The order of the data and the
+learning rate follow from the step.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from torch import Tensor
+
+from anytime_core.errors import RunError, UsageError
+from anytime_core.record import FORMAT_VERSION, STAGES, Stage
+from anytime_core.weights import read_weights, write_weights
+
+logger = logging.getLogger(__name__)
+
+FOLDER = "checkpoints"
+
+_KEPT = 2
+_NAME = re.compile(rf"({'|'.join(STAGES)})-(\d+)\.safetensors")
+
+
+class Position(BaseModel):
+    """How far a stage got when a checkpoint was written.
+
+    Attributes:
+        stage: the stage.
+        step: steps done.
+        seconds: that they took.
+        best: the smallest validation result so far, None before the first.
+        scaler: state of the gradient scaler of float16.
+        config: the sections that checkpoint and config must agree on.
+    """
+
+    format_version: int = FORMAT_VERSION
+    stage: Stage
+    step: int
+    seconds: float = 0.0
+    best: float | None = None
+    scaler: dict[str, float] | None = None
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a stage goes on from."""
+
+    position: Position
+    state: dict[str, Tensor]
+
+
+class Checkpoints:
+    """The checkpoints of one stage of a run.
+
+    Args:
+        run: the run folder.
+        stage: the stage.
+        config: the sections of the config that decide what the stage computes; a checkpoint of others is refused.
+        every: seconds between two checkpoints.
+
+    Attributes:
+        last_step: of the one written or read last, None before.
+    """
+
+    def __init__(self, run: Path, stage: Stage, config: Mapping[str, Any], every: float) -> None:
+        self.run, self.stage, self.config, self.every = run, stage, dict(config), every
+        self.last_step: int | None = None
+        self._written = time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time for the next one."""
+        return time.monotonic() - self._written >= self.every
+
+    def write(self, position: Position, state: Mapping[str, Tensor]) -> None:
+        """Write one, and remove those before the last two."""
+        path = self.run / FOLDER / f"{self.stage}-{position.step:08d}.safetensors"
+        path.parent.mkdir(exist_ok=True)
+        write_weights(path, state, position)
+        for _, old in _listed(self.run)[:-_KEPT]:
+            old.unlink(missing_ok=True)
+        self.last_step, self._written = position.step, time.monotonic()
+
+    def latest(self) -> Checkpoint | None:
+        """The last one of the stage that can be read, None where there is none.
+
+        Raises:
+            UsageError: it is of another config.
+            RunError: there are some, of which none can be read.
+        """
+        paths = [path for stage, path in _listed(self.run) if stage == self.stage]
+        problem = None
+        for path in reversed(paths):
+            try:
+                state, position = read_weights(path, Position)
+            except RunError as error:
+                problem = problem or error
+                continue
+            if problem is not None:
+                logger.warning("%s; going on with %s", problem, path)
+            self._check(position, path)
+            self.last_step = position.step
+            return Checkpoint(position, state)
+        if problem is not None:
+            raise RunError(f"{problem}, or start the stage again with --stage {self.stage}") from problem
+        return None
+
+    def _check(self, position: Position, path: Path) -> None:
+        for section, value in self.config.items():
+            if position.config.get(section) != value:
+                raise UsageError(
+                    f"{path} is of another config, {section} has changed: leave it as it was, or start the stage again "
+                    f"with --run {self.run} --stage {self.stage}"
+                )
+
+
+def remove_checkpoints(run: Path, stage: Stage) -> None:
+    """Remove those of `stage` and of the stages after it, which no longer count."""
+    for other, path in _listed(run):
+        if STAGES.index(other) >= STAGES.index(stage):
+            path.unlink(missing_ok=True)
+
+
+def _listed(run: Path) -> list[tuple[Stage, Path]]:
+    """Checkpoints of a run with their stages, the latest last."""
+    found = [(match, path) for path in (run / FOLDER).glob("*") if (match := _NAME.fullmatch(path.name))]
+    stages: dict[str, Stage] = {stage: stage for stage in STAGES}
+    ordered = sorted(found, key=lambda pair: (STAGES.index(stages[pair[0][1]]), int(pair[0][2])))
+    return [(stages[match[1]], path) for match, path in ordered]

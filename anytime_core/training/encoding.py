@@ -1,0 +1,163 @@
+"""Stage `codes`: the data set goes through the encoder into the files of `codes/`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from anytime_core.autoencoder import OrderedAutoencoder
+from anytime_core.config import CodesTraining
+from anytime_core.distributed import from_first, joined, rank, world_size
+from anytime_core.modality import Datasets, Modality, SampleDataset
+from anytime_core.training.batches import listed_batches
+from anytime_core.training.codes import CodesWriter
+from anytime_core.training.log import Progress
+from anytime_core.training.seeds import step_generator
+from anytime_core.training.surroundings import Surroundings
+
+_UNKNOWN = -1
+"""Label of a sample without one."""
+
+
+def write_codes(
+    autoencoder: OrderedAutoencoder,
+    modality: Modality,
+    datasets: Datasets,
+    settings: CodesTraining,
+    folder: Path,
+    surroundings: Surroundings,
+    *,
+    seed: int,
+    workers: int,
+) -> int:
+    """Encode training and validation data into `folder`; returns the number of batches encoded.
+
+    The training set is encoded `settings.copies` times, the first time as it is, then each time augmented anew. Several
+    processes encode batches in turn, and the first writes them.
+
+    Raises:
+        InterruptedTrainingError: Ctrl-C or SIGTERM came; what was encoded is kept.
+    """
+    assert autoencoder.codebook_size is not None
+    encoding = _Encoding(autoencoder, modality, settings.batch_size, surroundings, seed, workers)
+    parts = [
+        _Part(datasets.train, settings, folder, "train", autoencoder, copies=settings.copies),
+        _Part(datasets.validation, settings, folder, "validation", autoencoder, copies=1),
+    ]
+    return encoding.run(parts)
+
+
+class _Part:
+    """Batches of one part of the data, each some items of one copy, and the file they go to."""
+
+    def __init__(
+        self,
+        dataset: SampleDataset,
+        settings: CodesTraining,
+        folder: Path,
+        name: str,
+        autoencoder: OrderedAutoencoder,
+        *,
+        copies: int,
+    ) -> None:
+        self.dataset = dataset
+        self.batches = [
+            (copy, range(first, min(first + settings.batch_size, len(dataset))))
+            for copy in range(copies)
+            for first in range(0, len(dataset), settings.batch_size)
+        ]
+        rows = copies * len(dataset)
+        self.writer = CodesWriter(folder, name, rows, autoencoder.code_length, autoencoder.codebook_size or 0)
+
+    def flushed(self) -> dict[str, Tensor]:
+        """Bring the file to the disk, which holds all that a checkpoint of this stage speaks of."""
+        self.writer.flush()
+        return {}
+
+    def row(self, number: int) -> int:
+        """Where batch `number` begins in the file."""
+        copy, items = self.batches[number]
+        return copy * len(self.dataset) + items.start
+
+
+class _Encoding:
+    def __init__(
+        self,
+        autoencoder: OrderedAutoencoder,
+        modality: Modality,
+        batch_size: int,
+        surroundings: Surroundings,
+        seed: int,
+        workers: int,
+    ) -> None:
+        self.autoencoder, self.modality, self.batch_size = autoencoder, modality, batch_size
+        self.surroundings, self.seed, self.workers = surroundings, seed, workers
+
+    def run(self, parts: Sequence[_Part]) -> int:
+        steps = sum(len(part.batches) for part in parts)
+        done = self._resume(parts)
+        before = 0
+        for part in parts:
+            for number in self._encode(part, max(0, done - before)):
+                done = before + number
+                self.surroundings.on_progress(Progress("codes", done, steps))
+                self.surroundings.after_step(done, part.flushed, last=done == steps)
+            before += len(part.batches)
+        if rank() == 0:
+            for part in parts:
+                part.writer.finish()
+        return steps
+
+    def _resume(self, parts: Sequence[_Part]) -> int:
+        """Batches that were written before, none where their files are gone."""
+        done = self.surroundings.done
+        if rank() == 0:
+            before = 0
+            for part in parts:
+                if before < done and not part.writer.holds(finished=done - before >= len(part.batches)):
+                    done = 0
+                before += len(part.batches)
+            if done == 0:
+                for part in parts:
+                    part.writer.discard()
+        return int(from_first(torch.tensor(done, device=self.autoencoder.device)))
+
+    def _encode(self, part: _Part, done: int) -> Iterator[int]:
+        """Encode and write what follows the first `done` batches; gives the number that is done after each round."""
+        total, own = len(part.batches), rank()
+        lists = [list(items) for _, items in part.batches[done + own :: world_size()]]
+        loaded = iter(listed_batches(part.dataset, lists, workers=self.workers))
+        for first in range(done, total, world_size()):
+            last = min(first + world_size(), total)
+            codes, labels = self._own(next(loaded, None), part, first + own)
+            codes, labels = joined(codes), joined(labels)
+            if own == 0:
+                for number in range(first, last):
+                    rows = slice((number - first) * self.batch_size, None)
+                    size = len(part.batches[number][1])
+                    known = labels[rows][:size]
+                    part.writer.write(
+                        part.row(number),
+                        codes[rows][:size].cpu().numpy(),
+                        known.cpu().numpy() if (known != _UNKNOWN).all() else None,
+                    )
+            yield last
+
+    @torch.inference_mode()
+    def _own(self, batch: Mapping[str, Tensor] | None, part: _Part, number: int) -> tuple[Tensor, Tensor]:
+        """Codes [batch size, N] and labels [batch size] of this process's batch, filled up; all filling for none."""
+        device = self.autoencoder.device
+        codes = torch.zeros(self.batch_size, self.autoencoder.code_length, dtype=torch.int64, device=device)
+        labels = torch.full((self.batch_size,), _UNKNOWN, device=device)
+        if batch is not None:
+            x = batch["x"]
+            copy, items = part.batches[number]
+            if copy:
+                x = self.modality.augment(x, step_generator(self.seed, "codes", copy, items.start))
+            codes[: len(x)] = self.autoencoder.encode(x.to(device))
+            if "label" in batch:
+                labels[: len(x)] = batch["label"].to(device)
+        return codes, labels

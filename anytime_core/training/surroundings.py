@@ -1,0 +1,74 @@
+"""What a stage runs in: device, log, and how it ends early and goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from accelerate import Accelerator
+from torch import Tensor
+
+from anytime_core.distributed import rank
+from anytime_core.errors import InterruptedTrainingError
+from anytime_core.training.checkpoints import Checkpoint, Checkpoints, Position
+from anytime_core.training.interruption import Interruption
+from anytime_core.training.log import MetricsLog, OnProgress
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a stage runs in.
+
+    Attributes:
+        accelerator: device, precision and processes.
+        log: of the numbers.
+        on_progress: called after every step.
+        checkpoints: of this stage.
+        interruption: asked after every step.
+        resumed: what to go on from.
+    """
+
+    accelerator: Accelerator
+    log: MetricsLog
+    on_progress: OnProgress
+    checkpoints: Checkpoints
+    interruption: Interruption
+    resumed: Checkpoint | None = None
+    _started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def done(self) -> int:
+        """Steps to go on from."""
+        return self.resumed.position.step if self.resumed else 0
+
+    @property
+    def seconds(self) -> float:
+        """What the stage took so far, with what it took before it was resumed."""
+        before = self.resumed.position.seconds if self.resumed else 0.0
+        return round(before + time.perf_counter() - self._started, 2)
+
+    def after_step(self, step: int, state: Callable[[], Mapping[str, Tensor]], *, last: bool, **position: Any) -> None:
+        """Write a checkpoint where it is time, after the last step, and where a signal came, which ends the training.
+
+        Args:
+            step: steps done; all processes must ask at the same ones.
+            state: gives the tensors of the checkpoint.
+            last: whether the stage ends here.
+            position: further fields of `Position`.
+
+        Raises:
+            InterruptedTrainingError: Ctrl-C or SIGTERM came.
+        """
+        stage, run = self.checkpoints.stage, self.checkpoints.run
+        signal = self.interruption.agreed(self.accelerator.device)
+        if rank() == 0 and (signal or self.checkpoints.due or last):
+            self.checkpoints.write(
+                Position(stage=stage, step=step, seconds=self.seconds, config=self.checkpoints.config, **position),
+                state(),
+            )
+        if signal:
+            raise InterruptedTrainingError(
+                f"stopped at step {step} of stage {stage}: go on with anytime train --resume {run}", signal
+            )
