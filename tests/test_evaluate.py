@@ -6,15 +6,19 @@ import csv
 import dataclasses
 import json
 import math
+import os
+import weakref
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from safetensors.torch import save_file
 
 from anytime_core.errors import PluginError, UsageError
 from anytime_core.evaluation import classifier as classifier_module
 from anytime_core.evaluation import evaluate as evaluate_module
+from anytime_core.evaluation import judge as judge_module
 from anytime_core.evaluation.classifier import CLASSIFIER_FILE, ClassifierMetadata, open_classifier
 from anytime_core.evaluation.drawn import DrawnCodes
 from anytime_core.evaluation.evaluate import EvaluationOptions, evaluate
@@ -140,7 +144,7 @@ def test_a_gain_over_many_codes_counts_for_each_of_them():
 # The same again, and after a kill
 
 
-def kill(run: Run, folder: Path, at: str) -> None:
+def kill(run: Run, folder: Path, at: str, options: EvaluationOptions = OPTIONS) -> None:
     """Begin an evaluation that ends at once when it comes to an activity."""
 
     class Killed(BaseException):
@@ -151,7 +155,7 @@ def kill(run: Run, folder: Path, at: str) -> None:
             raise Killed
 
     with pytest.raises(Killed):
-        evaluate(run, folder, OPTIONS, on_progress=die)
+        evaluate(run, folder, options, on_progress=die)
 
 
 def test_the_same_call_gives_the_same_numbers(evaluation, tiny_run, folder):
@@ -176,6 +180,72 @@ def test_another_seed_does_not_go_on_with_what_the_first_one_left(tiny_run, fold
     (result,) = evaluate(tiny_run, folder, other)
     assert result.seed == 1
     assert (folder / CLASSIFIER_FILE).read_bytes() != classifier
+
+
+def test_a_finished_evaluation_leaves_nothing_of_killed_ones(evaluation, tiny_run, unordered, folder):
+    kill(tiny_run, folder, "4 of 8 codes: samples", dataclasses.replace(OPTIONS, num=50))
+    left = {path.name for path in folder.iterdir()}
+    assert [name[:6] for name in sorted(left)] == [".codes", ".rows-", CLASSIFIER_FILE[:6]]
+    kill(tiny_run, folder, "drawing")
+    (folder / ".partial-4711-.rows-0123456789ab.json").write_text("{")
+    assert left < {path.name for path in folder.iterdir()}, "an evaluation that has not ended removes nothing"
+    (result,) = evaluate(tiny_run, folder, OPTIONS)
+    assert without_times(result) == without_times(evaluation)
+    assert {path.name for path in folder.iterdir()} == {CLASSIFIER_FILE, EVALUATION_FILE}
+
+
+def test_two_evaluations_cannot_write_to_one_folder(tiny_run, folder, tmp_path_factory):
+    before, refused = (folder / CLASSIFIER_FILE).stat(), []
+
+    def evaluate_too(activity: str, done: int, total: int) -> None:
+        if not refused:
+            with pytest.raises(UsageError) as error:
+                evaluate(tiny_run, folder, OPTIONS)
+            refused.append(str(error.value))
+
+    (result,) = evaluate(tiny_run, folder, OPTIONS, on_progress=evaluate_too)
+    assert refused[0].startswith(f"process {os.getpid()} on ")
+    assert refused[0].endswith(f" is evaluating into {folder}: wait for it, or choose another folder")
+    assert len(result.rows) == 3
+    assert {path.name for path in folder.iterdir()} == {CLASSIFIER_FILE, EVALUATION_FILE}
+    assert (folder / CLASSIFIER_FILE).stat() == before
+
+
+def test_an_evaluation_that_cannot_begin_leaves_no_folder(tiny_run, tmp_path):
+    options = dataclasses.replace(OPTIONS, extractors=(ExtractorRequest("inseption"),))
+    with pytest.raises(UsageError, match="no extractor 'inseption'"):
+        evaluate(tiny_run, tmp_path / "new" / "evaluation", options)
+    assert not (tmp_path / "new").exists()
+
+
+# Many samples
+
+
+def test_samples_are_looked_at_in_batches_that_are_not_kept(tiny_run, folder, monkeypatch):
+    decode, decoded, alive = Run.decode, [], []
+
+    def counted(self, *arguments, **options):
+        alive.append(sum(reference() is not None for reference in decoded))
+        x = decode(self, *arguments, **options)
+        decoded.append(weakref.ref(x))
+        return x
+
+    monkeypatch.setattr(Run, "decode", counted)
+    monkeypatch.setattr(evaluate_module, "BATCH", 50)
+    evaluate(tiny_run, folder, dataclasses.replace(OPTIONS, budgets=(Budget(1.0),), num=1000))
+    assert len(alive) > 20
+    assert max(alive) <= 2
+
+
+def test_only_the_first_features_are_kept(monkeypatch):
+    monkeypatch.setattr(judge_module, "_MANIFOLD", 10)
+    seen = judge_module._Seen(kept=[])
+    features = torch.rand(24, 3)
+    for part in features.split(4):
+        seen.add(part)
+    assert torch.equal(seen.manifold, features[:10])
+    assert sum(len(part) for part in seen.kept) == 12
+    torch.testing.assert_close(seen.moments.mean, features.double().mean(0))
 
 
 @pytest.mark.parametrize("cut", [0, 1, 31, 32, 33])
@@ -476,6 +546,15 @@ def test_json_is_the_evaluation_or_a_list_where_there_are_baselines(anytime, tin
     alone, both = anytime(*common), anytime(*common, "--against", unordered.folder)
     assert json.loads(alone.out)["rows"][0]["codes"] == 4
     assert [one["run"] for one in json.loads(both.out)] == [str(tiny_folder), str(unordered.folder)]
+
+
+def test_a_folder_that_another_process_evaluates_into_is_refused_in_one_line(anytime, tiny_folder, tmp_path):
+    with FileLock(tmp_path / ".evaluation.lock"):
+        result = anytime("evaluate", "--run", tiny_folder, "--num", 20, "--out", tmp_path)
+    assert result.status == 2
+    assert result.err.count("\n") == 1
+    assert f"error: another process is evaluating into {tmp_path}: wait for it, or choose another" in result.err
+    assert {path.name for path in tmp_path.iterdir()} == {".evaluation.lock"}
 
 
 @pytest.mark.parametrize(

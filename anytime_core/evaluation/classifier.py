@@ -22,7 +22,7 @@ from anytime_core.modality import Datasets, Extractor, HasFeatureNetwork, Modali
 from anytime_core.record import FORMAT_VERSION
 from anytime_core.training.batches import ordered_batches, shuffled_batches, to_device
 from anytime_core.training.fit import one_cycle
-from anytime_core.weights import read_weights, save_weights
+from anytime_core.weights import load_state, read_header, save_weights
 
 CLASSIFIER_FILE = "classifier.safetensors"
 """In the folder `evaluation` of a run."""
@@ -42,7 +42,7 @@ class ClassifierMetadata(BaseModel):
     data: str
     """Digest of the data that it was trained on."""
     samples: int = Field(ge=1)
-    accuracy: float
+    accuracy: float = Field(ge=0, le=1)
 
 
 class Classifier(nn.Module):
@@ -137,11 +137,11 @@ def _untrained(modality: Modality, datasets: Datasets, seed: int) -> Classifier:
 def _kept(path: Path, classifier: Classifier, data: str) -> ClassifierMetadata | None:
     """Load what is kept; None where there is nothing, or nothing of these data, which can be trained again."""
     try:
-        state, metadata = read_weights(path, ClassifierMetadata)
+        _, metadata = read_header(path, ClassifierMetadata)
         if metadata.data != data:
             return None
-        classifier.load_state_dict(state)
-    except (RunError, RuntimeError):
+        load_state(path, classifier)
+    except RunError:
         return None
     return metadata
 

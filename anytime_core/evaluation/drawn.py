@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from anytime_core.errors import RunError
 from anytime_core.run import Run
 from anytime_core.sampling.budget import Budget
 from anytime_core.sampling.sampler import SamplingOptions
@@ -47,9 +48,14 @@ class DrawnCodes:
 
     def decoded(self, codes: int, batch: int) -> Iterator[tuple[Tensor, Tensor | None]]:
         """The samples from their first `codes` codes and what they are meant to be, `batch` at a time."""
-        classes = self.run.require_prior().classes
+        prior = self.run.require_prior()
+        classes = prior.classes
         stored = np.memmap(self.file, np.uint32, "r", shape=(self.num, self.length))
         for first in range(0, self.num, batch):
             part = torch.from_numpy(stored[first : first + batch, :codes].astype(np.int64))
+            if part.max() >= prior.codebook_size:
+                raise RunError(
+                    f"{self.file} is damaged: it holds codes that there are none of; remove it and try again"
+                )
             labels = torch.arange(first, first + len(part)) % classes if classes else None
             yield self.run.decode(part), labels

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -20,7 +21,7 @@ from anytime_core.evaluation.extractors import ExtractorRequest
 from anytime_core.evaluation.judge import BATCH, Judge, OnProgress
 from anytime_core.evaluation.reconstruction import preview_lengths, reconstruction_curve
 from anytime_core.evaluation.result import EVALUATION_FILE, Evaluation, Row
-from anytime_core.files import write_json
+from anytime_core.files import JSON_LIMIT, PARTIAL_PREFIX, locked, read_limited, write_json
 from anytime_core.priors import ARDMPrior
 from anytime_core.run import Run
 from anytime_core.sampling.budget import Budget
@@ -32,6 +33,8 @@ _BOUND_SAMPLES = 2000
 """Validation samples by which the bits of an order-agnostic prior are bounded."""
 _GAIN_LENGTHS, _GAIN_SAMPLES = 64, 500
 """Numbers of codes, and validation samples, by which the gain of further codes is measured."""
+_ROWS, _CODES = ".rows-", ".codes-"
+"""Start of the names of files for going on after a kill."""
 
 TENTHS = tuple(Budget(tenth / 10) for tenth in range(1, 11))
 
@@ -83,8 +86,9 @@ def evaluate(
 ) -> list[Evaluation]:
     """Evaluate a run and, at the same numbers of codes, its baselines, with one judge.
 
-    What is done is kept in `folder`, so that the same call goes on where one was killed; at the end `evaluation.json`
-    takes its place.
+    What is done is kept in `folder`, so that the same call goes on where one was killed. At the end `evaluation.json`
+    takes its place, and that of what killed calls with other options left there. New samples are looked at a batch at a
+    time, and only their codes are kept, on the disk: memory does not grow with their number.
 
     Args:
         run: that the evaluation is about.
@@ -98,7 +102,8 @@ def evaluate(
         calls.
 
     Raises:
-        UsageError: an option that this run cannot follow, or a run of other data.
+        UsageError: an option that this run cannot follow, a run of other data, or another process that evaluates into
+            the folder.
         DataError: the data is gone.
     """
     options = options or EvaluationOptions()
@@ -106,19 +111,20 @@ def evaluate(
     codes = sorted({budget.codes(basis) for budget in options.budgets})
     for other in against:
         _check_comparable(run, other)
-    judge = Judge(
-        run, options.extractors, folder, seed=options.seed, download=options.download, on_progress=on_progress
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    jobs = [_Job(one, judge, folder, options, codes, on_progress) for one in (run, *against)]
-    evaluations = [
-        evaluation if not number else evaluation.model_copy(update={"baseline_of": str(run.folder)})
-        for number, evaluation in enumerate(evaluation for job in jobs for evaluation in job.run_it())
-    ]
-    dumped = [evaluation.model_dump(mode="json") for evaluation in evaluations]
-    write_json(folder / EVALUATION_FILE, dumped if len(dumped) > 1 else dumped[0])
-    for job in jobs:
-        job.forget()
+    with locked(folder, "evaluation", f"evaluating into {folder}"):
+        judge = Judge(
+            run, options.extractors, folder, seed=options.seed, download=options.download, on_progress=on_progress
+        )
+        jobs = [_Job(one, judge, folder, options, codes, on_progress) for one in (run, *against)]
+        evaluations = [
+            evaluation if not number else evaluation.model_copy(update={"baseline_of": str(run.folder)})
+            for number, evaluation in enumerate(evaluation for job in jobs for evaluation in job.run_it())
+        ]
+        dumped = [evaluation.model_dump(mode="json") for evaluation in evaluations]
+        write_json(folder / EVALUATION_FILE, dumped if len(dumped) > 1 else dumped[0])
+        for pattern in (f"{_ROWS}*", f"{_CODES}*", f"{PARTIAL_PREFIX}*{_ROWS}*"):
+            for left in list(folder.glob(pattern)):
+                left.unlink()
     return evaluations
 
 
@@ -139,8 +145,8 @@ class _Job:
         # A run of fewer codes is compared at what it has, and at all of it.
         self.codes = sorted({min(number, self.most) for number in codes})
         digest = self._digest()
-        self._folder, self._rows_file = folder, folder / f".rows-{digest}.json"
-        self._codes_name = f".codes-{digest}"
+        self._folder, self._rows_file = folder, folder / f"{_ROWS}{digest}.json"
+        self._codes_name = f"{_CODES}{digest}"
 
     def _digest(self) -> str:
         """A name for everything that decides what the rows will be, but for the codes, which rows say themselves."""
@@ -188,14 +194,8 @@ class _Job:
         common = {"plan": self.options.plan, "bits_per_calls": by_calls}
         return [ordered.model_copy(update={**common, "rows": self._rows(calls), "calls": calls}) for calls in limits]
 
-    def forget(self) -> None:
-        """Remove what was kept for a killed evaluation."""
-        self._rows_file.unlink(missing_ok=True)
-        for file in self._folder.glob(f"{self._codes_name}*"):
-            file.unlink()
-
     def _rows(self, calls: int | None) -> list[Row]:
-        kept = json.loads(self._rows_file.read_text()) if self._rows_file.exists() else {}
+        kept = self._kept_rows()
         rows = []
         for codes in self.codes:
             used = self._calls(codes, calls)
@@ -207,6 +207,14 @@ class _Job:
                 write_json(self._rows_file, kept, durable=False)
             rows.append(Row.model_validate(kept[key]))
         return rows
+
+    def _kept_rows(self) -> dict[str, Any]:
+        """Rows of a killed evaluation; a damaged file holds none, as rows can always be measured again."""
+        try:
+            kept = json.loads(read_limited(self._rows_file, JSON_LIMIT))
+            return {name: Row.model_validate(row).model_dump(mode="json") for name, row in kept.items()}
+        except (OSError, ValueError, AttributeError, RecursionError):
+            return {}
 
     def _calls(self, codes: int, calls: int | None) -> int:
         """How many calls draw `codes` codes, where at most `calls` may."""

@@ -6,12 +6,13 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from anytime_core.errors import RunError
 from anytime_core.evaluation.extractors import requested
 from anytime_core.evaluation.pictures import priority_codes, shown_samples
 from anytime_core.evaluation.plot import plot_evaluations
 from anytime_core.evaluation.report import render_report
 from anytime_core.evaluation.result import Evaluation, write_csv
-from anytime_core.files import write_text
+from anytime_core.files import YAML_LIMIT, read_limited, write_text
 from anytime_core.record import CONFIG_FILE
 from anytime_core.run import Run
 
@@ -34,10 +35,18 @@ def show_evaluation(run: Run, evaluations: Sequence[Evaluation], folder: Path) -
         evaluations,
         shown_samples(run, codes, seed) if run.prior is not None else [],
         priority_codes(run, seed) if run.prior is not None else [],
-        (run.folder / CONFIG_FILE).read_text(encoding="utf-8"),
+        _config_text(run),
         _commands(run, evaluations),
     )
     write_text(folder / REPORT_FILE, page)
+
+
+def _config_text(run: Run) -> str:
+    path = run.folder / CONFIG_FILE
+    try:
+        return read_limited(path, YAML_LIMIT).decode()
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read: {error}; train the run again, or remove what is no config") from error
 
 
 def _commands(run: Run, evaluations: Sequence[Evaluation]) -> list[str]:

@@ -36,7 +36,9 @@ def evaluate(
     against: Annotated[
         list[Path] | None, typer.Option(metavar="RUN", help="Run to compare with. May be repeated.", show_default=False)
     ] = None,
-    num: Annotated[int, typer.Option(min=2, help="New samples at each budget, the classes in turn.")] = 2000,
+    num: Annotated[
+        int, typer.Option(min=2, max=output.MOST_SAMPLES, help="New samples at each budget, the classes in turn.")
+    ] = 2000,
     calls: Annotated[
         str,
         typer.Option(
@@ -63,7 +65,7 @@ def evaluate(
 ) -> None:
     """Measure quality and cost at each budget: a table, a plot, and a page to look at and listen to.
 
-    The same command goes on with an evaluation that was killed.
+    The same command goes on with an evaluation that was killed, unless another has ended in its folder since.
     """
     from anytime_core.evaluation.evaluate import EvaluationOptions
     from anytime_core.evaluation.evaluate import evaluate as measure
@@ -111,7 +113,7 @@ def _calls(text: str) -> int | None:
 
     if text.strip() == "all":
         return None
-    if not text.strip().isdecimal():
+    if not text.strip().isdecimal() or int(text) < 1:
         raise UsageError(f"calls '{text}' is not a number of network calls: use numbers such as 10, or all")
     return int(text)
 
