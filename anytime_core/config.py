@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Discriminator,
@@ -29,10 +31,29 @@ from pydantic import (
 )
 
 from anytime_core.errors import ConfigError, nearest
+from anytime_core.files import YAML_LIMIT, read_limited
 
-Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
-_MOST_CODES = 2**24
+MOST_CODES = 2**24
+"""The largest codebook, and the longest code."""
+
+_MOST_NODES, _DEEPEST = 10_000, 50
+_LONGEST_VALUE = 2048
+_MOST_KEYS = 20
+_MOST_MISTAKES = 50
+_SHOWN = 200
+# PyYAML lets all of these through for values that do not fit to their tags.
+_YAML_ERRORS = (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+def _known_device(name: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]{1,3})?", name):
+        raise ValueError("use auto, cpu, cuda, cuda:N or mps")
+    return name
+
+
+Device = Annotated[str, AfterValidator(_known_device)]
 
 
 class Section(BaseModel):
@@ -45,7 +66,7 @@ class VQConfig(Section):
     """Vector quantisation with a learned codebook."""
 
     kind: Literal["vq"] = Field("vq", description="vector quantisation")
-    size: int = Field(512, ge=2, le=_MOST_CODES, description="codebook size K")
+    size: int = Field(512, ge=2, le=MOST_CODES, description="codebook size K")
     shared: bool = Field(True, description="one codebook for all positions, or one per position")
     update: Literal["ema", "gradient"] = Field("ema", description="moving average, or the paper's codebook loss")
     decay: float = Field(0.99, ge=0, lt=1, description="decay of the moving average")
@@ -67,8 +88,8 @@ class FSQConfig(Section):
     @field_validator("levels")
     @classmethod
     def _not_too_many_codes(cls, levels: tuple[int, ...]) -> tuple[int, ...]:
-        if math.prod(levels) > _MOST_CODES:
-            raise ValueError(f"the product of the levels is more than {_MOST_CODES} codes")
+        if math.prod(levels) > MOST_CODES:
+            raise ValueError(f"the product of the levels is more than {MOST_CODES} codes")
         return levels
 
 
@@ -125,7 +146,10 @@ class AutoencoderConfig(Section):
         "channel", description="a code is a channel of the latent map, or a position of it"
     )
     code_length: int | None = Field(
-        None, ge=1, description="keep only this many channels or principal components as codes; null: all of them"
+        None,
+        ge=1,
+        le=MOST_CODES,
+        description="keep only this many channels or principal components as codes; null: all of them",
     )
     quantizer: QuantizerConfig = Field(VQConfig(), description="how vectors become codes")
     truncation: TruncationConfig = Field(TruncationConfig(), description="prefix lengths in training")
@@ -170,14 +194,16 @@ class _PriorSection(Section):
     kind: str
     layers: int = Field(4, ge=1, le=256, description="number of blocks")
     width: int = Field(256, ge=1, le=2**16, description="width of the residual stream, a multiple of heads")
-    heads: int = Field(4, ge=1, description="attention heads")
-    feedforward: int = Field(4, ge=1, description="width of the feed-forward layer, in multiples of width")
+    heads: int = Field(4, ge=1, le=2**16, description="attention heads")
+    feedforward: int = Field(4, ge=1, le=2**10, description="width of the feed-forward layer, in multiples of width")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout in training")
     code_vectors: bool = Field(True, description="give the prior the code vectors, at input and output")
     class_conditional: Literal["auto", True, False] = Field(
         "auto", description="condition on the class label; auto: where the data has labels"
     )
-    code_length: int | None = Field(None, ge=1, description="learn only this many leading codes; null: all of them")
+    code_length: int | None = Field(
+        None, ge=1, le=MOST_CODES, description="learn only this many leading codes; null: all of them"
+    )
 
 
 class TransformerConfig(_PriorSection):
@@ -204,8 +230,8 @@ class ARDMConfig(_PriorSection):
     @field_validator("base")
     @classmethod
     def _at_least_two(cls, base: int | str | None) -> int | str | None:
-        if isinstance(base, int) and base < 2:
-            raise ValueError("a base is at least 2")
+        if isinstance(base, int) and not 2 <= base <= MOST_CODES:
+            raise ValueError(f"a base is at least 2 and at most {MOST_CODES}")
         return base
 
 
@@ -251,6 +277,10 @@ class TrainingConfig(Section):
     device: Device = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
     precision: Precision = Field("auto", description="auto: bfloat16 where the hardware multiplies it, else float32")
     workers: int = Field(2, ge=0, le=256, description="worker processes for data that does not fit into memory")
+    deterministic: bool = Field(
+        False, description="give the same weights at every training on a GPU too, slower; on the CPU they always are"
+    )
+    checkpoint_minutes: float = Field(10.0, ge=0, description="time between checkpoints")
     autoencoder: AutoencoderTraining = Field(AutoencoderTraining(), description="stage autoencoder")
     codes: CodesTraining = Field(CodesTraining(), description="stage codes")
     prior: PriorTraining = Field(PriorTraining(), description="stage prior")
@@ -285,8 +315,8 @@ class Config:
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file. Raises ConfigError where it is missing or anything else."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_limited(path, YAML_LIMIT).decode("utf-8")
+    except (OSError, ValueError) as error:
         raise ConfigError(
             f"cannot read config {path}: {_reason(error)}; give a YAML file or a recipe, see anytime recipes list"
         ) from error
@@ -296,14 +326,16 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def parse_yaml(text: str, name: str) -> dict[str, Any]:
     """The mapping in YAML `text`, which errors call `name`."""
     try:
-        data = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        problem = " ".join(str(error).split())
+        data = _load_yaml(text)
+    except _YAML_ERRORS as error:
+        problem = _shortened(" ".join(str(error).split()))
         raise ConfigError(f"{name} is not valid YAML: {problem}") from error
     if data is None:
         return {}
-    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
+    if not isinstance(data, dict):
         raise ConfigError(f"{name} is not a config: expected 'key: value' lines, found {type(data).__name__}")
+    if wrong := [key for key in data if not isinstance(key, str)]:
+        raise ConfigError(f"{name} is not a config: its key {_shortened(repr(wrong[0]))} is not a name")
     return data
 
 
@@ -326,20 +358,20 @@ def apply_overrides(
     result = _copy(data)
     for override in overrides:
         key, equals, text = override.partition("=")
-        keys = key.strip().split(".")
-        if not equals or not all(keys):
-            raise ConfigError(f"--set {override!r} is not of the form key.subkey=value")
+        keys, shown = key.strip().split("."), _shortened(repr(override))
+        if not equals or not all(keys) or len(keys) > _MOST_KEYS:
+            raise ConfigError(f"--set {shown} is not of the form key.subkey=value")
         try:
-            value = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError) as error:
-            raise ConfigError(f"--set {override!r}: {text!r} is not valid YAML") from error
+            value = _load_yaml(text)
+        except _YAML_ERRORS as error:
+            raise ConfigError(f"--set {shown}: {_shortened(repr(text))} is not valid YAML") from error
         section = result
         for name in keys[:-1]:
             if section.get(name) is None:
                 section[name] = {}
             section = section[name]
             if not isinstance(section, dict):
-                raise ConfigError(f"--set {override!r}: '{name}' is a value, not a section")
+                raise ConfigError(f"--set {shown}: '{_shortened(name)}' is a value, not a section")
         default_kind = _default_kind(keys[:-1], modality_config) if keys[-1] == "kind" else None
         if default_kind is not None and section.get("kind", default_kind) != value:
             section.clear()
@@ -366,7 +398,15 @@ def parse_config(data: Mapping[str, Any], modality_config: type[BaseModel]) -> C
         try:
             parsed.append(model.model_validate(values))
         except ValidationError as error:
-            mistakes += [_describe(detail, known) for detail in error.errors()]
+            # Of a list whose items are wrong, pydantic also says that it is too short.
+            details = [
+                detail
+                for detail in error.errors()
+                if detail["type"] != "too_short" or len(detail["input"]) < detail["ctx"]["min_length"]
+            ]
+            mistakes += [_describe(detail, known) for detail in details[:_MOST_MISTAKES]]
+            if len(details) > _MOST_MISTAKES:
+                mistakes.append(f"and {len(details) - _MOST_MISTAKES} more mistakes")
     if mistakes:
         raise ConfigError("\n".join(mistakes))
     return Config(*parsed)
@@ -414,6 +454,54 @@ def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
             yield from _sections(argument)
 
 
+class _LimitedLoader(yaml.SafeLoader):
+    """PyYAML's safe loader, for text that may be somebody else's: it ends where a config would be absurd.
+
+    A few lines of aliases of aliases stand for billions of values; each counts as often as it is used.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.nodes = self._depth = 0
+        self._sizes: dict[int, int] = {}
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            node = super().compose_node(parent, index)
+            if id(node) not in self._sizes:
+                raise yaml.YAMLError("an alias stands inside of what it is an alias of")
+            self._count(self._sizes[id(node)])
+            return node
+        before = self.nodes
+        self._count(1)
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise yaml.YAMLError(f"more than {_DEEPEST} values inside of each other")
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        self._sizes[id(node)] = self.nodes - before
+        if isinstance(node, yaml.ScalarNode) and len(node.value) > _LONGEST_VALUE:
+            raise yaml.YAMLError(f"a value of {len(node.value)} characters")
+        return node
+
+    def _count(self, nodes: int) -> None:
+        self.nodes += nodes
+        if self.nodes > _MOST_NODES:
+            raise yaml.YAMLError(f"more than {_MOST_NODES} values")
+
+
+def _load_yaml(text: str) -> Any:
+    loader = _LimitedLoader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
 def _describe(detail: Any, known: list[str]) -> str:
     """One line for one pydantic error: the dotted key, what is wrong, the value, and the nearest key."""
     key = _key(detail["loc"], known, unknown=detail["type"] == "extra_forbidden")
@@ -421,12 +509,14 @@ def _describe(detail: Any, known: list[str]) -> str:
     value = detail["input"]
     if detail["type"] == "extra_forbidden":
         others = [name for name in known if name != key]
-        return f"unknown key '{key}'" + (" for this kind" if key in known else nearest(key, others))
+        return f"unknown key '{_shortened(key)}'" + (" for this kind" if key in known else nearest(key, others))
     if detail["type"] == "union_tag_invalid":
         return f"{key}.kind: input should be {detail['ctx']['expected_tags']}, found {detail['ctx']['tag']!r}"
+    if detail["type"] == "model_type":
+        message = "a section has keys below it"
     if not key or (detail["type"] == "value_error" and isinstance(value, Mapping | BaseModel)):
         return message  # a rule over several keys, whose message names them
-    shown = "" if isinstance(value, Mapping | BaseModel) else f", found {value!r}"
+    shown = "" if isinstance(value, Mapping | BaseModel) else f", found {_shortened(repr(value))}"
     return f"{key}: {message[0].lower()}{message[1:]}{shown}"
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from anytime_core.errors import RunError
-from anytime_core.files import write_json
+from anytime_core.files import JSON_LIMIT, PARTIAL_PREFIX, read_limited, write_json
 
 FORMAT_VERSION = 1
 """Version of the run folder's layout. Runs of a newer one are refused, those of an older one are read."""
@@ -49,6 +51,13 @@ class RunRecord(BaseModel):
     libraries: dict[str, str]
     config: dict[str, Any]
 
+    @field_validator("plugin")
+    @classmethod
+    def _says_where_the_plugin_is_from(cls, plugin: dict[str, str]) -> dict[str, str]:
+        if missing := {"distribution", "version"} - plugin.keys():
+            raise ValueError(f"{' and '.join(sorted(missing))} missing")
+        return plugin
+
     def save(self, folder: Path) -> None:
         """Write `run.json` of a run folder."""
         write_json(folder / RUN_FILE, self.model_dump(mode="json"))
@@ -58,18 +67,48 @@ def read_record(folder: Path) -> RunRecord:
     """The record of a run folder.
 
     Raises:
-        RunError: the folder is missing, no run, damaged, or of a newer format.
+        RunError: the folder is missing, no run, damaged, or of a newer format, or something in it leads out of it.
     """
     path = folder / RUN_FILE
     if not folder.is_dir():
         raise RunError(f"no run at {folder}; {_OTHER_RUN}")
     try:
-        data = json.loads(path.read_bytes())
+        if os.path.lexists(path):
+            _refuse_leading_outside(folder)
+        data = json.loads(read_limited(path, JSON_LIMIT))
     except FileNotFoundError:
         raise RunError(f"{folder} is not a run, as it has no {RUN_FILE}; {_OTHER_RUN}") from None
     except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path} cannot be read: {error}; {_OTHER_RUN}") from error
     return validated(RunRecord, data, path, _OTHER_RUN)
+
+
+def _refuse_leading_outside(folder: Path) -> None:
+    """Raise RunError for a link out of a run folder, which may be somebody else's, and for what is no file at all.
+
+    Reading through such a link would show, and writing through it change, files that are no part of the run. The folder
+    itself may be a link, and what is in an output below `samples/` is never read back.
+    """
+    inside = folder.resolve()
+    for entry in _entries(folder):
+        if entry.is_symlink():
+            target = Path(os.path.realpath(entry.path))
+            if not target.is_relative_to(inside):
+                raise RunError(
+                    f"{entry.path} is a link that leads out of the run, to {target}: put the file itself in its place "
+                    "if you trust it, or remove the link"
+                )
+        elif not (entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)):
+            raise RunError(f"{entry.path} is neither a file nor a folder, as everything in a run is: remove it")
+
+
+def _entries(folder: Path, levels: int = 2) -> Iterator[os.DirEntry[str]]:
+    """What is in a folder and in its folders, and in those that are being written."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            yield entry
+            if entry.is_dir(follow_symlinks=False) and (levels > 1 or entry.name.startswith(PARTIAL_PREFIX)):
+                yield from _entries(Path(entry.path), levels - 1)
 
 
 def list_runs(root: Path) -> list[Path]:

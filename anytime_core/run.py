@@ -316,4 +316,26 @@ def load(folder: str | Path | None = None, *, device: str = "auto") -> Run:
         )
     autoencoder, modality = load_autoencoder(weights)
     prior = load_prior(path / PRIOR_FILE).to(place) if "prior" in record.stages else None
+    _check_same(path, record, modality, autoencoder, prior)
     return Run(path, record, modality, autoencoder.to(place), prior, place)
+
+
+def _check_same(
+    folder: Path, record: RunRecord, modality: Modality, autoencoder: OrderedAutoencoder, prior: Prior | None
+) -> None:
+    """Raise RunError where the files of a run are not of one training: sizes that differ would end far from here."""
+    told: dict[str, tuple[object, object]] = {
+        "modality": (record.modality, modality.name),
+        "code length": (record.code_length, autoencoder.code_length),
+        "codebook size": (record.codebook_size, autoencoder.codebook_size),
+    }
+    if prior is not None:
+        told["codebook size of the prior"] = (record.codebook_size, prior.codebook_size)
+        told["code length of the prior"] = (min(record.code_length, prior.code_length), prior.code_length)
+        told["number of classes"] = (len(record.classes) if prior.classes else 0, prior.classes)
+    for what, (recorded, held) in told.items():
+        if recorded != held:
+            raise RunError(
+                f"{folder / RUN_FILE} does not fit the weights beside it: {what} {recorded}, where they have {held}; "
+                "put back the files that belong together, or train another with anytime train"
+            )

@@ -6,20 +6,29 @@ Class folders become labels; folders named like splits are the splits.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from anytime_core.errors import DataError
 
-_SPLITS = {"train": ("train", "training"), "validation": ("test", "validation", "val", "valid")}
+if TYPE_CHECKING:
+    from anytime_core.shards import ShardFile
+
+VALIDATION_NAMES = ("test", "validation", "val", "valid")
+"""What a user's data calls the part that is not trained on."""
+
+_SPLITS = {"train": ("train", "training"), "validation": VALIDATION_NAMES}
 
 
 @dataclass(frozen=True)
 class LabelledFiles:
     """Files and, where known, the number of each one's class."""
 
-    files: list[Path]
+    files: Sequence[Path | ShardFile]
     labels: list[int] | None = None
 
 
@@ -91,13 +100,21 @@ def hold_out(files: list[Path], share: float, noun: str) -> tuple[list[int], lis
     """
     if len(files) < 2:
         raise DataError(f"{files[0]} is the only {noun}: at least 2 are needed, one of them for validation")
-    ranks = [zlib.crc32("/".join(path.parts[-2:]).encode()) for path in files]
-    held_out = [rank < share * 2**32 for rank in ranks]
-    if all(held_out) or not any(held_out):
-        smallest = min(range(len(ranks)), key=ranks.__getitem__)
-        held_out = [index == smallest for index in range(len(ranks))]
-    train, validation = ([i for i, held in enumerate(held_out) if held is part] for part in (False, True))
-    return train, validation
+    held = held_out(np.array([rank("/".join(path.parts[-2:])) for path in files]), share)
+    return np.flatnonzero(~held).tolist(), np.flatnonzero(held).tolist()
+
+
+def rank(name: str) -> int:
+    """A number below 2**32 that follows from the name of a sample, for `held_out`."""
+    return zlib.crc32(name.encode(errors="surrogateescape"))
+
+
+def held_out(ranks: np.ndarray, share: float) -> np.ndarray:
+    """Which of the samples with these ranks are for validation, bool [n]: about `share`, at least one and not all."""
+    held = ranks < share * 2**32
+    if held.all() or not held.any():
+        held = np.arange(len(ranks)) == ranks.argmin()
+    return held
 
 
 def _scan(root: Path, suffixes: Collection[str], noun: str) -> _Tree:

@@ -6,17 +6,21 @@ Nothing in them is a pickle, and what they name is looked up among installed plu
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
+import torch
 from pydantic import BaseModel, Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from anytime_core.allocation import LimitedElements
 from anytime_core.autoencoder import OrderedAutoencoder, build_autoencoder
-from anytime_core.config import AutoencoderConfig, Config, PriorConfig
-from anytime_core.errors import RunError, UsageError
+from anytime_core.config import MOST_CODES, AutoencoderConfig, Config, PriorConfig
+from anytime_core.errors import ConfigError, RunError, UsageError
 from anytime_core.files import replacing
 from anytime_core.modality import Modality
 from anytime_core.plugins import find_plugin, load_modality
@@ -28,6 +32,23 @@ PRIOR_FILE = "prior.safetensors"
 
 _Metadata = TypeVar("_Metadata", bound=BaseModel)
 _SAME_STAGE = "train that stage again with --stage"
+_MOST_METADATA = 2**20
+_SPARE_ELEMENTS = 2**26
+"""Elements that building a model may take besides those of its file: a sample, tables of codes."""
+
+Shapes = dict[str, torch.Size]
+
+
+class _WeightsFile(Protocol):
+    """What `safe_open` gives."""
+
+    def keys(self) -> list[str]: ...
+
+    def metadata(self) -> dict[str, str] | None: ...
+
+    def get_tensor(self, name: str) -> Tensor: ...
+
+    def get_slice(self, name: str) -> Any: ...
 
 
 class AutoencoderMetadata(BaseModel):
@@ -44,15 +65,20 @@ class PriorMetadata(BaseModel):
 
     format_version: int = FORMAT_VERSION
     prior: PriorConfig
-    code_length: int = Field(ge=1)
-    codebook_size: int = Field(ge=2)
-    classes: int = Field(ge=0)
-    radices: tuple[Annotated[int, Field(ge=1, le=2**24)], ...] | None = Field(None, max_length=64)
+    code_length: int = Field(ge=1, le=MOST_CODES)
+    codebook_size: int = Field(ge=2, le=MOST_CODES)
+    classes: int = Field(ge=0, le=MOST_CODES)
+    radices: tuple[Annotated[int, Field(ge=1, le=MOST_CODES)], ...] | None = Field(None, max_length=64)
 
 
 def save_weights(path: Path, module: nn.Module, metadata: BaseModel) -> None:
     """Write a module's state as safetensors with `metadata` as JSON, at once."""
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    write_weights(path, module.state_dict(), metadata)
+
+
+def write_weights(path: Path, state: Mapping[str, Tensor], metadata: BaseModel) -> None:
+    """Write tensors as safetensors with `metadata` as JSON, at once."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     with replacing(path) as temporary:
         # Not by save_file, whose files nobody but their owner can read.
         temporary.write_bytes(save(state, {"anytime": metadata.model_dump_json()}))
@@ -60,13 +86,61 @@ def save_weights(path: Path, module: nn.Module, metadata: BaseModel) -> None:
 
 def read_weights(path: Path, metadata: type[_Metadata]) -> tuple[dict[str, Tensor], _Metadata]:
     """State and metadata of a file that `save_weights` wrote. Raises RunError where it is damaged or too new."""
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, _metadata(file, path, metadata)  # noqa: SIM118
+
+
+def read_header(path: Path, metadata: type[_Metadata]) -> tuple[Shapes, _Metadata]:
+    """Like `read_weights` with only the shape of each tensor: none is loaded, and no memory taken for them."""
+    with _opened(path) as file:
+        return _shapes(file), _metadata(file, path, metadata)
+
+
+def load_state(path: Path, module: nn.Module) -> None:
+    """Load a file's tensors into a module. Raises RunError where it holds others, before any of them is loaded."""
+    own = module.state_dict()
+    with _opened(path) as file:
+        held, needed = _shapes(file), {name: tensor.shape for name, tensor in own.items()}
+        for name in {**needed, **held}:
+            if held.get(name) != needed.get(name):
+                kept, wanted = _shown(held.get(name)), _shown(needed.get(name))
+                raise _damaged(path, f"{name} is {kept}, where there should be {wanted}")
+        state = {name: file.get_tensor(name) for name in own}
+    for name, tensor in state.items():
+        if tensor.dtype != own[name].dtype:
+            raise _damaged(path, f"{name} is of {tensor.dtype}, where it should be of {own[name].dtype}")
+    module.load_state_dict(state)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[_WeightsFile]:
     try:
         with safe_open(path, framework="pt") as file:
-            data = json.loads((file.metadata() or {})["anytime"])
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            yield file
     except (OSError, SafetensorError, ValueError, KeyError, RecursionError) as error:
         raise RunError(f"{path} cannot be read: {error}; {_SAME_STAGE}") from error
-    return state, validated(metadata, data, path, _SAME_STAGE)
+
+
+def _metadata(file: _WeightsFile, path: Path, metadata: type[_Metadata]) -> _Metadata:
+    text = (file.metadata() or {}).get("anytime")
+    if text is None:
+        raise ValueError("it comes from another program, as it has no config in its metadata")
+    if len(text) > _MOST_METADATA:
+        raise ValueError(f"its metadata are longer than {_MOST_METADATA:,} characters")
+    return validated(metadata, json.loads(text), path, _SAME_STAGE)
+
+
+def _shapes(file: _WeightsFile) -> Shapes:
+    return {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+
+
+def _shown(shape: torch.Size | None) -> str:
+    return "missing" if shape is None else f"{list(shape)}"
+
+
+def _justified(shapes: Shapes) -> LimitedElements:
+    """Memory for a model that has tensors of these shapes; building some networks takes it a few times over."""
+    return LimitedElements(4 * sum(shape.numel() for shape in shapes.values()) + _SPARE_ELEMENTS)
 
 
 def save_autoencoder(path: Path, autoencoder: OrderedAutoencoder, config: Config) -> None:
@@ -89,15 +163,16 @@ def load_autoencoder(path: Path) -> tuple[OrderedAutoencoder, Modality]:
         RunError: the file is damaged, or its modality is not installed.
         PluginError: its modality does not work.
     """
-    state, metadata = read_weights(path, AutoencoderMetadata)
+    shapes, metadata = read_header(path, AutoencoderMetadata)
     require_plugin(metadata.modality, path)
     cls = load_modality(metadata.modality)
     try:
         modality = cls(cls.Config.model_validate(metadata.modality_config))
-        autoencoder = build_autoencoder(modality, metadata.autoencoder)
-        autoencoder.load_state_dict(state)
-    except (RuntimeError, ValueError) as error:
+        with _justified(shapes):
+            autoencoder = build_autoencoder(modality, metadata.autoencoder)
+    except (RuntimeError, ValueError, ArithmeticError, MemoryError, ConfigError) as error:
         raise _damaged(path, error) from error
+    load_state(path, autoencoder)
     return autoencoder.eval(), modality
 
 
@@ -126,22 +201,31 @@ def save_prior(path: Path, prior: Prior, config: PriorConfig) -> None:
 
 def load_prior(path: Path) -> Prior:
     """The prior of a file, in evaluation mode. Raises RunError where the file is damaged."""
-    state, metadata = read_weights(path, PriorMetadata)
+    shapes, metadata = read_header(path, PriorMetadata)
+    sizes, vectors = metadata.prior, shapes.get("vectors")
     try:
-        prior = build_prior(
-            metadata.prior,
-            code_length=metadata.code_length,
-            codebook_size=metadata.codebook_size,
-            classes=metadata.classes,
-            code_vectors=state.get("vectors"),
-            digits=Digits(metadata.codebook_size, metadata.radices) if metadata.radices else None,
-        )
-        prior.load_state_dict(state)
-    except (RuntimeError, ValueError, IndexError) as error:
+        if sizes.width % sizes.heads:
+            raise ValueError(f"width {sizes.width} is not a multiple of {sizes.heads} heads")
+        if vectors is not None and vectors[:-1] not in (
+            (metadata.codebook_size,),
+            (metadata.code_length, metadata.codebook_size),
+        ):
+            raise ValueError(f"vectors of {list(vectors)} are not one for each of {metadata.codebook_size} codes")
+        with _justified(shapes):
+            prior = build_prior(
+                metadata.prior,
+                code_length=metadata.code_length,
+                codebook_size=metadata.codebook_size,
+                classes=metadata.classes,
+                code_vectors=None if vectors is None else torch.zeros(vectors),
+                digits=Digits(metadata.codebook_size, metadata.radices) if metadata.radices else None,
+            )
+    except (RuntimeError, ValueError, LookupError, ArithmeticError, MemoryError) as error:
         raise _damaged(path, error) from error
+    load_state(path, prior)
     return prior.eval()
 
 
-def _damaged(path: Path, error: Exception) -> RunError:
+def _damaged(path: Path, error: Exception | str) -> RunError:
     lines = [line.strip() for line in str(error).splitlines()]
     return RunError(f"{path} does not hold what its metadata say: {' '.join(lines[:2])}; {_SAME_STAGE}")

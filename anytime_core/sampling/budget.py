@@ -98,7 +98,7 @@ class Budget:
         if self.unit != "codes":
             return code_length
         if self.amount > code_length:
-            raise UsageError(f"budget {self.amount:g}codes is more than the {code_length} codes there are")
+            raise UsageError(f"budget {self.amount:.15g}codes is more than the {code_length} codes there are")
         return int(self.amount)
 
     def codes(self, code_length: int) -> int:

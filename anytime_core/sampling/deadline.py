@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from anytime_core.files import write_json
+from anytime_core.files import JSON_LIMIT, read_limited, write_json
 
 COSTS_FILE = "costs.json"
 """In a run folder: what its latest calls with a deadline paid for decoding and writing."""
@@ -152,7 +152,7 @@ def _read(file: Path | None) -> dict[str, Any]:
     if file is None:
         return {}
     try:
-        data = json.loads(file.read_bytes())
+        data = json.loads(read_limited(file, JSON_LIMIT))
         return {
             str(place): {
                 str(work): {_size(batch): [_seconds(value) for value in measured] for batch, measured in sizes.items()}

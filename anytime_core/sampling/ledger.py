@@ -4,9 +4,38 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from anytime_core.files import read_limited
+
+_LIMIT = 2**28  # a line for each batch
+
+
+class _Place(BaseModel):
+    """Where tar shards had got to, see `TarOutput.state`."""
+
+    model_config = ConfigDict(strict=True)
+
+    number: int = Field(ge=0)
+    inside: int = Field(ge=0)
+    end: int = Field(ge=0)
+
+
+class _Mark(BaseModel):
+    """What a line of `progress.jsonl` says."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    done: int = Field(ge=0)
+    most: int = Field(ge=0)
+    calls: int = Field(ge=0)
+    seconds: dict[str, float]
+    output: _Place | None
+    entries: int = Field(ge=0)
 
 
 class Ledger:
@@ -14,16 +43,17 @@ class Ledger:
 
     Args:
         folder: the temporary folder.
+        fits: asked of a line of a killed job; it and those after it count for nothing where that is false.
 
     Attributes:
         files: names of its own files.
         last: the latest line of a killed job, None where the job starts.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, fits: Callable[[dict[str, Any]], bool] = lambda mark: True) -> None:
         self.files = ("progress.jsonl", "entries.jsonl")
         self._progress, self._entries = (folder / name for name in self.files)
-        self.last: dict[str, Any] | None = self._read()
+        self.last: dict[str, Any] | None = self._read(fits)
         with self._entries.open("ab") as file:
             file.truncate(self.last["entries"] if self.last else 0)
         self._file = self._entries.open("a", encoding="utf-8")
@@ -52,17 +82,27 @@ class Ledger:
         """Close the files and leave them."""
         self._file.close()
 
-    def _read(self) -> dict[str, Any] | None:
-        """The last whole line; what a killed process left of another is cut off."""
+    def _read(self, fits: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
+        """The last whole line; what a killed process left of another, and what makes no sense, is cut off."""
         last, whole = None, 0
         if self._progress.exists():
-            content = self._progress.read_bytes()
+            written = self._entries.stat().st_size if self._entries.exists() else 0
+            content = self._content()
             for line in content.splitlines(keepends=True):
                 try:
-                    last = json.loads(line) if line.endswith(b"\n") else json.loads("")
+                    mark = _Mark.model_validate_json(line if line.endswith(b"\n") else b"").model_dump()
                 except ValueError:
                     break
+                if mark["entries"] > written or not fits(mark):
+                    break
+                last = mark
                 whole += len(line)
-            if whole < len(content):
+            if whole < self._progress.stat().st_size:
                 os.truncate(self._progress, whole)
         return last
+
+    def _content(self) -> bytes:
+        try:
+            return read_limited(self._progress, _LIMIT)
+        except ValueError:
+            return b""

@@ -138,7 +138,7 @@ class _Job:
         """Draw and write everything into the folder `partial`, from where the last mark there is."""
         make = TarOutput if self.pack else FolderOutput
         output: Output = make(self.run.modality, partial, self.suffix)
-        ledger = Ledger(partial)
+        ledger = Ledger(partial, self._fits)
         try:
             if ledger.last is not None:
                 self._go_on(ledger.last, output, partial)
@@ -175,6 +175,10 @@ class _Job:
         finally:
             output.close()
             ledger.close()
+
+    def _fits(self, mark: dict[str, Any]) -> bool:
+        """Whether this job can have written a mark."""
+        return mark["done"] <= len(self.indices) and (mark["output"] is not None) == self.pack
 
     def _measure_writing(self, partial: Path) -> None:
         """Where no call with a deadline has told what writing costs: write one file and remove it."""

@@ -1,0 +1,61 @@
+"""Building models whose sizes somebody else's file says, in no more memory than the file itself justifies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+_SIZED = (torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn)
+_SIZED_AS = (Tensor.new_empty, Tensor.new_zeros, Tensor.new_ones)
+_FILLED: dict[Callable[..., Any], int] = {torch.full: 0, Tensor.new_full: 1}
+"""With the position of the size among their arguments."""
+
+
+class LimitedElements(TorchFunctionMode):
+    """While this is open, tensors that are made from sizes have so many elements together, at most.
+
+    Building on the meta device first would do too, but takes seconds, to import what convolutions need there.
+
+    Args:
+        most: elements of all tensors together.
+
+    Raises:
+        ValueError: before a tensor is made that is too large.
+    """
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = self.left = most
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Count what `func` is about to make, and call it."""
+        kwargs = kwargs or {}
+        self.left -= _elements(func, args, kwargs)
+        if self.left < 0:
+            raise ValueError(f"they ask for more than {self.most:,} numbers")
+        return func(*args, **kwargs)
+
+
+def _elements(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
+    """How many elements the tensor has that `func` makes; 0 for functions that make none from sizes."""
+    if func in _SIZED_AS:
+        func, args = torch.empty, args[1:]
+    elif func in _FILLED:
+        func, args = torch.empty, args[_FILLED[func] :][:1]
+    if func in _SIZED:
+        size = {"size": kwargs["size"]} if "size" in kwargs else {}
+        return torch.empty(*args, **size, device="meta").numel()
+    if func is torch.arange or func is torch.linspace:
+        bounds = [value for value in args if isinstance(value, int | float)]
+        return int(bounds[-1] if func is torch.linspace else abs(bounds[min(1, len(bounds) - 1)]))
+    return 0

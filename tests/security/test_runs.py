@@ -1,0 +1,179 @@
+"""Runs that others made: links, devices, and records that lie."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from anytime_core.errors import RunError, UsageError
+from anytime_core.evaluation.drawn import DrawnCodes
+from anytime_core.files import JSON_LIMIT, filling
+from anytime_core.run import load
+from anytime_core.sampling.deadline import Costs
+from anytime_core.sampling.ledger import Ledger
+from anytime_core.sampling.sampler import SamplingOptions
+from anytime_core.sampling.writing import write_samples
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "run.json",
+        "config.yaml",
+        "autoencoder.safetensors",
+        "prior.safetensors",
+        "costs.json",
+        "metrics.jsonl",
+        "codes/train.npy",
+        "evaluation/classifier.safetensors",
+        "samples/1.0",
+        "samples/.partial-1.0-abc/entries.jsonl",
+        ".partial-1-costs.json",
+    ],
+)
+@pytest.mark.parametrize("relative", [False, True], ids=["absolute", "relative"])
+def test_a_link_out_of_a_run_is_refused_by_name(name, relative, run_copy, outside):
+    path = run_copy / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    target = outside / "precious"
+    path.symlink_to(os.path.relpath(target, path.parent) if relative else target)
+    with pytest.raises(RunError, match="leads out of the run") as refused:
+        load(run_copy, device="cpu")
+    assert str(path) in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["codes", "evaluation", "samples", "previews", "tensorboard", "checkpoints"])
+def test_a_folder_of_a_run_that_lies_elsewhere_is_refused_by_name(name, run_copy, outside):
+    shutil.rmtree(run_copy / name, ignore_errors=True)
+    (run_copy / name).symlink_to(outside)
+    with pytest.raises(RunError, match="leads out of the run") as refused:
+        load(run_copy, device="cpu")
+    assert str(run_copy / name) in str(refused.value)
+
+
+def test_a_link_to_nowhere_and_one_to_itself_are_refused(run_copy):
+    (run_copy / "a").symlink_to("../gone")
+    with pytest.raises(RunError, match="leads out of the run"):
+        load(run_copy, device="cpu")
+    (run_copy / "a").unlink()
+    (run_copy / "run.json").unlink()
+    (run_copy / "run.json").symlink_to("run.json")
+    with pytest.raises(RunError, match=r"run\.json"):
+        load(run_copy, device="cpu")
+
+
+def test_a_pipe_in_a_run_is_refused_instead_of_waited_for(run_copy):
+    (run_copy / "costs.json").unlink(missing_ok=True)
+    os.mkfifo(run_copy / "costs.json")
+    with pytest.raises(RunError, match="neither a file nor a folder") as refused:
+        load(run_copy, device="cpu")
+    assert str(run_copy / "costs.json") in str(refused.value)
+
+
+def test_links_within_a_run_and_a_link_to_a_run_are_fine(run_copy, tmp_path):
+    (run_copy / "latest").symlink_to("previews")
+    (tmp_path / "link").symlink_to(run_copy)
+    assert load(tmp_path / "link", device="cpu").sample(1, engine="plain").x.shape == (1, 1, 8, 8)
+
+
+def edited(change: Callable[[dict[str, Any]], object]) -> Callable[[dict[str, Any]], bytes]:
+    def content(record: dict[str, Any]) -> bytes:
+        change(record)
+        return json.dumps(record).encode()
+
+    return content
+
+
+RECORDS: dict[str, Callable[[dict[str, Any]], bytes]] = {
+    "deep": lambda record: b"[" * 100_000,
+    "deep inside": lambda record: b'{"format_version": 1, "config": ' + b'{"a":' * 50_000,
+    "a number of many digits": lambda record: b'{"format_version": ' + b"9" * 100_000 + b"}",
+    "too long": lambda record: json.dumps(record).encode() + b" " * JSON_LIMIT,
+    "another code length": edited(lambda record: record.update(code_length=2**60)),
+    "another codebook": edited(lambda record: record.update(codebook_size=17)),
+    "no codebook": edited(lambda record: record.update(codebook_size=None)),
+    "fewer classes": edited(lambda record: record.update(classes=["one"])),
+    "a plugin from nowhere": edited(lambda record: record.update(plugin={})),
+    "an import path": edited(lambda record: record.update(modality="os:system")),
+    "a path as modality": edited(lambda record: record.update(modality="../../etc/passwd")),
+    "stages that there are none of": edited(lambda record: record.update(stages={"../x": {"steps": 1, "seconds": 1}})),
+}
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_record_that_lies_is_one_error_that_names_it(name, run_copy):
+    path = run_copy / "run.json"
+    path.write_bytes(RECORDS[name](json.loads(path.read_text())))
+    with pytest.raises(RunError) as refused:
+        load(run_copy, device="cpu")
+    assert str(path) in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert len(str(refused.value)) < 1000
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b" " * (JSON_LIMIT + 1), b'{"cpu": {"decode": {"1": [1e999]}}}'])
+def test_costs_that_make_no_sense_are_measured_again(content, tmp_path):
+    import torch
+
+    (tmp_path / "costs.json").write_bytes(content)
+    assert Costs(tmp_path / "costs.json", torch.device("cpu")).expected("decode", 1) is None
+
+
+MARK = {"done": 1, "most": 1, "calls": 1, "seconds": {}, "output": None, "entries": 0}
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        5,
+        [],
+        {},
+        {**MARK, "entries": 2**60},
+        {**MARK, "entries": -1},
+        {**MARK, "done": "1"},
+        {**MARK, "output": {"number": "../../x", "inside": 0, "end": 0}},
+        {**MARK, "output": {"number": 0, "inside": 0, "end": -1}},
+        {**MARK, "seconds": [1]},
+    ],
+    ids=str,
+)
+def test_a_ledger_that_makes_no_sense_counts_for_nothing(mark, tmp_path):
+    (tmp_path / "progress.jsonl").write_text(json.dumps(mark) + "\n")
+    ledger = Ledger(tmp_path)
+    ledger.close()
+    assert ledger.last is None
+    assert (tmp_path / "entries.jsonl").stat().st_size == 0
+    assert (tmp_path / "progress.jsonl").read_bytes() == b""
+
+
+def test_a_mark_of_another_job_is_not_gone_on_with(run_copy, tmp_path, monkeypatch):
+    """Whoever knows where a job will write could leave its temporary folder there beforehand."""
+    run = load(run_copy, device="cpu")
+    monkeypatch.setattr("anytime_core.sampling.writing._Job.digest", lambda job: "job")
+    partial = tmp_path / ".partial-out-job"
+    partial.mkdir()
+    place = {"number": 3, "inside": 0, "end": 2**40}
+    (partial / "progress.jsonl").write_text(json.dumps({**MARK, "output": place}) + "\n")
+    record = write_samples(run, tmp_path / "out", range(3), 1.0, SamplingOptions(engine="plain"))
+    assert record["num"] == 3
+    assert {"000000.png", "000002.png", "samples.json"} <= {path.name for path in (tmp_path / "out").iterdir()}
+
+
+def test_a_job_does_not_empty_a_folder_that_its_own_is_a_link_to(tmp_path, outside):
+    (tmp_path / ".partial-out-job").symlink_to(outside)
+    with pytest.raises(UsageError, match="is a link"), filling(tmp_path / "out", name="job"):
+        pytest.fail("nothing may be written")
+
+
+def test_kept_codes_that_there_are_none_of_are_an_error_that_names_the_file(tiny_run, tmp_path):
+    file = tmp_path / "kept"
+    file.write_bytes(b"\xff" * (4 * 2 * 3))
+    drawn = DrawnCodes(file, tiny_run, 2, 3, SamplingOptions())
+    with pytest.raises(RunError, match=str(file)):
+        list(drawn.decoded(3, 2))
