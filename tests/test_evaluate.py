@@ -250,24 +250,52 @@ def test_only_the_first_features_are_kept(monkeypatch):
 
 @pytest.mark.parametrize("cut", [0, 1, 31, 32, 33])
 def test_codes_that_were_cut_off_by_a_kill_are_drawn_again(tiny_run, tmp_path, cut):
-    file = tmp_path / "codes"
-    DrawnCodes(file, tiny_run, 5, 8, SamplingOptions(seed=3)).draw(lambda done: None)
+    DrawnCodes(tmp_path, tiny_run, 5, 8, SamplingOptions(seed=3)).draw()
+    (file,) = tmp_path.iterdir()
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) - cut])
     told: list[int] = []
-    DrawnCodes(file, tiny_run, 5, 8, SamplingOptions(seed=3)).draw(told.append)
+    DrawnCodes(tmp_path, tiny_run, 5, 8, SamplingOptions(seed=3)).draw(told.append)
     assert file.read_bytes() == whole
     assert told == ([5] if cut else [])
 
 
 def test_drawn_samples_are_those_of_the_run(tiny_run, tmp_path):
-    drawn = DrawnCodes(tmp_path / "codes", tiny_run, 5, 8, SamplingOptions(seed=3))
-    drawn.draw(lambda done: None)
+    drawn = DrawnCodes(tmp_path, tiny_run, 5, 8, SamplingOptions(seed=3))
+    drawn.draw()
     expected = tiny_run.sample(5, 0.5, seed=3)
     parts = list(drawn.decoded(4, 2))
     assert [len(x) for x, _ in parts] == [2, 2, 1]
     assert torch.equal(torch.cat([labels for _, labels in parts]), expected.labels)
     torch.testing.assert_close(torch.cat([x for x, _ in parts]), expected.x)
+
+
+@pytest.mark.parametrize("processes", [2, 3, 4])
+def test_several_processes_draw_the_samples_of_one(tiny_run, tmp_path, monkeypatch, processes):
+    monkeypatch.setenv("WORLD_SIZE", str(processes))
+    shares = []
+    for rank in reversed(range(processes)):
+        monkeypatch.setenv("RANK", str(rank))
+        shares.append(DrawnCodes(tmp_path, tiny_run, 5, 8, SamplingOptions(seed=3)))
+        shares[-1].draw()
+    shares[-1].wait()
+    assert len(list(tmp_path.iterdir())) == processes
+    parts = list(shares[-1].decoded(8, 2))
+    expected = tiny_run.sample(5, 1.0, seed=3)
+    assert torch.equal(torch.cat([labels for _, labels in parts]), expected.labels)
+    torch.testing.assert_close(torch.cat([x for x, _ in parts]), expected.x)
+
+
+def test_the_first_of_several_processes_judges_what_all_drew(evaluation, tiny_run, folder, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    before = set(folder.iterdir())
+    assert evaluate(tiny_run, folder, OPTIONS) == []
+    assert [path.name[:7] for path in set(folder.iterdir()) - before] == [".codes-"]
+    monkeypatch.setenv("RANK", "0")
+    (together,) = evaluate(tiny_run, folder, OPTIONS)
+    assert without_times(together) == without_times(evaluation)
+    assert set(folder.iterdir()) == before | {folder / "evaluation.json"}
 
 
 # Baselines

@@ -1,11 +1,15 @@
 """Codes of the samples that an evaluation judges, kept on the disk meanwhile.
 
 Of a prior that writes code after code they are drawn once for all budgets: the first n codes of a sample are those that
-a budget of n codes draws. Letters: S samples, n codes.
+a budget of n codes draws. Several processes share the drawing by blocks of samples, a file for each.
+Letters: S samples, n codes.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,49 +17,83 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from anytime_core.distributed import launched
 from anytime_core.errors import RunError
 from anytime_core.run import Run
 from anytime_core.sampling.budget import Budget
 from anytime_core.sampling.sampler import SamplingOptions
 
+CODES_PREFIX = ".codes-"
+"""Start of the names of the files."""
+
+_POLL_SECONDS = 0.1
+
 
 class DrawnCodes:
-    """S sequences of n codes in a file that grows as they are drawn, so that a killed evaluation goes on with it.
+    """S sequences of n codes in files that grow as they are drawn, so that a killed evaluation goes on with them.
 
     Args:
-        file: made where it is missing.
+        folder: where the files are; their names follow from everything else, and from the number of processes.
         run: that they are drawn from.
         num: S.
         length: n.
         options: how the samples 0, 1, ..., S - 1 are drawn, the classes in turn.
     """
 
-    def __init__(self, file: Path, run: Run, num: int, length: int, options: SamplingOptions) -> None:
-        self.file, self.run, self.num, self.length, self.options = file, run, num, length, options
+    def __init__(self, folder: Path, run: Run, num: int, length: int, options: SamplingOptions) -> None:
+        self.run, self.num, self.length, self.options = run, num, length, options
+        described = {
+            "run": str(run.folder.resolve()),
+            "trained": run.record.model_dump(mode="json", include={"created", "stages"}),
+            "num": num,
+            "length": length,
+            "options": [options.seed, options.calls, options.plan],
+        }
+        digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
+        self.rank, processes = launched()
+        block = -(-num // processes)
+        self.parts = [
+            (range(first, min(first + block, num)), folder / f"{CODES_PREFIX}{digest}-{number}of{processes}.bin")
+            for number, first in enumerate(range(0, block * processes, block))
+        ]
+        self._row = length * np.dtype(np.uint32).itemsize
 
-    def draw(self, on_drawn: Callable[[int], None]) -> None:
-        """Draw what is missing; `on_drawn` is told the number of samples there are."""
-        row = self.length * np.dtype(np.uint32).itemsize
-        with self.file.open("ab") as file:
-            done = file.tell() // row
-            file.truncate(done * row)
-            batches = self.run.sample_batches(range(done, self.num), Budget(self.length, "codes"), self.options)
-            for samples in batches if done < self.num else ():
+    def draw(self, on_drawn: Callable[[int], None] = lambda done: None) -> None:
+        """Draw what is missing of this process's block; `on_drawn` is told the number of samples there are in it."""
+        indices, path = self.parts[self.rank]
+        with path.open("ab") as file:
+            done = min(file.tell() // self._row, len(indices))
+            file.truncate(done * self._row)
+            left = indices[done:]
+            batches = self.run.sample_batches(left, Budget(self.length, "codes"), self.options) if left else ()
+            for samples in batches:
                 file.write(samples.codes.numpy().astype(np.uint32).tobytes())
                 file.flush()
                 done += len(samples.codes)
                 on_drawn(done)
 
+    def wait(self) -> None:
+        """Wait for the other processes' blocks; their launcher ends all processes where one fails."""
+        for indices, path in self.parts:
+            while not path.exists() or path.stat().st_size < len(indices) * self._row:
+                time.sleep(_POLL_SECONDS)
+
     def decoded(self, codes: int, batch: int) -> Iterator[tuple[Tensor, Tensor | None]]:
         """The samples from their first `codes` codes and what they are meant to be, `batch` at a time."""
         prior = self.run.require_prior()
         classes = prior.classes
-        stored = np.memmap(self.file, np.uint32, "r", shape=(self.num, self.length))
+        stored = [
+            (indices, path, np.memmap(path, np.uint32, "r", shape=(len(indices), self.length)))
+            for indices, path in self.parts
+            if indices
+        ]
         for first in range(0, self.num, batch):
-            part = torch.from_numpy(stored[first : first + batch, :codes].astype(np.int64))
-            if part.max() >= prior.codebook_size:
-                raise RunError(
-                    f"{self.file} is damaged: it holds codes that there are none of; remove it and try again"
-                )
-            labels = torch.arange(first, first + len(part)) % classes if classes else None
-            yield self.run.decode(part), labels
+            parts = []
+            for indices, path, rows in stored:
+                own = rows[max(0, first - indices.start) : max(0, first + batch - indices.start), :codes]
+                if own.size and own.max() >= prior.codebook_size:
+                    raise RunError(f"{path} is damaged: it holds codes that there are none of; remove it and try again")
+                parts.append(torch.from_numpy(own.astype(np.int64)))
+            joined = torch.cat(parts)
+            labels = torch.arange(first, first + len(joined)) % classes if classes else None
+            yield self.run.decode(joined), labels

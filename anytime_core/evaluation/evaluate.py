@@ -13,10 +13,11 @@ from typing import Any
 
 from torch import Tensor
 
+from anytime_core.distributed import launched
 from anytime_core.errors import PluginError, UsageError
 from anytime_core.evaluation.bound import bits_by_calls, bits_of_plan, call_numbers
 from anytime_core.evaluation.cost import sampling_cost
-from anytime_core.evaluation.drawn import DrawnCodes
+from anytime_core.evaluation.drawn import CODES_PREFIX, DrawnCodes
 from anytime_core.evaluation.extractors import ExtractorRequest
 from anytime_core.evaluation.judge import BATCH, Judge, OnProgress
 from anytime_core.evaluation.reconstruction import preview_lengths, reconstruction_curve
@@ -33,8 +34,8 @@ _BOUND_SAMPLES = 2000
 """Validation samples by which the bits of an order-agnostic prior are bounded."""
 _GAIN_LENGTHS, _GAIN_SAMPLES = 64, 500
 """Numbers of codes, and validation samples, by which the gain of further codes is measured."""
-_ROWS, _CODES = ".rows-", ".codes-"
-"""Start of the names of files for going on after a kill."""
+_ROWS = ".rows-"
+"""Start of the names of files of rows, for going on after a kill."""
 
 TENTHS = tuple(Budget(tenth / 10) for tenth in range(1, 11))
 
@@ -99,7 +100,8 @@ def evaluate(
 
     Returns:
         One evaluation for each run, that of `run` first, and where a prior is order-agnostic one for each number of
-        calls.
+        calls. Of several processes that torchrun or accelerate started the first returns them, and the others, which
+        only draw their shares of the samples, none.
 
     Raises:
         UsageError: an option that this run cannot follow, a run of other data, or another process that evaluates into
@@ -111,21 +113,70 @@ def evaluate(
     codes = sorted({budget.codes(basis) for budget in options.budgets})
     for other in against:
         _check_comparable(run, other)
+    draws = [_Draws(one, folder, options, codes) for one in (run, *against)]
+    if launched()[0] > 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        for one in draws:
+            one.share()
+        return []
     with locked(folder, "evaluation", f"evaluating into {folder}"):
         judge = Judge(
             run, options.extractors, folder, seed=options.seed, download=options.download, on_progress=on_progress
         )
-        jobs = [_Job(one, judge, folder, options, codes, on_progress) for one in (run, *against)]
+        jobs = [_Job(one, judge, folder, on_progress) for one in draws]
         evaluations = [
             evaluation if not number else evaluation.model_copy(update={"baseline_of": str(run.folder)})
             for number, evaluation in enumerate(evaluation for job in jobs for evaluation in job.run_it())
         ]
         dumped = [evaluation.model_dump(mode="json") for evaluation in evaluations]
         write_json(folder / EVALUATION_FILE, dumped if len(dumped) > 1 else dumped[0])
-        for pattern in (f"{_ROWS}*", f"{_CODES}*", f"{PARTIAL_PREFIX}*{_ROWS}*"):
+        for pattern in (f"{_ROWS}*", f"{CODES_PREFIX}*", f"{PARTIAL_PREFIX}*{_ROWS}*"):
             for left in list(folder.glob(pattern)):
                 left.unlink()
     return evaluations
+
+
+class _Draws:
+    """Which samples of a run an evaluation draws.
+
+    Attributes:
+        most: the most codes that they have.
+        codes: numbers of codes that they are looked at with, ascending.
+    """
+
+    def __init__(self, run: Run, folder: Path, options: EvaluationOptions, codes: Sequence[int]) -> None:
+        self.run, self.folder, self.options = run, folder, options
+        self.most = run.prior.code_length if run.prior is not None else run.code_length
+        # A run of fewer codes is compared at what it has, and at all of it.
+        self.codes = sorted({min(number, self.most) for number in codes})
+
+    @property
+    def limits(self) -> list[int | None]:
+        """The numbers of calls that the options name, without those that say the same as one a code; None is that."""
+        if not isinstance(self.run.prior, ARDMPrior):
+            return [None]
+        every = self.calls(self.most, None)
+        return list(dict.fromkeys(None if self.calls(self.most, one) == every else one for one in self.options.calls))
+
+    def calls(self, codes: int, limit: int | None) -> int:
+        """How many calls draw `codes` codes, where at most `limit` may."""
+        if not isinstance(self.run.prior, ARDMPrior):
+            return codes
+        stages = len(self.run.prior.digits)
+        return stages * codes if limit is None else max(stages, min(limit, stages * codes))
+
+    def drawn(self, codes: int, calls: int) -> DrawnCodes:
+        """The codes of new samples: one set for all budgets where codes come in order, else one for each."""
+        ordered = not isinstance(self.run.prior, ARDMPrior)
+        length = self.most if ordered else codes
+        sampling = SamplingOptions(seed=self.options.seed) if ordered else self.options.sampling(calls)
+        return DrawnCodes(self.folder, self.run, self.options.num, length, sampling)
+
+    def share(self) -> None:
+        """Draw this process's part of all of them."""
+        for limit in self.limits if self.run.prior is not None else ():
+            for codes in self.codes:
+                self.drawn(codes, self.calls(codes, limit)).draw()
 
 
 class _Job:
@@ -133,20 +184,14 @@ class _Job:
 
     def __init__(
         self,
-        run: Run,
+        draws: _Draws,
         judge: Judge,
         folder: Path,
-        options: EvaluationOptions,
-        codes: Sequence[int],
         on_progress: OnProgress,
     ) -> None:
-        self.run, self.judge, self.options, self.on_progress = run, judge, options, on_progress
-        self.most = run.prior.code_length if run.prior is not None else run.code_length
-        # A run of fewer codes is compared at what it has, and at all of it.
-        self.codes = sorted({min(number, self.most) for number in codes})
-        digest = self._digest()
-        self._folder, self._rows_file = folder, folder / f"{_ROWS}{digest}.json"
-        self._codes_name = f"{_CODES}{digest}"
+        self.draws, self.judge, self.on_progress = draws, judge, on_progress
+        self.run, self.options, self.most = draws.run, draws.options, draws.most
+        self._rows_file = folder / f"{_ROWS}{self._digest()}.json"
 
     def _digest(self) -> str:
         """A name for everything that decides what the rows will be, but for the codes, which rows say themselves."""
@@ -188,17 +233,17 @@ class _Job:
         if not isinstance(prior, ARDMPrior):
             return [ordered.model_copy(update={"rows": self._rows(None)})]
         by_calls = bits_by_calls(prior, self._validation_codes, call_numbers(len(prior.digits) * self.most))
-        limits = dict.fromkeys(
-            None if self._calls(self.most, one) == self._calls(self.most, None) else one for one in self.options.calls
-        )
         common = {"plan": self.options.plan, "bits_per_calls": by_calls}
-        return [ordered.model_copy(update={**common, "rows": self._rows(calls), "calls": calls}) for calls in limits]
+        return [
+            ordered.model_copy(update={**common, "rows": self._rows(calls), "calls": calls})
+            for calls in self.draws.limits
+        ]
 
     def _rows(self, calls: int | None) -> list[Row]:
         kept = self._kept_rows()
         rows = []
-        for codes in self.codes:
-            used = self._calls(codes, calls)
+        for codes in self.draws.codes:
+            used = self.draws.calls(codes, calls)
             key = f"{codes} by {used}"
             if key not in kept:
                 reconstructed = next((row for name, row in kept.items() if name.startswith(f"{codes} by ")), None)
@@ -215,13 +260,6 @@ class _Job:
             return {name: Row.model_validate(row).model_dump(mode="json") for name, row in kept.items()}
         except (OSError, ValueError, AttributeError, RecursionError):
             return {}
-
-    def _calls(self, codes: int, calls: int | None) -> int:
-        """How many calls draw `codes` codes, where at most `calls` may."""
-        if not isinstance(self.run.prior, ARDMPrior):
-            return codes
-        stages = len(self.run.prior.digits)
-        return stages * codes if calls is None else max(stages, min(calls, stages * codes))
 
     def _reconstruction(self, codes: int) -> Row:
         """What the autoencoder alone makes of so many codes."""
@@ -264,14 +302,9 @@ class _Job:
         )
 
     def _drawn(self, codes: int, calls: int) -> DrawnCodes:
-        """The codes of new samples: one set for all budgets where codes come in order, else one for each."""
-        if isinstance(self.run.prior, ARDMPrior):
-            file = self._folder / f"{self._codes_name}-{codes}-{calls}.bin"
-            drawn = DrawnCodes(file, self.run, self.options.num, codes, self.options.sampling(calls))
-        else:
-            options = SamplingOptions(seed=self.options.seed)
-            drawn = DrawnCodes(self._folder / self._codes_name, self.run, self.options.num, self.most, options)
+        drawn = self.draws.drawn(codes, calls)
         drawn.draw(lambda done: self.on_progress(f"drawing from {self.run.folder}", done, self.options.num))
+        drawn.wait()
         return drawn
 
     def _bits(self, codes: int, calls: int) -> dict[str, float | None]:

@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import platform
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -183,7 +184,10 @@ class _Training:
         try:
             if launched()[1] > 1:
                 _ = self.accelerator
-            yield
+            with warnings.catch_warnings():
+                # Convolutions of one channel have no one order of strides; several processes then copy, no more.
+                warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+                yield
         finally:
             torch.use_deterministic_algorithms(before)
             if world_size() > 1:

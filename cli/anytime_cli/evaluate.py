@@ -96,6 +96,8 @@ def evaluate(
             against=others,
             on_progress=lambda activity, done, total: advance(done, total, activity),
         )
+        if not evaluations:  # one of several processes, which the first one speaks for
+            return
         show_evaluation(opened, evaluations, folder)
     if json:
         output.print_file(folder / EVALUATION_FILE)

@@ -158,7 +158,9 @@ def train(
         from_run = run if existing and config is None else None
         subject = _resolve(modality, config, baseline, [*(overrides or []), *settings], from_run)
         folder = run or new_run_folder(Path("runs"), subject.name.replace("/", "-"))
-        output.say(f"training {subject.name} into {folder}")
+        first = launched()[0] == 0  # of several processes, it speaks for all
+        if first:
+            output.say(f"training {subject.name} into {folder}")
         with _ProgressBars() as bars:
             record = train_run(
                 subject.config,
@@ -169,7 +171,8 @@ def train(
                 on_progress=bars.update,
                 resume=resume is not None or (existing and stage == "all"),
             )
-    _show(folder, record, json=json)
+    if first:
+        _show(folder, record, json=json)
 
 
 def _run_to_resume(resume: str | None, run: Path | None) -> Path | None:

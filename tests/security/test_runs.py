@@ -172,8 +172,9 @@ def test_a_job_does_not_empty_a_folder_that_its_own_is_a_link_to(tmp_path, outsi
 
 
 def test_kept_codes_that_there_are_none_of_are_an_error_that_names_the_file(tiny_run, tmp_path):
-    file = tmp_path / "kept"
+    drawn = DrawnCodes(tmp_path, tiny_run, 2, 3, SamplingOptions())
+    drawn.draw()
+    (file,) = tmp_path.iterdir()
     file.write_bytes(b"\xff" * (4 * 2 * 3))
-    drawn = DrawnCodes(file, tiny_run, 2, 3, SamplingOptions())
     with pytest.raises(RunError, match=str(file)):
         list(drawn.decoded(3, 2))
