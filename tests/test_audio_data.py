@@ -742,7 +742,7 @@ SIZES: Mapping[str, int] = {"fsdd": 60, "vctk": 12, "speechcommands": 13, "ljspe
 
 def test_every_collection_that_configs_can_name_is_tried_here():
     (names,) = (field.annotation.__args__ for key, field in DataConfig.model_fields.items() if key == "name")
-    assert {*names} == {*WRITERS, "plucks", "folder"}
+    assert {*names} == {*WRITERS, "plucks", "folder", "webdataset"}
 
 
 @COLLECTIONS

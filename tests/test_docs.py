@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -28,12 +29,15 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_commands_of_the_readme_work_as_printed(anytime, tmp_path, monkeypatch):
-    """Every `anytime` line, in order, in one folder that holds pictures and sounds; what takes long is cut short."""
+    """Every `anytime` line, in order, in one folder with pictures, shards and sounds; what takes long is cut short."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("anytime_core.evaluation.classifier._VIEWS", 1280)
     (tmp_path / "PICTURES").mkdir()
     for index, name in enumerate("abcdefgh"):
         Image.new("RGB", (40, 30), (index * 30, 100, 50)).save(tmp_path / "PICTURES" / f"{name}.png")
+    (tmp_path / "SHARDS").mkdir()
+    with tarfile.open(tmp_path / "SHARDS" / "000.tar", "w") as tar:
+        tar.add(tmp_path / "PICTURES", ".")
     (tmp_path / "RECORDINGS").mkdir()
     for index, name in enumerate("abcdefgh"):
         sound = np.sin(np.arange(20_000) * (0.05 + 0.01 * index))

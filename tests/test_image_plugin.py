@@ -59,6 +59,7 @@ def test_a_modality_without_a_config_has_the_default_one():
         ({"name": "cifar10"}, (3, 32, 32)),
         ({"name": "celeba"}, (3, 64, 64)),
         ({"name": "folder", "size": 128, "color": "grey"}, (1, 128, 128)),
+        ({"name": "webdataset"}, (3, 64, 64)),
     ],
 )
 def test_the_shape_of_a_sample_follows_from_the_config_alone(data, shape):

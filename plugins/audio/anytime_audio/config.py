@@ -13,14 +13,18 @@ from pydantic import Field, Tag, field_validator, model_validator
 
 from anytime_core.config import Section, by_kind
 
-Name = Literal["plucks", "folder", "fsdd", "vctk", "speechcommands", "ljspeech", "librispeech", "yesno"]
+Name = Literal["plucks", "folder", "webdataset", "fsdd", "vctk", "speechcommands", "ljspeech", "librispeech", "yesno"]
 Encoding = Literal["16bit", "24bit", "float"]
+
+_LARGEST_MAP = 2**28
 
 
 class DataConfig(Section):
     """Which sounds, and in which form."""
 
-    name: Name = Field("plucks", description="plucks, folder, fsdd, vctk, speechcommands, ljspeech, librispeech, yesno")
+    name: Name = Field(
+        "plucks", description="plucks, folder, webdataset, fsdd, vctk, speechcommands, ljspeech, librispeech, yesno"
+    )
     root: Path | None = Field(None, description="folder of the data set; null: the usual places, see anytime doctor")
     download: bool = Field(False, description="download the data set where it is missing")
     rate: int = Field(8000, ge=1000, le=192_000, description="audio samples a second; files are resampled to it")
@@ -65,6 +69,11 @@ class SpectralConfig(Section):
         """L / T."""
         return self.hop
 
+    def largest_map(self, length: int) -> int:
+        """Numbers of the largest map between two layers for a clip of `length` audio samples."""
+        widest = max(3 * (self.window // 2 + 1), self.width * self.expansion, 2 * self.channels)
+        return length // self.hop * widest
+
 
 class WaveConfig(Section):
     """The paper's convolutions over audio samples."""
@@ -91,6 +100,10 @@ class WaveConfig(Section):
     def samples_per_frame(self) -> int:
         """L / T."""
         return self.stride ** len(self.widths)
+
+    def largest_map(self, length: int) -> int:
+        """Numbers of the largest map between two layers for a clip of `length` audio samples."""
+        return _largest_map(length, self.widths, (self.stride,) * len(self.widths), self.channels)
 
 
 class ResidualConfig(Section):
@@ -121,6 +134,19 @@ class ResidualConfig(Section):
     def samples_per_frame(self) -> int:
         """L / T."""
         return math.prod(self.strides)
+
+    def largest_map(self, length: int) -> int:
+        """Numbers of the largest map between two layers for a clip of `length` audio samples."""
+        return _largest_map(length, self.widths, self.strides, self.channels)
+
+
+def _largest_map(length: int, widths: tuple[int, ...], strides: tuple[int, ...], channels: int) -> int:
+    """See `WaveConfig.largest_map`; the layers of each rate have the widths before and after it."""
+    largest = length * widths[0]
+    for stride, width in zip(strides, (*widths[1:], 2 * channels), strict=True):
+        length //= stride
+        largest = max(largest, length * width)
+    return largest
 
 
 NetworkConfig = Annotated[
@@ -155,6 +181,16 @@ class AudioConfig(Section):
             raise ValueError(
                 f"data.length={self.data.length} is not a multiple of the {self.network.samples_per_frame} audio "
                 "samples that the network makes a frame of"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_clip_fits_into_memory(self) -> AudioConfig:
+        largest = self.network.largest_map(self.data.length)
+        if largest > _LARGEST_MAP:
+            raise ValueError(
+                f"data.length={self.data.length} with this network makes maps of {largest:,} numbers for one clip: "
+                f"choose less than {_LARGEST_MAP:,}, by a shorter clip or smaller widths"
             )
         return self
 

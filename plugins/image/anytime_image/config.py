@@ -9,14 +9,14 @@ from pydantic import Field, model_validator
 
 from anytime_core.config import Section
 
-Name = Literal["digits", "mnist", "fashion-mnist", "cifar10", "celeba", "folder"]
+Name = Literal["digits", "mnist", "fashion-mnist", "cifar10", "celeba", "folder", "webdataset"]
 Norm = Literal["batch", "group"]
 
 
 class DataConfig(Section):
     """Which images, and in which form."""
 
-    name: Name = Field("digits", description="digits, mnist, fashion-mnist, cifar10, celeba or folder")
+    name: Name = Field("digits", description="digits, mnist, fashion-mnist, cifar10, celeba, folder or webdataset")
     root: Path | None = Field(None, description="folder of the data set; null: the usual places, see anytime doctor")
     download: bool = Field(False, description="download the data set where it is missing")
     size: int | None = Field(None, ge=4, le=4096, description="pixels of each side; null: the data set's own")
@@ -24,17 +24,19 @@ class DataConfig(Section):
     flip: bool = Field(False, description="mirror images left to right at random in training")
     shift: int = Field(0, ge=0, le=4096, description="move images by up to so many pixels at random in training")
     validation_share: float = Field(
-        0.1, gt=0, lt=1, description="folder: share of images kept for validation where no folder is named test"
+        0.1, gt=0, lt=1, description="folder, webdataset: share of images kept for validation where none is named test"
     )
 
 
-_OWN_SIZE: dict[str, int] = {"digits": 8, "mnist": 28, "fashion-mnist": 28, "cifar10": 32, "celeba": 64, "folder": 64}
+_LARGEST_MAP = 2**28
+_OWN_SIZE: dict[str, int] = {"digits": 8, "mnist": 28, "fashion-mnist": 28, "cifar10": 32}
+_SIZE = 64
 _OWN_COLOR = {"digits": "grey", "mnist": "grey", "fashion-mnist": "grey"}
 
 
 def sample_shape(config: DataConfig) -> tuple[int, int, int]:
     """(C, H, W) of the images that `config` describes."""
-    size = config.size or _OWN_SIZE[config.name]
+    size = config.size or _OWN_SIZE.get(config.name, _SIZE)
     color = config.color or _OWN_COLOR.get(config.name, "rgb")
     return (1 if color == "grey" else 3, size, size)
 
@@ -70,5 +72,17 @@ class ImageConfig(Section):
             raise ValueError(
                 f"data.size={size} cannot be halved {halvings} times, once for each of network.widths="
                 f"{list(self.network.widths)}: choose a multiple of {2**halvings}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _an_image_fits_into_memory(self) -> ImageConfig:
+        size, widths = sample_shape(self.data)[1], self.network.widths
+        maps = [width * (size >> halvings) ** 2 for halvings, width in enumerate(widths, 1)]
+        maps.append(self.network.channels * (size >> len(widths)) ** 2)
+        if max(maps) > _LARGEST_MAP:
+            raise ValueError(
+                f"data.size={size} with network.widths={list(widths)} and network.channels={self.network.channels} "
+                f"makes maps of {max(maps):,} numbers for one image: choose less than {_LARGEST_MAP:,}"
             )
         return self

@@ -1,4 +1,4 @@
-"""Image data sets: scikit-learn's digits, torchvision's collections, and any folder of images.
+"""Image data sets: scikit-learn's digits, torchvision's collections, and any folder or tar shards of images.
 
 Letters: n images, C channels, H and W pixels. Items are float32 in [-1, 1]; storage is uint8.
 """
@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import logging
 import math
+import re
+import struct
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,17 +17,32 @@ from typing import Any
 import numpy as np
 import torch
 import torchvision
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms import v2
 
 from anytime_core.errors import DataError
 from anytime_core.locations import open_data_set
 from anytime_core.modality import Datasets
+from anytime_core.shards import ShardFile, split_shards
 from anytime_core.user_files import split_folder
 from anytime_image.config import DataConfig, sample_shape
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+_FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM")
+"""Of these suffixes. Pillow goes by content, and would read others too, EPS by running another program."""
+# Decoders meet damage with all of these.
+_DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+    struct.error,
+)
 _IN_MEMORY_BYTES = 2**31
 _NAMED_FILES = 20
 
@@ -64,8 +82,13 @@ class ImageTensor:
 class ImageFiles:
     """Images decoded from their files when asked for. A file that cannot be read is replaced by the next one."""
 
-    def __init__(self, files: Sequence[Path], labels: Sequence[int] | None, shape: tuple[int, int, int]) -> None:
-        self.files, self.labels, self.shape = list(files), labels, shape
+    def __init__(
+        self,
+        files: Sequence[Path | ShardFile],
+        labels: Sequence[int] | None,
+        shape: tuple[int, int, int],
+    ) -> None:
+        self.files, self.labels, self.shape = files, labels, shape
 
     def __len__(self) -> int:
         return len(self.files)
@@ -83,21 +106,23 @@ class ImageFiles:
         raise DataError(f"none of the {len(self)} images can be read, such as {self.files[0]}")
 
 
-def read_image(path: Path, shape: tuple[int, int, int]) -> Tensor:
+def read_image(path: Path | ShardFile, shape: tuple[int, int, int]) -> Tensor:
     """A file as uint8 [C, H, W]: any mode becomes grey or RGB, the centre square is cut out and resized.
 
     Raises:
         DataError: the file is missing, no image, truncated, or so large that decoding it would be an attack.
     """
     try:
-        with Image.open(path) as opened:
+        with _opened(path) as opened:
             image = ImageOps.exif_transpose(opened)
             if image.mode.startswith(("I", "F")):
                 image = _to_eight_bits(image)
             image = image.convert("L" if shape[0] == 1 else "RGB")
     except FileNotFoundError:
         raise DataError(f"{path} does not exist") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UnidentifiedImageError:
+        raise DataError(f"{path} cannot be read as an image: its format is not known") from None
+    except _DAMAGED as error:
         raise DataError(f"{path} cannot be read as an image: {error}") from error
     tensor = v2.functional.pil_to_tensor(image)
     if tensor.shape[1:] != shape[1:]:
@@ -105,6 +130,21 @@ def read_image(path: Path, shape: tuple[int, int, int]) -> Tensor:
         square = v2.functional.center_crop(tensor, [min(tensor.shape[1:])] * 2)
         tensor = v2.functional.resize(square, list(shape[1:]), antialias=True)
     return tensor
+
+
+def _opened(path: Path | ShardFile) -> Image.Image:
+    """An image whose header alone is read. Raises DataError where that claims more pixels than a picture has."""
+    with warnings.catch_warnings():
+        # Pillow warns of what is larger than its limit, and refuses only what is twice as large.
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            return Image.open(path if isinstance(path, Path) else path.open(), formats=_FORMATS)
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            size = re.search(r"\d+ pixels", str(error))
+            raise DataError(
+                f"{path} claims {size[0] if size else 'too many pixels'}, more than the {Image.MAX_IMAGE_PIXELS:,} "
+                "that an image may have: make it smaller"
+            ) from error
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
@@ -128,6 +168,8 @@ def load_datasets(config: DataConfig) -> Datasets:
         return _digits(config)
     if config.name == "folder":
         return _folder(config)
+    if config.name == "webdataset":
+        return _webdataset(config)
     return open_data_set(
         config.name,
         config.root,
@@ -189,6 +231,14 @@ def _folder(config: DataConfig) -> Datasets:
     if (len(train) + len(validation)) * math.prod(shape) > _IN_MEMORY_BYTES:
         return Datasets(train, validation, split.classes)
     return Datasets(_decode_all(train, config.root), _decode_all(validation, config.root), split.classes)
+
+
+def _webdataset(config: DataConfig) -> Datasets:
+    """Images of tar shards, decoded when asked for however few they are."""
+    split = split_shards(config.root, IMAGE_SUFFIXES, share=config.validation_share, noun="image")
+    shape = sample_shape(config)
+    train, validation = (ImageFiles(part.files, part.labels, shape) for part in (split.train, split.validation))
+    return Datasets(train, validation, split.classes)
 
 
 def _decode_all(files: ImageFiles, root: Path | None) -> ImageTensor:

@@ -1,4 +1,5 @@
-"""Sound data sets: synthesised plucked strings, torchaudio's collections, spoken digits, and any folder of sounds.
+"""Sound data sets: synthesised plucked strings, torchaudio's collections, spoken digits, and any folder
+or tar shards of sounds.
 
 Letters: n clips, L audio samples of a clip. Items are float32 [1, L] in [-1, 1]; storage is 16-bit.
 """

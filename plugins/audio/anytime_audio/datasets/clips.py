@@ -24,13 +24,15 @@ from torch import Tensor
 
 from anytime_audio.datasets.files import ClipForm, read_clips
 from anytime_core.errors import DataError
-from anytime_core.files import filling, write_json
+from anytime_core.files import filling, read_limited, remove_partial_files, write_json
+from anytime_core.shards import ShardFile
 from anytime_core.user_files import LabelledFiles
 
 _FORMAT = 1
 _CLIPS, _INDEX = "clips.int16", "index.json"
 _NAMED_FILES = 20
 _AT_ONCE = 512
+_INDEX_LIMIT = 2**30  # a line for each clip
 
 logger = logging.getLogger(__name__)
 
@@ -65,13 +67,11 @@ def cached_clips(source: LabelledFiles, form: ClipForm, folder: Path, name: str)
     Raises:
         DataError: no file can be used, or the cache cannot be written.
     """
-    key = {"format": _FORMAT, **asdict(form), "files": [_signature(path) for path in source.files]}
-    digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
-    place = folder.expanduser() / f"{name}-{digest}"
+    place = folder.expanduser() / f"{name}-{_digest(source.files, form)}"
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(place.with_suffix(".lock")):
-            index = _read_index(place, form)
+            index = _read_index(place, form, len(source.files))
             if index is None:
                 index = _build(source.files, form, place)
     except OSError as error:
@@ -85,25 +85,39 @@ def cached_clips(source: LabelledFiles, form: ClipForm, folder: Path, name: str)
     return Clips(clips, labels)
 
 
-def _signature(path: Path) -> tuple[str, int, int]:
+def _digest(files: Sequence[Path | ShardFile], form: ClipForm) -> str:
+    """A name for what clips are made of: files, as JSON that is never whole in memory, and options."""
+    head = json.dumps({"format": _FORMAT, **asdict(form), "files": []}).removesuffix("]}")
+    digest = hashlib.sha256(head.encode())
+    for number, file in enumerate(files):
+        digest.update((", " * bool(number) + json.dumps(_signature(file))).encode())
+    digest.update(b"]}")
+    return digest.hexdigest()[:16]
+
+
+def _signature(file: Path | ShardFile) -> tuple[str | int, ...]:
     """What changes when a file does; a file that is gone is reported when it is read."""
+    path, *place = (file.shard, file.offset) if isinstance(file, ShardFile) else (file,)
     try:
         status = path.stat()
     except OSError:
-        return (str(path.absolute()), 0, 0)
-    return (str(path.absolute()), status.st_size, status.st_mtime_ns)
+        return (str(path.absolute()), 0, 0, *place)
+    return (str(path.absolute()), status.st_size, status.st_mtime_ns, *place)
 
 
-def _read_index(place: Path, form: ClipForm) -> dict[str, Any] | None:
+def _read_index(place: Path, form: ClipForm, files: int) -> dict[str, Any] | None:
     """What `index.json` says, None where there is no whole cache."""
     if not place.exists():
         return None
     try:
-        index = json.loads((place / _INDEX).read_text(encoding="utf-8"))
+        index = json.loads(read_limited(place / _INDEX, _INDEX_LIMIT))
+        numbers = [*index["file"], index["left_out"]]
+        if not all(isinstance(number, int) and 0 <= number <= files for number in numbers) or files in index["file"]:
+            raise ValueError(f"there are {files} files")
         size = len(index["file"]) * form.length * 2
         if (place / _CLIPS).stat().st_size == size and _checksum(place / _CLIPS, index["file"]) == index["checksum"]:
             return index
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
     logger.warning("the clips in %s are damaged; they are made again", place)
     return None
@@ -117,11 +131,13 @@ def _checksum(path: Path, file_of_clip: Sequence[int]) -> int:
     return checksum
 
 
-def _build(files: Sequence[Path], form: ClipForm, place: Path) -> dict[str, Any]:
+def _build(files: Sequence[Path | ShardFile], form: ClipForm, place: Path) -> dict[str, Any]:
     logger.info("decoding %d sounds, once, into %s", len(files), place)
     file_of_clip: list[int] = []
     left_out = 0
-    with filling(place) as partial:
+    # By a name, so that what a killed process left is written over, not left.
+    with filling(place, name="clips") as partial:
+        remove_partial_files(partial)
         with (partial / _CLIPS).open("wb") as output:
             for number, clips in enumerate(_decode(files, form)):
                 if isinstance(clips, DataError):
@@ -138,10 +154,10 @@ def _build(files: Sequence[Path], form: ClipForm, place: Path) -> dict[str, Any]
     return index
 
 
-def _decode(files: Sequence[Path], form: ClipForm) -> Iterator[np.ndarray | DataError]:
+def _decode(files: Sequence[Path | ShardFile], form: ClipForm) -> Iterator[np.ndarray | DataError]:
     """The clips of each file, or why there are none, in order; decoded on all cores, a bounded number ahead."""
 
-    def decode(path: Path) -> np.ndarray | DataError:
+    def decode(path: Path | ShardFile) -> np.ndarray | DataError:
         try:
             return read_clips(path, form)
         except DataError as error:

@@ -6,12 +6,14 @@ Letters: L audio samples of a clip.
 from __future__ import annotations
 
 import errno
+import io
 import logging
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import librosa
 import numpy as np
@@ -20,6 +22,7 @@ import soxr
 
 from anytime_audio.config import Encoding
 from anytime_core.errors import DataError
+from anytime_core.shards import ShardFile
 
 SOUND_SUFFIXES = frozenset(
     {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".rf64", ".w64"}
@@ -28,6 +31,10 @@ SOUND_SUFFIXES = frozenset(
 _SUBTYPES: dict[Encoding, str] = {"16bit": "PCM_16", "24bit": "PCM_24", "float": "FLOAT"}
 _BLOCK = 2**16
 _LOWEST_RATE, _HIGHEST_RATE = 1000, 2**20
+_MOST_CHANNELS = 64
+_MOST_FRAMES_PER_BYTE = 2**14  # three times what silence takes in FLAC's largest blocks
+_UNKNOWN_FRAMES = 2**63 - 1
+_LONGEST = 2**29  # audio samples that are held in memory: three hours at 48 kHz
 _SHORTEST = 0.01  # seconds
 _TRIM_WINDOW = 0.032  # seconds
 _LARGEST = 1e6  # of a float file that is not normalised
@@ -55,7 +62,7 @@ class ClipForm:
     peak: float = 0.95
 
 
-def read_blocks(path: Path, rate: int) -> Iterator[np.ndarray]:
+def read_blocks(path: Path | ShardFile, rate: int) -> Iterator[np.ndarray]:
     """A sound file as mono float32 blocks at `rate`, in memory that does not grow with the file's length.
 
     A file that ends early is used as far as it goes, unless its format does not allow that (FLAC).
@@ -76,13 +83,19 @@ def read_blocks(path: Path, rate: int) -> Iterator[np.ndarray]:
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[soundfile.SoundFile]:
+def _open(path: Path | ShardFile) -> Iterator[soundfile.SoundFile]:
     try:
-        with path.open("rb") as opened, soundfile.SoundFile(opened.fileno(), closefd=False) as file:
+        with path.open("rb") as opened, soundfile.SoundFile(_readable(opened), closefd=False) as file:
             if file.frames == 0:
                 raise DataError(f"{path} holds no sound: it has no audio samples")
             if not _LOWEST_RATE <= file.samplerate <= _HIGHEST_RATE:
                 raise DataError(f"{path} has an impossible rate of {file.samplerate} Hz")
+            if file.channels > _MOST_CHANNELS:
+                raise DataError(f"{path} has {file.channels} channels, more than the {_MOST_CHANNELS} that are read")
+            # Not by seeking: libsndfile reads from the same position.
+            size = len(opened.getbuffer()) if isinstance(opened, io.BytesIO) else os.fstat(opened.fileno()).st_size
+            if _MOST_FRAMES_PER_BYTE * size < file.frames < _UNKNOWN_FRAMES:
+                raise DataError(f"{path} claims {file.frames:,} audio samples, more than its {size:,} bytes can hold")
             yield file
     except FileNotFoundError:
         raise DataError(f"{path} does not exist") from None
@@ -92,13 +105,25 @@ def _open(path: Path) -> Iterator[soundfile.SoundFile]:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def read_clips(path: Path, form: ClipForm) -> np.ndarray:
+def _readable(opened: BinaryIO) -> BinaryIO | int:
+    """What soundfile reads faster: the file's descriptor where it has one."""
+    return opened if isinstance(opened, io.BytesIO) else opened.fileno()
+
+
+def read_clips(path: Path | ShardFile, form: ClipForm) -> np.ndarray:
     """The clips in a file, float32 [n, L]: trimmed, normalised to the peak, cut, and padded with silence at the end.
 
     Raises:
         DataError: as `read_blocks` does, or where nothing but silence is in it.
     """
-    sound = np.concatenate(list(read_blocks(path, form.rate)))
+    blocks: list[np.ndarray] = []
+    length = 0
+    for block in read_blocks(path, form.rate):
+        blocks.append(block)
+        length += len(block)
+        if length > _LONGEST:
+            raise DataError(f"{path} is longer than {_LONGEST / form.rate / 3600:.1f} hours: cut it into parts")
+    sound = np.concatenate(blocks)
     if form.top_db is not None and len(sound):
         window = max(4, round(_TRIM_WINDOW * form.rate))
         sound, _ = librosa.effects.trim(sound, top_db=form.top_db, frame_length=window, hop_length=window // 4)
@@ -115,7 +140,7 @@ def read_clips(path: Path, form: ClipForm) -> np.ndarray:
     return clips.reshape(number, form.length)
 
 
-def check_audible(peak: float, path: Path) -> None:
+def check_audible(peak: float, path: Path | ShardFile) -> None:
     """Raise DataError if `peak`, the largest absolute value in a file, is that of silence."""
     if peak < _SILENCE:
         raise DataError(f"{path} is silent: nothing is left of it")

@@ -14,6 +14,7 @@ from torchaudio import datasets
 
 from anytime_audio.datasets.files import SOUND_SUFFIXES
 from anytime_core.locations import open_data_set
+from anytime_core.shards import split_shards
 from anytime_core.user_files import LabelledFiles, SplitFiles, hold_out, split_folder
 
 _FSDD_FILE = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<index>\d+)")
@@ -26,7 +27,7 @@ def find_files(name: str, root: Path | None, *, download: bool, share: float) ->
     """The files of data set `name`.
 
     Args:
-        name: `folder`, or a collection.
+        name: `folder`, `webdataset`, or a collection.
         root: the config's `data.root`.
         download: fetch the collection where it is missing.
         share: of the files, for validation, where the data set has no split of its own.
@@ -36,6 +37,8 @@ def find_files(name: str, root: Path | None, *, download: bool, share: float) ->
     """
     if name == "folder":
         return split_folder(root, SOUND_SUFFIXES, share=share, noun="sound")
+    if name == "webdataset":
+        return split_shards(root, SOUND_SUFFIXES, share=share, noun="sound")
     find = _COLLECTIONS[name]
     fetchable = name != "fsdd"
     return open_data_set(
