@@ -9,6 +9,7 @@ from pathlib import Path
 import anytime_core
 from anytime_core.errors import UsageError
 from anytime_core.modality import API_VERSION
+from anytime_core.plugins import list_plugins
 
 _TEMPLATE = Path(__file__).parent / "template"
 _SUFFIX = ".jinja"
@@ -25,12 +26,14 @@ def write_plugin(name: str, folder: Path) -> list[Path]:
         The files, relative to the folder.
 
     Raises:
-        UsageError: a name that no modality can have, or a folder that exists.
+        UsageError: a name that no modality can have or one has already, or a folder that exists.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     if not re.fullmatch(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*", name):
         raise UsageError(f"name '{name}' is not lower-case letters, digits, - and _, such as motion or heart-beats")
+    if name in {plugin.name for plugin in list_plugins()}:
+        raise UsageError(f"modality '{name}' is installed already: choose another name")
     if folder.exists():
         raise UsageError(f"{folder} exists: name another folder with --out")
     words = re.split(r"[_-]", name)

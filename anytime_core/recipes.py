@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anytime_core.config import read_yaml
+from anytime_core.config_parsing import read_yaml
 from anytime_core.errors import UsageError, nearest
 from anytime_core.plugins import list_plugins, package_folder
 
@@ -52,7 +52,8 @@ def find_recipe(name: str) -> Recipe:
         return same[0]
     if same:
         raise UsageError(f"recipe '{name}' could be {' or '.join(recipe.name for recipe in same)}")
-    raise UsageError(f"no recipe '{name}'{nearest(name, recipes)}: see anytime recipes list, or give a YAML file")
+    known = [*recipes, *(recipe.rpartition("/")[2] for recipe in recipes)]
+    raise UsageError(f"no recipe '{name}'{nearest(name, known)}: see anytime recipes list, or give a YAML file")
 
 
 def default_recipe(modality: str) -> Recipe:

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from anytime_cli.main import main
-from anytime_core.config import Config, apply_overrides, parse_config
+from anytime_core.config import Config
+from anytime_core.config_parsing import apply_overrides, parse_config
 from anytime_core.run import Run, load
 from anytime_core.training.train import train
 from anytime_image.config import ImageConfig

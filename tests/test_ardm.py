@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from scipy.stats import chi2
 from torch import Tensor
 
-from anytime_core.config import ARDMConfig, parse_config
+from anytime_core.config import ARDMConfig
+from anytime_core.config_parsing import parse_config
 from anytime_core.errors import ConfigError, UsageError
 from anytime_core.evaluation.bound import bits_by_calls, bits_of_plan
 from anytime_core.priors import ARDMPrior, Digits, build_prior

@@ -27,7 +27,7 @@ from torch import Tensor
 from anytime_audio.config import AudioConfig, ResidualConfig, WaveConfig
 from anytime_audio.modality import AudioModality
 from anytime_cli.main import main
-from anytime_core.config import parse_config, read_yaml
+from anytime_core.config_parsing import parse_config, read_yaml
 from anytime_core.errors import AnytimeError, DataError
 from anytime_core.modality import PreviewRow, UserFile
 from anytime_core.record import CONFIG_FILE

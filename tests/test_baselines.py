@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from anytime_core.autoencoder import build_autoencoder
 from anytime_core.baselines import BASELINES, find_baseline, fsq_levels
-from anytime_core.config import Config, FSQConfig, VQConfig, apply_overrides, parse_config
+from anytime_core.config import Config, FSQConfig, VQConfig
+from anytime_core.config_parsing import apply_overrides, parse_config
 from anytime_core.errors import ConfigError, UsageError
 from anytime_core.plugins import load_modality
 from anytime_core.recipes import find_recipe, list_recipes

@@ -21,18 +21,17 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import TINY, Result, tiny_config
+from conftest import TINY, Result
 from PIL import Image, ImageSequence
-from test_run import unplugged
 
 from anytime_cli import output
-from anytime_core.config import Config, parse_config, read_yaml
+from anytime_core.config import Config
+from anytime_core.config_parsing import parse_config, read_yaml
 from anytime_core.record import CONFIG_FILE, read_record
 from anytime_core.run import Run
 from anytime_core.sampling.engines import Engine
 from anytime_core.sampling.sampler import SamplingOptions
 from anytime_core.sampling.writing import write_samples
-from anytime_core.training.train import train
 from anytime_image.modality import ImageModality
 
 Anytime = Callable[..., Result]
@@ -605,228 +604,6 @@ def test_version_is_printed(anytime):
 # Bad input
 
 
-def _copy_run(source: Path, target: Path, stages: tuple[str, ...] | None = None, **changes: Any) -> None:
-    """A run with another run.json, in which only `stages` are finished."""
-    shutil.copytree(source, target)
-    data = json.loads((target / "run.json").read_text())
-    if stages is not None:
-        changes["stages"] = {stage: data["stages"][stage] for stage in stages}
-    (target / "run.json").write_text(json.dumps({**data, **changes}))
-
-
-@pytest.fixture(scope="module")
-def workshop(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working folder with a good run, bad runs, and files of many kinds; no command may change it."""
-    folder = tmp_path_factory.mktemp("workshop")
-    shutil.copytree(tiny_folder, folder / "runs" / "tiny")
-    _copy_run(tiny_folder, folder / "half-trained", stages=())
-    (folder / "half-trained" / "autoencoder.safetensors").unlink()
-    _copy_run(tiny_folder, folder / "without-prior", stages=("autoencoder", "codes"))
-    _copy_run(tiny_folder, folder / "newer", format_version=99)
-    unplugged(shutil.copytree(tiny_folder, folder / "foreign"))
-    _copy_run(tiny_folder, folder / "unconditional", stages=("autoencoder", "codes"))
-    steps = ("training.prior.steps=1", "training.prior.validations=1")
-    train(tiny_config("prior.class_conditional=false", *steps), folder / "unconditional", stages=("prior",))
-    write_config(folder / "quick.yaml")
-    (folder / "list.yaml").write_text("- 1\n- 2\n")
-    (folder / "text.yaml").write_text("hello")
-    (folder / "malformed.yaml").write_text("data: [1, 2\nnetwork: {")
-    (folder / "binary.yaml").write_bytes(b"\xff\xfe\x00\x01")
-    (folder / "notes.txt").write_text("no image")
-    (folder / "fake.png").write_text("no image either")
-    (folder / "not-a-run").mkdir()
-    (folder / "not-a-run" / "notes.txt").write_text("years of work")
-    (folder / "empty").mkdir()
-    for name in ("one", "two", "three"):
-        (folder / "corrupt").mkdir(exist_ok=True)
-        (folder / "corrupt" / f"{name}.png").write_bytes(b"\x89PNG\r\n\x1a\ngarbage")
-    (folder / "single").mkdir()
-    Image.radial_gradient("L").save(folder / "photo.png")
-    shutil.copy(folder / "photo.png", folder / "single")
-    whole = (folder / "photo.png").read_bytes()
-    (folder / "truncated.png").write_bytes(whole[: len(whole) // 2])
-    return folder
-
-
-QUICKLY = "train --config quick.yaml"
-SHARE = r"share such as 0\.6"
-BAD_INPUT: list[tuple[str, int, tuple[str, ...]]] = [
-    # Names
-    ("smaple", 2, ("smaple", "sample|anytime --help")),
-    ("runs lsit", 2, ("lsit", "list|anytime runs --help")),
-    ("sample --bugdet 0.5", 2, ("--bugdet", "--budget|anytime sample --help")),
-    ("sample everything", 2, ("everything", "anytime sample --help")),
-    ("recipes show", 2, ("(?i)name", "anytime recipes show --help")),
-    ("reconstruct", 2, ("(?i)files", "anytime reconstruct --help")),
-    ("train --config image/mnits", 2, ("image/mnits", "did you mean 'image/mnist'", "anytime recipes list")),
-    ("train --config nowhere", 2, ("nowhere", "anytime recipes list")),
-    ("recipes show mnits", 2, ("mnits", "anytime recipes list")),
-    ("recipes copy image/mnits", 2, ("image/mnits", "did you mean 'image/mnist'")),
-    ("recipes copy digits quick.yaml", 2, ("quick.yaml exists", "another file")),
-    ("recipes copy digits notes.txt/mine.yaml", 1, (r"notes\.txt", "Not a directory")),
-    ("recipes copy digits missing/mine.yaml", 1, (r"missing/mine\.yaml", "No such file")),
-    ("train --modality imge", 2, ("imge", "did you mean 'image'")),
-    ("train --modality video", 2, ("video", "installed are audio, image")),
-    (f"{QUICKLY} --set modality=video", 2, ("video", "installed are audio, image")),
-    ("sample --engine nope", 2, ("nope", "auto, plain, eager")),
-    ("sample --engine egaer", 2, ("egaer", "did you mean 'eager'")),
-    ("sample --engine graph --device cpu", 2, ("engine 'graph'", "CUDA", "--engine eager")),
-    ("sample --engine plain --precision bfloat16", 2, ("engine 'plain'", "'bfloat16'", "use float32")),
-    ("sample --engine eager --precision int8", 2, ("engine 'eager'", "'int8'", "use float32, bfloat16")),
-    ("sample --engine numba --precision bfloat16", 2, ("engine 'numba'", "'bfloat16'", "use float32, int8")),
-    ("sample --precision fp8", 2, ("precision 'fp8'", "auto, float32, bfloat16, int8")),
-    ("sample --precision float16", 2, ("precision 'float16'", "auto, float32, bfloat16, int8")),
-    ("sample --budget adaptive --engine graph --device cpu", 2, ("engine 'graph'", "--engine eager")),
-    ("train --stage priro", 2, ("priro", "prior")),
-    # Devices and precision
-    ("sample --device gpu", 2, ("gpu", "auto, cpu, cuda")),
-    ("sample --device cuda", 2, ("cuda", "--device cpu")),
-    ("sample --device cuda:3", 2, ("cuda:3", "--device cpu")),
-    ("sample --device cuda:x", 2, ("cuda:x", "auto, cpu, cuda")),
-    ("sample --device meta", 2, ("meta", "auto, cpu, cuda")),
-    ("reconstruct photo.png --device gpu", 2, ("gpu", "auto, cpu, cuda")),
-    (f"{QUICKLY} --device gpu", 2, (r"training\.device", "gpu", "auto.*cpu.*cuda")),
-    (f"{QUICKLY} --device cuda", 2, ("cuda", "--device cpu")),
-    (f"{QUICKLY} --precision fp8", 2, (r"training\.precision", "fp8", "float32.*bfloat16")),
-    (f"{QUICKLY} --precision float16", 2, ("float16", "use float32 or bfloat16")),
-    # Configs
-    (f"{QUICKLY} --set network.chanels=8", 2, (r"network\.chanels", r"did you mean 'network\.channels'")),
-    (f"{QUICKLY} --set autoencoder.quantizer.sise=8", 2, (r"did you mean 'autoencoder\.quantizer\.size'",)),
-    (f"{QUICKLY} --set network.channels=many", 2, (r"network\.channels", "integer", "many")),
-    (f"{QUICKLY} --set network.channels=2.5", 2, (r"network\.channels", "integer", r"2\.5")),
-    (f"{QUICKLY} --set network.channels=", 2, (r"network\.channels", "integer", "None")),
-    (f"{QUICKLY} --set network=3", 2, ("network", "3")),
-    (f"{QUICKLY} --set network.widths=[16,0]", 2, (r"network\.widths", "greater than or equal to 1", "found 0")),
-    (f"{QUICKLY} --set training.autoencoder.steps=0", 2, (r"training\.autoencoder\.steps", "equal to 1", "found 0")),
-    (f"{QUICKLY} --set training.prior.learning_rate=.nan", 2, (r"training\.prior\.learning_rate", "finite", "nan")),
-    (f"{QUICKLY} --set prior.dropout=1", 2, (r"prior\.dropout", "less than 1", "found 1")),
-    (f"{QUICKLY} --set prior.width=33", 2, (r"prior\.width=33", r"multiple of prior\.heads=2")),
-    (f"{QUICKLY} --set prior.code_length=9", 2, (r"prior\.code_length=9", "8 codes")),
-    (f"{QUICKLY} --set data.size=9", 2, (r"data\.size=9", "choose a multiple of 2")),
-    (f"{QUICKLY} --set autoencoder.quantizer.kind=vqq", 2, (r"autoencoder\.quantizer", "vqq", "'vq', 'fsq'")),
-    (f"{QUICKLY} --set autoencoder.quantizer.kind=none", 2, ("kind=none", "use vq or fsq")),
-    (f"{QUICKLY} --set loss=l3", 2, ("loss", "l3", "'mse' or 'l1'")),
-    (f"{QUICKLY} --seed -1", 2, ("seed", "-1", "greater than or equal to 0")),
-    (f"{QUICKLY} --seed many", 2, ("--seed", "many", "anytime train --help")),
-    (f"{QUICKLY} --set network.channels", 2, (r"network\.channels", "key.subkey=value")),
-    (f"{QUICKLY} --set =8", 2, ("'=8'", "key.subkey=value")),
-    (f"{QUICKLY} --set network..channels=8", 2, (r"network\.\.channels=8", "key.subkey=value")),
-    (f"{QUICKLY} --set network.widths=[8", 2, (r"network\.widths=\[8", "not valid YAML")),
-    (f"{QUICKLY} --set loss.weight=8", 2, ("loss", "'mse' or 'l1'")),
-    ("train --config missing.yaml", 2, (r"missing\.yaml", "No such file", "anytime recipes list")),
-    ("train --config list.yaml", 2, (r"list\.yaml", "expected 'key: value' lines", "list")),
-    ("train --config text.yaml", 2, (r"text\.yaml", "expected 'key: value' lines", "str")),
-    ("train --config malformed.yaml", 2, (r"malformed\.yaml", "not valid YAML", "line 2")),
-    ("train --config binary.yaml", 2, (r"binary\.yaml", "cannot read|not valid YAML")),
-    ("train --config notes.txt", 2, (r"notes\.txt", "expected 'key: value' lines")),
-    # Data
-    ("train --config image/folder", 1, (r"data\.root=DIR",)),
-    ("train --config image/folder --set data.root=missing", 1, (r"data\.root=missing", "not a folder")),
-    ("train --config image/folder --set data.root=notes.txt", 1, (r"data\.root=notes\.txt", "not a folder")),
-    ("train --config image/folder --set data.root=empty", 1, ("empty", r"looked for .*\.png")),
-    ("train --config image/folder --set data.root=corrupt", 1, ("corrupt", "none of the .* can be read")),
-    ("train --config image/folder --set data.root=single", 1, ("single", "at least 2 are needed")),
-    ("train --config mnist --set data.root=empty", 1, ("empty", r"data\.root=DIR", r"data\.download=true")),
-    ("train --config mnist --set data.root=missing", 1, ("missing", r"data\.root=DIR", r"data\.download=true")),
-    # Budgets
-    *(
-        (f"{command} --budget {budget}", 2, (f"budget '?{value}", way_out))
-        for command in ("sample", "reconstruct photo.png")
-        for budget, value, way_out in (
-            ("0", "0[ ']", SHARE),
-            ("0%", "0[%' ]", SHARE),
-            ("-1", "-1[ ']", SHARE),
-            ("-5codes", "-5", SHARE),
-            ("NaN", "NaN", SHARE),
-            ("inf", "inf", SHARE),
-            ("1.7", r"1\.7[ ']", r"1\.7%"),
-            ("abc", "abc", SHARE),
-            ("''", "'", SHARE),
-            ("42", "42[ ']", "42codes.*42%"),
-            ("1.5codes", r"1\.5 ?codes", "whole number of codes"),
-            ("1000codes", "1000codes", "8 codes"),
-            ("120%", "120%", SHARE),
-            ("0ms", "0ms", SHARE),
-            ("-1.5s", r"-1\.5s", SHARE),
-            ("5minutes", "5minutes", SHARE),
-            ("adaptive:much", "adaptive:much", r"adaptive:0\.5"),
-        )
-    ),
-    *((f"sample --budget adaptive:{value}", 2, ("adaptive",)) for value in ("-1", "nan", "inf")),
-    *(
-        (f"reconstruct photo.png --budget {budget}", 2, (f"budget {value}", "use a share or a number of codes"))
-        for budget, value in (("200ms", "200ms"), ("1.5s", r"1\.5s"), ("adaptive", r"adaptive:0\.5"))
-    ),
-    # Runs
-    ("sample --run missing", 1, ("missing", "anytime (train|runs list)")),
-    ("sample --run notes.txt", 1, (r"notes\.txt", "anytime (train|runs list)")),
-    ("sample --run not-a-run", 1, ("not-a-run", "anytime (train|runs list)")),
-    ("sample --run half-trained", 1, ("half-trained", "anytime train --run half-trained")),
-    ("sample --run without-prior", 1, ("without-prior", "anytime train --run without-prior --stage prior")),
-    ("sample --run newer", 1, ("newer", "format 99", "pip install --upgrade anytime-toolkit")),
-    ("sample --run foreign", 1, ("foreign", "'nope'", "pip install|anytime plugins list")),
-    ("reconstruct photo.png --run half-trained", 1, ("half-trained", "anytime train --run half-trained")),
-    ("reconstruct photo.png --run newer", 1, ("format 99", "pip install --upgrade anytime-toolkit")),
-    ("reconstruct photo.png --run foreign", 1, ("foreign", "'nope'", "pip install|anytime plugins list")),
-    ("runs show missing", 1, ("missing", "anytime (train|runs list)")),
-    ("runs show newer", 1, ("format 99", "pip install --upgrade anytime-toolkit")),
-    (f"{QUICKLY} --run not-a-run", 2, ("not-a-run", "choose another --run")),
-    (f"{QUICKLY} --run notes.txt", 2, (r"notes\.txt", "choose another --run")),
-    (f"{QUICKLY} --run notes.txt/below", 1, (r"notes\.txt", "--run")),
-    ("train --run runs/tiny", 2, ("runs/tiny is finished", "--run", "--stage")),
-    ("train --run newer", 1, ("format 99", "pip install --upgrade anytime-toolkit")),
-    ("train --run foreign --stage prior", 2, ("'nope'", "installed are audio, image|another --run")),
-    ("train --run runs/tiny --stage prior --set autoencoder.axis=spatial", 2, ("autoencoder", "another --run")),
-    ("train --run half-trained --stage codes", 1, ("anytime train --run half-trained --stage autoencoder",)),
-    ("train --run missing --stage prior", 1, ("anytime train --run missing --stage autoencoder",)),
-    ("train --stage prior", 2, ("--stage prior", "--run DIR", "anytime runs list")),
-    ("train --stage codes", 2, ("--stage codes", "--run DIR", "anytime runs list")),
-    # Output folders
-    ("sample --out notes.txt", 1, (r"notes\.txt", "--out")),
-    ("sample --out notes.txt/below", 1, (r"notes\.txt", "--out")),
-    ("sample --out notes.txt/far/below", 1, (r"notes\.txt", "--out")),
-    ("reconstruct photo.png --out notes.txt/below", 1, (r"notes\.txt", "--out")),
-    # Sampling
-    ("sample --num 0", 2, ("--num", "0", "at least 1|equal to 1")),
-    ("sample --num some", 2, ("--num", "some", "anytime sample --help")),
-    ("sample --batch-size 0", 2, ("--batch-size", "0", "at least 1|equal to 1|>=1")),
-    ("sample --batch-size -3", 2, ("--batch-size", "-3", "at least 1|equal to 1|>=1")),
-    ("sample --batch-size many", 2, ("--batch-size", "many", "anytime sample --help")),
-    ("sample --format gif", 2, ("'image' writes no .gif files", r"use \.png, ")),
-    ("sample --pack --format gif", 2, ("'image' writes no .gif files", r"use \.png, ")),
-    ("sample --pack --out notes.txt", 1, (r"notes\.txt", "--out")),
-    ("sample --pack --shard 2/2", 2, ("2/2", "0 <= i < n")),
-    ("sample --budget 200ms --label seven", 2, ("seven", "classes are 0, 1")),
-    ("sample --label 10", 2, ("label 10", r"0\.\.9", "classes are 0, 1")),
-    ("sample --label -1", 2, ("'-1'", "classes are 0, 1")),
-    ("sample --label seven", 2, ("seven", "classes are 0, 1")),
-    ("sample --run unconditional --label 3", 2, ("label '3'", "unconditional")),
-    ("sample --seed -1", 2, ("seed -1", r"0\.\.")),
-    ("sample --seed 9223372036854775808", 2, ("seed 9223372036854775808", r"0\.\.")),
-    ("sample --temperature -1", 2, ("temperature -1", "positive")),
-    ("sample --temperature nan", 2, ("temperature nan", "positive")),
-    ("sample --temperature inf", 2, ("temperature inf", "positive")),
-    ("sample --temperature hot", 2, ("--temperature", "hot", "anytime sample --help")),
-    ("sample --top-k 0", 2, ("top-k 0", "at least 1")),
-    ("sample --top-p 0", 2, (r"top-p 0\.0", r"\(0, 1\]")),
-    ("sample --top-p 1.5", 2, (r"top-p 1\.5", r"\(0, 1\]")),
-    ("sample --top-p nan", 2, ("top-p nan", r"\(0, 1\]")),
-    ("sample --shard 2/2", 2, ("2/2", "0 <= i < n")),
-    ("sample --shard x/y", 2, ("x/y", "such as 0/4")),
-    ("sample --shard 1", 2, ("'1'", "such as 0/4")),
-    ("sample --shard 0/0", 2, ("0/0", "0 <= i < n")),
-    ("sample --shard -1/2", 2, ("-1/2", "0 <= i < n")),
-    ("sample --shard 5/8 --num 3", 2, ("5/8", "3 samples", "at most 3 shards")),
-    # Files to reconstruct
-    ("reconstruct missing.png", 1, (r"missing\.png", "does not exist")),
-    ("reconstruct notes.txt", 1, (r"notes\.txt", "cannot be read as an image")),
-    ("reconstruct fake.png", 1, (r"fake\.png", "cannot be read as an image")),
-    ("reconstruct truncated.png", 1, (r"truncated\.png", "cannot be read as an image")),
-    ("reconstruct empty", 1, ("empty", "cannot be read as an image")),
-    ("reconstruct photo.png missing.png", 1, (r"missing\.png", "does not exist")),
-]
-
-
 def error_of(result: Result) -> list[str]:
     """The lines of the error that a command ended with, after what it said before."""
     lines = result.err.splitlines()
@@ -835,42 +612,6 @@ def error_of(result: Result) -> list[str]:
     assert "Traceback" not in result.err
     assert "this is a bug" not in result.err
     return lines[starts[0] :]
-
-
-@pytest.fixture
-def bench(anytime: Anytime, workshop: Path, monkeypatch: pytest.MonkeyPatch) -> Anytime:
-    """`anytime` in the workshop, on a machine without a GPU and without data sets."""
-    monkeypatch.chdir(workshop)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    monkeypatch.delenv("ANYTIME_DATA", raising=False)
-    return anytime
-
-
-@pytest.mark.parametrize(("arguments", "status", "patterns"), BAD_INPUT, ids=[row[0] for row in BAD_INPUT])
-def test_bad_input_is_named_with_the_way_out_and_changes_nothing(bench, workshop, arguments, status, patterns):
-    before = listing(workshop)
-    result = bench(*shlex.split(arguments))
-    assert listing(workshop) == before
-    assert result.status == status, result.err
-    assert result.out == ""
-    error = error_of(result)
-    assert len(error) <= 2, result.err
-    assert max(map(len, error)) < 400
-    for pattern in patterns:
-        assert re.search(pattern, "\n".join(error)), f"{pattern!r} is not in: {result.err}"
-
-
-def test_all_mistakes_of_a_config_are_named_at_once(bench, workshop):
-    before = listing(workshop)
-    mistakes = ("--set", "network.chanels=8", "--set", "training.autoencoder.steps=0", "--set", "loss=l3")
-    result = bench("train", "--config", "quick.yaml", *mistakes, "--device", "gpu")
-    assert result.status == 2
-    error = error_of(result)
-    assert len(error) == 4
-    for mistake in ("network.chanels", "training.autoencoder.steps", "loss", "training.device"):
-        assert sum(mistake in line for line in error) == 1
-    assert listing(workshop) == before
 
 
 def test_without_any_run_the_error_says_how_to_get_one(anytime, tmp_path):

@@ -8,16 +8,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from anytime_core.config import (
-    Config,
-    CoreConfig,
-    FSQConfig,
-    VQConfig,
-    apply_overrides,
-    parse_config,
-    parse_yaml,
-    read_yaml,
-)
+from anytime_core.config import Config, CoreConfig, FSQConfig, VQConfig
+from anytime_core.config_parsing import apply_overrides, parse_config, parse_yaml, read_yaml
 from anytime_core.errors import ConfigError
 from anytime_core.plugins import load_modality
 from anytime_core.recipes import default_recipe, list_recipes

@@ -18,7 +18,7 @@ from safetensors import safe_open
 
 from anytime_audio.config import AudioConfig
 from anytime_audio.modality import AudioModality
-from anytime_core.config import apply_overrides, parse_config
+from anytime_core.config_parsing import apply_overrides, parse_config
 from anytime_core.record import RUN_FILE, STAGES, read_record
 from anytime_core.run import load
 from anytime_core.sampling.budget import Budget

@@ -30,7 +30,8 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from anytime_core.autoencoder import OrderedAutoencoder, build_autoencoder
-from anytime_core.config import AutoencoderConfig, CoreConfig, parse_config
+from anytime_core.config import AutoencoderConfig, CoreConfig
+from anytime_core.config_parsing import parse_config
 from anytime_core.errors import DataError
 from anytime_core.evaluation.extractors import CLASSIFIER
 from anytime_core.modality import (

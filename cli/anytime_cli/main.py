@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import sys
 from collections.abc import Sequence
@@ -77,11 +78,13 @@ def _explain(error: Exception, arguments: Sequence[str]) -> tuple[str, int]:
     """What to tell the user of an error, and the exit status."""
     if isinstance(error, _USAGE_ERROR):
         context = getattr(error, "ctx", None)
-        command = context.command_path if context else "anytime"
+        # An option without its value has no context; what stands before all options names the command.
+        named = itertools.takewhile(str.isalpha, arguments[:2])
+        command = context.command_path if context else " ".join(["anytime", *named])
         message = error.format_message().rstrip(".")  # type: ignore[attr-defined]
         # Not every version of typer says what the option was given.
         value = output.value_of(getattr(getattr(error, "param", None), "opts", ()), arguments)
-        found = f", found {value!r}" if value is not None and value not in message else ""
+        found = f", found {value!r}" if value is not None and (not value or value not in message) else ""
         return f"{message}{found}; see {command} --help", 2
     if isinstance(error, AnytimeError):
         return str(error), error.exit_status

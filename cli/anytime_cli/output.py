@@ -42,6 +42,10 @@ PlanOption = Annotated[
 ]
 
 
+MOST_SAMPLES = 10**12
+"""More than any job will ever draw, and few enough for every counter."""
+
+
 def say(message: str) -> None:
     """A line for people, on stderr."""
     typer.echo(message, err=True)

@@ -10,7 +10,7 @@ import typer
 
 from anytime_cli import output
 
-app = typer.Typer(help="Modality plugins: which are installed, whether they work, and new ones.", no_args_is_help=True)
+app = typer.Typer(help="Modality plugins: which are installed, whether they work, and new ones.")
 
 
 @app.callback()
@@ -63,7 +63,8 @@ def check(
     json: output.JsonOption = False,
 ) -> None:
     """Run the contract of modality plugins on one of them; the exit status is 1 where it is not kept."""
-    from anytime_core.config import apply_overrides, read_yaml
+    from anytime_core.config_parsing import apply_overrides, parse_config, read_yaml
+    from anytime_core.errors import UsageError
     from anytime_core.plugins import load_modality
     from anytime_core.recipes import find_recipe
     from anytime_core.testing import CheckResult, check_modality
@@ -72,6 +73,10 @@ def check(
     is_file = config is not None and config.endswith((".yaml", ".yml"))
     data = {} if config is None else read_yaml(Path(config)) if is_file else find_recipe(config).read()
     data = apply_overrides(data, overrides or (), modality.Config)
+    if data:
+        if data.setdefault("modality", name) != name:
+            raise UsageError(f"the config is of modality '{data['modality']}', not '{name}': give another --config")
+        _ = parse_config(data, modality.Config)
     sections = {key: value for key, value in data.items() if key in modality.Config.model_fields}
 
     def tell(result: CheckResult) -> None:

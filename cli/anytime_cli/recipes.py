@@ -9,7 +9,7 @@ import typer
 
 from anytime_cli import output
 
-app = typer.Typer(help="Shipped configs: list, show or copy them; baselines of each.", no_args_is_help=True)
+app = typer.Typer(help="Shipped configs: list, show or copy them; baselines of each.")
 
 NameArgument = Annotated[str, typer.Argument(help="Name, such as image/mnist.", show_default=False)]
 
@@ -43,7 +43,7 @@ def baselines(json: output.JsonOption = False) -> None:
 @app.command("show", epilog="Example: anytime recipes show image/mnist > mine.yaml")
 def show(name: NameArgument, json: output.JsonOption = False) -> None:
     """Print a recipe with all the values that it leaves at their default."""
-    from anytime_core.config import parse_config
+    from anytime_core.config_parsing import parse_config
     from anytime_core.plugins import load_modality
     from anytime_core.recipes import find_recipe
 

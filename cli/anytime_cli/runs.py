@@ -9,7 +9,7 @@ import typer
 
 from anytime_cli import output
 
-app = typer.Typer(help="Runs: what they are and how far they got.", no_args_is_help=True)
+app = typer.Typer(help="Runs: what they are and how far they got.")
 
 
 @app.command("list", epilog="Example: anytime runs list --root experiments")
@@ -21,6 +21,8 @@ def list_(
     from anytime_core.errors import RunError
     from anytime_core.record import list_runs, read_record
 
+    if root.exists() and not root.is_dir():
+        raise RunError(f"{root} is not a folder: name one that holds run folders with --root")
     rows: list[dict[str, Any]] = []
     for folder in list_runs(root):
         try:
@@ -91,16 +93,16 @@ def show(
     )
     autoencoder = record.stages.get("autoencoder")
     if autoencoder is not None:
-        curve = autoencoder.validation["reconstruction"]
+        curve = autoencoder.validation.get("reconstruction", {})
         typer.echo()
         output.print_table(
             ("codes", *curve),
             [
                 (length, *(f"{values[row]:.4g}" for values in curve.values()))
-                for row, length in enumerate(autoencoder.validation["codes"])
+                for row, length in enumerate(autoencoder.validation.get("codes", []))
             ],
             "",
         )
     prior = record.stages.get("prior")
-    if prior is not None:
+    if prior is not None and "bits_per_code" in prior.validation:
         typer.echo(f"\nprior: {prior.validation['bits_per_code']:.3f} bits per code on validation data")

@@ -100,7 +100,7 @@ def sample(
 
     parsed, filtering = Budget.parse(budget), Filter(temperature, top_k, top_p)
     options = SamplingOptions(seed, label, filtering, engine, precision, batch_size, calls, plan)
-    shard = shard or _process_shard()
+    shard = _process_shard() if shard is None else shard
     indices = _shard(num, shard)
     started = time.perf_counter()
     from anytime_core.run import load

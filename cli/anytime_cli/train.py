@@ -64,7 +64,7 @@ class TrainCommand(TyperCommand):
 
 def _modality_options(arguments: Sequence[str]) -> str:
     """What `--set` may change of the sections of the modality in `arguments`, empty where none is named."""
-    from anytime_core.config import described_fields
+    from anytime_core.config_parsing import described_fields
     from anytime_core.plugins import load_modality
 
     name = output.value_of(["--modality"], arguments)
@@ -235,7 +235,8 @@ def _resolve(
 ) -> _Subject:
     """A run's own config, a YAML file, a recipe, or the default one, of which `baseline` makes another."""
     from anytime_core.baselines import find_baseline
-    from anytime_core.config import CoreConfig, apply_overrides, parse_config, read_yaml
+    from anytime_core.config import CoreConfig
+    from anytime_core.config_parsing import apply_overrides, parse_config, read_yaml
     from anytime_core.errors import UsageError
     from anytime_core.plugins import find_plugin, load_modality
     from anytime_core.recipes import default_recipe, find_recipe

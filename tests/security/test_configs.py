@@ -8,7 +8,7 @@ import tracemalloc
 import pytest
 
 from anytime_audio.config import AudioConfig
-from anytime_core.config import apply_overrides, parse_config, parse_yaml, read_yaml
+from anytime_core.config_parsing import apply_overrides, parse_config, parse_yaml, read_yaml
 from anytime_core.errors import ConfigError
 from anytime_core.files import YAML_LIMIT
 from anytime_image.config import ImageConfig
