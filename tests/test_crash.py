@@ -58,7 +58,7 @@ def sampling(folder: Path) -> None:
 
 
 def caching(folder: Path) -> None:
-    data = {"name": "folder", "root": folder / "sounds", "rate": 8000, "length": 512, "cache": folder / "cache"}
+    data = {"name": "folder", "root": folder.parent / "sounds", "rate": 8000, "length": 512, "cache": folder / "cache"}
     datasets = AudioModality(AudioConfig.model_validate({"data": data})).datasets()
     clips = np.stack([datasets.train[index]["x"].numpy() for index in range(len(datasets.train))])
     np.save(folder / "clips.npy", clips)
@@ -68,20 +68,24 @@ WORK: dict[str, Callable[[Path], None]] = {"training": training, "sampling": sam
 
 
 def prepare(kind: str, folder: Path) -> None:
-    """What the work needs."""
+    """What the work needs, in a new folder."""
     folder.mkdir()
-    if kind == "caching":
+    sounds = folder.parent / "sounds"
+    if kind == "caching" and not sounds.exists():  # a cache is of files at their places
         noise = np.random.default_rng(0)
-        (folder / "sounds").mkdir()
+        sounds.mkdir()
         for index in range(200):
-            soundfile.write(folder / "sounds" / f"{index:03}.wav", noise.uniform(-0.5, 0.5, 4000), 8000)
+            soundfile.write(sounds / f"{index:03}.wav", noise.uniform(-0.5, 0.5, 4000), 8000)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file that is to be the same, which are all that tell no time."""
+    """Every file there is, with its bytes unless it tells a time."""
     told = {"metrics.jsonl", RUN_FILE, "samples.json", "costs.json"}
     paths = [path for path in folder.rglob("*") if path.is_file() and "tensorboard" not in path.parts]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in paths if path.name not in told}
+    return {
+        str(path.relative_to(folder)): b"" if path.name in told or "checkpoints" in path.parts else path.read_bytes()
+        for path in paths
+    }
 
 
 def assert_sound(folder: Path) -> None:

@@ -16,4 +16,4 @@ def seed_process(seed: int) -> None:
 def step_generator(seed: int, purpose: str, *numbers: int) -> torch.Generator:
     """Random numbers that follow from a seed, a purpose and numbers such as the step, so that nothing is to be kept."""
     entropy = [seed, int.from_bytes(purpose.encode()), *numbers]
-    return torch.Generator().manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1))
+    return torch.Generator().manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]) >> 1)

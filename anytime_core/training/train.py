@@ -283,8 +283,7 @@ class _Training:
                 raise ConfigError("prior.class_conditional=true needs data with labels: use auto or false")
         if stages[0] == "autoencoder":
             _ = self.modality.metrics()
-        if stages[0] != "prior":
-            _ = self.datasets
+        _ = self.codes(self.untrained) if stages[0] == "prior" else self.datasets
         if stages[0] == "autoencoder" and core.autoencoder.kind == "pca":
             samples = len(self.datasets.train)
             if self.untrained.code_length > samples:
@@ -313,6 +312,20 @@ class _Training:
         if self.started is not None and "codes" in self.started.stages:
             return self.started.classes
         return self.datasets.classes
+
+    def codes(self, autoencoder: OrderedAutoencoder) -> tuple[CodesDataset, CodesDataset]:
+        """Training and validation codes that `autoencoder` could have written."""
+        train_codes, validation_codes = (
+            CodesDataset(
+                self.folder / "codes",
+                part,
+                code_length=autoencoder.code_length,
+                codebook_size=autoencoder.codebook_size,
+                classes=len(self.classes) or None,
+            )
+            for part in ("train", "validation")
+        )
+        return train_codes, validation_codes
 
     def open(self, recipe: str | None, baseline: str | None) -> RunRecord:
         """Make the run folder and write the files that say what it is."""
@@ -402,17 +415,7 @@ class _Training:
     def _prior_stage(self, surroundings: Surroundings) -> tuple[int, dict[str, Any]]:
         core = self.config.core
         autoencoder = load_autoencoder(self.weights)[0]
-        codes = self.folder / "codes"
-        train_codes, validation_codes = (
-            CodesDataset(
-                codes,
-                part,
-                code_length=autoencoder.code_length,
-                codebook_size=autoencoder.codebook_size,
-                classes=len(self.classes) or None,
-            )
-            for part in ("train", "validation")
-        )
+        train_codes, validation_codes = self.codes(autoencoder)
         conditional = core.prior.class_conditional is not False and train_codes.labels is not None
         length = core.prior.code_length or autoencoder.code_length
         torch.manual_seed(core.seed)

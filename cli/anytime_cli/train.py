@@ -254,7 +254,11 @@ def _resolve(
         name, data = Path(config).stem, read_yaml(Path(config))
     else:
         default = CoreConfig().modality
-        recipe = find_recipe(config) if config else default_recipe(find_plugin(modality or default).name)
+        recipe = (
+            find_recipe(config)
+            if config is not None
+            else default_recipe(find_plugin(default if modality is None else modality).name)
+        )
         name, data = recipe.name, recipe.read()
     modality = str(apply_overrides(data, overrides).get("modality", CoreConfig().modality))
     sections = load_modality(modality).Config
