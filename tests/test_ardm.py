@@ -8,6 +8,7 @@ import math
 
 import pytest
 import torch
+from conftest import AGNOSTIC, TINY, tiny_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
@@ -32,7 +33,6 @@ from anytime_core.sampling.sampler import SamplingOptions
 from anytime_core.training.train import train
 from anytime_core.weights import load_prior, save_prior
 from anytime_image.config import ImageConfig
-from tests.conftest import AGNOSTIC, TINY, tiny_config
 
 N, K, CLASSES = 9, 20, 3
 DIGITS = {"one": None, "base 3": in_base(K, 3), "two radices": Digits(K, (5, 4))}

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import tiny_config
 from filelock import FileLock
 from safetensors.torch import save_file
 
@@ -33,7 +34,6 @@ from anytime_core.training.train import train
 from anytime_core.weights import read_weights
 from anytime_image.datasets import ImageTensor
 from anytime_image.modality import ImageModality
-from tests.conftest import tiny_config
 
 BUDGETS = (Budget(0.25), Budget(0.5), Budget(1.0))
 OPTIONS = EvaluationOptions(BUDGETS, num=60)

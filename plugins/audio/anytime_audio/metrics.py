@@ -71,7 +71,7 @@ def _speech_metrics(rate: int, length: int) -> dict[str, Measure]:
                 scores.append(perceptual_evaluation_speech_quality(estimated, true, rate, _PESQ_MODES[rate]))
             except (PesqError, ValueError):  # nothing in it that could be speech
                 scores.append(torch.full((1,), _LOWEST_PESQ))
-        return torch.cat(scores)
+        return torch.cat(scores).float()
 
     def stoi(x_hat: Tensor, x: Tensor) -> Tensor:
         return short_time_objective_intelligibility(x_hat.squeeze(1), x.squeeze(1), rate).float()
