@@ -19,6 +19,7 @@ from anytime_core.files import locked
 from anytime_core.record import STAGES, read_record
 from anytime_core.training import autoencoder as autoencoder_module
 from anytime_core.training import fit as fit_module
+from anytime_core.training import train as train_module
 from anytime_core.training.log import Progress
 from anytime_core.training.train import train
 
@@ -347,6 +348,31 @@ def test_a_full_disk_leaves_the_last_checkpoint(pictures, whole, tmp_path, monke
     seen: list[Progress] = []
     train(config_of(pictures), folder, resume=True, on_progress=seen.append)
     assert seen[0].step == 5
+    assert outcome(folder) == outcome(whole)
+
+
+def test_a_folder_that_vanishes_is_named(pictures, tmp_path):
+    folder = tmp_path / "run"
+
+    def vanish(progress: Progress) -> None:
+        if progress.step == 3:
+            shutil.rmtree(folder)
+
+    with pytest.raises(FileNotFoundError) as caught:
+        train(config_of(pictures), folder, on_progress=vanish)
+    assert str(caught.value.filename).startswith(str(folder))
+    assert not folder.exists()
+
+
+def test_a_signal_after_the_last_step_of_all_stops_nothing(pictures, whole, tmp_path, monkeypatch):
+    folder, validate = tmp_path / "run", train_module.validate_prior
+
+    def signalled(*arguments: object, **keywords: object):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return validate(*arguments, **keywords)
+
+    monkeypatch.setattr(train_module, "validate_prior", signalled)
+    assert list(train(config_of(pictures), folder).stages) == list(STAGES)
     assert outcome(folder) == outcome(whole)
 
 

@@ -112,7 +112,7 @@ def train(
                 training.accelerator.wait_for_everyone()
                 resumed = None
                 signal = interruption.agreed(training.accelerator.device)
-                if signal:
+                if signal and stage != stages[-1]:
                     raise InterruptedTrainingError(
                         f"stopped after stage {stage}: go on with anytime train --resume {folder}", signal
                     )
@@ -153,7 +153,10 @@ class _Training:
 
     @cached_property
     def datasets(self) -> Datasets:
-        return self.modality.datasets()
+        if world_size() == 1:
+            return self.modality.datasets()
+        with self.accelerator.local_main_process_first():  # which downloads and prepares what the others then find
+            return self.modality.datasets()
 
     @cached_property
     def untrained(self) -> OrderedAutoencoder:
