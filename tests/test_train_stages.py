@@ -108,6 +108,15 @@ def test_the_same_seed_gives_the_same_files(pictures, trained, tmp_path):
     assert outcome(tmp_path / "again") == outcome(trained)
 
 
+def test_deterministic_operations_are_asked_for_while_training_only(pictures, trained, tmp_path):
+    asked: list[bool] = []
+    config = quick_config(pictures, *RANDOM, "training.deterministic=true")
+    train(config, tmp_path / "run", on_progress=lambda _: asked.append(torch.are_deterministic_algorithms_enabled()))
+    assert all(asked)
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert outcome(tmp_path / "run") == outcome(trained)
+
+
 def test_another_seed_gives_other_files(pictures, trained, tmp_path):
     train(quick_config(pictures, *RANDOM, "seed=1"), tmp_path / "other")
     before, after = outcome(trained), outcome(tmp_path / "other")
