@@ -29,7 +29,7 @@ test: $(INSTALLED)  ## The quick tests, on two cores; a file's tests stay togeth
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 slow: $(INSTALLED)  ## The tests that train for minutes or need data.
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
 
 lint: $(INSTALLED)  ## Style, types and import contracts.
 	$(BIN)/ruff check .
