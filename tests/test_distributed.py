@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from anytime_core.training.train import train
 
 PROCESSES = 2
 STEPS = 4
+_MEETINGS = 6
 
 
 def config() -> Config:
@@ -103,19 +103,27 @@ def values() -> dict[str, Any]:
     }
 
 
-def _process(rank: int, folder: Path, port: int) -> None:
-    os.environ.update(
-        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(PROCESSES), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
-    )
+def _process(rank: int, folder: Path, ports: list[int]) -> None:
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(PROCESSES), MASTER_ADDR="127.0.0.1")
+    os.environ["TORCHELASTIC_USE_AGENT_STORE"] = str(True)  # as torchrun does: whoever starts us has the store
     torch.set_num_threads(1)
+
+    def meet() -> None:
+        os.environ["MASTER_PORT"] = str(ports.pop())
+
+    def train_together(*args: Any, **options: Any) -> None:
+        meet()
+        train(*args, **options)
+
+    meet()
     dist.init_process_group("gloo")
     torch.save(values(), folder / f"values-{rank}.pt")
     dist.destroy_process_group()
 
     spoken: list[Progress] = []
-    train(config(), folder / "together", on_progress=spoken.append)
+    train_together(config(), folder / "together", on_progress=spoken.append)
     (folder / f"spoken-{rank}.json").write_text(json.dumps([(one.stage, one.step) for one in spoken]))
-    train(config(), folder / "codes", stages=["codes"])
+    train_together(config(), folder / "codes", stages=["codes"])
 
     fit_module._REPORT_EVERY = 2
     train_step = fit_module._Fit._step
@@ -127,16 +135,16 @@ def _process(rank: int, folder: Path, port: int) -> None:
 
     fit_module._Fit._step = signalling  # type: ignore[method-assign]
     try:
-        train(config(), folder / "stopped", stages=["autoencoder"])
+        train_together(config(), folder / "stopped", stages=["autoencoder"])
     except InterruptedTrainingError as error:
         (folder / f"stopped-{rank}.txt").write_text(f"{error.exit_status}: {error}")
     fit_module._Fit._step = train_step  # type: ignore[method-assign]
-    train(config(), folder / "resumed", stages=["autoencoder"], resume=True)
+    train_together(config(), folder / "resumed", stages=["autoencoder"], resume=True)
 
     odd = config()
     odd.core.training.prior.__dict__["batch_size"] = 15
     try:
-        train(odd, folder / "odd")
+        train_together(odd, folder / "odd")
     except ConfigError as error:
         (folder / f"odd-{rank}.txt").write_text(str(error))
 
@@ -165,10 +173,9 @@ def together(alone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("together")
     shutil.copytree(alone / "run", folder / "codes")
     shutil.copytree(alone / "stopped", folder / "resumed")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(_process, (folder, port), nprocs=PROCESSES)
+    # A store for each time that the processes meet: one that the last group has used may still be going away.
+    stores = [dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False) for _ in range(_MEETINGS)]
+    mp.spawn(_process, (folder, [store.port for store in stores]), nprocs=PROCESSES)
     return folder
 
 
