@@ -19,7 +19,7 @@ from anytime_core.files import locked
 from anytime_core.record import STAGES, read_record
 from anytime_core.training import autoencoder as autoencoder_module
 from anytime_core.training import fit as fit_module
-from anytime_core.training import train as train_module
+from anytime_core.training import stages as stages_module
 from anytime_core.training.log import Progress
 from anytime_core.training.train import train
 
@@ -365,13 +365,13 @@ def test_a_folder_that_vanishes_is_named(pictures, tmp_path):
 
 
 def test_a_signal_after_the_last_step_of_all_stops_nothing(pictures, whole, tmp_path, monkeypatch):
-    folder, validate = tmp_path / "run", train_module.validate_prior
+    folder, validate = tmp_path / "run", stages_module.validate_prior
 
     def signalled(*arguments: object, **keywords: object):
         os.kill(os.getpid(), signal.SIGTERM)
         return validate(*arguments, **keywords)
 
-    monkeypatch.setattr(train_module, "validate_prior", signalled)
+    monkeypatch.setattr(stages_module, "validate_prior", signalled)
     assert list(train(config_of(pictures), folder).stages) == list(STAGES)
     assert outcome(folder) == outcome(whole)
 

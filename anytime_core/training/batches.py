@@ -21,6 +21,7 @@ class _Gathered(Dataset):
         self.dataset = dataset
 
     def __getitem__(self, indices: Sequence[int]) -> Mapping[str, Any]:
+        indices = list(indices)
         gather = getattr(self.dataset, "batch", None)
         return gather(indices) if gather else default_collate([self.dataset[index] for index in indices])
 

@@ -128,7 +128,7 @@ class _Encoding:
     def _encode(self, part: _Part, done: int) -> Iterator[int]:
         """Encode and write what follows the first `done` batches; gives the number that is done after each round."""
         total, own = len(part.batches), rank()
-        lists = [list(items) for _, items in part.batches[done + own :: world_size()]]
+        lists = [items for _, items in part.batches[done + own :: world_size()]]
         loaded = iter(listed_batches(part.dataset, lists, workers=self.workers))
         for first in range(done, total, world_size()):
             last = min(first + world_size(), total)

@@ -1,0 +1,296 @@
+"""What a training is before its first step: config, data, device and run folder, found good, and the record opened."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import importlib.metadata
+import logging
+import os
+import platform
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+import anytime_core
+from anytime_core.autoencoder import OrderedAutoencoder, build_autoencoder
+from anytime_core.config import AutoencoderConfig, Config
+from anytime_core.devices import resolve_device, resolve_precision
+from anytime_core.distributed import launched, rank, world_size
+from anytime_core.errors import ConfigError, RunError, UsageError
+from anytime_core.files import PARTIAL_PREFIX, remove_partial_files, write_text
+from anytime_core.modality import Datasets, Modality
+from anytime_core.plugins import find_plugin, load_modality
+from anytime_core.priors import code_digits
+from anytime_core.record import CONFIG_FILE, RUN_FILE, STAGES, RunRecord, Stage, read_record
+from anytime_core.training.checkpoints import FOLDER as CHECKPOINTS
+from anytime_core.training.checkpoints import Checkpoint, Checkpoints, remove_checkpoints
+from anytime_core.training.codes import CodesDataset
+from anytime_core.training.interruption import Interruption
+from anytime_core.training.log import MetricsLog, OnProgress, ignore_progress
+from anytime_core.training.surroundings import Surroundings
+from anytime_core.weights import (
+    AUTOENCODER_FILE,
+    load_autoencoder,
+)
+
+LOCK = "training"
+"""Name of the lock of a run that is being trained."""
+
+_LIBRARIES = ("torch", "torchvision", "torchaudio", "accelerate", "numpy", "safetensors")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Preparation:
+    """What the stages of a training share; data, device and models are made when first asked for.
+
+    Attributes:
+        config: what to train.
+        folder: the run folder.
+        on_progress: called after every step.
+    """
+
+    config: Config
+    folder: Path
+    on_progress: OnProgress
+
+    @cached_property
+    def modality(self) -> Modality:
+        """The modality, configured."""
+        return load_modality(self.config.core.modality)(self.config.modality)
+
+    @cached_property
+    def datasets(self) -> Datasets:
+        """Its data."""
+        if world_size() == 1:
+            return self.modality.datasets()
+        with self.accelerator.local_main_process_first():  # which downloads and prepares what the others then find
+            return self.modality.datasets()
+
+    @cached_property
+    def untrained(self) -> OrderedAutoencoder:
+        """What the config describes, for its sizes."""
+        return build_autoencoder(self.modality, self.config.core.autoencoder)
+
+    @cached_property
+    def device(self) -> torch.device:
+        """What it is trained on."""
+        return resolve_device(self.config.core.training.device)
+
+    @cached_property
+    def accelerator(self) -> Accelerator:
+        """Device, precision and processes."""
+        dtype = resolve_precision(self.config.core.training.precision, self.device)
+        mixed = {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(dtype, "no")
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+        # accelerate keeps one state per process; a second training in it may use another device or precision.
+        AcceleratorState._reset_state(reset_partial_state=True)
+        return Accelerator(cpu=self.device.type == "cpu", mixed_precision=mixed)
+
+    @contextlib.contextmanager
+    def environment(self) -> Iterator[None]:
+        """The processes of this training know each other, and torch is as deterministic as the config asks."""
+        before = torch.are_deterministic_algorithms_enabled()
+        if self.config.core.training.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+            torch.use_deterministic_algorithms(True)
+        try:
+            if launched()[1] > 1:
+                _ = self.accelerator
+            with warnings.catch_warnings():
+                # Convolutions of one channel have no one order of strides; several processes then copy, no more.
+                warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+                yield
+        finally:
+            torch.use_deterministic_algorithms(before)
+            if world_size() > 1:
+                torch.distributed.destroy_process_group()
+
+    def checkpoints(self, stage: Stage) -> Checkpoints:
+        """Those of a stage. Where data lies and how fast it is trained may change between them."""
+        left_out = {"training", "data", *(() if stage == "prior" else ("prior",))}
+        config = {key: value for key, value in self.config.to_dict().items() if key not in left_out}
+        return Checkpoints(self.folder, stage, config, 60 * self.config.core.training.checkpoint_minutes)
+
+    def surroundings(
+        self, stage: Stage, log: MetricsLog, interruption: Interruption, resumed: Checkpoint | None
+    ) -> Surroundings:
+        """What a stage runs in, from its start or from a checkpoint."""
+        checkpoints = self.checkpoints(stage)
+        if resumed is not None:
+            checkpoints.last_step = resumed.position.step
+            if rank() == 0:
+                logger.info("going on with stage %s after step %d", stage, resumed.position.step)
+        elif rank() == 0:
+            remove_checkpoints(self.folder, stage)
+        log.forget(stage, resumed.position.step if resumed else 0)
+        on_progress = self.on_progress if rank() == 0 else ignore_progress
+        return Surroundings(self.accelerator, log, on_progress, checkpoints, interruption, resumed)
+
+    def save(self, record: RunRecord) -> None:
+        """Write the record."""
+        if rank() == 0:
+            record.save(self.folder)
+
+    @property
+    def weights(self) -> Path:
+        """Where the autoencoder goes."""
+        return self.folder / AUTOENCODER_FILE
+
+    @property
+    def previews(self) -> Path:
+        """Where pictures of the training go."""
+        return self.folder / "previews"
+
+    @cached_property
+    def started(self) -> RunRecord | None:
+        """The record of the run that already is in the folder."""
+        if (self.folder / RUN_FILE).exists():
+            record = read_record(self.folder)
+            find_plugin(record.modality)
+            if record.modality != self.config.core.modality:
+                raise UsageError(
+                    f"run {self.folder} is of modality '{record.modality}', the config of "
+                    f"'{self.config.core.modality}': choose another --run"
+                )
+            return record
+        if self.folder.exists() and (not self.folder.is_dir() or any(map(_foreign, self.folder.iterdir()))):
+            raise UsageError(f"{self.folder} is not empty and not a run: choose another --run")
+        return None
+
+    def check(self, stages: Sequence[Stage]) -> None:
+        """Everything that can be found wrong before the first file is written."""
+        core = self.config.core
+        resolve_precision(core.training.precision, self.device)
+        for key, size in (
+            ("autoencoder", core.training.autoencoder.batch_size),
+            ("prior", core.training.prior.batch_size),
+        ):
+            if key in stages and size % world_size():
+                raise ConfigError(
+                    f"training.{key}.batch_size={size} cannot be shared by {world_size()} processes: "
+                    f"use a multiple of {world_size()}"
+                )
+        finished = set(self.started.stages) if self.started else set()
+        for stage in stages:
+            missing = [name for name in STAGES[: STAGES.index(stage)] if name not in finished]
+            if missing:
+                raise RunError(
+                    f"stage {stage} of run {self.folder} needs stage {missing[0]} first: "
+                    f"anytime train --run {self.folder} --stage {missing[0]}"
+                )
+            finished.add(stage)
+        if stages[0] != "autoencoder":
+            self._check_unchanged()
+        if self.untrained.codebook_size is None and any(stage != "autoencoder" for stage in stages):
+            raise ConfigError(
+                "autoencoder.quantizer.kind=none has continuous codes, which no prior learns: "
+                "use vq or fsq, or --stage autoencoder"
+            )
+        if "prior" in stages:
+            if core.prior.width % core.prior.heads:
+                raise ConfigError(f"prior.width={core.prior.width} is not a multiple of prior.heads={core.prior.heads}")
+            code_length = self.untrained.code_length
+            if (core.prior.code_length or 1) > code_length:
+                raise ConfigError(f"prior.code_length={core.prior.code_length} is more than the {code_length} codes")
+            _ = code_digits(core.prior, core.autoencoder.quantizer, self.untrained.codebook_size or 0)
+            if core.prior.class_conditional is True and not self.classes:
+                raise ConfigError("prior.class_conditional=true needs data with labels: use auto or false")
+        if stages[0] == "autoencoder":
+            _ = self.modality.metrics()
+        _ = self.codes(self.untrained) if stages[0] == "prior" else self.datasets
+        if stages[0] == "autoencoder" and core.autoencoder.kind == "pca":
+            samples = len(self.datasets.train)
+            if self.untrained.code_length > samples:
+                raise ConfigError(
+                    f"{self.untrained.code_length} principal components need as many training samples, found "
+                    f"{samples}: set autoencoder.code_length={samples} or less"
+                )
+
+    def _check_unchanged(self) -> None:
+        """The autoencoder of an existing run is what the config describes; its data may have moved."""
+        trained, _ = load_autoencoder(self.weights)
+        recorded = self.started.config if self.started else {}
+        # A run of an earlier version says nothing of what could not be chosen yet.
+        recorded_autoencoder = {**AutoencoderConfig().model_dump(mode="json"), **recorded.get("autoencoder", {})}
+        config = self.config.to_dict()
+        same_sections = (recorded.get("modality"), recorded_autoencoder) == (config["modality"], config["autoencoder"])
+        if not same_sections or _shapes(self.untrained) != _shapes(trained):
+            raise ConfigError(
+                f"the config describes another autoencoder than that of {self.folder}: leave modality, networks and "
+                "autoencoder as they are, or train from stage autoencoder into another --run"
+            )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the labels, from the run where it has got that far, so that stage prior needs no data."""
+        if self.started is not None and "codes" in self.started.stages:
+            return self.started.classes
+        return self.datasets.classes
+
+    def codes(self, autoencoder: OrderedAutoencoder) -> tuple[CodesDataset, CodesDataset]:
+        """Training and validation codes that `autoencoder` could have written."""
+        train_codes, validation_codes = (
+            CodesDataset(
+                self.folder / "codes",
+                part,
+                code_length=autoencoder.code_length,
+                codebook_size=autoencoder.codebook_size,
+                classes=len(self.classes) or None,
+            )
+            for part in ("train", "validation")
+        )
+        return train_codes, validation_codes
+
+    def open(self, recipe: str | None, baseline: str | None) -> RunRecord:
+        """Make the run folder and write the files that say what it is."""
+        core = self.config.core
+        if self.started and recipe is None and baseline is None:
+            recipe, baseline = self.started.recipe, self.started.baseline
+        plugin = find_plugin(core.modality)
+        if rank() == 0:
+            for written in (self.folder, self.folder / CHECKPOINTS, self.previews):
+                remove_partial_files(written)
+            write_text(self.folder / CONFIG_FILE, self.config.to_yaml())
+        record = RunRecord(
+            created=self.started.created
+            if self.started
+            else datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            modality=core.modality,
+            plugin={"distribution": plugin.distribution, "version": plugin.version},
+            recipe=recipe,
+            baseline=baseline,
+            seed=core.seed,
+            code_length=self.untrained.code_length,
+            codebook_size=self.untrained.codebook_size,
+            classes=self.classes,
+            stages=self.started.stages if self.started else {},
+            libraries=library_versions(),
+            config=self.config.to_dict(),
+        )
+        self.save(record)
+        return record
+
+
+def _foreign(path: Path) -> bool:
+    """Whether a file in a run folder is no trace of a training that begins in it, or died before it had."""
+    return not path.name.startswith((f".{LOCK}.", PARTIAL_PREFIX))
+
+
+def _shapes(autoencoder: OrderedAutoencoder) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in autoencoder.state_dict().items()}
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that results depend on."""
+    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    return {"python": platform.python_version(), "anytime-toolkit": anytime_core.__version__, **versions}

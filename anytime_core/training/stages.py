@@ -1,0 +1,125 @@
+"""The three stages of a training: each builds its model, has it trained, and looks at the result."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from anytime_core.autoencoder import build_autoencoder
+from anytime_core.distributed import rank
+from anytime_core.evaluation.plot import plot_curve
+from anytime_core.evaluation.reconstruction import reconstruction_curve, validated_lengths
+from anytime_core.priors import ARDMPrior, build_prior, code_digits
+from anytime_core.record import Stage
+from anytime_core.training.autoencoder import fit_principal_components, keep_autoencoder, train_autoencoder
+from anytime_core.training.batches import ordered_batches
+from anytime_core.training.encoding import write_codes
+from anytime_core.training.preparation import Preparation
+from anytime_core.training.prior import train_prior, validate_prior
+from anytime_core.training.surroundings import Surroundings
+from anytime_core.weights import (
+    PRIOR_FILE,
+    load_autoencoder,
+    load_prior,
+    save_autoencoder,
+    save_prior,
+)
+
+
+def run_stage(stage: Stage, training: Preparation, surroundings: Surroundings) -> tuple[int, dict[str, Any]]:
+    """Run one stage, which leaves its files in the run folder; returns its steps and what validation says of them."""
+    stages = {"autoencoder": _autoencoder_stage, "codes": _codes_stage, "prior": _prior_stage}
+    return stages[stage](training, surroundings)
+
+
+def _autoencoder_stage(training: Preparation, surroundings: Surroundings) -> tuple[int, dict[str, Any]]:
+    core = training.config.core
+    torch.manual_seed(core.seed)
+    autoencoder = build_autoencoder(training.modality, core.autoencoder)
+    if core.autoencoder.kind == "pca":
+        fit_principal_components(autoencoder, training.datasets.train, core.training.workers)
+    make = train_autoencoder if core.autoencoder.kind == "ordered" else keep_autoencoder
+    steps = make(
+        autoencoder,
+        training.modality,
+        training.datasets,
+        core,
+        surroundings,
+        keep=lambda: save_autoencoder(training.weights, autoencoder, training.config),
+        previews=training.previews,
+    )
+    surroundings.accelerator.wait_for_everyone()
+    best = load_autoencoder(training.weights)[0].to(surroundings.accelerator.device)
+    curve = reconstruction_curve(
+        best,
+        {"loss": training.modality.reconstruction_loss, **training.modality.metrics()},
+        ordered_batches(training.datasets.validation, core.training.codes.batch_size, workers=core.training.workers),
+        validated_lengths(best.code_length),
+    )
+    if rank() == 0:
+        plot_curve(curve, training.previews / "quality.png")
+    return steps, {
+        "codes": list(curve.lengths),
+        "reconstruction": {name: [round(value, 6) for value in values] for name, values in curve.values.items()},
+        "codebook_use": curve.codebook_use,
+        "samples": curve.samples,
+    }
+
+
+def _codes_stage(training: Preparation, surroundings: Surroundings) -> tuple[int, dict[str, Any]]:
+    core = training.config.core
+    steps = write_codes(
+        load_autoencoder(training.weights)[0].to(surroundings.accelerator.device),
+        training.modality,
+        training.datasets,
+        core.training.codes,
+        training.folder / "codes",
+        surroundings,
+        seed=core.seed,
+        workers=core.training.workers,
+    )
+    return steps, {}
+
+
+def _prior_stage(training: Preparation, surroundings: Surroundings) -> tuple[int, dict[str, Any]]:
+    core = training.config.core
+    autoencoder = load_autoencoder(training.weights)[0]
+    train_codes, validation_codes = training.codes(autoencoder)
+    conditional = core.prior.class_conditional is not False and train_codes.labels is not None
+    length = core.prior.code_length or autoencoder.code_length
+    torch.manual_seed(core.seed)
+    assert autoencoder.codebook_size is not None
+    vectors = autoencoder.quantizer.code_vectors() if core.prior.code_vectors else None
+    prior = build_prior(
+        core.prior,
+        code_length=length,
+        codebook_size=autoencoder.codebook_size,
+        classes=len(training.classes) if conditional else 0,
+        code_vectors=vectors[:length] if vectors is not None and vectors.ndim == 3 else vectors,
+        digits=code_digits(core.prior, core.autoencoder.quantizer, autoencoder.codebook_size),
+    )
+    path = training.folder / PRIOR_FILE
+    train_prior(
+        prior,
+        train_codes,
+        validation_codes,
+        core.training.prior,
+        surroundings,
+        seed=core.seed,
+        keep=lambda: save_prior(path, prior, core.prior),
+    )
+    surroundings.accelerator.wait_for_everyone()
+    best = load_prior(path).to(surroundings.accelerator.device)
+    result = validate_prior(best, validation_codes, limit=None, batch_size=core.training.prior.batch_size)
+    validation: dict[str, Any] = {
+        "bits_per_code": round(result.bits_per_code, 4),
+        "standard_error": round(result.standard_error, 4),
+        "bits_per_position": [round(value, 4) for value in result.bits_per_position.tolist()],
+        "samples": result.samples,
+    }
+    if isinstance(best, ARDMPrior):
+        steps = (best.losses() / math.log(2)).tolist()
+        validation["bits_per_step"] = [[round(value, 4) for value in stage] for stage in steps]
+    return core.training.prior.steps, validation
