@@ -184,6 +184,12 @@ class _PriorSection(Section):
     class_conditional: Literal["auto", True, False] = Field(
         "auto", description="condition on the class label; auto: where the data has labels"
     )
+    label_dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the labels that are hidden in training, which guidance needs; 0.1 is usual",
+    )
     code_length: int | None = Field(
         None, ge=1, le=MOST_CODES, description="learn only this many leading codes; null: all of them"
     )

@@ -92,6 +92,7 @@ class Run:
         temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
+        guidance: float = 1.0,
         engine: str = "auto",
         precision: str = "float32",
         calls: int | None = None,
@@ -105,14 +106,14 @@ class Run:
                 (`"200ms"`), `"adaptive"`, or a `Budget`.
             seed: sample i of a seed is the same in every call, whatever `num` is.
             label: class name or number, a name first where a string is both; None takes each class in turn.
-            temperature, top_k, top_p: see `Filter`.
+            temperature, top_k, top_p, guidance: see `Filter`.
             engine, precision, calls, plan: see `SamplingOptions`.
 
         Raises:
             RunError: the run has no prior yet.
             UsageError: an argument out of range.
         """
-        filtering = Filter(temperature, top_k, top_p)
+        filtering = Filter(temperature, top_k, top_p, guidance)
         options = SamplingOptions(seed, label, filtering, engine, precision, calls=calls, plan=plan)
         parts = list(self.sample_batches(range(num), budget, options))
         if not parts:

@@ -22,8 +22,9 @@ from anytime_core.evaluation import evaluate as evaluate_module
 from anytime_core.evaluation import judge as judge_module
 from anytime_core.evaluation.classifier import CLASSIFIER_FILE, ClassifierMetadata, open_classifier
 from anytime_core.evaluation.drawn import DrawnCodes
-from anytime_core.evaluation.evaluate import EvaluationOptions, evaluate
+from anytime_core.evaluation.evaluate import evaluate
 from anytime_core.evaluation.extractors import ExtractorRequest, requested
+from anytime_core.evaluation.options import EvaluationOptions
 from anytime_core.evaluation.pictures import priority_codes, shown_samples
 from anytime_core.evaluation.result import EVALUATION_FILE, Evaluation, cells, summary
 from anytime_core.modality import Datasets, Extractor, OfferedExtractor
@@ -195,7 +196,7 @@ def test_a_finished_evaluation_leaves_nothing_of_killed_ones(evaluation, tiny_ru
 
 
 def test_two_evaluations_cannot_write_to_one_folder(tiny_run, folder, tmp_path_factory):
-    before, refused = (folder / CLASSIFIER_FILE).stat(), []
+    before, refused = (folder / CLASSIFIER_FILE).stat().st_mtime_ns, []
 
     def evaluate_too(activity: str, done: int, total: int) -> None:
         if not refused:
@@ -208,7 +209,7 @@ def test_two_evaluations_cannot_write_to_one_folder(tiny_run, folder, tmp_path_f
     assert refused[0].endswith(f" is evaluating into {folder}: wait for it, or choose another folder")
     assert len(result.rows) == 3
     assert {path.name for path in folder.iterdir()} == {CLASSIFIER_FILE, EVALUATION_FILE}
-    assert (folder / CLASSIFIER_FILE).stat() == before
+    assert (folder / CLASSIFIER_FILE).stat().st_mtime_ns == before
 
 
 def test_an_evaluation_that_cannot_begin_leaves_no_folder(tiny_run, tmp_path):
@@ -447,7 +448,7 @@ def test_a_run_whose_prior_was_validated_less_has_no_bits(tiny_run, folder):
 
 
 def test_shown_samples_are_the_same_ones_at_every_budget(tiny_run):
-    shown = shown_samples(tiny_run, [2, 8], seed=0)
+    shown = shown_samples(tiny_run, [2, 8], SamplingOptions())
     assert [one.codes for one in shown] == [2, 8]
     assert shown[0].picture != shown[1].picture
     assert all(one.picture.startswith(b"\x89PNG") and not one.media for one in shown)
@@ -458,7 +459,7 @@ def test_rows_of_priority_codes_share_their_first_codes(tiny_run, monkeypatch):
     monkeypatch.setattr(
         tiny_run, "decode", lambda codes, lengths=None: decoded.append(codes) or torch.zeros(len(codes), 1, 8, 8)
     )
-    assert [one.shared for one in priority_codes(tiny_run, 0)] == [1, 2, 4]
+    assert [one.shared for one in priority_codes(tiny_run, SamplingOptions())] == [1, 2, 4]
     for shared, codes in zip((1, 2, 4), [codes for codes in decoded if len(codes) == 32], strict=True):
         rows = codes.view(-1, 8, 8)
         assert (rows[:, :, :shared] == rows[:, :1, :shared]).all()
@@ -544,10 +545,10 @@ def test_the_command_compares_calls_and_the_page_shows_them(anytime, agnostic_fo
 
 
 def test_shown_samples_are_drawn_for_each_number_of_codes(agnostic_run):
-    shown = shown_samples(agnostic_run, [2, 8], 0)
+    shown = shown_samples(agnostic_run, [2, 8], SamplingOptions())
     assert [one.codes for one in shown] == [2, 8]
     assert shown[0].picture != shown[1].picture
-    assert [one.shared for one in priority_codes(agnostic_run, 0)] == [1, 2, 4]
+    assert [one.shared for one in priority_codes(agnostic_run, SamplingOptions())] == [1, 2, 4]
 
 
 # The command

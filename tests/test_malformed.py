@@ -246,10 +246,10 @@ GLOBAL = [
         Case(f"{command} {option}", 2, f"'{option}' requires an argument", f"see anytime {command} --help")
         for command, options in {
             "train": "--modality --config --set --baseline --stage --run --device --precision --seed",
-            "sample": "--run --budget --calls --plan --num --label --temperature --top-k --top-p --seed --out --format "
-            "--engine --precision --batch-size --shard --device",
+            "sample": "--run --budget --calls --plan --num --label --temperature --top-k --top-p --guidance --seed "
+            "--out --format --engine --precision --batch-size --shard --device",
             "reconstruct": "--run --budget --out --format --device",
-            "evaluate": "--run --budgets --against --num --calls --plan --extractor --seed --out --device",
+            "evaluate": "--run --budgets --against --num --calls --plan --guidance --extractor --seed --out --device",
             "plugins check": "--config --set",
             "plugins new": "--out",
             "runs list": "--root",
@@ -722,6 +722,7 @@ SAMPLE = [
             "temperature": ("hot", ""),
             "top-k": ("1.5", "few"),
             "top-p": ("most", ""),
+            "guidance": ("strong", ""),
         }.items()
         for value in values
     ),
@@ -730,6 +731,14 @@ SAMPLE = [
     Case("sample --temperature -1", 2, "temperature -1.0", "0 or a positive number"),
     Case("sample --temperature nan", 2, "temperature nan", "0 or a positive number"),
     Case("sample --temperature inf", 2, "temperature inf", "0 or a positive number"),
+    *(
+        Case(f"{command} --guidance {value}", 2, f"guidance {value}", "0 or a positive number")
+        for command in ("sample", "evaluate")
+        for value in ("-1.0", "nan", "inf")
+    ),
+    Case("sample --guidance 2", 2, "guidance 2 needs a prior", "--set prior.label_dropout=0.1"),
+    Case("sample --run unconditional --guidance 2", 2, "guidance 2 needs class labels", "use 1"),
+    Case("evaluate --guidance 2", 2, "guidance 2 needs a prior", "--set prior.label_dropout=0.1"),
     Case("sample --top-k 0", 2, "top-k 0", "at least 1"),
     Case("sample --top-k -1", 2, "top-k -1", "at least 1"),
     *(Case(f"sample --top-p {value}", 2, f"top-p {value}", "(0, 1]") for value in ("0", "1.5", "-0.5", "nan")),

@@ -10,7 +10,8 @@ import torch
 
 from anytime_core.config import Config
 from anytime_core.config_parsing import apply_overrides, parse_config
-from anytime_core.evaluation.evaluate import EvaluationOptions, evaluate
+from anytime_core.evaluation.evaluate import evaluate
+from anytime_core.evaluation.options import EvaluationOptions
 from anytime_core.plugins import load_modality
 from anytime_core.recipes import find_recipe
 from anytime_core.record import RunRecord

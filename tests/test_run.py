@@ -173,6 +173,7 @@ def test_a_label_is_a_class_name_or_its_number(tiny_run):
         ({"top_k": 0}, "top-k 0"),
         ({"top_p": 0.0}, r"top-p 0\.0"),
         ({"top_p": 1.5}, r"top-p 1\.5"),
+        ({"guidance": -0.5}, r"guidance -0\.5"),
         ({"engine": "egaer"}, "no engine 'egaer'.*did you mean 'eager'"),
         ({"engine": "graph"}, "engine 'graph' needs a CUDA device.*--engine eager"),
         ({"precision": "float16"}, "no precision 'float16'.*float32"),

@@ -608,6 +608,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "label": {"label": "3"},
     "temperature": {"filtering": Filter(0.5)},
     "top-k": {"filtering": Filter(top_k=3)},
+    "top-p": {"filtering": Filter(top_p=0.5)},
     "format": {"suffix": "bmp"},
     "progressive": {"progressive": True},
     "tar": {"pack": True},

@@ -10,6 +10,7 @@ import torch
 
 from anytime_core.run import Run
 from anytime_core.sampling.budget import Budget
+from anytime_core.sampling.draw import Filter
 from anytime_core.sampling.sampler import SamplingOptions
 
 _BATCH = 64
@@ -33,9 +34,9 @@ class Cost:
     peak_memory: int | None
 
 
-def sampling_cost(run: Run, codes: int, calls: int | None = None) -> Cost:
+def sampling_cost(run: Run, codes: int, calls: int | None, filtering: Filter) -> Cost:
     """The cost of samples of `codes` codes, drawn by `calls` network calls where the prior is order-agnostic."""
-    options = SamplingOptions(batch_size=_BATCH, calls=calls)
+    options = SamplingOptions(filtering=filtering, batch_size=_BATCH, calls=calls)
 
     def sample() -> dict[str, float]:
         (samples,) = run.sample_batches(range(_BATCH), Budget(codes, "codes"), options)

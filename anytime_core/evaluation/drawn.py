@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,11 @@ from torch import Tensor
 
 from anytime_core.distributed import launched
 from anytime_core.errors import RunError
+from anytime_core.evaluation.options import EvaluationOptions
+from anytime_core.priors import ARDMPrior
 from anytime_core.run import Run
 from anytime_core.sampling.budget import Budget
+from anytime_core.sampling.guidance import check_guidance
 from anytime_core.sampling.sampler import SamplingOptions
 
 CODES_PREFIX = ".codes-"
@@ -47,7 +51,7 @@ class DrawnCodes:
             "trained": run.record.model_dump(mode="json", include={"created", "stages"}),
             "num": num,
             "length": length,
-            "options": [options.seed, options.calls, options.plan],
+            "options": [options.seed, options.calls, options.plan, asdict(options.filtering)],
         }
         digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
         self.rank, processes = launched()
@@ -97,3 +101,49 @@ class DrawnCodes:
             joined = torch.cat(parts)
             labels = torch.arange(first, first + len(joined)) % classes if classes else None
             yield self.run.decode(joined), labels
+
+
+class Draws:
+    """Which samples of a run an evaluation draws.
+
+    Attributes:
+        most: the most codes that they have.
+        codes: numbers of codes that they are looked at with, ascending.
+    """
+
+    def __init__(self, run: Run, folder: Path, options: EvaluationOptions, codes: Sequence[int]) -> None:
+        self.run, self.folder, self.options = run, folder, options
+        if run.prior is not None:
+            check_guidance(run.prior, options.filtering, run.folder)
+        self.most = run.prior.code_length if run.prior is not None else run.code_length
+        # A run of fewer codes is compared at what it has, and at all of it.
+        self.codes = sorted({min(number, self.most) for number in codes})
+
+    @property
+    def limits(self) -> list[int | None]:
+        """The numbers of calls that the options name, without those that say the same as one a code; None is that."""
+        if not isinstance(self.run.prior, ARDMPrior):
+            return [None]
+        every = self.calls(self.most, None)
+        return list(dict.fromkeys(None if self.calls(self.most, one) == every else one for one in self.options.calls))
+
+    def calls(self, codes: int, limit: int | None) -> int:
+        """How many calls draw `codes` codes, where at most `limit` may."""
+        if not isinstance(self.run.prior, ARDMPrior):
+            return codes
+        stages = len(self.run.prior.digits)
+        return stages * codes if limit is None else max(stages, min(limit, stages * codes))
+
+    def drawn(self, codes: int, calls: int) -> DrawnCodes:
+        """The codes of new samples: one set for all budgets where codes come in order, else one for each."""
+        ordered = not isinstance(self.run.prior, ARDMPrior)
+        length = self.most if ordered else codes
+        options = self.options
+        sampling = SamplingOptions(options.seed, filtering=options.filtering) if ordered else options.sampling(calls)
+        return DrawnCodes(self.folder, self.run, self.options.num, length, sampling)
+
+    def share(self) -> None:
+        """Draw this process's part of all of them."""
+        for limit in self.limits if self.run.prior is not None else ():
+            for codes in self.codes:
+                self.drawn(codes, self.calls(codes, limit)).draw()

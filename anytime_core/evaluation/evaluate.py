@@ -17,9 +17,9 @@ from anytime_core.distributed import launched
 from anytime_core.errors import PluginError, UsageError
 from anytime_core.evaluation.bound import bits_by_calls, bits_of_plan, call_numbers
 from anytime_core.evaluation.cost import sampling_cost
-from anytime_core.evaluation.drawn import CODES_PREFIX, DrawnCodes
-from anytime_core.evaluation.extractors import ExtractorRequest
+from anytime_core.evaluation.drawn import CODES_PREFIX, DrawnCodes, Draws
 from anytime_core.evaluation.judge import BATCH, Judge, OnProgress
+from anytime_core.evaluation.options import EvaluationOptions
 from anytime_core.evaluation.reconstruction import preview_lengths, reconstruction_curve
 from anytime_core.evaluation.result import EVALUATION_FILE, Evaluation, Row
 from anytime_core.files import JSON_LIMIT, PARTIAL_PREFIX, locked, read_limited, write_json
@@ -27,7 +27,6 @@ from anytime_core.priors import ARDMPrior
 from anytime_core.run import Run
 from anytime_core.sampling.budget import Budget
 from anytime_core.sampling.plan import make_plan
-from anytime_core.sampling.sampler import SamplingOptions
 from anytime_core.training.batches import ordered_batches
 
 _BOUND_SAMPLES = 2000
@@ -36,45 +35,6 @@ _GAIN_LENGTHS, _GAIN_SAMPLES = 64, 500
 """Numbers of codes, and validation samples, by which the gain of further codes is measured."""
 _ROWS = ".rows-"
 """Start of the names of files of rows, for going on after a kill."""
-
-TENTHS = tuple(Budget(tenth / 10) for tenth in range(1, 11))
-
-
-@dataclass(frozen=True)
-class EvaluationOptions:
-    """How runs are evaluated.
-
-    Attributes:
-        budgets: shares or numbers of codes.
-        num: new samples, the same ones at each budget.
-        seed: of the samples and of the classifier.
-        extractors: what sets of samples are compared with; empty: all that need nothing.
-        download: whether extractors may download their weights.
-        calls: budgets of network calls for runs with an order-agnostic prior, each of which gives an evaluation of its
-            own; None stands for one call a code.
-        plan: how such a prior shares the codes among the calls, see `SamplingOptions`.
-    """
-
-    budgets: tuple[Budget, ...] = TENTHS
-    num: int = 2000
-    seed: int = 0
-    extractors: tuple[ExtractorRequest, ...] = field(default=())
-    download: bool = False
-    calls: tuple[int | None, ...] = (None, 10)
-    plan: str = "optimal"
-
-    def __post_init__(self) -> None:
-        _ = self.sampling(None)
-        if not self.budgets:
-            raise UsageError("no budgets to evaluate: name at least one, such as 0.5")
-        if self.num < 2:
-            raise UsageError(f"number of samples {self.num} is not at least 2")
-        if not self.calls or any(calls is not None and calls < 1 for calls in self.calls):
-            raise UsageError(f"calls {self.calls} are not numbers of at least 1")
-
-    def sampling(self, calls: int | None) -> SamplingOptions:
-        """How new samples are drawn; `calls` and `plan` count for an order-agnostic prior only."""
-        return SamplingOptions(seed=self.seed, calls=calls, plan=self.plan)
 
 
 def evaluate(
@@ -113,7 +73,7 @@ def evaluate(
     codes = sorted({budget.codes(basis) for budget in options.budgets})
     for other in against:
         _check_comparable(run, other)
-    draws = [_Draws(one, folder, options, codes) for one in (run, *against)]
+    draws = [Draws(one, folder, options, codes) for one in (run, *against)]
     if launched()[0] > 0:
         folder.mkdir(parents=True, exist_ok=True)
         for one in draws:
@@ -136,55 +96,12 @@ def evaluate(
     return evaluations
 
 
-class _Draws:
-    """Which samples of a run an evaluation draws.
-
-    Attributes:
-        most: the most codes that they have.
-        codes: numbers of codes that they are looked at with, ascending.
-    """
-
-    def __init__(self, run: Run, folder: Path, options: EvaluationOptions, codes: Sequence[int]) -> None:
-        self.run, self.folder, self.options = run, folder, options
-        self.most = run.prior.code_length if run.prior is not None else run.code_length
-        # A run of fewer codes is compared at what it has, and at all of it.
-        self.codes = sorted({min(number, self.most) for number in codes})
-
-    @property
-    def limits(self) -> list[int | None]:
-        """The numbers of calls that the options name, without those that say the same as one a code; None is that."""
-        if not isinstance(self.run.prior, ARDMPrior):
-            return [None]
-        every = self.calls(self.most, None)
-        return list(dict.fromkeys(None if self.calls(self.most, one) == every else one for one in self.options.calls))
-
-    def calls(self, codes: int, limit: int | None) -> int:
-        """How many calls draw `codes` codes, where at most `limit` may."""
-        if not isinstance(self.run.prior, ARDMPrior):
-            return codes
-        stages = len(self.run.prior.digits)
-        return stages * codes if limit is None else max(stages, min(limit, stages * codes))
-
-    def drawn(self, codes: int, calls: int) -> DrawnCodes:
-        """The codes of new samples: one set for all budgets where codes come in order, else one for each."""
-        ordered = not isinstance(self.run.prior, ARDMPrior)
-        length = self.most if ordered else codes
-        sampling = SamplingOptions(seed=self.options.seed) if ordered else self.options.sampling(calls)
-        return DrawnCodes(self.folder, self.run, self.options.num, length, sampling)
-
-    def share(self) -> None:
-        """Draw this process's part of all of them."""
-        for limit in self.limits if self.run.prior is not None else ():
-            for codes in self.codes:
-                self.drawn(codes, self.calls(codes, limit)).draw()
-
-
 class _Job:
     """One run under the judge; its rows and its samples' codes are kept in the folder until all runs are done."""
 
     def __init__(
         self,
-        draws: _Draws,
+        draws: Draws,
         judge: Judge,
         folder: Path,
         on_progress: OnProgress,
@@ -203,6 +120,7 @@ class _Job:
             "num": self.options.num,
             "seed": self.options.seed,
             "plan": self.options.plan,
+            "guidance": self.options.guidance,
         }
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -222,6 +140,7 @@ class _Job:
             num=self.options.num,
             reference=self.judge.reference,
             seed=self.options.seed,
+            guidance=self.options.guidance,
             extractors={name: extractor.description for name, extractor in self.judge.extractors.items()},
             label_judge=self.judge.label_judge,
             codebook_use=validation.get("codebook_use"),
@@ -283,7 +202,8 @@ class _Job:
         if self.run.prior is None:
             return row
         codes = row.codes
-        cost = sampling_cost(self.run, codes, calls if isinstance(self.run.prior, ARDMPrior) else None)
+        agnostic = isinstance(self.run.prior, ARDMPrior)
+        cost = sampling_cost(self.run, codes, calls if agnostic else None, self.options.filtering)
         samples = self._drawn(codes, calls).decoded(codes, BATCH)
         return row.model_copy(
             update={

@@ -123,6 +123,8 @@ def _facts(own: Evaluation) -> Iterator[tuple[str, str]]:
         yield "New samples", f"{own.num:,} a budget"
     yield "Validation samples", f"{own.reference:,}"
     yield "Seed", str(own.seed)
+    if own.guidance != 1:
+        yield "Guidance", f"{own.guidance:g}"
 
 
 # Samples at each budget

@@ -85,6 +85,7 @@ class Evaluation(_Record):
         num: new samples at each budget.
         reference: validation samples.
         seed: of the samples.
+        guidance: of the samples, see `anytime_core.sampling.draw.Filter`.
         extractors: name -> what it is, the one that precision and recall go by first.
         label_judge: what label accuracy goes by; None where the data has no labels.
         codebook_use: share of its entries that validation data uses.
@@ -107,6 +108,7 @@ class Evaluation(_Record):
     num: int
     reference: int
     seed: int
+    guidance: float = 1.0
     extractors: dict[str, str]
     label_judge: str | None = None
     codebook_use: float | None

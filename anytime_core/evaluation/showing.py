@@ -15,6 +15,8 @@ from anytime_core.evaluation.result import Evaluation, write_csv
 from anytime_core.files import YAML_LIMIT, read_limited, write_text
 from anytime_core.record import CONFIG_FILE
 from anytime_core.run import Run
+from anytime_core.sampling.draw import Filter
+from anytime_core.sampling.sampler import SamplingOptions
 
 CSV_FILE, PLOT_FILE, REPORT_FILE = "evaluation.csv", "quality.png", "report.html"
 
@@ -29,12 +31,13 @@ def show_evaluation(run: Run, evaluations: Sequence[Evaluation], folder: Path) -
     """
     write_csv(evaluations, folder / CSV_FILE)
     plot_evaluations(evaluations, folder / PLOT_FILE)
-    seed = evaluations[0].seed
-    codes = [row.codes for row in evaluations[0].rows]
+    own = evaluations[0]
+    sampling = SamplingOptions(own.seed, filtering=Filter(guidance=own.guidance))
+    codes = [row.codes for row in own.rows]
     page = render_report(
         evaluations,
-        shown_samples(run, codes, seed) if run.prior is not None else [],
-        priority_codes(run, seed) if run.prior is not None else [],
+        shown_samples(run, codes, sampling) if run.prior is not None else [],
+        priority_codes(run, sampling) if run.prior is not None else [],
         _config_text(run),
         _commands(run, evaluations),
     )
@@ -55,6 +58,7 @@ def _commands(run: Run, evaluations: Sequence[Evaluation]) -> list[str]:
     budgets = ",".join(f"{row.codes}codes" for row in own.rows)
     evaluate = ["anytime", "evaluate", "--run", own.run, "--budgets", budgets, "--num", str(own.num)]
     evaluate += ["--seed", str(own.seed)] if own.seed else []
+    evaluate += ["--guidance", f"{own.guidance:g}"] if own.guidance != 1 else []
     agnostic = [one for one in evaluations if one.bits_per_calls]
     if agnostic:
         numbers = dict.fromkeys("all" if one.calls is None else str(one.calls) for one in agnostic)

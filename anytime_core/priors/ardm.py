@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from anytime_core.config import ARDMConfig
 from anytime_core.priors.base import Prior
 from anytime_core.priors.digits import Digits
+from anytime_core.priors.labels import LabelEmbedding
 from anytime_core.priors.transformer import TransformerBlock, initialise, standardised
 
 _TRACKING_RATE = 0.05
@@ -88,7 +89,7 @@ class ARDMPrior(Prior):
         self.code_length, self.codebook_size, self.classes = code_length, digits.size, classes
         self.token = nn.Embedding(digits.tokens, config.width)
         self.position = nn.Embedding(code_length, config.width)
-        self.start = nn.Embedding(max(classes, 1), config.width)
+        self.start = LabelEmbedding(classes, config.width, config.label_dropout)
         self.time = nn.Linear(1, config.width) if config.time_input else None
         vectors = None if code_vectors is None else standardised(code_vectors)
         self.register_buffer("vectors", vectors)
@@ -236,9 +237,7 @@ class ARDMPrior(Prior):
 
     def _embed(self, tokens: Tensor, positions: Tensor, labels: Tensor | None, known: Tensor) -> Tensor:
         """[B, r] tokens and where they stand, and [B] shares of known codes -> [B, r, W]."""
-        if self.classes and labels is None:
-            raise ValueError("a class-conditional prior needs labels")
-        start = self.start(labels) if self.classes else self.start.weight
+        start = self.start(labels, len(tokens))
         if self.time is not None:
             start = start + self.time(known.to(start.dtype).unsqueeze(1))
         x = self.token(tokens) + self.position(positions) + start.unsqueeze(1)

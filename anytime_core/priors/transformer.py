@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from anytime_core.config import ARDMConfig, TransformerConfig
 from anytime_core.priors.base import Prior
+from anytime_core.priors.labels import LabelEmbedding
 
 
 class TransformerPrior(Prior):
@@ -42,7 +43,7 @@ class TransformerPrior(Prior):
         self.heads = config.heads
         self.token = nn.Embedding(codebook_size, config.width)
         self.position = nn.Embedding(code_length, config.width)
-        self.start = nn.Embedding(max(classes, 1), config.width)
+        self.start = LabelEmbedding(classes, config.width, config.label_dropout)
         self.register_buffer("vectors", None if code_vectors is None else standardised(code_vectors))
         if code_vectors is not None:
             self.from_vector = nn.Linear(code_vectors.shape[-1], config.width)
@@ -64,19 +65,12 @@ class TransformerPrior(Prior):
 
     def logits(self, codes: Tensor, labels: Tensor | None) -> Tensor:
         """Logits [B, n + 1, K] of the codes at positions 0..n, given the first n of them, `codes` [B, n]."""
-        start = self._start(labels, len(codes)).unsqueeze(1)
+        start = self.start(labels, len(codes)).unsqueeze(1)
         x = torch.cat([start, self._embed(codes) + start], 1) + self.position.weight[: codes.shape[1] + 1]
         x = self.dropout(x)  # [B, n + 1, W]
         for block in self.blocks:
             x = block(x, causal=True)
         return self._score(x)
-
-    def _start(self, labels: Tensor | None, batch: int) -> Tensor:
-        if self.classes == 0:
-            return self.start.weight.expand(batch, -1)
-        if labels is None:
-            raise ValueError("a class-conditional prior needs labels")
-        return self.start(labels)
 
     def _embed(self, codes: Tensor) -> Tensor:
         """[B, n] codes, the first ones -> [B, n, W]."""
@@ -151,7 +145,7 @@ def initialise(prior: nn.Module, layers: int) -> None:
 
 
 def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear | nn.Embedding):
+    if isinstance(module, nn.Linear | nn.Embedding | LabelEmbedding):
         nn.init.normal_(module.weight, std=0.02)
     if isinstance(module, nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)

@@ -99,9 +99,9 @@ def draw_adaptively(
     rows = torch.arange(batch, device=noise.device)
     going = torch.ones(batch, dtype=torch.bool, device=noise.device)  # of rows
     openness = torch.ones(batch, device=noise.device)  # of rows: running mean of entropy over its average
-    decoder = engine.open(labels, batch, length)
+    decoder = engine.open_guided(labels, batch, length, filtering)
     for position in range(length):
-        with torch_threads(engine.threads(len(rows))):
+        with torch_threads(engine.threads(filtering.rows(len(rows)))):
             logits = decoder.step(position, codes[rows, position - 1] if position else None).float()
         if position:
             log_probability = logits.log_softmax(-1)

@@ -25,7 +25,7 @@ from anytime_core.sampling.sampler import Drawn, OnCode, Sampler
 from anytime_core.sampling.samples import Prefix, Samples
 
 _CALL = "call"
-"""What `Costs` keeps the time of a call under."""
+"""What `Costs` keeps the time of a call under, by the number of sequences that go through the network."""
 
 
 class CallSampler(Sampler[CallEngine]):
@@ -106,7 +106,7 @@ class CallSampler(Sampler[CallEngine]):
             engine.call(partial, Group(0, length // 2, 1, False), self.options.filtering)
             self._synchronise()
             seconds = time.perf_counter() - started
-        self.run.costs.note(_CALL, len(indices), seconds)
+        self.run.costs.note(_CALL, self.options.filtering.rows(len(indices)), seconds)
 
     def _draw(
         self,
@@ -120,7 +120,8 @@ class CallSampler(Sampler[CallEngine]):
     ) -> Drawn:
         stages, calls = len(self.prior.digits), self.options.calls
         if pace is not None:
-            affordable = pace.steps(self.run.costs.expected(_CALL, len(indices)) or 0.0)
+            rows = self.options.filtering.rows(len(indices))
+            affordable = pace.steps(self.run.costs.expected(_CALL, rows) or 0.0)
             calls = max(stages, min(affordable, stages * length if calls is None else calls))
         plan = self._plan(length, calls)
         partial = self._blank(indices, labels, length)

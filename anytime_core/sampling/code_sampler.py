@@ -61,12 +61,13 @@ class CodeSampler(Sampler[Engine]):
         result, known = codes.to(self.run.device, copy=True), known.to(self.run.device)
         engine = self._engine(batch, batch, length, stepped=True)
         assert isinstance(engine, SteppedEngine)
-        noise, decoder = self._noise(range(batch), length), engine.open(self._placed(labels), batch, length)
+        filtering, noise = self.options.filtering, self._noise(range(batch), length)
+        decoder = engine.open_guided(self._placed(labels), batch, length, filtering)
         with torch.inference_mode():
             for position in range(length):
-                with torch_threads(engine.threads(batch)):
+                with torch_threads(engine.threads(filtering.rows(batch))):
                     logits = decoder.step(position, result[:, position - 1] if position else None)
-                    drawn = draw_codes(logits, noise.at(position), self.options.filtering)
+                    drawn = draw_codes(logits, noise.at(position), filtering)
                 result[:, position] = torch.where(known[:, position], result[:, position], drawn)
         result = result.cpu()
         ended = time.perf_counter()
@@ -115,11 +116,14 @@ class CodeSampler(Sampler[Engine]):
 
     def _engine(self, batch: int, samples: int, length: int, *, stepped: bool = False) -> Engine:
         device, name, precision = self.run.device, self.options.engine, self.options.precision
+        rows = self.options.filtering.rows(batch)
         if precision == "auto":
-            precision = choose_precision(device, batch)
+            precision = choose_precision(device, rows)
         if name == "auto":
             parameters = sum(parameter.numel() for parameter in self.prior.parameters())
-            name = choose_engine(device, precision, batch, parameters * float(samples * length))
+            name = choose_engine(
+                device, precision, rows, parameters * float(self.options.filtering.rows(samples) * length)
+            )
         engine = self.run.engine(name, precision)
         if stepped and not isinstance(engine, SteppedEngine):
             raise UsageError(f"engine '{name}' draws several codes at once, and cannot do this: use --engine eager")

@@ -19,11 +19,14 @@ class Filter:
         temperature: divides the logits; 0 always takes the most likely code.
         top_k: keep only the k most likely codes.
         top_p: keep the smallest set of most likely codes whose probability reaches p (Holtzman et al. 2020).
+        guidance: how far the prior is led by the label, see `anytime_core.sampling.guidance`; 1 leaves the prior as it
+            is, 0 makes it forget the label, and above 1 samples get more typical of their label and less varied.
     """
 
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float | None = None
+    guidance: float = 1.0
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.temperature) or self.temperature < 0:
@@ -32,6 +35,17 @@ class Filter:
             raise UsageError(f"top-k {self.top_k} is not at least 1")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise UsageError(f"top-p {self.top_p} is not in (0, 1]")
+        if not math.isfinite(self.guidance) or self.guidance < 0:
+            raise UsageError(f"guidance {self.guidance} is not 0 or a positive number")
+
+    @property
+    def guided(self) -> bool:
+        """Whether guidance changes anything."""
+        return self.guidance != 1
+
+    def rows(self, batch: int) -> int:
+        """How many sequences go through the network for a batch: with guidance each one twice."""
+        return 2 * batch if self.guided else batch
 
 
 def draw_codes(logits: Tensor, noise: Tensor, filtering: Filter) -> Tensor:

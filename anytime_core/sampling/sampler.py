@@ -22,6 +22,7 @@ from anytime_core.sampling.deadline import Deadline, Pace
 from anytime_core.sampling.draw import Filter
 from anytime_core.sampling.engines import ENGINES, PRECISIONS
 from anytime_core.sampling.engines.base import torch_threads
+from anytime_core.sampling.guidance import check_guidance
 from anytime_core.sampling.samples import Prefix, Samples
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ class Sampler(ABC, Generic[AnyEngine]):
     def __init__(self, run: Run, options: SamplingOptions) -> None:
         self.run, self.options = run, options
         self.prior: Prior = run.require_prior()
+        check_guidance(self.prior, options.filtering, run.folder)
         self._label = run.label_number(options.label)
         self._largest_batch = max(1, _LARGEST_NOISE // (self.prior.code_length * self.prior.codebook_size))
 

@@ -22,6 +22,8 @@ anytime evaluate --run runs/ordered --against runs/unordered --against runs/dedi
 
 anytime evaluate --calls all,20,10,5
 
+anytime evaluate --guidance 1.5
+
 anytime evaluate --extractor classifier --extractor inception=pt_inception-2015-12-05.pth
 """
 
@@ -46,6 +48,7 @@ def evaluate(
         ),
     ] = "all,10",
     plan: output.PlanOption = "optimal",
+    guidance: output.GuidanceOption = 1.0,
     extractor: Annotated[
         list[str] | None,
         typer.Option(
@@ -67,9 +70,9 @@ def evaluate(
 
     The same command goes on with an evaluation that was killed, unless another has ended in its folder since.
     """
-    from anytime_core.evaluation.evaluate import EvaluationOptions
     from anytime_core.evaluation.evaluate import evaluate as measure
     from anytime_core.evaluation.extractors import ExtractorRequest
+    from anytime_core.evaluation.options import EvaluationOptions
     from anytime_core.evaluation.result import EVALUATION_FILE
     from anytime_core.evaluation.showing import REPORT_FILE, show_evaluation
     from anytime_core.run import load
@@ -83,6 +86,7 @@ def evaluate(
         download=download,
         calls=tuple(_calls(text) for text in calls.split(",")),
         plan=plan,
+        guidance=guidance,
     )
     with output.chatter_to_stderr():
         opened = load(run, device=device)

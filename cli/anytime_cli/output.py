@@ -32,6 +32,13 @@ FormatOption = Annotated[
     ),
 ]
 
+GuidanceOption = Annotated[
+    float,
+    typer.Option(
+        help="How far labels lead; 1: as the prior was trained, above: samples more typical of their class and less "
+        "varied. Needs prior.label_dropout."
+    ),
+]
 PlanOption = Annotated[
     str,
     typer.Option(

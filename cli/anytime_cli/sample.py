@@ -63,6 +63,7 @@ def sample(
     top_p: Annotated[
         float | None, typer.Option(help="Draw from the most likely codes that reach p.", show_default=False)
     ] = None,
+    guidance: output.GuidanceOption = 1.0,
     seed: Annotated[int, typer.Option(help="Sample i of a seed is always the same.")] = 0,
     out: Annotated[
         Path | None, typer.Option(help="Output folder. Default: <run>/samples/...", show_default=False)
@@ -98,7 +99,7 @@ def sample(
     from anytime_core.sampling.draw import Filter
     from anytime_core.sampling.sampler import SamplingOptions
 
-    parsed, filtering = Budget.parse(budget), Filter(temperature, top_k, top_p)
+    parsed, filtering = Budget.parse(budget), Filter(temperature, top_k, top_p, guidance)
     options = SamplingOptions(seed, label, filtering, engine, precision, batch_size, calls, plan)
     shard = _process_shard() if shard is None else shard
     indices = _shard(num, shard)
@@ -118,6 +119,7 @@ def sample(
         "t": None if temperature == 1 else temperature,
         "k": top_k,
         "p": top_p,
+        "g": None if guidance == 1 else guidance,
         "shard": shard,
     }
     name = "-".join([f"{parsed}-seed{seed}", *(f"{key}{value}" for key, value in choices.items() if value is not None)])

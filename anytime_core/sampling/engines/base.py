@@ -6,6 +6,7 @@ Letters: B batch, n codes to draw, K codebook size.
 from __future__ import annotations
 
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -16,6 +17,7 @@ from anytime_core.decoding.base import Decoder
 from anytime_core.errors import UsageError
 from anytime_core.priors import TransformerPrior
 from anytime_core.sampling.draw import Filter, draw_codes
+from anytime_core.sampling.guidance import GuidedDecoder, with_null_labels
 from anytime_core.sampling.noise import Noise
 
 
@@ -36,7 +38,7 @@ class Engine(Protocol):
         ...
 
 
-class SteppedEngine:
+class SteppedEngine(ABC):
     """An engine that asks a `Decoder` for the logits of one code at a time.
 
     Args:
@@ -53,12 +55,19 @@ class SteppedEngine:
             raise UsageError(f"engine '{self.name}' has no precision '{precision}': use {known}")
         self.prior, self.precision = prior, precision
 
+    @abstractmethod
     def open(self, labels: Tensor | None, batch: int, length: int) -> Decoder:
         """A decoder for a batch of `length` codes."""
-        raise NotImplementedError
+
+    def open_guided(self, labels: Tensor | None, batch: int, length: int, filtering: Filter) -> Decoder:
+        """The same, with the guidance of `filtering`."""
+        if not filtering.guided:
+            return self.open(labels, batch, length)
+        both = self.open(with_null_labels(self.prior, labels), 2 * batch, length)
+        return GuidedDecoder(both, batch, filtering.guidance)
 
     def threads(self, batch: int) -> int:
-        """Number of torch threads that a step of a batch runs with."""
+        """Number of torch threads that a step of so many sequences runs with."""
         return torch.get_num_threads()
 
     @torch.inference_mode()
@@ -66,9 +75,9 @@ class SteppedEngine:
         """See `Engine`."""
         batch, length = noise.shape[:2]
         codes = torch.empty(length, batch, dtype=torch.int64, device=noise.device)
-        decoder = self.open(labels, batch, length)
+        decoder = self.open_guided(labels, batch, length, filtering)
         for position in range(length):
-            with torch_threads(self.threads(batch)):
+            with torch_threads(self.threads(filtering.rows(batch))):
                 logits = decoder.step(position, codes[position - 1] if position else None)
                 codes[position] = draw_codes(logits, noise.at(position), filtering)
             yield codes[: position + 1].T

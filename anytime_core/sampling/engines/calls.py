@@ -6,9 +6,10 @@ Letters: B batch, N code length, n codes that are wanted, R values of a digit, G
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
 import torch
@@ -18,6 +19,7 @@ from anytime_core.errors import UsageError
 from anytime_core.priors import ARDMPrior
 from anytime_core.sampling.draw import Filter, draw_codes
 from anytime_core.sampling.engines.capture import capturing, require_cuda, warm_up
+from anytime_core.sampling.guidance import guided, with_null_labels
 
 _KEPT = 4
 """Shapes whose graphs are kept, with their buffers."""
@@ -73,7 +75,7 @@ Logits = Callable[[PartialCodes, Group, slice], Tensor]
 """Of the rows of the order that are asked for, [B, q, R]."""
 
 
-class _Calls:
+class _Calls(ABC):
     """See `CallEngine`: an engine that differs from others in how it finds logits.
 
     Args:
@@ -99,9 +101,9 @@ class _Calls:
         """See `CallEngine`."""
         _draw(self.prior, self._logits, partial, group, filtering)
 
+    @abstractmethod
     def _logits(self, partial: PartialCodes, group: Group, asked: slice) -> Tensor:
         """Of the rows of the order that are asked for, [B, q, R]."""
-        raise NotImplementedError
 
 
 class PlainCalls(_Calls):
@@ -186,7 +188,7 @@ def _draw(prior: ARDMPrior, logits_of: Logits, partial: PartialCodes, group: Gro
     wanted = partial.order.shape[1]
     chooses = group.certain and group.known + group.size < wanted
     asked = slice(group.known, wanted if chooses else group.known + group.size)
-    logits = logits_of(partial, group, asked).float()
+    logits = _guided_logits(prior, logits_of, partial, group, asked, filtering).float()
     positions = partial.order[:, asked]
     if chooses:
         # Most certain is the smallest entropy; -inf stands for values that no code has.
@@ -202,6 +204,21 @@ def _draw(prior: ARDMPrior, logits_of: Logits, partial: PartialCodes, group: Gro
     values = draw_codes(logits.flatten(0, 1), noise.flatten(0, 1), filtering).view(positions.shape)
     tokens = prior.digits.next_tokens(partial.tokens.gather(1, positions), group.stage)
     partial.tokens.scatter_(1, positions, tokens + values)
+
+
+def _guided_logits(
+    prior: ARDMPrior, logits_of: Logits, partial: PartialCodes, group: Group, asked: slice, filtering: Filter
+) -> Tensor:
+    """[B, q, R] of the rows of the order that are asked for."""
+    if not filtering.guided:
+        return logits_of(partial, group, asked)
+    both = replace(
+        partial,
+        tokens=partial.tokens.repeat(2, 1),
+        order=partial.order.repeat(2, 1),
+        labels=with_null_labels(prior, partial.labels),
+    )
+    return guided(logits_of(both, group, asked), filtering.guidance)
 
 
 def _at(values: Tensor, positions: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from anytime_core.errors import UsageError
 from anytime_core.priors import TransformerPrior
 from anytime_core.sampling.draw import Filter, draw_codes
 from anytime_core.sampling.engines.capture import capturing, require_cuda, warm_up
+from anytime_core.sampling.guidance import GuidedDecoder, with_null_labels
 from anytime_core.sampling.noise import Noise
 
 _CHUNK = 8
@@ -41,6 +42,7 @@ class GraphEngine:
         require_cuda(device)
         if precision not in self.precisions:
             raise UsageError(f"engine 'graph' has no precision '{precision}': use {', '.join(self.precisions)}")
+        self.prior = prior
         self.weights = fold(prior, torch.float32 if precision == "float32" else torch.bfloat16)
         self._captured: OrderedDict[tuple[int, int, Filter], _Captured] = OrderedDict()
 
@@ -50,6 +52,7 @@ class GraphEngine:
         batch, length = noise.shape[:2]
         key = (batch, length, filtering)
         whole = noise.whole()
+        labels = with_null_labels(self.prior, labels) if filtering.guided else labels
         if key not in self._captured:
             with torch.cuda.device(noise.device):
                 self._captured[key] = _Captured(self.weights, labels, whole, filtering)
@@ -65,8 +68,9 @@ class _Captured:
     def __init__(self, weights: DecodingWeights, labels: Tensor | None, noise: Tensor, filtering: Filter) -> None:
         batch, length = noise.shape[:2]
         self.weights, self.noise = weights, noise.clone()
-        self.decoder = TorchDecoder(weights, labels, batch, length)
-        self.decoder.first_input = self.decoder.first_input.clone()
+        network = TorchDecoder(weights, labels, filtering.rows(batch), length)
+        self.first_input = network.first_input = network.first_input.clone()
+        self.decoder = GuidedDecoder(network, batch, filtering.guidance) if filtering.guided else network
         self.codes = torch.zeros(length, batch, dtype=torch.int64, device=noise.device)
         self.ends = [min(first + _CHUNK, length) for first in range(0, length, _CHUNK)]
         with capturing(f"{length} codes of a batch of {batch}"):
@@ -85,7 +89,7 @@ class _Captured:
             self.codes[position] = draw_codes(logits, self.noise[:, position], filtering)
 
     def replay(self, labels: Tensor | None, noise: Tensor) -> Iterator[Tensor]:
-        self.decoder.first_input.copy_(self.weights.first_input(labels, len(self.decoder.first_input)))
+        self.first_input.copy_(self.weights.first_input(labels, len(self.first_input)))
         self.noise.copy_(noise)
         for end, graph in zip(self.ends, self.graphs, strict=True):
             with torch.cuda.device(noise.device):
