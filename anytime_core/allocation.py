@@ -1,7 +1,11 @@
-"""Building models whose sizes somebody else's file says, in no more memory than the file itself justifies."""
+"""Building models whose sizes somebody else's file says, in no more memory than the file itself justifies.
+
+Or a config: in no more than the machine has.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +19,14 @@ _FILLED: dict[Callable[..., Any], int] = {torch.full: 0, Tensor.new_full: 1}
 """With the position of the size among their arguments."""
 
 
+_BYTES_A_WEIGHT = 4 * 4
+"""float32, with its gradient and Adam's two means."""
+
+
+class TooLargeError(ValueError):
+    """Tensors have more elements than they may."""
+
+
 class LimitedElements(TorchFunctionMode):
     """While this is open, tensors that are made from sizes have so many elements together, at most.
 
@@ -24,7 +36,7 @@ class LimitedElements(TorchFunctionMode):
         most: elements of all tensors together.
 
     Raises:
-        ValueError: before a tensor is made that is too large.
+        TooLargeError: before a tensor is made that is too large.
     """
 
     def __init__(self, most: int) -> None:
@@ -44,8 +56,16 @@ class LimitedElements(TorchFunctionMode):
         self.left -= made
         # Not at other functions: switching gradients on again comes here too, while the error goes up.
         if made and self.left < 0:
-            raise ValueError(f"they ask for more than {self.most:,} numbers")
+            raise TooLargeError(f"they ask for more than {self.most:,} numbers")
         return func(*args, **kwargs)
+
+
+def trainable_weights() -> int:
+    """How many weights this machine has memory to train; a boundless number where the system does not tell."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // _BYTES_A_WEIGHT
+    except (AttributeError, ValueError, OSError):
+        return 2**63
 
 
 def _elements(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:

@@ -197,6 +197,13 @@ class _LimitedLoader(yaml.SafeLoader):
             raise yaml.YAMLError(f"a value of {len(node.value)} characters")
         return node
 
+    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := next((key for number, key in enumerate(keys) if key in keys[:number]), None):
+            raise yaml.YAMLError(f"key '{_shortened(twice)}' stands there twice")
+        return node
+
     def _count(self, nodes: int) -> None:
         self.nodes += nodes
         if self.nodes > _MOST_NODES:

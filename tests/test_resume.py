@@ -44,6 +44,7 @@ QUICK = (
     "training.codes.copies=2",
     "training.codes.batch_size=4",
     "prior.dropout=0.2",
+    "prior.label_dropout=0.2",
     "autoencoder.truncation.balance=true",
 )
 

@@ -16,6 +16,7 @@ from conftest import tiny_config
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from anytime_core.allocation import trainable_weights
 from anytime_core.config import Config
 from anytime_core.errors import AnytimeError, ConfigError, DataError, RunError, UsageError
 from anytime_core.record import STAGES, RunRecord, read_record
@@ -387,6 +388,18 @@ def refused_untouched(config: Config, folder: Path, error: type[AnytimeError], m
 )
 def test_a_config_that_cannot_be_trained_is_refused_before_anything_is_written(pictures, tmp_path, overrides, message):
     refused_untouched(quick_config(pictures, *overrides), tmp_path / "run", ConfigError, message)
+
+
+def test_an_autoencoder_that_is_too_large_to_train_is_refused_before_it_takes_memory(pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr("anytime_core.training.preparation.trainable_weights", lambda: 10_000)
+    config = quick_config(pictures, "autoencoder.quantizer.size=4000", "autoencoder.quantizer.shared=false")
+    refused_untouched(
+        config, tmp_path / "run", ConfigError, "more than the 10,000 weights .*lower autoencoder.quantizer"
+    )
+
+
+def test_this_machine_can_train_something():
+    assert trainable_weights() > 10**6
 
 
 def test_a_conditional_prior_without_labels_is_refused_before_anything_is_written(unlabelled, tmp_path):

@@ -19,6 +19,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 import anytime_core
+from anytime_core.allocation import LimitedElements, TooLargeError, trainable_weights
 from anytime_core.autoencoder import OrderedAutoencoder, build_autoencoder
 from anytime_core.config import AutoencoderConfig, Config
 from anytime_core.devices import resolve_device, resolve_precision
@@ -35,10 +36,7 @@ from anytime_core.training.codes import CodesDataset
 from anytime_core.training.interruption import Interruption
 from anytime_core.training.log import MetricsLog, OnProgress, ignore_progress
 from anytime_core.training.surroundings import Surroundings
-from anytime_core.weights import (
-    AUTOENCODER_FILE,
-    load_autoencoder,
-)
+from anytime_core.weights import AUTOENCODER_FILE, load_autoencoder
 
 LOCK = "training"
 """Name of the lock of a run that is being trained."""
@@ -78,7 +76,15 @@ class Preparation:
     @cached_property
     def untrained(self) -> OrderedAutoencoder:
         """What the config describes, for its sizes."""
-        return build_autoencoder(self.modality, self.config.core.autoencoder)
+        most = trainable_weights()
+        try:
+            with LimitedElements(most):
+                return build_autoencoder(self.modality, self.config.core.autoencoder)
+        except TooLargeError as error:
+            raise ConfigError(
+                f"the autoencoder of this config has more than the {most:,} weights that this machine can train: "
+                "lower autoencoder.quantizer.size, or the widths in network"
+            ) from error
 
     @cached_property
     def device(self) -> torch.device:

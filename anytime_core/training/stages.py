@@ -19,13 +19,7 @@ from anytime_core.training.encoding import write_codes
 from anytime_core.training.preparation import Preparation
 from anytime_core.training.prior import train_prior, validate_prior
 from anytime_core.training.surroundings import Surroundings
-from anytime_core.weights import (
-    PRIOR_FILE,
-    load_autoencoder,
-    load_prior,
-    save_autoencoder,
-    save_prior,
-)
+from anytime_core.weights import PRIOR_FILE, load_autoencoder, load_prior, save_autoencoder, save_prior
 
 
 def run_stage(stage: Stage, training: Preparation, surroundings: Surroundings) -> tuple[int, dict[str, Any]]:
