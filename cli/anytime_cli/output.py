@@ -35,8 +35,8 @@ FormatOption = Annotated[
 GuidanceOption = Annotated[
     float,
     typer.Option(
-        help="How far class labels lead: 1 leaves the prior as it is, above 1 samples are more typical of their class and "
-        "less varied. Needs a prior trained with prior.label_dropout."
+        help="How far class labels lead: 1 leaves the prior as it is, above 1 samples are more typical of their class "
+        "and less varied. Needs a prior trained with prior.label_dropout."
     ),
 ]
 PlanOption = Annotated[
