@@ -21,6 +21,7 @@ from anytime_core.evaluation import classifier as classifier_module
 from anytime_core.evaluation import evaluate as evaluate_module
 from anytime_core.evaluation import judge as judge_module
 from anytime_core.evaluation.classifier import CLASSIFIER_FILE, ClassifierMetadata, open_classifier
+from anytime_core.evaluation.cost import sampling_cost
 from anytime_core.evaluation.drawn import DrawnCodes
 from anytime_core.evaluation.evaluate import evaluate
 from anytime_core.evaluation.extractors import ExtractorRequest, requested
@@ -29,7 +30,9 @@ from anytime_core.evaluation.pictures import priority_codes, shown_samples
 from anytime_core.evaluation.result import EVALUATION_FILE, Evaluation, cells, summary
 from anytime_core.modality import Datasets, Extractor, OfferedExtractor
 from anytime_core.run import Run, load
+from anytime_core.sampling import sampler as sampler_module
 from anytime_core.sampling.budget import Budget
+from anytime_core.sampling.draw import Filter
 from anytime_core.sampling.sampler import SamplingOptions
 from anytime_core.training.train import train
 from anytime_core.weights import read_weights
@@ -442,6 +445,16 @@ def test_a_run_whose_prior_was_validated_less_has_no_bits(tiny_run, folder):
     (result,) = evaluate(run, folder, OPTIONS)
     assert [row.bits_per_code for row in result.rows] == [None] * 3
     assert result.rows[0].samples is not None
+
+
+def test_costs_and_pictures_of_a_run_whose_noise_allows_only_small_batches(tiny_run, monkeypatch):
+    expected = shown_samples(tiny_run, [2, 8], SamplingOptions())
+    prior = tiny_run.require_prior()
+    monkeypatch.setattr(sampler_module, "_LARGEST_NOISE", 10 * prior.code_length * prior.codebook_size)
+    cost = sampling_cost(tiny_run, 4, None, Filter())
+    assert cost.seconds_per_sample > 0
+    assert cost.codes_per_second > 0
+    assert shown_samples(tiny_run, [2, 8], SamplingOptions()) == expected
 
 
 # Pictures

@@ -39,8 +39,8 @@ def sampling_cost(run: Run, codes: int, calls: int | None, filtering: Filter) ->
     options = SamplingOptions(filtering=filtering, batch_size=_BATCH, calls=calls)
 
     def sample() -> dict[str, float]:
-        (samples,) = run.sample_batches(range(_BATCH), Budget(codes, "codes"), options)
-        return dict(samples.seconds)
+        parts = list(run.sample_batches(range(_BATCH), Budget(codes, "codes"), options))  # one, if memory allows it
+        return {name: sum(part.seconds[name] for part in parts) for name in parts[0].seconds}
 
     sample()
     measurable = _forget_peak(run.device)

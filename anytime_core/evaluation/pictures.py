@@ -5,7 +5,6 @@ from __future__ import annotations
 import mimetypes
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -68,8 +67,7 @@ def _sharing(run: Run, number: int, options: SamplingOptions) -> bytes:
 
 
 def _drawn(run: Run, number: int, budget: Budget, options: SamplingOptions) -> Samples:
-    (samples,) = run.sample_batches(range(number), budget, replace(options, batch_size=number))
-    return samples
+    return run.sample(number, budget, seed=options.seed, guidance=options.filtering.guidance)
 
 
 def _picture(modality: Modality, rows: Sequence[PreviewRow]) -> bytes:
