@@ -79,6 +79,7 @@ def test_a_parsed_config_cannot_be_changed():
         ("\ta: 1", "is not valid YAML"),
         ("day: 2020-13-45", "is not valid YAML"),
         ("[" * 500, "is not valid YAML"),
+        ("'': 1\n'': 2", "is not valid YAML: key '' stands there 2 times"),
         ("seed: !!python/object/apply:os.getpid []", "is not valid YAML"),
     ],
     ids=lambda value: value[:20],

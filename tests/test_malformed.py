@@ -284,7 +284,7 @@ TRAIN = [
     Case("train --config keys.yaml", 2, "keys.yaml is not a config: its key 1"),
     Case("train --config nested.yaml", 2, "network.1", "keys should be strings"),
     Case("train --config malformed.yaml", 2, "malformed.yaml is not valid YAML", "line 2"),
-    Case("train --config repeated.yaml", 2, "repeated.yaml is not valid YAML", "'size' stands there twice"),
+    Case("train --config repeated.yaml", 2, "repeated.yaml is not valid YAML", "'size' stands there 2 times"),
     Case("train --config python.yaml", 2, "python.yaml is not valid YAML", "python/object/apply:os.getcwd"),
     Case("train --config documents.yaml", 2, "documents.yaml is not valid YAML", "single document"),
     Case("train --config tab.yaml", 2, "tab.yaml is not valid YAML", "line 2"),

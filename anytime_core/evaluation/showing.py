@@ -58,7 +58,7 @@ def _commands(run: Run, evaluations: Sequence[Evaluation]) -> list[str]:
     budgets = ",".join(f"{row.codes}codes" for row in own.rows)
     evaluate = ["anytime", "evaluate", "--run", own.run, "--budgets", budgets, "--num", str(own.num)]
     evaluate += ["--seed", str(own.seed)] if own.seed else []
-    evaluate += ["--guidance", f"{own.guidance:g}"] if own.guidance != 1 else []
+    evaluate += ["--guidance", str(own.guidance)] if own.guidance != 1 else []
     agnostic = [one for one in evaluations if one.bits_per_calls]
     if agnostic:
         numbers = dict.fromkeys("all" if one.calls is None else str(one.calls) for one in agnostic)
