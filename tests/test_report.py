@@ -13,6 +13,7 @@ import soundfile
 from PIL import Image
 
 from anytime_core.evaluation.charts import Bar, Line, bar_chart, line_chart, logarithmic_ticks, round_ticks, value_scale
+from anytime_core.evaluation.plot import quality_figure
 from anytime_core.evaluation.report import PriorityCodes, Shown, render_report
 from anytime_core.evaluation.result import Evaluation, Quality, Row
 
@@ -342,6 +343,15 @@ def test_a_scale_shows_every_value(values):
     scale = value_scale(values)
     assert all(scale.low <= value <= scale.high for value in values)
     assert all(12 <= scale(value) <= 196 for value in values)
+
+
+def test_the_plot_is_logarithmic_where_values_are_far_apart():
+    near = quality_figure([evaluation()])
+    far = quality_figure([evaluation(), baseline("runs/other", "unordered", 300.0)])
+    title = "Fréchet distance: classifier"
+    assert [panel.get_yscale() for panel in near.axes if panel.get_title() == title] == ["linear"]
+    assert [panel.get_yscale() for panel in far.axes if panel.get_title() == title] == ["log"]
+    assert {panel.get_yscale() for panel in far.axes if panel.get_title() in {"Recall", "Bits per code"}} == {"linear"}
 
 
 def test_labels_of_lines_that_end_together_do_not_overlap():

@@ -9,11 +9,12 @@ from itertools import pairwise
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
+from anytime_core.evaluation.measures import need_logarithms
+
 _WIDTH, _HEIGHT = 380.0, 236.0
 _LEFT, _TOP, _BOTTOM = 52.0, 12.0, 196.0  # edges of the plot; the right one leaves room for labels
 _LETTER, _LINE = 7.0, 13.0  # width and height of a letter of a label, with what keeps it off others
 _LONGEST_LABEL = 16  # letters
-_LOGARITHMIC_BEYOND = 30.0  # largest over smallest value
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Scale:
 
 
 def line_chart(title: str, lines: Sequence[Line], share: bool = False, unit: str = "code") -> str:
-    """Lines against codes or calls; on a logarithmic scale where positive values differ by more than a factor of 30.
+    """Lines against codes or calls; on a logarithmic scale where they need one.
 
     Args:
         title: for screen readers.
@@ -113,7 +114,7 @@ def bar_chart(title: str, bars: Sequence[Bar]) -> str:
 def value_scale(values: Sequence[float]) -> Scale:
     """A vertical scale that shows all values, from zero where the smallest is less than half the largest."""
     low, high = min(values), max(values)
-    if 0 < low * _LOGARITHMIC_BEYOND < high:
+    if need_logarithms(values):
         return Scale(low / 1.2, high * 1.2, _BOTTOM, _TOP, logarithmic_ticks(low / 1.2, high * 1.2), logarithmic=True)
     return _linear_scale(0.0 if 0 < low < high / 2 else low, high)
 

@@ -10,6 +10,8 @@ from pathlib import PurePath
 
 from anytime_core.evaluation.result import Evaluation, Row, cells
 
+_LOGARITHMIC_BEYOND = 30.0  # largest over smallest value
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -55,6 +57,11 @@ def curve(evaluation: Evaluation, column: str) -> list[tuple[int, float]]:
     """Number of codes and value, where there is one."""
     values = ((row.codes, dict(cells(row)).get(column)) for row in evaluation.rows)
     return [(codes, value) for codes, value in values if value is not None and math.isfinite(value)]
+
+
+def need_logarithms(values: Sequence[float]) -> bool:
+    """Whether values are positive and too far apart for a linear scale."""
+    return 0 < min(values) * _LOGARITHMIC_BEYOND < max(values)
 
 
 def keys(mappings: Iterable[dict[str, float]]) -> list[str]:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from anytime_core.evaluation.measures import curve, measures, names
+from anytime_core.evaluation.measures import curve, measures, names, need_logarithms
 from anytime_core.evaluation.reconstruction import ReconstructionCurve
 from anytime_core.evaluation.result import Evaluation
 from anytime_core.files import replacing
@@ -33,9 +33,14 @@ def plot_curve(curve: ReconstructionCurve, path: Path) -> None:
 
 
 def plot_evaluations(evaluations: Sequence[Evaluation], path: Path) -> None:
+    """Write `quality_figure` as a PNG picture."""
+    _save(quality_figure(evaluations), path)
+
+
+def quality_figure(evaluations: Sequence[Evaluation]) -> Figure:
     """One panel for each kind of quality and cost: the first evaluation in blue, the others in grey.
 
-    Samples are drawn through and reconstructions dashed.
+    Samples are drawn through and reconstructions dashed, on a logarithmic scale where values are far apart.
     """
     measured = [
         measure
@@ -44,12 +49,16 @@ def plot_evaluations(evaluations: Sequence[Evaluation], path: Path) -> None:
     ]
     figure, panels = _panels(len(measured), _COLUMNS)
     for panel, measure in zip(panels, measured, strict=False):
+        shown: list[float] = []
         for number, evaluation in reversed(list(enumerate(evaluations))):
             look: dict[str, Any] = {"color": "tab:blue" if number == 0 else f"{0.4 + 0.1 * (number % 4):.1f}"}
             for style, column in (("--", measure.reconstructed), ("-", measure.column)):
                 drawn = curve(evaluation, column)
                 if drawn:
                     panel.plot(*zip(*drawn, strict=True), style, marker=_MARKERS[number % len(_MARKERS)], **look)
+                    shown += [value for _, value in drawn]
+        if not measure.share and need_logarithms(shown):
+            panel.set_yscale("log")
         panel.set_title(measure.title)
     for panel in panels[len(measured) :]:
         panel.remove()
@@ -60,7 +69,7 @@ def plot_evaluations(evaluations: Sequence[Evaluation], path: Path) -> None:
     figure.suptitle(f"{names(evaluations)[0]}: solid, new samples; dashed, reconstructions")
     if len(handles) > 1:
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-    _save(figure, path)
+    return figure
 
 
 def _panels(number: int, columns: int) -> tuple[Figure, list[Axes]]:
