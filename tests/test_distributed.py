@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,6 @@ from anytime_core.training.train import train
 
 PROCESSES = 2
 STEPS = 4
-_MEETINGS = 6
 
 
 def config() -> Config:
@@ -103,27 +103,31 @@ def values() -> dict[str, Any]:
     }
 
 
-def _process(rank: int, folder: Path, ports: list[int]) -> None:
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(PROCESSES), MASTER_ADDR="127.0.0.1")
+def _launched(rank: int, port: int, scenario: Callable[[int, Path], None], folder: Path) -> None:
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(PROCESSES))
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     os.environ["TORCHELASTIC_USE_AGENT_STORE"] = str(True)  # as torchrun does: whoever starts us has the store
     torch.set_num_threads(1)
+    scenario(rank, folder)
 
-    def meet() -> None:
-        os.environ["MASTER_PORT"] = str(ports.pop())
 
-    def train_together(*args: Any, **options: Any) -> None:
-        meet()
-        train(*args, **options)
+def launch(scenario: Callable[[int, Path], None], folder: Path) -> None:
+    """`scenario` in processes of their own. Let it form one process group: gloo may fail to form another after it."""
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    mp.spawn(_launched, (store.port, scenario, folder), nprocs=PROCESSES)
 
-    meet()
+
+def train_once(rank: int, folder: Path) -> None:
+    spoken: list[Progress] = []
+    train(config(), folder / "together", on_progress=spoken.append)
+    (folder / f"spoken-{rank}.json").write_text(json.dumps([(one.stage, one.step) for one in spoken]))
+    (folder / f"left-{rank}.json").write_text(json.dumps(dist.is_initialized()))
+
+
+def train_in_a_group(rank: int, folder: Path) -> None:
     dist.init_process_group("gloo")
     torch.save(values(), folder / f"values-{rank}.pt")
-    dist.destroy_process_group()
-
-    spoken: list[Progress] = []
-    train_together(config(), folder / "together", on_progress=spoken.append)
-    (folder / f"spoken-{rank}.json").write_text(json.dumps([(one.stage, one.step) for one in spoken]))
-    train_together(config(), folder / "codes", stages=["codes"])
+    train(config(), folder / "codes", stages=["codes"])
 
     fit_module._REPORT_EVERY = 2
     train_step = fit_module._Fit._step
@@ -135,18 +139,19 @@ def _process(rank: int, folder: Path, ports: list[int]) -> None:
 
     fit_module._Fit._step = signalling  # type: ignore[method-assign]
     try:
-        train_together(config(), folder / "stopped", stages=["autoencoder"])
+        train(config(), folder / "stopped", stages=["autoencoder"])
     except InterruptedTrainingError as error:
         (folder / f"stopped-{rank}.txt").write_text(f"{error.exit_status}: {error}")
     fit_module._Fit._step = train_step  # type: ignore[method-assign]
-    train_together(config(), folder / "resumed", stages=["autoencoder"], resume=True)
+    train(config(), folder / "resumed", stages=["autoencoder"], resume=True)
 
     odd = config()
     odd.core.training.prior.__dict__["batch_size"] = 15
     try:
-        train_together(odd, folder / "odd")
+        train(odd, folder / "odd")
     except ConfigError as error:
         (folder / f"odd-{rank}.txt").write_text(str(error))
+    dist.destroy_process_group()  # which must still be there
 
 
 @pytest.fixture(scope="module")
@@ -173,9 +178,8 @@ def together(alone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("together")
     shutil.copytree(alone / "run", folder / "codes")
     shutil.copytree(alone / "stopped", folder / "resumed")
-    # A store for each time that the processes meet: one that the last group has used may still be going away.
-    stores = [dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False) for _ in range(_MEETINGS)]
-    mp.spawn(_process, (folder, [store.port for store in stores]), nprocs=PROCESSES)
+    launch(train_once, folder)
+    launch(train_in_a_group, folder)
     return folder
 
 
@@ -236,6 +240,10 @@ def test_an_autoencoder_trained_together_is_that_of_one_process(alone, together)
 def test_a_prior_trained_together_is_that_of_one_process(alone, together):
     found, expected = (load_file(folder / "prior.safetensors") for folder in (together / "together", alone / "run"))
     assert close(found, expected)
+
+
+def test_the_process_group_is_gone_after_the_training_that_formed_it(together):
+    assert [json.loads((together / f"left-{rank}.json").read_text()) for rank in range(PROCESSES)] == [False, False]
 
 
 def test_codes_are_written_once_and_whole(alone, together):

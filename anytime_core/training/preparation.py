@@ -104,8 +104,12 @@ class Preparation:
 
     @contextlib.contextmanager
     def environment(self) -> Iterator[None]:
-        """The processes of this training know each other, and torch is as deterministic as the config asks."""
+        """The processes of this training know each other, and torch is as deterministic as the config asks.
+
+        A process group that the caller has made is used, and left to it.
+        """
         before = torch.are_deterministic_algorithms_enabled()
+        theirs = torch.distributed.is_available() and torch.distributed.is_initialized()
         if self.config.core.training.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
             torch.use_deterministic_algorithms(True)
@@ -118,7 +122,7 @@ class Preparation:
                 yield
         finally:
             torch.use_deterministic_algorithms(before)
-            if world_size() > 1:
+            if world_size() > 1 and not theirs:
                 torch.distributed.destroy_process_group()
 
     def checkpoints(self, stage: Stage) -> Checkpoints:
