@@ -97,6 +97,7 @@ BASELINES: Mapping[str, Baseline] = {
     "quantizer-gradient": Baseline(
         "the codebook trained by a loss of its own", (*_VQ, "autoencoder.quantizer.update=gradient")
     ),
+    "quantizer-shared": Baseline("one codebook for all positions", (*_VQ, "autoencoder.quantizer.shared=true")),
     "quantizer-per-position": Baseline("a codebook for each position", (*_VQ, "autoencoder.quantizer.shared=false")),
     "quantizer-fsq": Baseline(
         "finite scalar quantisation with nearly as many codes",

@@ -74,9 +74,10 @@ def test_baselines_say_what_their_names_do():
         truncation = truncations[f"truncation-{name}"]
         assert (truncation.decode, truncation.full_share) == ("share", share)
     quantizers = {name: autoencoder.quantizer for name, autoencoder in autoencoders.items()}
-    assert quantizers["quantizer-ema"] == quantizers["unordered"] == VQConfig(size=256)
-    assert quantizers["quantizer-gradient"] == VQConfig(size=256, update="gradient")
+    assert quantizers["quantizer-ema"] == quantizers["unordered"] == VQConfig(size=256, shared=False)
+    assert quantizers["quantizer-gradient"] == VQConfig(size=256, shared=False, update="gradient")
     assert quantizers["quantizer-per-position"] == quantizers["pca"] == VQConfig(size=256, shared=False)
+    assert quantizers["quantizer-shared"] == VQConfig(size=256)
     assert quantizers["quantizer-fsq"] == FSQConfig(levels=(7, 6, 6))
 
 
