@@ -106,7 +106,7 @@ class Preparation:
     def environment(self) -> Iterator[None]:
         """The processes of this training know each other, and torch is as deterministic as the config asks.
 
-        A process group that the caller has made is used, and left to it.
+        A process group that they have formed is used and left to them.
         """
         before = torch.are_deterministic_algorithms_enabled()
         theirs = torch.distributed.is_available() and torch.distributed.is_initialized()

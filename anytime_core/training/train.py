@@ -31,7 +31,7 @@ def train(
 
     Nothing is written before configuration, device and data have been found good. Checkpoints are written every
     `training.checkpoint_minutes` and at the end of stages, of which the last two are kept. Processes that torchrun or
-    accelerate started train one run together; a process group that the caller has formed is used and left to it.
+    accelerate started train one run together; a process group that they have formed is used and left to them.
 
     Args:
         config: what to train.
