@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
+from anytime_core.found import Found
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
@@ -50,11 +52,13 @@ class Datasets:
         train: training samples.
         validation: validation samples, disjoint from `train`.
         classes: names of the labels 0, 1, ..., empty where the data has no labels.
+        found: what lies where the data was looked for; None leaves core to count.
     """
 
     train: SampleDataset
     validation: SampleDataset
     classes: tuple[str, ...] = ()
+    found: Found | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,22 @@
+"""Names of others in messages, tables and logs: shown as they are, never obeyed by a terminal."""
+
+from __future__ import annotations
+
+import unicodedata
+
+_SHOWN_AS_ESCAPES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Unicode categories: control, format (such as bidirectional overrides), surrogates, unassigned, line separators."""
+
+
+def shown(value: object) -> str:
+    """`value` as text of one line that a terminal can only show: what would control it stands as an escape.
+
+    Files, classes, runs and configs may be named by anybody, with sequences that set a window's title, colour what
+    follows or turn its direction round. Backslashes stay as they are, so that paths read as they were typed.
+    """
+    return "".join(
+        character.encode("unicode_escape").decode()
+        if unicodedata.category(character) in _SHOWN_AS_ESCAPES
+        else character
+        for character in str(value)
+    )
