@@ -9,11 +9,14 @@ import torch
 from anytime_core.config import Precision
 from anytime_core.errors import UsageError
 
+_WAYS_OUT = "use --device cpu or auto"
+
 
 def resolve_device(name: str) -> torch.device:
-    """The device of a config's `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+    """The device of a config's `auto`, `cpu`, `cuda`, `cuda:N` or `mps`, with its index unless it is the CPU.
 
-    Each of several processes on one machine has a GPU of its own, which torchrun and accelerate tell by `LOCAL_RANK`.
+    Each of several processes on one machine has a GPU of its own, which torchrun and accelerate tell by `LOCAL_RANK`;
+    `cuda:N` is that GPU in every process.
 
     Raises:
         UsageError: no such device here.
@@ -24,18 +27,40 @@ def resolve_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise UsageError(f"unknown device '{name}': use auto, cpu, cuda, cuda:N or mps") from None
-    if device.type == "cuda":
-        if device.index is None and "LOCAL_RANK" in os.environ:
-            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        count = torch.cuda.device_count()
-        if (device.index or 0) >= count:
-            raise UsageError(f"device '{device}' is not here ({count} CUDA devices): use --device cpu or auto")
-    elif device.type == "mps":
+    if device.type == "cpu":
+        return torch.device("cpu")
+    if device.type == "mps":
         if not torch.backends.mps.is_available():
-            raise UsageError("device 'mps' is not here: use --device cpu or auto")
-    elif device.type != "cpu":
+            raise UsageError(f"device 'mps' is not here: {_WAYS_OUT}")
+        return torch.device("mps", 0)
+    if device.type != "cuda":
         raise UsageError(f"unknown device '{name}': use auto, cpu, cuda, cuda:N or mps")
-    return device
+    count = torch.cuda.device_count()
+    if device.index is not None:
+        if device.index >= count:
+            raise UsageError(f"device '{device}' is not here ({count} CUDA devices): {_WAYS_OUT}")
+        return device
+    own = local_rank()
+    if own is None:
+        if not count:
+            raise UsageError(f"device 'cuda' is not here (0 CUDA devices): {_WAYS_OUT}")
+        return torch.device("cuda", torch.cuda.current_device())
+    if own >= count:
+        raise UsageError(
+            f"process {own} of this machine has no GPU of its own ({count} CUDA devices): start {count} processes "
+            "here, or use --device cpu"
+        )
+    return torch.device("cuda", own)
+
+
+def local_rank() -> int | None:
+    """Number of this process among those that were launched on this machine, None where it was not launched."""
+    value = os.environ.get("LOCAL_RANK")
+    if value is None:
+        return None
+    if not value.isdecimal():
+        raise UsageError(f"LOCAL_RANK={value} is not the number of a process: unset it, or start this by torchrun")
+    return int(value)
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:

@@ -15,6 +15,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from anytime_core.devices import resolve_device
+
 
 @dataclass(frozen=True)
 class Row:
@@ -71,16 +73,16 @@ def show(title: str, rows: Sequence[Row], file: Path | None) -> None:
 
 def device() -> torch.device:
     """The GPU where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return resolve_device("auto")
 
 
 def device_name() -> str:
     """Name of the device that `device` gives."""
     if device().type == "cuda":
-        return torch.cuda.get_device_name()
+        return torch.cuda.get_device_name(device())
     return f"{torch.cpu.get_capabilities().get('cpu_name', 'CPU')}, {torch.get_num_threads()} threads"
 
 
 def _synchronise() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    if device().type == "cuda":
+        torch.cuda.synchronize(device())

@@ -275,12 +275,12 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     [("plain", "float32"), ("eager", "float32"), ("eager", "bfloat16"), ("numba", "float32"), ("numba", "int8")],
 )
 def test_the_engine_and_the_precision_are_those_that_were_asked_for(anytime, here, engines, name, precision):
-    options = ("--num", 5, "--engine", name, "--precision", precision)
+    options = ("--num", 5, "--device", "cpu", "--engine", name, "--precision", precision)
     printed = json_of(anytime("sample", *options, "--out", "out", "--json"))
     assert set(engines) == {(name, precision)}
     assert [sample["codes"] for sample in printed["samples"]] == [CODES] * 5
     if precision == "float32":
-        assert anytime("sample", "--num", 5, "--engine", "plain", "--out", "plain").status == 0
+        assert anytime("sample", "--num", 5, "--device", "cpu", "--engine", "plain", "--out", "plain").status == 0
         assert contents(here / "out", "*.png") == contents(here / "plain", "*.png")
 
 
@@ -288,7 +288,7 @@ def test_the_engine_and_the_precision_are_those_that_were_asked_for(anytime, her
     ("precision", "names"), [("int8", {"numba"}), ("bfloat16", {"eager"}), ("auto", {"eager", "numba"})]
 )
 def test_without_an_engine_one_is_taken_that_has_the_precision(anytime, here, engines, precision, names):
-    assert anytime("sample", "--num", 5, "--precision", precision, "--out", "out").status == 0
+    assert anytime("sample", "--num", 5, "--device", "cpu", "--precision", precision, "--out", "out").status == 0
     assert {name for name, _ in engines} <= names
     assert {given for _, given in engines} <= ({precision} if precision != "auto" else {"float32", "bfloat16"})
     assert engines

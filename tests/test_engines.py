@@ -611,19 +611,25 @@ def test_numba_is_refused_elsewhere_than_on_the_cpu_with_a_way_out(precision):
         (CPU, "bfloat16", 1024, 1e15, "eager"),
         (CPU, "int8", 1, 1e6, "numba"),
         (CPU, "int8", 1024, 1e6, "numba"),
-        (CUDA, "float32", 1, 1e15, "eager"),
-        (CUDA, "bfloat16", 1024, 1e6, "eager"),
-        (CUDA, "int8", 1, 1e6, "numba"),
+        (CUDA, "float32", 1, 1e15, "graph"),
+        (CUDA, "bfloat16", 1024, 1e6, "graph"),
         (torch.device("mps"), "float32", 1, 1e15, "eager"),
     ],
 )
-def test_auto_is_numba_for_small_batches_where_it_is_compiled_or_worth_it(
+def test_auto_is_graph_on_a_gpu_and_numba_for_small_batches_where_it_is_compiled_or_worth_it(
     monkeypatch, compiled, device, precision, batch, multiply_adds, expected
 ):
     monkeypatch.setattr("anytime_core.sampling.engines.choice._kernels_are_compiled", lambda: compiled)
     if expected is None:
         expected = "numba" if compiled else "eager"
-    assert choose_engine(device, precision, batch, multiply_adds) == expected
+    assert choose_engine(device, precision, batch, multiply_adds, stepped=False) == expected
+    stepped = choose_engine(device, precision, batch, multiply_adds, stepped=True)
+    assert stepped == ("eager" if expected == "graph" else expected)
+
+
+def test_auto_refuses_a_precision_that_the_device_has_no_engine_for():
+    with pytest.raises(UsageError, match="int8 runs on the CPU, not on 'cuda:1': use --device cpu, or --precision"):
+        choose_engine(torch.device("cuda:1"), "int8", 1, 1e6, stepped=False)
 
 
 @pytest.mark.parametrize("multiplies", [False, True])
@@ -637,7 +643,7 @@ def test_auto_precision_is_bfloat16_where_it_is_multiplied_and_pays(monkeypatch,
 @pytest.mark.parametrize("precision", ["float32", "auto"])
 def test_what_auto_chooses_on_the_cpu_can_be_made(precision, batch):
     precision = choose_precision(CPU, batch) if precision == "auto" else precision
-    name = choose_engine(CPU, precision, batch, 1e15)
+    name = choose_engine(CPU, precision, batch, 1e15, stepped=False)
     *_, codes = begin(ENGINES[name](build(), precision), build(), 2)
     assert codes.shape == (SMALL, 2)
 
@@ -685,7 +691,7 @@ def test_neither_numba_nor_the_compiler_is_loaded_before_an_engine_needs_it():
         "prior = build_prior(config, code_length=2, codebook_size=4, classes=0, code_vectors=None)\n"
         "for name in ('plain', 'eager'):\n"
         "    ENGINES[name](prior, 'float32')\n"
-        "choose_engine(prior.position.weight.device, 'float32', 1, 1.0)\n"
+        "choose_engine(prior.position.weight.device, 'float32', 1, 1.0, stepped=False)\n"
         "print([name for name in ('numba', 'torch._dynamo', 'torch._inductor') if name in sys.modules])\n"
         "ENGINES['numba'](prior, 'float32')\n"
         "print('numba' in sys.modules)"

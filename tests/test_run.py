@@ -409,6 +409,24 @@ def test_a_stream_of_every_code_takes_what_the_engine_gives_but_budgets_need_eve
         list(run.stream(2, [0.5], options))
 
 
+@pytest.mark.parametrize("work", ["stream", "sample", "complete"])
+def test_auto_takes_an_engine_of_its_own_buffers_where_batches_may_be_open_at_a_time(tiny_run, monkeypatch, work):
+    asked = []
+
+    def choose(*job: object, stepped: bool) -> str:
+        asked.append(stepped)
+        return "plain"
+
+    monkeypatch.setattr("anytime_core.sampling.code_sampler.choose_engine", choose)
+    if work == "sample":
+        tiny_run.sample(1)
+    elif work == "stream":
+        next(iter(tiny_run.stream(1)))
+    else:
+        tiny_run.complete(torch.zeros(1, CODES), torch.zeros(1, CODES, dtype=torch.bool), label=0)
+    assert asked == [work != "sample"]
+
+
 # Encoding and decoding
 
 

@@ -44,7 +44,9 @@ class CodeSampler(Sampler[Engine]):
         """Draw the samples of one batch, and give them after each of `lengths` codes, or as often as the engine can."""
         length = max(lengths) if lengths else self.prior.code_length
         labels = self._labels(indices)
-        engine = self._engine(len(indices), len(indices), length, stepped=bool(lengths))
+        # Whoever reads two streams in turn would find captured graphs drawing both into the same buffers.
+        stepped = bool(lengths) or self.options.engine == "auto"
+        engine = self._engine(len(indices), len(indices), length, stepped=stepped)
         for codes in engine.draw(self._placed(labels), self._noise(indices, length), self.options.filtering):
             if lengths is None or codes.shape[1] in lengths:
                 yield Prefix(codes.cpu().clone(), labels, tuple(indices), self.run.decode)
@@ -121,9 +123,8 @@ class CodeSampler(Sampler[Engine]):
             precision = choose_precision(device, rows)
         if name == "auto":
             parameters = sum(parameter.numel() for parameter in self.prior.parameters())
-            name = choose_engine(
-                device, precision, rows, parameters * float(self.options.filtering.rows(samples) * length)
-            )
+            work = parameters * float(self.options.filtering.rows(samples) * length)
+            name = choose_engine(device, precision, rows, work, stepped=stepped)
         engine = self.run.engine(name, precision)
         if stepped and not isinstance(engine, SteppedEngine):
             raise UsageError(f"engine '{name}' draws several codes at once, and cannot do this: use --engine eager")

@@ -22,7 +22,7 @@ import anytime_core
 from anytime_core.allocation import LimitedElements, TooLargeError, trainable_weights
 from anytime_core.autoencoder import OrderedAutoencoder, build_autoencoder
 from anytime_core.config import AutoencoderConfig, Config
-from anytime_core.devices import resolve_device, resolve_precision
+from anytime_core.devices import local_rank, resolve_device, resolve_precision
 from anytime_core.distributed import launched, rank, world_size
 from anytime_core.errors import ConfigError, RunError, UsageError
 from anytime_core.files import PARTIAL_PREFIX, remove_partial_files, write_text
@@ -88,8 +88,18 @@ class Preparation:
 
     @cached_property
     def device(self) -> torch.device:
-        """What it is trained on."""
-        return resolve_device(self.config.core.training.device)
+        """What it is trained on; of several processes, each has its own.
+
+        Raises:
+            UsageError: there is no such device, or it is the GPU of another process.
+        """
+        device = resolve_device(self.config.core.training.device)
+        if device.type == "cuda" and launched()[1] > 1 and device.index != local_rank():
+            raise UsageError(
+                f"device '{device}' is not that of process {local_rank()} of this machine, and processes that train "
+                "together cannot share one: leave --device out, or use --device cuda"
+            )
+        return device
 
     @cached_property
     def accelerator(self) -> Accelerator:
@@ -100,7 +110,8 @@ class Preparation:
             torch.cuda.set_device(self.device)
         # accelerate keeps one state per process; a second training in it may use another device or precision.
         AcceleratorState._reset_state(reset_partial_state=True)
-        return Accelerator(cpu=self.device.type == "cpu", mixed_precision=mixed)
+        with _variable("ACCELERATE_TORCH_DEVICE", str(self.device)):  # else it takes one without index, or its own
+            return Accelerator(cpu=self.device.type == "cpu", mixed_precision=mixed)
 
     @contextlib.contextmanager
     def environment(self) -> Iterator[None]:
@@ -122,7 +133,8 @@ class Preparation:
                 yield
         finally:
             torch.use_deterministic_algorithms(before)
-            if world_size() > 1 and not theirs:
+            # Also that of one process alone, which torchrun has accelerate form.
+            if torch.distributed.is_available() and torch.distributed.is_initialized() and not theirs:
                 torch.distributed.destroy_process_group()
 
     def checkpoints(self, stage: Stage) -> Checkpoints:
@@ -289,6 +301,20 @@ class Preparation:
         )
         self.save(record)
         return record
+
+
+@contextlib.contextmanager
+def _variable(name: str, value: str) -> Iterator[None]:
+    """An environment variable for as long as the block runs."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def _foreign(path: Path) -> bool:

@@ -8,6 +8,7 @@ import torch
 
 import anytime_core.decoding
 from anytime_core.devices import multiplies_bfloat16
+from anytime_core.errors import UsageError
 
 _SMALL_BATCH = 16
 """Largest batch for which one compiled call a step beats torch's operators on the CPU."""
@@ -15,7 +16,7 @@ _COMPILATION_PAYS_FROM = 1e12
 """Multiply-adds, about a minute of drawing small batches, from which a job is worth compiling kernels first."""
 
 
-def choose_engine(device: torch.device, precision: str, batch: int, multiply_adds: float) -> str:
+def choose_engine(device: torch.device, precision: str, batch: int, multiply_adds: float, *, stepped: bool) -> str:
     """The fastest engine for a job.
 
     Args:
@@ -23,7 +24,17 @@ def choose_engine(device: torch.device, precision: str, batch: int, multiply_add
         precision: that is asked for, see `choose_precision`.
         batch: sequences a batch.
         multiply_adds: of the whole job.
+        stepped: whether the job needs an engine that draws one code at a time, in buffers of its own.
+
+    Raises:
+        UsageError: the device has no engine of this precision.
     """
+    if device.type != "cpu" and precision == "int8":
+        raise UsageError(
+            f"precision int8 runs on the CPU, not on '{device}': use --device cpu, or --precision bfloat16"
+        )
+    if device.type == "cuda":
+        return "eager" if stepped else "graph"
     if precision == "int8":
         return "numba"
     if device.type != "cpu" or precision != "float32" or batch > _SMALL_BATCH:
