@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -40,6 +41,36 @@ class InterruptedTrainingError(AnytimeError):
 
 class PluginError(AnytimeError):
     """A modality plugin that is missing or does not work."""
+
+
+_REASONS = {
+    errno.ENOENT: "no such file or folder",
+    errno.EISDIR: "it is a folder, where a file is wanted",
+    errno.ENOTDIR: "a part of this path is a file, where a folder is wanted",
+    errno.EEXIST: "it exists already",
+    errno.ENOTEMPTY: "the folder is not empty",
+    errno.EACCES: "permission denied: ask its owner, or name another place",
+    errno.EPERM: "the system does not permit it: ask its owner, or name another place",
+    errno.EROFS: "its disk can only be read: name another place",
+    errno.ENOSPC: "no space left on its disk: make room there, or name another place",
+    errno.EDQUOT: "your share of its disk is used up: make room there, or name another place",
+    errno.EFBIG: "a file cannot be so large on its disk: name another place",
+    errno.ENAMETOOLONG: "its name is too long for its disk: choose a shorter one",
+    errno.ELOOP: "its links lead in a circle: remove one of them",
+    errno.EIO: "its disk reports a fault: try again, or copy it to another disk",
+    errno.EMFILE: "too many files are open: raise the limit with ulimit -n",
+    errno.ENFILE: "too many files are open in the whole system: end other programs",
+    errno.ENOMEM: "not enough memory: end other programs",
+    errno.ESTALE: "its network disk has lost it: try again",
+    errno.EBUSY: "another program holds it: end that, or name another place",
+    errno.ENXIO: "it is no file or folder",
+}
+
+
+def system_reason(error: OSError) -> str:
+    """Why the system would not do something, in words that follow the name of a file or folder."""
+    known = _REASONS.get(error.errno) if error.errno is not None else None
+    return known or error.strerror or " ".join(str(error).split()) or type(error).__name__
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
