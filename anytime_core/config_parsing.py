@@ -55,7 +55,9 @@ def apply_overrides(
     """`data` with `a.b=value` overrides applied.
 
     Values are YAML, but names and paths are taken as they are written, as a shell would: `data.root=my pics #2`. What
-    stands in quotes is the text between them, and `null` or nothing is no path. Where sections come in kinds, such as the quantizer, changing the `kind` drops the section's other values, which
+    stands in quotes is the text between them, and `null` or nothing is no path.
+
+    Where sections come in kinds, such as the quantizer, changing the `kind` drops the section's other values, which
     belonged to the old one.
 
     Args:

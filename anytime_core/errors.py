@@ -43,34 +43,36 @@ class PluginError(AnytimeError):
     """A modality plugin that is missing or does not work."""
 
 
-_REASONS = {
-    errno.ENOENT: "no such file or folder",
-    errno.EISDIR: "it is a folder, where a file is wanted",
-    errno.ENOTDIR: "a part of this path is a file, where a folder is wanted",
-    errno.EEXIST: "it exists already",
-    errno.ENOTEMPTY: "the folder is not empty",
-    errno.EACCES: "permission denied: ask its owner, or name another place",
-    errno.EPERM: "the system does not permit it: ask its owner, or name another place",
-    errno.EROFS: "its disk can only be read: name another place",
-    errno.ENOSPC: "no space left on its disk: make room there, or name another place",
-    errno.EDQUOT: "your share of its disk is used up: make room there, or name another place",
-    errno.EFBIG: "a file cannot be so large on its disk: name another place",
-    errno.ENAMETOOLONG: "its name is too long for its disk: choose a shorter one",
-    errno.ELOOP: "its links lead in a circle: remove one of them",
-    errno.EIO: "its disk reports a fault: try again, or copy it to another disk",
-    errno.EMFILE: "too many files are open: raise the limit with ulimit -n",
-    errno.ENFILE: "too many files are open in the whole system: end other programs",
-    errno.ENOMEM: "not enough memory: end other programs",
-    errno.ESTALE: "its network disk has lost it: try again",
-    errno.EBUSY: "another program holds it: end that, or name another place",
-    errno.ENXIO: "it is no file or folder",
+_FURTHER = {
+    errno.EISDIR: ", where a file is wanted",
+    errno.ENOTDIR: ": a part of this path is a file, where a folder is wanted",
+    errno.EACCES: ": ask its owner, or name another place",
+    errno.EPERM: ": ask its owner, or name another place",
+    errno.EROFS: ": name a place on another disk",
+    errno.ENOSPC: ": make room there, or name a place on another disk",
+    errno.EDQUOT: ": make room there, or name a place on another disk",
+    errno.EFBIG: " for its disk: name a place on another one",
+    errno.ENAMETOOLONG: ": choose a shorter one",
+    errno.ELOOP: ": they lead in a circle, so remove one of them",
+    errno.EIO: ": its disk has a fault, so copy it to another one",
+    errno.EMFILE: ": raise the limit with ulimit -n",
+    errno.ENFILE: ": end other programs",
+    errno.ENOMEM: ": end other programs",
+    errno.EAGAIN: ": end other programs",
+    errno.ESTALE: ": its network disk has lost it, so try again",
+    errno.EBUSY: ": another program holds it, so end that, or name another place",
+    errno.EEXIST: " already: name another place",
+    errno.ENOTEMPTY: ": name another place",
+    errno.ENXIO: ": it is no file or folder",
+    errno.ENODEV: ": it is no file or folder",
 }
 
 
 def system_reason(error: OSError) -> str:
-    """Why the system would not do something, in words that follow the name of a file or folder."""
-    known = _REASONS.get(error.errno) if error.errno is not None else None
-    return known or error.strerror or " ".join(str(error).split()) or type(error).__name__
+    """Why the system would not do something, and the way out, in words that follow the name of a file or folder."""
+    if error.errno is None or not error.strerror:
+        return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+    return f"{error.strerror}{_FURTHER.get(error.errno, '')}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
