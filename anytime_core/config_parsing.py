@@ -5,34 +5,30 @@ from __future__ import annotations
 import json
 import types
 import typing
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any
+from pathlib import Path, PurePath
+from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from anytime_core.config import Config, CoreConfig
-from anytime_core.errors import ConfigError, nearest
-from anytime_core.files import YAML_LIMIT, read_limited
+from anytime_core.errors import ConfigError, UsageError, nearest, system_reason
+from anytime_core.files import YAML_LIMIT, decoded, read_limited
+from anytime_core.locations import lasting_path
+from anytime_core.yaml_values import LONGEST_VALUE, YAML_ERRORS, WrittenFloat, WrittenInt, load_yaml, shortened
 
-_MOST_NODES, _DEEPEST = 10_000, 50
-_LONGEST_VALUE = 2048
 _MOST_KEYS = 20
 _MOST_MISTAKES = 50
-_SHOWN = 200
-# PyYAML lets all of these through for values that do not fit to their tags.
-_YAML_ERRORS = (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file. Raises ConfigError where it is missing or anything else."""
     try:
-        text = read_limited(path, YAML_LIMIT).decode("utf-8")
+        text = decoded(read_limited(path, YAML_LIMIT))
     except (OSError, ValueError) as error:
+        reason = system_reason(error) if isinstance(error, OSError) else error
         raise ConfigError(
-            f"cannot read config {path}: {_reason(error)}; give a YAML file or a recipe, see anytime recipes list"
+            f"cannot read config {path}: {reason}; give a YAML file or a recipe, see anytime recipes list"
         ) from error
     return parse_yaml(text, str(path))
 
@@ -40,23 +36,26 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def parse_yaml(text: str, name: str) -> dict[str, Any]:
     """The mapping in YAML `text`, which errors call `name`."""
     try:
-        data = _load_yaml(text)
-    except _YAML_ERRORS as error:
-        problem = _shortened(" ".join(str(error).split()))
+        data = load_yaml(text)
+    except YAML_ERRORS as error:
+        problem = shortened(" ".join(str(error).split()))
         raise ConfigError(f"{name} is not valid YAML: {problem}") from error
     if data is None:
         return {}
     if not isinstance(data, dict):
         raise ConfigError(f"{name} is not a config: expected 'key: value' lines, found {type(data).__name__}")
     if wrong := [key for key in data if not isinstance(key, str)]:
-        raise ConfigError(f"{name} is not a config: its key {_shortened(repr(wrong[0]))} is not a name")
+        raise ConfigError(f"{name} is not a config: its key {shortened(repr(wrong[0]))} is not a name")
     return data
 
 
 def apply_overrides(
     data: Mapping[str, Any], overrides: Sequence[str], modality_config: type[BaseModel] | None = None
 ) -> dict[str, Any]:
-    """`data` with `a.b=value` overrides applied, values in YAML.
+    """`data` with `a.b=value` overrides applied.
+
+    Values are YAML, but names and paths are taken as they are written, as a shell would: `data.root=my pics #2`. What
+    stands in quotes is the text between them, and `null` or nothing is no path.
 
     Where sections come in kinds, such as the quantizer, changing the `kind` drops the section's other values, which
     belonged to the old one.
@@ -64,7 +63,8 @@ def apply_overrides(
     Args:
         data: the layout of a YAML config.
         overrides: in order.
-        modality_config: the plugin's `Config`, which says which of its sections come in kinds.
+        modality_config: the plugin's `Config`, which says which of its values are paths and which sections come in
+            kinds.
 
     Raises:
         ConfigError: an override without `=`, with invalid YAML, or below a key that is no section.
@@ -72,20 +72,20 @@ def apply_overrides(
     result = _copy(data)
     for override in overrides:
         key, equals, text = override.partition("=")
-        keys, shown = key.strip().split("."), _shortened(repr(override))
+        keys, shown = key.strip().split("."), shortened(repr(override))
         if not equals or not all(keys) or len(keys) > _MOST_KEYS:
             raise ConfigError(f"--set {shown} is not of the form key.subkey=value")
         try:
-            value = _load_yaml(text)
-        except _YAML_ERRORS as error:
-            raise ConfigError(f"--set {shown}: {_shortened(repr(text))} is not valid YAML") from error
+            value = _as_written(text, _annotations(keys, modality_config))
+        except YAML_ERRORS as error:
+            raise ConfigError(f"--set {shown}: {shortened(repr(text))} is not valid YAML") from error
         section = result
         for name in keys[:-1]:
             if section.get(name) is None:
                 section[name] = {}
             section = section[name]
             if not isinstance(section, dict):
-                raise ConfigError(f"--set {shown}: '{_shortened(name)}' is a value, not a section")
+                raise ConfigError(f"--set {shown}: '{shortened(name)}' is a value, not a section")
         default_kind = _default_kind(keys[:-1], modality_config) if keys[-1] == "kind" else None
         if default_kind is not None and section.get("kind", default_kind) != value:
             section.clear()
@@ -93,8 +93,16 @@ def apply_overrides(
     return result
 
 
+def modality_name(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> str:
+    """The modality of a config, whose `Config` says how its other values are to be read. Raises ConfigError."""
+    chosen = [override for override in overrides if override.partition("=")[0].strip() == "modality"]
+    return str(apply_overrides(data, chosen).get("modality", CoreConfig().modality))
+
+
 def parse_config(data: Mapping[str, Any], modality_config: type[BaseModel]) -> Config:
     """Check `data` against core's sections and the modality's.
+
+    Relative paths become absolute, since the config may be read again from another folder, and `~` is expanded.
 
     Args:
         data: the layout of a YAML config.
@@ -110,7 +118,7 @@ def parse_config(data: Mapping[str, Any], modality_config: type[BaseModel]) -> C
     known = [*field_names(CoreConfig), *field_names(modality_config)]
     for model, values in ((CoreConfig, core_data), (modality_config, modality_data)):
         try:
-            parsed.append(model.model_validate(values))
+            parsed.append(model.model_validate(_fitted(values, "", [model], mistakes)))
         except ValidationError as error:
             # Of a list whose items are wrong, pydantic also says that it is too short.
             details = [
@@ -126,19 +134,78 @@ def parse_config(data: Mapping[str, Any], modality_config: type[BaseModel]) -> C
     return Config(*parsed)
 
 
+def _annotations(keys: Sequence[str], modality_config: type[BaseModel] | None) -> list[Any]:
+    """What the value at `keys` may be, in all kinds of the sections around it; empty where there is no such key."""
+    owned = modality_config is not None and bool(keys) and keys[0] in modality_config.model_fields
+    annotations: list[Any] = [modality_config if owned else CoreConfig]
+    for key in keys:
+        sections = [section for annotation in annotations for section in _sections(annotation)]
+        annotations = [section.model_fields[key].annotation for section in sections if key in section.model_fields]
+    return annotations
+
+
 def _default_kind(keys: Sequence[str], modality_config: type[BaseModel] | None) -> str | None:
     """The default kind of the section at `keys` that is a union of kinds, None for any other key."""
-    owned = modality_config is not None and bool(keys) and keys[0] in modality_config.model_fields
-    annotation: Any = modality_config if owned else CoreConfig
-    for key in keys:
-        section = next(_sections(annotation), None)
-        if section is None or key not in section.model_fields:
-            return None
-        annotation = section.model_fields[key].annotation
-    kinds = [
-        section.model_fields["kind"].default for section in _sections(annotation) if "kind" in section.model_fields
-    ]
+    sections = [section for annotation in _annotations(keys, modality_config) for section in _sections(annotation)]
+    kinds = [section.model_fields["kind"].default for section in sections if "kind" in section.model_fields]
     return kinds[0] if len(kinds) > 1 else None
+
+
+def _as_written(text: str, annotations: Sequence[Any]) -> Any:
+    """The value that an override's `text` stands for. Raises one of `YAML_ERRORS`."""
+    members = _members(annotations)
+    path = _takes(PurePath, members)
+    if not path and not (_takes(str, members) and not _takes((int, float), members)):
+        return load_yaml(text)
+    inner = text.strip()
+    if inner in ("", "null") and type(None) in members:
+        return None
+    if len(text) > LONGEST_VALUE:
+        raise ValueError(f"a value of {len(text)} characters")
+    if len(inner) > 1 and inner[0] == inner[-1] and inner[0] in "'\"":
+        return inner[1:-1]
+    return text if path else inner
+
+
+def _fitted(value: Any, key: str, annotations: Sequence[Any], mistakes: list[str]) -> Any:
+    """`value` as fields of `annotations` take it: names and paths as they were written, paths from any folder.
+
+    Args:
+        value: anything from YAML.
+        key: its dotted key, for messages.
+        annotations: what it may be; empty where nobody knows.
+        mistakes: to which one is added that no type would tell.
+    """
+    members = _members(annotations)
+    if isinstance(value, Mapping):
+        others = [one for member in members if typing.get_origin(member) is dict for one in typing.get_args(member)[1:]]
+        fields: dict[Any, list[Any]] = {}
+        for section in members:
+            for name, field in section.model_fields.items() if _takes(BaseModel, [section]) else ():
+                fields.setdefault(name, []).append(field.annotation)
+        below = f"{key}." if key else ""
+        return {
+            name: _fitted(inner, f"{below}{name}", fields.get(name, others), mistakes) for name, inner in value.items()
+        }
+    if isinstance(value, list | tuple):
+        items = [argument for member in members for argument in typing.get_args(member)]
+        return [_fitted(inner, f"{key}.{index}", items, mistakes) for index, inner in enumerate(value)]
+    text = getattr(value, "text", value)
+    literals = [literal for member in members if typing.get_origin(member) is Literal for literal in member.__args__]
+    if _takes(PurePath, members) and isinstance(text, str | PurePath):
+        try:
+            return str(lasting_path(text))
+        except UsageError as error:
+            mistakes.append(f"{key}: {error}")
+            return value
+    if isinstance(value, bool) and _takes((int, float), members) and not _takes(bool, members) and True not in literals:
+        return str(value).lower()  # which is no number, where Python takes it for one
+    if not isinstance(value, WrittenInt | WrittenFloat):
+        truth = {"yes": True, "on": True, "no": False, "off": False}.get(str(value).lower())
+        return truth if truth is not None and any(literal is truth for literal in literals) else value
+    if text in literals or (_takes(str, members) and not _takes((int, float), members)):
+        return text
+    return int(value) if isinstance(value, WrittenInt) else float(value)
 
 
 def field_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -161,67 +228,25 @@ def described_fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple
 
 
 def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    elif typing.get_origin(annotation) in (Annotated, typing.Union, types.UnionType):
-        for argument in typing.get_args(annotation):
-            yield from _sections(argument)
+    return (member for member in _members([annotation]) if _takes(BaseModel, [member]))
 
 
-class _LimitedLoader(yaml.SafeLoader):
-    """PyYAML's safe loader, for text that may be somebody else's: it ends where a config would be absurd.
-
-    A few lines of aliases of aliases stand for billions of values; each counts as often as it is used.
-    """
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.nodes = self._depth = 0
-        self._sizes: dict[int, int] = {}
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            node = super().compose_node(parent, index)
-            if id(node) not in self._sizes:
-                raise yaml.YAMLError("an alias stands inside of what it is an alias of")
-            self._count(self._sizes[id(node)])
-            return node
-        before = self.nodes
-        self._count(1)
-        self._depth += 1
-        if self._depth > _DEEPEST:
-            raise yaml.YAMLError(f"more than {_DEEPEST} values inside of each other")
-        node = super().compose_node(parent, index)
-        self._depth -= 1
-        self._sizes[id(node)] = self.nodes - before
-        if isinstance(node, yaml.ScalarNode) and len(node.value) > _LONGEST_VALUE:
-            raise yaml.YAMLError(f"a value of {len(node.value)} characters")
-        return node
-
-    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
-        for key, number in keys.items():
-            if number > 1:
-                raise yaml.YAMLError(f"key '{_shortened(key)}' stands there {number} times")
-        return node
-
-    def _count(self, nodes: int) -> None:
-        self.nodes += nodes
-        if self.nodes > _MOST_NODES:
-            raise yaml.YAMLError(f"more than {_MOST_NODES} values")
+def _members(annotations: Sequence[Any]) -> list[Any]:
+    """The types that `annotations` allow, with unions taken apart and notes on them left out."""
+    members: list[Any] = []
+    for annotation in annotations:
+        if typing.get_origin(annotation) is Annotated:
+            members += _members(typing.get_args(annotation)[:1])
+        elif typing.get_origin(annotation) in (typing.Union, types.UnionType):
+            members += _members(typing.get_args(annotation))
+        else:
+            members.append(annotation)
+    return members
 
 
-def _load_yaml(text: str) -> Any:
-    loader = _LimitedLoader(text)
-    try:
-        return loader.get_single_data()
-    finally:
-        loader.dispose()
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+def _takes(kinds: type | tuple[type, ...], members: Sequence[Any]) -> bool:
+    """Whether one of `members` is a class of these kinds."""
+    return any(isinstance(member, type) and issubclass(member, kinds) for member in members)
 
 
 def _describe(detail: Any, known: list[str]) -> str:
@@ -231,14 +256,14 @@ def _describe(detail: Any, known: list[str]) -> str:
     value = detail["input"]
     if detail["type"] == "extra_forbidden":
         others = [name for name in known if name != key]
-        return f"unknown key '{_shortened(key)}'" + (" for this kind" if key in known else nearest(key, others))
+        return f"unknown key '{shortened(key)}'" + (" for this kind" if key in known else nearest(key, others))
     if detail["type"] == "union_tag_invalid":
         return f"{key}.kind: input should be {detail['ctx']['expected_tags']}, found {detail['ctx']['tag']!r}"
     if detail["type"] == "model_type":
         message = "a section has keys below it"
     if not key or (detail["type"] == "value_error" and isinstance(value, Mapping | BaseModel)):
         return message  # a rule over several keys, whose message names them
-    shown = "" if isinstance(value, Mapping | BaseModel) else f", found {_shortened(repr(value))}"
+    shown = "" if isinstance(value, Mapping | BaseModel) else f", found {shortened(repr(value))}"
     return f"{key}: {message[0].lower()}{message[1:]}{shown}"
 
 
@@ -254,7 +279,3 @@ def _key(location: Sequence[int | str], known: list[str], *, unknown: bool) -> s
 
 def _copy(data: Any) -> Any:
     return {key: _copy(value) for key, value in data.items()} if isinstance(data, Mapping) else data
-
-
-def _reason(error: Exception) -> str:
-    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)

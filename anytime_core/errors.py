@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -40,6 +41,38 @@ class InterruptedTrainingError(AnytimeError):
 
 class PluginError(AnytimeError):
     """A modality plugin that is missing or does not work."""
+
+
+_FURTHER = {
+    errno.EISDIR: ", where a file is wanted",
+    errno.ENOTDIR: ": a part of this path is a file, where a folder is wanted",
+    errno.EACCES: ": ask its owner, or name another place",
+    errno.EPERM: ": ask its owner, or name another place",
+    errno.EROFS: ": name a place on another disk",
+    errno.ENOSPC: ": make room there, or name a place on another disk",
+    errno.EDQUOT: ": make room there, or name a place on another disk",
+    errno.EFBIG: " for its disk: name a place on another one",
+    errno.ENAMETOOLONG: ": choose a shorter one",
+    errno.ELOOP: ": they lead in a circle, so remove one of them",
+    errno.EIO: ": its disk has a fault, so copy it to another one",
+    errno.EMFILE: ": raise the limit with ulimit -n",
+    errno.ENFILE: ": end other programs",
+    errno.ENOMEM: ": end other programs",
+    errno.EAGAIN: ": end other programs",
+    errno.ESTALE: ": its network disk has lost it, so try again",
+    errno.EBUSY: ": another program holds it, so end that, or name another place",
+    errno.EEXIST: " already: name another place",
+    errno.ENOTEMPTY: ": name another place",
+    errno.ENXIO: ": it is no file or folder",
+    errno.ENODEV: ": it is no file or folder",
+}
+
+
+def system_reason(error: OSError) -> str:
+    """Why the system would not do something, and the way out, in words that follow the name of a file or folder."""
+    if error.errno is None or not error.strerror:
+        return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+    return f"{error.strerror}{_FURTHER.get(error.errno, '')}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

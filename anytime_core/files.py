@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import json
 import os
@@ -38,6 +39,31 @@ def read_limited(path: Path, limit: int) -> bytes:
     if len(content) > limit:
         raise ValueError(f"it is larger than {limit:,} bytes")
     return content
+
+
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8",
+    # Before those of UTF-16, with which they begin.
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+"""Byte order marks, with which some editors and shells begin a text, and the encodings that they stand for."""
+
+
+def decoded(content: bytes) -> str:
+    """The text in a file: UTF-8, or what its byte order mark says. Raises ValueError, which says what to do."""
+    mark = next((mark for mark in _MARKS if content.startswith(mark)), b"")
+    encoding = _MARKS.get(mark, "utf-8")
+    try:
+        text = content[len(mark) :].decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content[: len(mark) + error.start].count(b"\n") + 1
+        raise ValueError(f"it is no text in {encoding.upper()}, see line {line}: save it as UTF-8") from error
+    if not mark and "\0" in text:
+        raise ValueError("it is no text in UTF-8, perhaps one in UTF-16 without byte order mark: save it as UTF-8")
+    return text
 
 
 @contextmanager

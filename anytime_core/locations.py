@@ -3,25 +3,63 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from anytime_core.errors import DataError
+from anytime_core.errors import DataError, UsageError
 
 _T = TypeVar("_T")
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|pipe:")
 
 DATA_VARIABLE = "ANYTIME_DATA"
 """Environment variable naming the folder that holds the user's data sets, one folder each."""
 
 
+def user_path(text: str | os.PathLike[str]) -> Path:
+    """The file or folder that a user means by `text`: a leading `~` or `~user` stands for a home folder.
+
+    What is really called `~x` is reached as `./~x`, and as `~x` too where no user `x` exists and it is there.
+
+    Raises:
+        UsageError: empty, a home folder of nobody, or with a character that no file can have in its name.
+    """
+    written = os.fspath(text)
+    if not written:
+        raise UsageError("'' names no file or folder: use . for the present folder")
+    if "\0" in written:
+        raise UsageError(f"{written!r} cannot be the name of a file or folder: leave the null character out")
+    home = written.partition("/")[0]
+    if not home.startswith("~"):
+        path = Path(written)
+        # Without its ./ it would mean a home folder to the next reader.
+        return path.absolute() if path.parts and path.parts[0].startswith("~") else path
+    try:
+        return Path(written).expanduser()
+    except RuntimeError:
+        if os.path.lexists(home):
+            return Path(written).absolute()
+        whose = f"no user is called '{home[1:]}'" if home != "~" else "this user has no home folder"
+        raise UsageError(
+            f"{written}: {whose}; name the folder in full, or write ./{written} where it is called so"
+        ) from None
+
+
+def lasting_path(text: str | os.PathLike[str]) -> Path:
+    """As `user_path`, and good from any folder: absolute, unless `text` is the address of something elsewhere."""
+    path = user_path(text)
+    return path if _ADDRESS.match(os.fspath(text)) else path.absolute()
+
+
 def data_candidates(name: str, root: Path | None = None) -> list[Path]:
     """Folders in which the data set `name` is looked for, in order; `root` alone where it is given."""
     if root is not None:
-        return [root.expanduser()]
+        return [user_path(root)]
     home = os.environ.get(DATA_VARIABLE)
-    folders = [Path(home).expanduser() / name] if home else []
-    return [*folders, Path("data") / name, Path.home() / ".cache" / "anytime" / name]
+    folders = [user_path(home) / name] if home else []
+    return [*folders, Path("data") / name, user_path("~/.cache/anytime") / name]
 
 
 def open_data_set(
@@ -65,4 +103,4 @@ def open_data_set(
 def cache_folder(name: str) -> Path:
     """Where derived data called `name` is kept: below `$XDG_CACHE_HOME`, or `~/.cache`, in `anytime`."""
     home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "anytime" / name
+    return user_path(home or "~/.cache") / "anytime" / name

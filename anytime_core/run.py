@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from anytime_core.autoencoder import OrderedAutoencoder
 from anytime_core.devices import resolve_device
 from anytime_core.errors import RunError, UsageError, nearest
+from anytime_core.locations import user_path
 from anytime_core.modality import Modality
 from anytime_core.priors import ARDMPrior, Prior, TransformerPrior
 from anytime_core.record import RUN_FILE, STAGES, RunRecord, latest_run, read_record
@@ -298,7 +299,7 @@ def load(folder: str | Path | None = None, *, device: str = "auto") -> Run:
     """Open a run.
 
     Args:
-        folder: the run folder; None takes the latest one in `runs/`.
+        folder: the run folder, `~` for a home folder; None takes the latest one in `runs/`.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
 
     Raises:
@@ -306,7 +307,7 @@ def load(folder: str | Path | None = None, *, device: str = "auto") -> Run:
         PluginError: its modality does not work.
         UsageError: no such device.
     """
-    path = latest_run(Path("runs")) if folder is None else Path(folder)
+    path = latest_run(Path("runs")) if folder is None else user_path(folder)
     record = read_record(path)
     require_plugin(record.modality, path / RUN_FILE)
     place = resolve_device(device)

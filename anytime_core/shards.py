@@ -27,7 +27,7 @@ import numpy as np
 from anytime_core.errors import DataError
 from anytime_core.extras import import_extra
 from anytime_core.files import replacing
-from anytime_core.locations import cache_folder
+from anytime_core.locations import cache_folder, user_path
 from anytime_core.user_files import VALIDATION_NAMES, LabelledFiles, SplitFiles, held_out, rank
 
 _FORMAT = 1
@@ -152,7 +152,7 @@ def split_shards(root: Path | None, suffixes: Collection[str], *, share: float, 
 def _find_shards(root: Path | None) -> tuple[Path, list[Path]]:
     if root is None:
         raise DataError("data.name=webdataset needs data.root=DIR, the folder that holds the shards")
-    root = root.expanduser()
+    root = user_path(root)
     if not root.is_dir():
         # The library would fetch such an address, or run it as a command.
         remote = ": shards are read at random places, so copy them to where they can be opened as files"

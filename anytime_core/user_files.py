@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from anytime_core.errors import DataError
+from anytime_core.locations import user_path
 
 if TYPE_CHECKING:
     from anytime_core.shards import ShardFile
@@ -70,7 +71,7 @@ def split_folder(root: Path | None, suffixes: Collection[str], *, share: float, 
     """
     if root is None:
         raise DataError(f"data.name=folder needs data.root=DIR, the folder that holds the {noun}s")
-    root = root.expanduser()
+    root = user_path(root)
     if not root.is_dir():
         raise DataError(f"data.root={root} is not a folder")
     parts = {

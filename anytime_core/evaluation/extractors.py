@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anytime_core.errors import UsageError, nearest
+from anytime_core.locations import user_path
 from anytime_core.modality import Extractor, HasExtractors, Modality, OfferedExtractor, WeightsSource
 
 CLASSIFIER = "classifier"
@@ -31,7 +32,7 @@ class ExtractorRequest:
         name, equals, file = text.partition("=")
         if not name or (equals and not file):
             raise UsageError(f"extractor '{text}' is not understood: use a name, or name=FILE for weights of your own")
-        return cls(name, Path(file) if file else None)
+        return cls(name, user_path(file) if file else None)
 
 
 def requested(modality: Modality, requests: Sequence[ExtractorRequest], *, labelled: bool) -> list[ExtractorRequest]:

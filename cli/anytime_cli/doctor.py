@@ -49,21 +49,21 @@ def doctor(json: output.JsonOption = False) -> None:
         output.print_json(report)
         return
     output.print_table(("library", "version"), list(report["versions"].items()), "")
-    print()
+    output.print_text()
     output.print_table(
         ("device", "name", "auto precision"),
         [(device["device"], device["name"], device["precision"]) for device in report["devices"]],
         "",
     )
-    print()
+    output.print_text()
     output.print_table(
         ("modality", "state", "problem"),
         [(plugin["name"], plugin["state"], plugin["problem"]) for plugin in report["modalities"]],
         "no modalities installed",
     )
-    print()
+    output.print_text()
     output.print_table(("a data set NAME is looked for in",), [(path,) for path in report["data"]["looked_for_in"]], "")
-    print(f"{DATA_VARIABLE} is {report['data']['value'] or 'not set'}")
+    output.print_text(f"{DATA_VARIABLE} is {report['data']['value'] or 'not set'}")
 
 
 def _device_name(device: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import sys
+import tempfile
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -12,9 +13,10 @@ import typer
 
 from anytime_cli import doctor, evaluate, output, plugins, recipes, reconstruct, runs, sample, train
 from anytime_core import AnytimeError, __version__
+from anytime_core.errors import system_reason
 
 _DEBUG = "--debug"
-_INTERRUPTED = 130
+_INTERRUPTED, _READER_GONE = 130, 141
 _USAGE_ERROR = typer.BadParameter.__mro__[1]  # click's UsageError, which typer does not export
 
 app = typer.Typer(
@@ -57,13 +59,17 @@ app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 
 
 def main() -> None:
-    """Entry point of the console script: exits with 0 done, 1 it failed, 2 wrong usage, 130 interrupted."""
+    """Entry point of the console script: exits with 0 done, 1 it failed, 2 wrong usage, 130 interrupted, 141 nobody reads."""
+    output.prepare_streams()
     logging.basicConfig(level=logging.INFO, handlers=[output.LogToStderr()])
     arguments = [argument for argument in sys.argv[1:] if argument != _DEBUG]
     try:
         status = app(args=arguments, prog_name="anytime", standalone_mode=False) or 0
+        sys.stdout.flush()
     except (typer.Abort, KeyboardInterrupt):
         status = _INTERRUPTED
+    except output.ReaderGoneError:
+        status = _READER_GONE
     except Exception as error:
         if _DEBUG in sys.argv[1:]:
             raise
@@ -89,8 +95,8 @@ def _explain(error: Exception, arguments: Sequence[str]) -> tuple[str, int]:
     if isinstance(error, AnytimeError):
         return str(error), error.exit_status
     if isinstance(error, OSError):
-        name = f"{error.filename}: " if error.filename else ""
-        return f"{name}{error.strerror or error}", 1
+        name = error.filename or f"a file, here or in {tempfile.gettempdir()}"
+        return f"{name}: {system_reason(error)}", 1
     first = str(error).partition("\n")[0]
     return f"{type(error).__name__}: {first}; this is a bug, --debug shows where", 1
 

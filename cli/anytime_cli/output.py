@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import itertools
 import json
 import logging
+import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,6 +16,9 @@ from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 import typer
+
+from anytime_core.display import shown
+from anytime_core.errors import AnytimeError, system_reason
 
 
 class Advance(Protocol):
@@ -53,16 +59,69 @@ MOST_SAMPLES = 10**12
 """More than any job will ever draw, and few enough for every counter."""
 
 
+class ReaderGoneError(Exception):
+    """Whoever read standard output has ended, such as `head`: there is nobody to tell anything."""
+
+
+class _Stream(io.FileIO):
+    """What standard output or standard error writes to.
+
+    Lines for people never end a command, wherever they go. That a result cannot be written is one error.
+    """
+
+    def __init__(self, number: int, *, result: bool) -> None:
+        super().__init__(number, "w", closefd=False)
+        self.result, self.failed = result, False
+
+    def write(self, data: Any) -> int | None:
+        """As of every file, until it fails; then nothing is written any more."""
+        try:
+            return memoryview(data).nbytes if self.failed else super().write(data)
+        except OSError as problem:
+            self.failed = True
+            if not self.result:
+                return memoryview(data).nbytes
+            if problem.errno == errno.EPIPE:
+                raise ReaderGoneError from None
+            raise AnytimeError(f"cannot print on standard output: {system_reason(problem)}") from problem
+
+
+def prepare_streams() -> None:
+    """Let every stream be there, as a shell may have closed it, and let none fail for a character or a lost reader."""
+    for number in range(3):
+        # Otherwise the next file that is opened would take its number, and be written to by whatever prints.
+        with contextlib.suppress(OSError):
+            os.fstat(number)
+            continue
+        opened = os.open(os.devnull, os.O_RDWR)
+        if opened != number:
+            os.dup2(opened, number)
+            os.close(opened)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        stream = getattr(sys, name)
+        if stream is not getattr(sys, f"__{name}__"):
+            continue  # somebody looks at it, such as a test
+        raw = _Stream(number, result=number == 1)
+        replaced = io.TextIOWrapper(
+            io.BufferedWriter(raw),
+            encoding=stream.encoding if stream else "utf-8",
+            errors="backslashreplace",
+            line_buffering=number == 2 or raw.isatty(),
+        )
+        setattr(sys, name, replaced)
+
+
 def say(message: str) -> None:
-    """A line for people, on stderr."""
-    typer.echo(message, err=True)
+    """Lines for people, on stderr."""
+    sys.stderr.write(f"{_shown_lines(message)}\n")
+    sys.stderr.flush()
 
 
 def error(message: str) -> None:
     """What went wrong, on stderr; further lines are indented."""
-    first, *rest = message.splitlines() or [""]
-    label = typer.style("error:", fg="red", bold=True)
-    typer.echo("\n".join([f"{label} {first}", *(f"       {line}" for line in rest)]), err=True)
+    label = "\x1b[1;31merror:\x1b[0m" if sys.stderr.isatty() else "error:"
+    sys.stderr.write(f"{label} {_shown_lines(message, '       ')}\n")
+    sys.stderr.flush()
 
 
 class LogToStderr(logging.Handler):
@@ -74,6 +133,11 @@ class LogToStderr(logging.Handler):
             say(f"warning: {record.getMessage()}")
         elif record.name.startswith("anytime"):
             say(record.getMessage())
+
+
+def print_text(text: str = "") -> None:
+    """Lines on stdout."""
+    sys.stdout.write(f"{_shown_lines(text)}\n")
 
 
 def print_json(value: Any) -> None:
@@ -94,28 +158,41 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], empty:
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     # A pipe has no width: let rows be as long as they are.
     console = Console() if sys.stdout.isatty() else Console(width=10_000)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(Text(shown(column)), overflow="fold")
     for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
+        table.add_row(*("" if cell is None else Text(shown(cell)) for cell in row))
     console.print(table)
 
 
-@contextlib.contextmanager
-def writing_to(folder: Path) -> Iterator[None]:
-    """An output folder that cannot be written to is one line that says how to choose another."""
-    from anytime_core.errors import AnytimeError
+def without_markup(text: str) -> str:
+    """`text` for help, which is in rich's markup: brackets stand for themselves."""
+    from rich.markup import escape
 
+    return escape(shown(text))
+
+
+def _shown_lines(text: str, indent: str = "") -> str:
+    """Every line of a text as it can be shown, those after the first one indented."""
+    return f"\n{indent}".join(shown(line) for line in text.split("\n"))
+
+
+@contextlib.contextmanager
+def writing_to(folder: Path, option: str = "--out") -> Iterator[None]:
+    """An output folder that cannot be written to is one line that says which option chooses another."""
     try:
         yield
     except OSError as problem:
-        raise AnytimeError(
-            f"cannot write to {folder}: {problem.strerror or problem}; choose another --out"
-        ) from problem
+        reason = system_reason(problem)
+        named = Path(os.fsdecode(problem.filename)) if isinstance(problem.filename, str | bytes) else None
+        if named is None or named == folder or named in folder.parents or folder in named.parents:
+            raise AnytimeError(f"cannot write to {folder}: {reason}; choose another {option}") from problem
+        raise AnytimeError(f"{named}: {reason}") from problem
 
 
 def value_of(options: Sequence[str], arguments: Sequence[str]) -> str | None:
@@ -143,7 +220,10 @@ def progress_bar(activity: str) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    activities = TextColumn("{task.description}", markup=False)
+    columns = activities, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(activity)
-        yield lambda done, total, now=activity: progress.update(task, completed=done, total=total, description=now)
+        yield lambda done, total, now=activity: progress.update(
+            task, completed=done, total=total, description=shown(now)
+        )

@@ -52,7 +52,7 @@ def show(name: NameArgument, json: output.JsonOption = False) -> None:
     if json:
         output.print_json(config.to_dict())
     else:
-        typer.echo(f"# {recipe.description}\n{config.to_yaml()}", nl=False)
+        output.print_text(f"# {recipe.description}\n{config.to_yaml()}".rstrip("\n"))
 
 
 @app.command("copy", epilog="Example: anytime recipes copy image/mnist mine.yaml")

@@ -94,7 +94,7 @@ def show(
     autoencoder = record.stages.get("autoencoder")
     if autoencoder is not None:
         curve = autoencoder.validation.get("reconstruction", {})
-        typer.echo()
+        output.print_text()
         output.print_table(
             ("codes", *curve),
             [
@@ -105,4 +105,4 @@ def show(
         )
     prior = record.stages.get("prior")
     if prior is not None and "bits_per_code" in prior.validation:
-        typer.echo(f"\nprior: {prior.validation['bits_per_code']:.3f} bits per code on validation data")
+        output.print_text(f"\nprior: {prior.validation['bits_per_code']:.3f} bits per code on validation data")

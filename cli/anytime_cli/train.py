@@ -72,7 +72,8 @@ def _modality_options(arguments: Sequence[str]) -> str:
         return ""
     fields = dict.fromkeys(described_fields(load_modality(name).Config))
     lines = [f"{key}={default}  {description}" for key, default, description in fields]
-    return "\n\n".join([f"What --set may change for modality {name}:", *(line.replace("[", r"\[") for line in lines)])
+    shown = (output.without_markup(line) for line in [f"What --set may change for modality {name}:", *lines])
+    return "\n\n".join(shown)
 
 
 StageChoice = Literal["all", "autoencoder", "codes", "prior"]
@@ -279,10 +280,10 @@ class _ProgressBars:
 
         self.console = Console(stderr=True)
         self.bars = Progress(
-            TextColumn("{task.description:<12}"),
+            TextColumn("{task.description:<12}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[values]}"),
+            TextColumn("{task.fields[values]}", markup=False),
             TimeRemainingColumn(),
             console=self.console,
             disable=not self.console.is_terminal,

@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel
 
 from anytime_core.config import CoreConfig
-from anytime_core.config_parsing import parse_config
+from anytime_core.config_parsing import parse_config, parse_yaml
 from anytime_core.modality import API_VERSION
 from anytime_core.testing.checks.subject import Subject, check
 
@@ -91,7 +91,7 @@ def recipes_are_valid(subject: Subject, folder: Path) -> None:
     for path in sorted(path for folder in folders for path in folder.glob("recipes/*.yaml")):
         text = path.read_text(encoding="utf-8")
         assert text.startswith("# "), f"recipe {path.name} does not begin with a line such as '# What it trains'"
-        data = yaml.safe_load(text)
+        data = parse_yaml(text, path.name)
         found = data.get("modality", CoreConfig().modality)
         assert found == subject.modality.name, f"recipe {path.name} is of modality {found!r}"
         parse_config(data, subject.modality.Config)

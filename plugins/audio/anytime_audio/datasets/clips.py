@@ -25,6 +25,7 @@ from torch import Tensor
 from anytime_audio.datasets.files import ClipForm, read_clips
 from anytime_core.errors import DataError
 from anytime_core.files import filling, read_limited, remove_partial_files, write_json
+from anytime_core.locations import user_path
 from anytime_core.shards import ShardFile
 from anytime_core.user_files import LabelledFiles
 
@@ -67,7 +68,7 @@ def cached_clips(source: LabelledFiles, form: ClipForm, folder: Path, name: str)
     Raises:
         DataError: no file can be used, or the cache cannot be written.
     """
-    place = folder.expanduser() / f"{name}-{_digest(source.files, form)}"
+    place = user_path(folder) / f"{name}-{_digest(source.files, form)}"
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(place.with_suffix(".lock")):
