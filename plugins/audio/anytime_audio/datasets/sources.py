@@ -17,6 +17,30 @@ from anytime_core.locations import open_data_set
 from anytime_core.shards import split_shards
 from anytime_core.user_files import LabelledFiles, SplitFiles, hold_out, split_folder
 
+_UNREAD_SUFFIXES = dict.fromkeys(
+    (
+        *(
+            ".m4a",
+            ".aac",
+            ".wma",
+            ".amr",
+            ".3gp",
+            ".ape",
+            ".wv",
+            ".mka",
+            ".mp4",
+            ".m4v",
+            ".mov",
+            ".mkv",
+            ".webm",
+            ".avi",
+        ),
+        *(".mid", ".midi", ".mp2", ".ac3", ".dts", ".ra", ".snd", ".voc", ".sph"),
+    ),
+    "convert them to WAV or FLAC",
+)
+"""Of sounds that a user may expect to be read."""
+
 _FSDD_FILE = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<index>\d+)")
 _FSDD_TEST_RECORDINGS = 5
 _FSDD_HOME = "https://github.com/Jakobovski/free-spoken-digit-dataset"
@@ -36,7 +60,7 @@ def find_files(name: str, root: Path | None, *, download: bool, share: float) ->
         DataError: naming every place that was looked at.
     """
     if name == "folder":
-        return split_folder(root, SOUND_SUFFIXES, share=share, noun="sound")
+        return split_folder(root, SOUND_SUFFIXES, share=share, noun="sound", unread=_UNREAD_SUFFIXES)
     if name == "webdataset":
         return split_shards(root, SOUND_SUFFIXES, share=share, noun="sound")
     find = _COLLECTIONS[name]
