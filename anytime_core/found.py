@@ -11,11 +11,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from anytime_core.errors import DataError
 
 _File = TypeVar("_File")
+
+_FORMS_NAMED = 20
 
 
 class ClassCount(NamedTuple):
@@ -69,7 +72,14 @@ class Found(BaseModel):
     digest: str = ""
 
 
-_FORMS_NAMED = 20
+def class_counts(
+    classes: Sequence[str], train: Sequence[int] | np.ndarray | None, validation: Sequence[int] | np.ndarray | None
+) -> dict[str, ClassCount]:
+    """Items of each class, from the numbers of their classes, which are None without labels."""
+    if train is None or validation is None:
+        return {}
+    counts = [np.bincount(np.asarray(part, np.int64), minlength=len(classes)).tolist() for part in (train, validation)]
+    return {name: ClassCount(*both) for name, *both in zip(classes, *counts, strict=True)}
 
 
 def count_forms(

@@ -12,7 +12,7 @@ import numpy as np
 
 from anytime_core.display import shown
 from anytime_core.errors import DataError
-from anytime_core.found import ClassCount
+from anytime_core.found import ClassCount, class_counts
 from anytime_core.listing import Tally
 
 TRAINING_NAMES = ("train", "training")
@@ -64,11 +64,7 @@ class Split:
         """Items of each class."""
         if self.labels is None:
             return {}
-        train, validation = (
-            np.bincount(self.labels[part], minlength=len(self.classes)).tolist()
-            for part in (self.train, self.validation)
-        )
-        return {name: ClassCount(*counts) for name, *counts in zip(self.classes, train, validation, strict=True)}
+        return class_counts(self.classes, self.labels[self.train], self.labels[self.validation])
 
 
 def split(items: Items, share: float, tally: Tally, *, noun: str, unlabelled: str) -> Split:
@@ -115,9 +111,8 @@ def split(items: Items, share: float, tally: Tally, *, noun: str, unlabelled: st
     indices = np.flatnonzero(used)
     if held is None:
         if len(indices) < 2:
-            raise DataError(
-                f"{shown(items.name(int(indices[0])))} is the only {noun}: at least 2 are needed, one of them for validation"
-            )
+            only = shown(items.name(int(indices[0])))
+            raise DataError(f"{only} is the only {noun}: at least 2 are needed, one of them for validation")
         if labelled and counts.max() < 2:
             notes.append(f"labels are not used: no class has more than one {noun}")
             labelled = False

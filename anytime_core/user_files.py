@@ -10,7 +10,8 @@ import os
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,8 @@ import numpy as np
 
 from anytime_core.display import shown
 from anytime_core.errors import DataError
-from anytime_core.found import Found
-from anytime_core.listing import Listing, Place, Tally, list_files
+from anytime_core.found import Found, class_counts
+from anytime_core.listing import Place, Tally, list_files
 from anytime_core.splitting import TRAINING_NAMES, VALIDATION_NAMES, Items, held_out, split
 
 if TYPE_CHECKING:
@@ -136,11 +137,22 @@ def split_folder(
         classes=result.class_counts(),
         notes=(*parts.notes, *result.notes),
         passed_over=tally.passed_over(),
-        digest=digest(
-            root, (train, validation), (listed.sizes[result.train], listed.sizes[result.validation]), result.classes
-        ),
+        digest=_digest(root, (train, validation), [listed.sizes[result.train], listed.sizes[result.validation]]),
     )
     return SplitFiles(train, validation, result.classes, found)
+
+
+def with_found(root: Path, split: SplitFiles) -> SplitFiles:
+    """`split`, of files below `root` that were found in another way, with what there is to say of it."""
+    parts = (split.train, split.validation)
+    found = Found(
+        root=root.absolute(),
+        train=len(split.train.files),
+        validation=len(split.validation.files),
+        classes=class_counts(split.classes, split.train.labels, split.validation.labels),
+        digest=_digest(root, parts, [[_size(file) for file in part.files] for part in parts]),
+    )
+    return replace(split, found=found)
 
 
 def _find_parts(counts: Mapping[Place, int], noun: str) -> _Parts:
@@ -218,17 +230,18 @@ def rank(name: str) -> int:
     return zlib.crc32(name.encode(errors="surrogateescape"))
 
 
-def digest(
-    root: Path, parts: Sequence[LabelledFiles], sizes: Sequence[Sequence[int] | np.ndarray], classes: Sequence[str]
-) -> str:
-    """SHA-256 of the names below `root`, sizes in bytes, parts and classes of files, in their order."""
-    result = hashlib.sha256()
+def _digest(root: Path, parts: Sequence[LabelledFiles], sizes: Sequence[Sequence[int] | np.ndarray]) -> str:
+    """SHA-256 of the names below `root`, sizes in bytes, parts and labels of files, in their order."""
+    digest = hashlib.sha256()
     for number, (part, sizes_of_part) in enumerate(zip(parts, sizes, strict=True)):
-        names = _names_below(root, part.files)
-        for index, (name, size) in enumerate(zip(names, sizes_of_part, strict=True)):
-            label = "" if part.labels is None else classes[part.labels[index]]
-            result.update(f"{number}\0{label}\0{name}\0{size}\n".encode(errors="surrogateescape"))
-    return result.hexdigest()
+        labels = repeat(None) if part.labels is None else part.labels
+        for name, size, label in zip(_names_below(root, part.files), sizes_of_part, labels, strict=False):
+            digest.update(f"{number}\0{label}\0{name}\0{size}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def _size(file: Path | ShardFile) -> int:
+    return file.stat().st_size if isinstance(file, Path) and file.exists() else 0
 
 
 def _ranks(files: Sequence[Path], root: Path) -> np.ndarray:

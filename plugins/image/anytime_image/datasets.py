@@ -44,28 +44,10 @@ _DAMAGED = (
     MemoryError,
     struct.error,
 )
-_CONVERT = "convert them to PNG or JPEG"
+_RAW_SUFFIXES = (".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf")
 _UNREAD_SUFFIXES = dict.fromkeys(
-    (
-        *(".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".jpe", ".jfif", ".tga", ".ico", ".pcx", ".dds", ".exr"),
-        *(
-            ".hdr",
-            ".svg",
-            ".psd",
-            ".xcf",
-            ".dng",
-            ".cr2",
-            ".cr3",
-            ".nef",
-            ".arw",
-            ".orf",
-            ".rw2",
-            ".raf",
-            ".pbm",
-            ".pnm",
-        ),
-    ),
-    _CONVERT,
+    (".heic", ".heif", ".avif", ".jxl", ".jp2", ".jpe", ".jfif", ".tga", ".exr", ".svg", ".psd", *_RAW_SUFFIXES),
+    "convert them to PNG or JPEG",
 )
 """Of pictures that a user may expect to be read; what is in `IMAGE_SUFFIXES` too is."""
 _IN_MEMORY_BYTES = 2**31
