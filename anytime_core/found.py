@@ -5,10 +5,20 @@ A modality whose samples lie in files fills it while it lists them; core makes o
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
+
+from anytime_core.errors import DataError
+
+_File = TypeVar("_File")
+
+_FORMS_NAMED = 20
 
 
 class ClassCount(NamedTuple):
@@ -60,3 +70,34 @@ class Found(BaseModel):
     notes: tuple[str, ...] = ()
     passed_over: tuple[PassedOver, ...] = ()
     digest: str = ""
+
+
+def class_counts(
+    classes: Sequence[str], train: Sequence[int] | np.ndarray | None, validation: Sequence[int] | np.ndarray | None
+) -> dict[str, ClassCount]:
+    """Items of each class, from the numbers of their classes, which are None without labels."""
+    if train is None or validation is None:
+        return {}
+    counts = [np.bincount(np.asarray(part, np.int64), minlength=len(classes)).tolist() for part in (train, validation)]
+    return {name: ClassCount(*both) for name, *both in zip(classes, *counts, strict=True)}
+
+
+def count_forms(
+    files: Sequence[_File], form: Callable[[_File], str], *, most: int = 500
+) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Forms of at most `most` of the files, evenly spread, for `Found`: the most frequent ones first, and notes.
+
+    Args:
+        form: what a file's header says, such as `640x480`; raises DataError where it cannot be read.
+    """
+    looked_at = range(0, len(files), -(-len(files) // most)) if files else range(0)
+    counts: Counter[str] = Counter()
+    for index in looked_at:
+        with suppress(DataError):
+            counts[form(files[index])] += 1
+    forms = dict(counts.most_common(_FORMS_NAMED))
+    if further := counts.total() - sum(forms.values()):
+        forms[f"{len(counts) - _FORMS_NAMED} others"] = further
+    if len(looked_at) == len(files):
+        return forms, ()
+    return forms, (f"{len(looked_at)} of {len(files)} files, evenly spread, were looked at for what they are like",)

@@ -27,8 +27,11 @@ import numpy as np
 from anytime_core.errors import DataError
 from anytime_core.extras import import_extra
 from anytime_core.files import replacing
+from anytime_core.found import Found
+from anytime_core.listing import Listing, Tally, list_files
 from anytime_core.locations import cache_folder, user_path
-from anytime_core.user_files import VALIDATION_NAMES, LabelledFiles, SplitFiles, held_out, rank
+from anytime_core.splitting import TRAINING_NAMES, VALIDATION_NAMES, Items, Split, split
+from anytime_core.user_files import LabelledFiles, SplitFiles, rank
 
 _FORMAT = 1
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
@@ -115,9 +118,10 @@ class _Index:
 def split_shards(root: Path | None, suffixes: Collection[str], *, share: float, noun: str) -> SplitFiles:
     """The samples of all shards below `root`, split for training and validation.
 
-    Shards with test, validation, val or valid as a word of their name or folder are for validation where there are
-    others too; else `share` of the samples is held out. `KEY.cls` is a sample's label: a name, or a number, which
-    counts the lines of `classes.txt` (or `classnames.txt`) from 0 where that file lies in `root`.
+    Shards with val, test or another of `VALIDATION_NAMES` as a word of their name, or else of their folder, are for
+    validation where there are others too; else `share` of the samples is held out. `KEY.cls` is a sample's label: a
+    name, or a number, which counts the lines of `classes.txt` (or `classnames.txt`) from 0 where that file lies in
+    `root`.
 
     Args:
         root: the config's `data.root`; None is the mistake of not setting it.
@@ -130,26 +134,41 @@ def split_shards(root: Path | None, suffixes: Collection[str], *, share: float, 
         UsageError: the webdataset library is not installed.
     """
     group = import_extra("webdataset.tariterators", "webdataset", "data.name=webdataset").group_by_keys
-    root, shards = _find_shards(root)
+    root, listed, tally = _find_shards(root)
+    listed, held, notes = _named_parts(root, listed, tally)
+    shards = listed.files
     indexes = _index_all(shards, suffixes, noun, group)
     sizes = [len(index.offsets) for index in indexes]
     numbers = np.repeat(np.arange(len(shards), dtype=np.int32), sizes)
     files = ShardFiles(shards, numbers, np.concatenate([index.offsets for index in indexes]))
     if not len(files):
         raise DataError(f"no {noun}s in the {len(shards)} shards in {root}, such as {shards[0]}")
-    held = np.repeat([_is_named_validation(shard.relative_to(root)) for shard in shards], sizes)
-    if held.all() or not held.any():
-        if len(files) < 2:
-            raise DataError(f"{files[0]} is the only {noun}: at least 2 are needed, one of them for validation")
-        held = held_out(np.concatenate([index.ranks for index in indexes]), share)
     classes, labels = _labels(root, shards, indexes)
-    train, validation = (
-        LabelledFiles(files[part], None if labels is None else labels[part].tolist()) for part in (~held, held)
+    items = Items(
+        name=lambda index: str(files[index]),
+        labels=labels,
+        classes=classes,
+        held=None if held is None else np.repeat(held, sizes),
+        ranks=lambda: np.concatenate([index.ranks for index in indexes]),
     )
-    return SplitFiles(train, validation, classes)
+    result = split(items, share, tally, noun=noun, unlabelled=f"{noun}s without {_LABEL}")
+    train, validation = (
+        LabelledFiles(files[part], None if result.labels is None else result.labels[part].tolist())
+        for part in (result.train, result.validation)
+    )
+    found = Found(
+        root=root.absolute(),
+        train=len(train.files),
+        validation=len(validation.files),
+        classes=result.class_counts(),
+        notes=(*notes, *result.notes),
+        passed_over=tally.passed_over(),
+        digest=_digest(root, listed, files, result),
+    )
+    return SplitFiles(train, validation, result.classes, found)
 
 
-def _find_shards(root: Path | None) -> tuple[Path, list[Path]]:
+def _find_shards(root: Path | None) -> tuple[Path, Listing, Tally]:
     if root is None:
         raise DataError("data.name=webdataset needs data.root=DIR, the folder that holds the shards")
     root = user_path(root)
@@ -157,41 +176,66 @@ def _find_shards(root: Path | None) -> tuple[Path, list[Path]]:
         # The library would fetch such an address, or run it as a command.
         remote = ": shards are read at random places, so copy them to where they can be opened as files"
         raise DataError(f"data.root={root} is not a folder{remote if _ADDRESS.match(str(root)) else ''}")
-    paths = sorted(
-        path
-        for path in root.rglob("*")
-        if not any(part.startswith(".") for part in path.relative_to(root).parts) and path.is_file()
-    )
-    for path in paths:
-        if path.name.lower().endswith(_COMPRESSED):
+    tally = Tally(root)
+    listed = list_files(root, (".tar", *_COMPRESSED), tally)
+    for path in listed.files:
+        if path.suffix.lower() != ".tar":
             raise DataError(f"{path} is compressed, so nothing in its middle can be read: unpack it to a plain .tar")
-    shards = [path for path in paths if path.suffix.lower() == ".tar"]
-    if not shards:
-        raise DataError(f"no shards in {root}: looked for *.tar in it and below")
-    return root, shards
+    if not listed.files:
+        passed_over = f"; passed over: {tally}" if str(tally) else ""
+        raise DataError(f"no shards in {root}: looked for *.tar in it and below{passed_over}")
+    return root, listed, tally
 
 
-def _is_named_validation(path: Path) -> bool:
-    words = re.split(r"[^a-z0-9]+", path.with_suffix("").as_posix().lower())
-    return any(name in words for name in VALIDATION_NAMES)
+def _named_parts(root: Path, listed: Listing, tally: Tally) -> tuple[Listing, np.ndarray | None, tuple[str, ...]]:
+    """The shards that are used, which of them are held out, and what was taken for what.
+
+    The second is bool [n], None where names do not say it.
+    """
+    names = [_part_name(shard.relative_to(root)) for shard in listed.files]
+    held = next((name for name in VALIDATION_NAMES if name in names), None)
+    trained = {*names} & {*TRAINING_NAMES} or {*names} & {None}
+    if held is None or not trained:
+        return listed, None, ()
+    for name, shard in zip(names, listed.files, strict=True):
+        if name != held and name not in trained:
+            tally.add(f"shards named {name}" if name else "shards not named for a part", str(shard))
+    others = " and ".join(sorted(f"those named {name}" for name in trained if name)) or "the others"
+    used = np.array([name == held or name in trained for name in names])
+    note = f"shards named {held} are held out, {others} are trained on"
+    return listed.take(used), np.array([name == held for name in names])[used], (note,)
 
 
-def _labels(root: Path, shards: Sequence[Path], indexes: Sequence[_Index]) -> tuple[tuple[str, ...], np.ndarray | None]:
-    """Names of the classes and numbers int64 [n] of all samples' classes; none unless every sample has a label."""
-    total = sum(len(index.labels) for index in indexes)
-    unlabelled = sum(int((index.labels < 0).sum()) for index in indexes)
-    if unlabelled:
-        if unlabelled < total:
-            logger.warning("%d of %d samples in %s have no %s: labels are not used", unlabelled, total, root, _LABEL)
-        return (), None
+def _part_name(path: Path) -> str | None:
+    """The word in a shard's name, or else in the nearest folder's, that says which part it is of."""
+    for name in reversed(path.with_suffix("").parts):
+        words = re.split(r"[^a-z0-9]+", name.lower())
+        if word := next((word for word in (*VALIDATION_NAMES, *TRAINING_NAMES) if word in words), None):
+            return word
+    return None
+
+
+def _digest(root: Path, listed: Listing, files: ShardFiles, result: Split) -> str:
+    """SHA-256 of the shards' names below `root` and sizes, and of the places, parts and classes of samples."""
+    digest = hashlib.sha256()
+    for shard, size in zip(listed.files, listed.sizes.tolist(), strict=True):
+        digest.update(f"{shard.relative_to(root).as_posix()}\0{size}\n".encode(errors="surrogateescape"))
+    digest.update("\0".join(result.classes).encode())
+    for part in (result.train, result.validation):
+        labels = np.zeros(0) if result.labels is None else result.labels[part]
+        for values in (files.numbers[part], files.offsets[part], labels):
+            digest.update(f"\n{len(values)}\n".encode() + values.astype("<i8").tobytes())
+    return digest.hexdigest()
+
+
+def _labels(root: Path, shards: Sequence[Path], indexes: Sequence[_Index]) -> tuple[tuple[str, ...], np.ndarray]:
+    """Names of the classes and numbers int64 [n] of all samples' classes, -1 where a sample has none."""
     listed = next((root / name for name in _CLASS_FILES if (root / name).is_file()), None)
     found = {str(name) for index in indexes for name in index.names}
     if listed is not None:
         classes = _read_classes(listed)
     else:
         classes = tuple(sorted(found, key=int if all(map(_WHOLE_NUMBER.fullmatch, found)) else None))
-    if len(classes) < 2:
-        return (), None
     numbers = {name: number for number, name in enumerate(classes)}
     if listed is not None:
         numbers |= {str(number): number for number in range(len(classes))}
@@ -202,7 +246,8 @@ def _labels(root: Path, shards: Sequence[Path], indexes: Sequence[_Index]) -> tu
             raise DataError(
                 f"{shard} has label {unknown!r}, which is neither a name in {listed} nor a number under {len(classes)}"
             )
-        labels.append(np.array([numbers[str(name)] for name in index.names], dtype=np.int64)[index.labels])
+        known = [numbers[str(name)] for name in index.names]
+        labels.append(np.array([*known, -1], dtype=np.int64)[index.labels])
     return classes, np.concatenate(labels)
 
 

@@ -22,10 +22,11 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from anytime_core.errors import DataError
+from anytime_core.found import Found, count_forms
 from anytime_core.locations import open_data_set
 from anytime_core.modality import Datasets
 from anytime_core.shards import ShardFile, split_shards
-from anytime_core.user_files import split_folder
+from anytime_core.user_files import SplitFiles, split_folder
 from anytime_image.config import DataConfig, sample_shape
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
@@ -43,6 +44,12 @@ _DAMAGED = (
     MemoryError,
     struct.error,
 )
+_RAW_SUFFIXES = (".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf")
+_UNREAD_SUFFIXES = dict.fromkeys(
+    (".heic", ".heif", ".avif", ".jxl", ".jp2", ".jpe", ".jfif", ".tga", ".exr", ".svg", ".psd", *_RAW_SUFFIXES),
+    "convert them to PNG or JPEG",
+)
+"""Of pictures that a user may expect to be read; what is in `IMAGE_SUFFIXES` too is."""
 _IN_MEMORY_BYTES = 2**31
 _NAMED_FILES = 20
 
@@ -225,12 +232,15 @@ def _torchvision(config: DataConfig, root: Path, download: bool) -> Datasets:
 
 
 def _folder(config: DataConfig) -> Datasets:
-    split = split_folder(config.root, IMAGE_SUFFIXES, share=config.validation_share, noun="image")
+    split = split_folder(
+        config.root, IMAGE_SUFFIXES, share=config.validation_share, noun="image", unread=_UNREAD_SUFFIXES
+    )
     shape = sample_shape(config)
     train, validation = (ImageFiles(part.files, part.labels, shape) for part in (split.train, split.validation))
+    found = _with_sizes(split)
     if (len(train) + len(validation)) * math.prod(shape) > _IN_MEMORY_BYTES:
-        return Datasets(train, validation, split.classes)
-    return Datasets(_decode_all(train, config.root), _decode_all(validation, config.root), split.classes)
+        return Datasets(train, validation, split.classes, found)
+    return Datasets(_decode_all(train, config.root), _decode_all(validation, config.root), split.classes, found)
 
 
 def _webdataset(config: DataConfig) -> Datasets:
@@ -238,7 +248,23 @@ def _webdataset(config: DataConfig) -> Datasets:
     split = split_shards(config.root, IMAGE_SUFFIXES, share=config.validation_share, noun="image")
     shape = sample_shape(config)
     train, validation = (ImageFiles(part.files, part.labels, shape) for part in (split.train, split.validation))
-    return Datasets(train, validation, split.classes)
+    return Datasets(train, validation, split.classes, _with_sizes(split))
+
+
+def _with_sizes(split: SplitFiles) -> Found | None:
+    """What was found, and the sizes in pixels of the training images, from their headers."""
+    if split.found is None:
+        return None
+    forms, notes = count_forms(split.train.files, _size)
+    return split.found.model_copy(update={"forms": forms, "notes": (*split.found.notes, *notes)})
+
+
+def _size(path: Path | ShardFile) -> str:
+    try:
+        with _opened(path) as image:
+            return f"{image.width}x{image.height}"
+    except _DAMAGED as error:
+        raise DataError(f"{path} cannot be read as an image: {error}") from error
 
 
 def _decode_all(files: ImageFiles, root: Path | None) -> ImageTensor:

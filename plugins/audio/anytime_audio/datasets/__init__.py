@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from anytime_audio.config import DataConfig
 from anytime_audio.datasets.clips import Clips, cached_clips
-from anytime_audio.datasets.files import ClipForm
+from anytime_audio.datasets.files import ClipForm, header_rate
 from anytime_audio.datasets.plucks import PITCH_CLASSES, synthesise
 from anytime_audio.datasets.sources import find_files
+from anytime_core.found import Found, count_forms
 from anytime_core.locations import cache_folder
 from anytime_core.modality import Datasets
+from anytime_core.user_files import SplitFiles
 
+_HEADERS = 200  # that are looked at for their rates; of MP3 files all frames are counted
 _TRAINING_PLUCKS, _VALIDATION_PLUCKS = 3600, 480
 
 
@@ -35,7 +38,15 @@ def load_datasets(config: DataConfig) -> Datasets:
     train, validation = (
         cached_clips(part, clip_form(config), folder, config.name) for part in (split.train, split.validation)
     )
-    return Datasets(train, validation, split.classes)
+    return Datasets(train, validation, split.classes, _with_rates(split))
+
+
+def _with_rates(split: SplitFiles) -> Found | None:
+    """What was found, counted in files, and the rates of the training files, from their headers."""
+    if split.found is None:
+        return None
+    forms, notes = count_forms(split.train.files, header_rate, most=_HEADERS)
+    return split.found.model_copy(update={"forms": forms, "notes": (*split.found.notes, *notes)})
 
 
 def _plucks(config: DataConfig) -> Datasets:

@@ -82,6 +82,12 @@ def read_blocks(path: Path | ShardFile, rate: int) -> Iterator[np.ndarray]:
         yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
+def header_rate(path: Path | ShardFile) -> str:
+    """The rate that a sound file's header states, such as `44100 Hz`. Raises DataError as `read_blocks` does."""
+    with _open(path) as file:
+        return f"{file.samplerate} Hz"
+
+
 @contextmanager
 def _open(path: Path | ShardFile) -> Iterator[soundfile.SoundFile]:
     try:

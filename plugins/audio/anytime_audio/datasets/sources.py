@@ -15,7 +15,14 @@ from torchaudio import datasets
 from anytime_audio.datasets.files import SOUND_SUFFIXES
 from anytime_core.locations import open_data_set
 from anytime_core.shards import split_shards
-from anytime_core.user_files import LabelledFiles, SplitFiles, hold_out, split_folder
+from anytime_core.user_files import LabelledFiles, SplitFiles, hold_out, split_folder, with_found
+
+_VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
+_UNREAD_SUFFIXES = dict.fromkeys(
+    (".m4a", ".m4b", ".aac", ".wma", ".amr", ".3gp", ".ape", ".wv", ".mka", ".ac3", ".sph", *_VIDEO_SUFFIXES),
+    "convert them to WAV or FLAC",
+)
+"""Of sounds that a user may expect to be read."""
 
 _FSDD_FILE = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<index>\d+)")
 _FSDD_TEST_RECORDINGS = 5
@@ -36,7 +43,7 @@ def find_files(name: str, root: Path | None, *, download: bool, share: float) ->
         DataError: naming every place that was looked at.
     """
     if name == "folder":
-        return split_folder(root, SOUND_SUFFIXES, share=share, noun="sound")
+        return split_folder(root, SOUND_SUFFIXES, share=share, noun="sound", unread=_UNREAD_SUFFIXES)
     if name == "webdataset":
         return split_shards(root, SOUND_SUFFIXES, share=share, noun="sound")
     find = _COLLECTIONS[name]
@@ -45,7 +52,7 @@ def find_files(name: str, root: Path | None, *, download: bool, share: float) ->
         name,
         root,
         download=download and fetchable,
-        open_in=lambda folder, fetch: find(folder, fetch, share),
+        open_in=lambda folder, fetch: with_found(folder, find(folder, fetch, share)),
         way_out="data.download=true to fetch it" if fetchable else f"get it from {_FSDD_HOME}",
     )
 
@@ -72,7 +79,7 @@ def _vctk(root: Path, download: bool, share: float) -> SplitFiles:
     """VCTK 0.92, its second microphone as in torchaudio; labels are speakers."""
     datasets.VCTK_092(str(root), download=download)
     files = _find(root / "VCTK-Corpus-0.92" / "wav48_silence_trimmed", "*/*_mic2.flac")
-    return _by_folder(*_held_out(files, share))
+    return _by_folder(*_held_out(files, root, share))
 
 
 def _speechcommands(root: Path, download: bool, share: float) -> SplitFiles:
@@ -90,7 +97,7 @@ def _speechcommands(root: Path, download: bool, share: float) -> SplitFiles:
 def _ljspeech(root: Path, download: bool, share: float) -> SplitFiles:
     """LJ Speech: one speaker, no labels."""
     datasets.LJSPEECH(root, download=download)
-    train, validation = _held_out(_find(root / "LJSpeech-1.1" / "wavs", "*.wav"), share)
+    train, validation = _held_out(_find(root / "LJSpeech-1.1" / "wavs", "*.wav"), root, share)
     return SplitFiles(LabelledFiles(train), LabelledFiles(validation))
 
 
@@ -105,7 +112,7 @@ def _librispeech(root: Path, download: bool, share: float) -> SplitFiles:
 def _yesno(root: Path, download: bool, share: float) -> SplitFiles:
     """YesNo: sixty recordings of eight words each, no labels."""
     datasets.YESNO(root, download=download)
-    train, validation = _held_out(_find(root / "waves_yesno", "*.wav"), share)
+    train, validation = _held_out(_find(root / "waves_yesno", "*.wav"), root, share)
     return SplitFiles(LabelledFiles(train), LabelledFiles(validation))
 
 
@@ -116,15 +123,16 @@ def _find(folder: Path, pattern: str) -> list[Path]:
     return files
 
 
-def _held_out(files: list[Path], share: float) -> tuple[list[Path], list[Path]]:
-    train, validation = hold_out(files, share, "sound")
+def _held_out(files: list[Path], root: Path, share: float) -> tuple[list[Path], list[Path]]:
+    train, validation = hold_out(files, root, share, "sound")
     return [files[index] for index in train], [files[index] for index in validation]
 
 
 def _by_folder(train: list[Path], validation: list[Path]) -> SplitFiles:
-    """Files labelled by the names of the folders they lie in."""
-    classes = tuple(sorted({path.parent.name for path in (*train, *validation)}))
+    """Files labelled by the names of the folders they lie in, without those of folders that nothing is trained on."""
+    classes = tuple(sorted({path.parent.name for path in train}))
     numbers = {name: number for number, name in enumerate(classes)}
+    validation = [path for path in validation if path.parent.name in numbers]
     labelled = [LabelledFiles(part, [numbers[path.parent.name] for path in part]) for part in (train, validation)]
     return SplitFiles(labelled[0], labelled[1], classes)
 
