@@ -24,6 +24,7 @@ from anytime_core.errors import RunError, UsageError, nearest
 from anytime_core.modality import Modality
 from anytime_core.priors import ARDMPrior, Prior, TransformerPrior
 from anytime_core.record import RUN_FILE, STAGES, RunRecord, latest_run, read_record
+from anytime_core.relocation import relocated
 from anytime_core.sampling.budget import Budget
 from anytime_core.sampling.call_sampler import CallSampler
 from anytime_core.sampling.code_sampler import CodeSampler
@@ -293,13 +294,13 @@ class Run:
             raise UsageError(
                 f"label '{shown(label)}' has no meaning here: run {self.folder} has an unconditional prior"
             )
-        if isinstance(label, str) and label in classes:
-            return classes.index(label)
+        if label in classes:
+            return classes.index(str(label))
         known = f"the classes are {listed([shown(name) for name in classes])}"
         number = label if isinstance(label, int) else _number(label)
         if number is None:
             raise UsageError(
-                f"no class '{shown(label)}'{nearest(label, classes)}: {known}, by number {_NUMBERED}0 to "
+                f"no class '{shown(label)}'{nearest(str(label), classes)}: {known}, by number {_NUMBERED}0 to "
                 f"{_NUMBERED}{prior.classes - 1}"
             )
         if not 0 <= number < prior.classes:
@@ -307,17 +308,18 @@ class Run:
         return number
 
 
-def load(folder: str | Path | None = None, *, device: str = "auto") -> Run:
+def load(folder: str | Path | None = None, *, device: str = "auto", settings: Sequence[str] = ()) -> Run:
     """Open a run.
 
     Args:
         folder: the run folder; None takes the latest one in `runs/`.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        settings: where its data lies by now, such as `data.root=DIR`, where that is asked for.
 
     Raises:
         RunError: missing, without an autoencoder, damaged, or of a newer format.
         PluginError: its modality does not work.
-        UsageError: no such device.
+        UsageError: no such device, or settings of something else.
     """
     path = latest_run(Path("runs")) if folder is None else Path(folder)
     record = read_record(path)
@@ -331,6 +333,8 @@ def load(folder: str | Path | None = None, *, device: str = "auto") -> Run:
     autoencoder, modality = load_autoencoder(weights)
     prior = load_prior(path / PRIOR_FILE).to(place) if "prior" in record.stages else None
     _check_same(path, record, modality, autoencoder, prior)
+    if settings:
+        modality = relocated(record, settings)
     return Run(path, record, modality, autoencoder.to(place), prior, place)
 
 

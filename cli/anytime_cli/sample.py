@@ -55,7 +55,7 @@ def sample(
     num: Annotated[int, typer.Option(min=1, max=output.MOST_SAMPLES, help="How many samples.")] = 16,
     label: Annotated[
         str | None,
-        typer.Option(help="Class, by its name or as index:3 by its number. Default: each in turn.", show_default=False),
+        typer.Option(help="Class by its name, or as index:3 by its number. Default: each in turn.", show_default=False),
     ] = None,
     temperature: Annotated[float, typer.Option(help="Below 1: more likely codes; 0: the most likely ones.")] = 1.0,
     top_k: Annotated[
