@@ -34,7 +34,7 @@ def check_batch(autoencoder: OrderedAutoencoder, config: Config, samples: int, s
         more = f"training.autoencoder.batch_size={size} to 2 or more" if size == 1 else "more than one training sample"
         changes = "".join(f", or set {change}" for change in _without_batches(config.modality))
         raise ConfigError(
-            f"each step sees one sample, and batch normalisation on maps of one position needs two: "
+            f"each step sees one sample, and normalisation on maps of one position needs two: "
             f"{'raise' if size == 1 else 'give'} {more}{changes}"
         ) from error
 

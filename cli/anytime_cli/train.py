@@ -178,22 +178,22 @@ def train(
         first = launched()[0] == 0  # of several processes, it speaks for all
         if dry_run:
             planned = outline(subject.config, folder, stages=stages, resume=resumes, force=force)
-            if first:
-                outlines.show(planned, subject.name, json=json)
-            return
-        with _ProgressBars() as bars:
-            record = train_run(
-                subject.config,
-                folder,
-                stages=stages,
-                recipe=subject.recipe,
-                baseline=subject.baseline,
-                on_ready=lambda ready: outlines.announce(ready, subject.name),
-                on_progress=bars.update,
-                resume=resumes,
-                force=force,
-            )
-    if first:
+        else:
+            with _ProgressBars() as bars:
+                record = train_run(
+                    subject.config,
+                    folder,
+                    stages=stages,
+                    recipe=subject.recipe,
+                    baseline=subject.baseline,
+                    on_ready=lambda ready: outlines.announce(ready, subject.name),
+                    on_progress=bars.update,
+                    resume=resumes,
+                    force=force,
+                )
+    if first and dry_run:
+        outlines.show(planned, subject.name, json=json)
+    elif first:
         _show(folder, record, json=json)
 
 
