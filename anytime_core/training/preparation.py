@@ -37,7 +37,7 @@ from anytime_core.training.checkpoints import Checkpoint, Checkpoints, remove_ch
 from anytime_core.training.codes import CodesDataset
 from anytime_core.training.interruption import Interruption
 from anytime_core.training.log import MetricsLog, OnProgress, ignore_progress
-from anytime_core.training.smallest_batch import check_batch
+from anytime_core.training.smallest_batch import check_batch, refuse_single_values
 from anytime_core.training.surroundings import Surroundings
 from anytime_core.weights import AUTOENCODER_FILE, load_autoencoder
 
@@ -90,6 +90,9 @@ class Preparation:
                 f"the autoencoder of this config has more than the {most:,} weights that this machine can train: "
                 "lower autoencoder.quantizer.size, or the widths in network"
             ) from error
+        except ValueError as error:
+            refuse_single_values(error)
+            raise
 
     @cached_property
     def device(self) -> torch.device:
@@ -228,7 +231,7 @@ class Preparation:
         samples = len(self.datasets.train)
         if core.autoencoder.kind == "ordered":
             at_once = step_samples(samples, core.training.autoencoder.batch_size)
-            check_batch(self.untrained, self.config, at_once, self.modality.sample_shape())
+            check_batch(self.modality, self.untrained, self.config, at_once)
         if core.autoencoder.kind == "pca" and self.untrained.code_length > samples:
             raise ConfigError(
                 f"{self.untrained.code_length} principal components need as many training samples, found "
