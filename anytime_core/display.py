@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 
 _SHOWN_AS_ESCAPES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Unicode categories: control, format (such as bidirectional overrides), surrogates, unassigned, line separators."""
+
+_LISTED = 12
+"""Names that one line has at most."""
 
 
 def shown(value: object) -> str:
@@ -20,3 +24,9 @@ def shown(value: object) -> str:
         else character
         for character in str(value)
     )
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
+    return f"{', '.join(names[:_LISTED])}{more}"

@@ -6,15 +6,18 @@ A modality whose samples lie in files fills it while it lists them; core makes o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from anytime_core.display import listed, shown
 from anytime_core.errors import DataError
+
+if TYPE_CHECKING:
+    from anytime_core.modality import Datasets, SampleDataset
 
 _File = TypeVar("_File")
 
@@ -53,7 +56,8 @@ class Found(BaseModel):
         root: the folder, absolute; None for data that lies in no folder.
         train: items to train on.
         validation: items held out.
-        classes: name -> its items, in the order of their numbers; empty without labels.
+        classes: name -> its items, in the order of their numbers, None where they were not counted; empty without
+            labels.
         forms: sizes or rates of the items as they lie there, such as `640x480`, -> how many; empty where not known.
         notes: sentences on how folders were understood, such as which of them is held out.
         passed_over: what is not used.
@@ -65,21 +69,91 @@ class Found(BaseModel):
     root: Path | None = None
     train: int
     validation: int
-    classes: dict[str, ClassCount] = {}
+    classes: dict[str, ClassCount | None] = {}
     forms: dict[str, int] = {}
     notes: tuple[str, ...] = ()
     passed_over: tuple[PassedOver, ...] = ()
     digest: str = ""
 
+    def lines(self) -> list[str]:
+        """The same for people, a line for each subject."""
+        place = f" in {shown(self.root)}" if self.root is not None else ""
+        lines = [f"{self.train:,} items to train on and {self.validation:,} held out{place}"]
+        if self.classes:
+            counted = [
+                shown(name) if count is None else f"{shown(name)} ({count.train:,} + {count.validation:,})"
+                for name, count in self.classes.items()
+            ]
+            counts = " (to train on + held out)" if None not in self.classes.values() else ""
+            lines.append(f"{len(counted):,} classes{counts}: {listed(counted)}")
+        if self.forms:
+            common = Counter(self.forms).most_common()
+            lines.append(f"as they lie there: {listed([f'{shown(form)} ({count:,})' for form, count in common])}")
+        lines += map(shown, self.notes)
+        for passed in self.passed_over:
+            examples = f", such as {listed([shown(name) for name in passed.examples])}" if passed.examples else ""
+            way_out = f"; {shown(passed.way_out)}" if passed.way_out else ""
+            lines.append(f"not used: {passed.count:,} {shown(passed.reason)}{examples}{way_out}")
+        return lines
+
+    def listing_difference(self, now: Found) -> str:
+        """How the items that are there `now` differ from these, in words; empty where nothing tells them apart.
+
+        Where they lie does not count, so data that was moved is the same, and neither do the names of classes.
+        """
+        if (self.train, self.validation) != (now.train, now.validation):
+            return (
+                f"{now.train:,} items to train on and {now.validation:,} held out, where there were {self.train:,} and "
+                f"{self.validation:,}"
+            )
+        if self.digest and now.digest:
+            return "" if self.digest == now.digest else "as many items, but with other names or sizes"
+        shared = [name for name, count in self.classes.items() if count is not None and now.classes.get(name)]
+        moved = [shown(name) for name in shared if self.classes[name] != now.classes[name]]
+        return f"as many items, but others of class {listed(moved)}" if moved else ""
+
+
+def class_difference(before: Sequence[str], now: Sequence[str]) -> str:
+    """How the classes that are there `now` differ from those `before`, in words; empty where they do not."""
+    known, present = set(before), set(now)
+    new = [shown(name) for name in now if name not in known]
+    gone = [shown(name) for name in before if name not in present]
+    parts = [f"{listed(names)} {what}" for names, what in ((new, "new"), (gone, "gone")) if names]
+    if parts:
+        return f"other classes ({'; '.join(parts)})"
+    if list(before) != list(now):
+        orders = [listed([*map(shown, names)]) for names in (now, before)]
+        return f"the same classes in another order ({orders[0]}, not {orders[1]})"
+    return ""
+
+
+def found_in(datasets: Datasets) -> Found:
+    """What the modality found, or the mere numbers where it does not say."""
+    if datasets.found is not None:
+        return datasets.found
+    train, validation = _labels(datasets.train), _labels(datasets.validation)
+    classes: dict[str, ClassCount | None] = dict.fromkeys(datasets.classes)
+    if train is not None and validation is not None:
+        classes = {name: ClassCount(train[number], validation[number]) for number, name in enumerate(datasets.classes)}
+    return Found(train=len(datasets.train), validation=len(datasets.validation), classes=classes)
+
+
+def _labels(dataset: SampleDataset) -> Counter[int] | None:
+    """How often each label stands in a set that holds its `labels`; None for one that only its items would tell."""
+    labels = getattr(dataset, "labels", None)
+    if labels is None or isinstance(labels, str) or not hasattr(labels, "__len__") or len(labels) != len(dataset):
+        return None
+    return Counter(labels.tolist() if hasattr(labels, "tolist") else labels)
+
 
 def class_counts(
-    classes: Sequence[str], train: Sequence[int] | np.ndarray | None, validation: Sequence[int] | np.ndarray | None
+    classes: Sequence[str], train: Iterable[int] | None, validation: Iterable[int] | None
 ) -> dict[str, ClassCount]:
     """Items of each class, from the numbers of their classes, which are None without labels."""
     if train is None or validation is None:
         return {}
-    counts = [np.bincount(np.asarray(part, np.int64), minlength=len(classes)).tolist() for part in (train, validation)]
-    return {name: ClassCount(*both) for name, *both in zip(classes, *counts, strict=True)}
+    trained, held = Counter(train), Counter(validation)
+    return {name: ClassCount(trained[number], held[number]) for number, name in enumerate(classes)}
 
 
 def count_forms(

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from anytime_core.errors import RunError
 from anytime_core.files import JSON_LIMIT, PARTIAL_PREFIX, read_limited, write_json
+from anytime_core.found import Found
 
 FORMAT_VERSION = 1
 """Version of the run folder's layout. Runs of a newer one are refused, those of an older one are read."""
@@ -47,6 +48,10 @@ class RunRecord(BaseModel):
     code_length: int
     codebook_size: int | None
     classes: tuple[str, ...]
+    found: Found | None = None
+    """The data that the autoencoder and the codes were made of; None in runs of versions that did not say."""
+    last_stage: Stage = "prior"
+    """The last one that was asked for, with which a training that is gone on with ends."""
     stages: dict[Stage, StageRecord] = Field(default_factory=dict)
     libraries: dict[str, str]
     config: dict[str, Any]

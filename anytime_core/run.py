@@ -19,11 +19,13 @@ from torch.nn import functional as F
 
 from anytime_core.autoencoder import OrderedAutoencoder
 from anytime_core.devices import resolve_device
+from anytime_core.display import listed, shown
 from anytime_core.errors import RunError, UsageError, nearest
 from anytime_core.locations import user_path
 from anytime_core.modality import Modality
 from anytime_core.priors import ARDMPrior, Prior, TransformerPrior
 from anytime_core.record import RUN_FILE, STAGES, RunRecord, latest_run, read_record
+from anytime_core.relocation import relocated
 from anytime_core.sampling.budget import Budget
 from anytime_core.sampling.call_sampler import CallSampler
 from anytime_core.sampling.code_sampler import CodeSampler
@@ -33,6 +35,9 @@ from anytime_core.sampling.engines import CALL_ENGINES, ENGINES, CallEngine, Eng
 from anytime_core.sampling.sampler import OnCode, Sampler, SamplingOptions
 from anytime_core.sampling.samples import Prefix, Samples
 from anytime_core.weights import AUTOENCODER_FILE, PRIOR_FILE, load_autoencoder, load_prior, require_plugin
+
+_NUMBERED = "index:"
+"""Start of a label that is the number of a class."""
 
 
 @dataclass
@@ -106,7 +111,7 @@ class Run:
             budget: a share of the codes (0.6, `"60%"`), a number of codes (`"42codes"`), a deadline for this call
                 (`"200ms"`), `"adaptive"`, or a `Budget`.
             seed: sample i of a seed is the same in every call, whatever `num` is.
-            label: class name or number, a name first where a string is both; None takes each class in turn.
+            label: name of a class, or its number, in text `index:3`; None takes each class in turn.
             temperature, top_k, top_p, guidance: see `Filter`.
             engine, precision, calls, plan: see `SamplingOptions`.
 
@@ -192,7 +197,7 @@ class Run:
             codes: [B, n], n the prior's code length or fewer, of which all that follow are unknown; what stands where
                 nothing is known is not looked at.
             known: [B, n] bool.
-            label: class name or number of all samples, or numbers [B].
+            label: name or number of the class of all samples, in text `index:3`, or numbers [B].
             options: how codes are drawn; the noise is that of the samples 0..B-1.
 
         Returns:
@@ -217,7 +222,8 @@ class Run:
         if labels is None and prior.classes:
             number = self.label_number(label if not isinstance(label, Tensor) else None)
             if number is None:
-                raise UsageError(f"the prior of run {self.folder} needs a label: {', '.join(self.record.classes)}")
+                names = listed([shown(name) for name in self.record.classes])
+                raise UsageError(f"the prior of run {self.folder} needs a label: {names}")
             labels = torch.full((len(codes),), number)
         if labels is not None and (not prior.classes or labels.shape != codes.shape[:1]):
             raise UsageError(f"labels {tuple(labels.shape)} are not one for each of {len(codes)} samples of this run")
@@ -274,7 +280,9 @@ class Run:
         return self.prior
 
     def label_number(self, label: int | str | None) -> int | None:
-        """The number of a class given by name or number.
+        """The number of a class given by its name, by its number, or in text by its number as `index:3`.
+
+        Text is a name first: of classes named 1 and 2, `2` is the one so named, whatever its number.
 
         Raises:
             UsageError: the prior is unconditional, or there is no such class.
@@ -284,28 +292,35 @@ class Run:
         classes = self.record.classes
         prior = self.require_prior()
         if prior.classes == 0:
-            raise UsageError(f"label '{label}' has no meaning here: run {self.folder} has an unconditional prior")
-        if isinstance(label, str) and label in classes:
-            return classes.index(label)
-        known = f"the classes are {', '.join(classes)}"
-        if isinstance(label, str) and not label.isdecimal():
-            raise UsageError(f"no class '{label}'{nearest(label, classes)}: {known}")
-        if not 0 <= int(label) < prior.classes:
+            raise UsageError(
+                f"label '{shown(label)}' has no meaning here: run {self.folder} has an unconditional prior"
+            )
+        if label in classes:
+            return classes.index(str(label))
+        known = f"the classes are {listed([shown(name) for name in classes])}"
+        number = label if isinstance(label, int) else _number(label)
+        if number is None:
+            raise UsageError(
+                f"no class '{shown(label)}'{nearest(str(label), classes)}: {known}, by number {_NUMBERED}0 to "
+                f"{_NUMBERED}{prior.classes - 1}"
+            )
+        if not 0 <= number < prior.classes:
             raise UsageError(f"label {label} is not in 0..{prior.classes - 1}: {known}")
-        return int(label)
+        return number
 
 
-def load(folder: str | Path | None = None, *, device: str = "auto") -> Run:
+def load(folder: str | Path | None = None, *, device: str = "auto", settings: Sequence[str] = ()) -> Run:
     """Open a run.
 
     Args:
         folder: the run folder, `~` for a home folder; None takes the latest one in `runs/`.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        settings: where its data lies by now, such as `data.root=DIR`, where that is asked for.
 
     Raises:
         RunError: missing, without an autoencoder, damaged, or of a newer format.
         PluginError: its modality does not work.
-        UsageError: no such device.
+        UsageError: no such device, or settings of something else.
     """
     path = latest_run(Path("runs")) if folder is None else user_path(folder)
     record = read_record(path)
@@ -319,7 +334,15 @@ def load(folder: str | Path | None = None, *, device: str = "auto") -> Run:
     autoencoder, modality = load_autoencoder(weights)
     prior = load_prior(path / PRIOR_FILE).to(place) if "prior" in record.stages else None
     _check_same(path, record, modality, autoencoder, prior)
+    if settings:
+        modality = relocated(record, settings)
     return Run(path, record, modality, autoencoder.to(place), prior, place)
+
+
+def _number(label: str) -> int | None:
+    """What a label such as `index:3` says; None for any other text."""
+    number = label.removeprefix(_NUMBERED)
+    return int(number) if number != label and number.isascii() and number.isdecimal() and len(number) < 10 else None
 
 
 def _check_same(

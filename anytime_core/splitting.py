@@ -64,7 +64,7 @@ class Split:
         """Items of each class."""
         if self.labels is None:
             return {}
-        return class_counts(self.classes, self.labels[self.train], self.labels[self.validation])
+        return class_counts(self.classes, self.labels[self.train].tolist(), self.labels[self.validation].tolist())
 
 
 def split(items: Items, share: float, tally: Tally, *, noun: str, unlabelled: str) -> Split:

@@ -278,13 +278,13 @@ def test_a_format_that_sounds_are_not_written_in_is_one_error_with_the_way_out(a
     assert listing(here) == before
 
 
-@pytest.mark.parametrize("label", ["A", "9"])
+@pytest.mark.parametrize("label", ["A", "index:9"])
 def test_a_class_is_asked_for_by_name_or_number(anytime, here, unseen, label):
     printed = json_of(anytime("sample", "--num", 2, "--label", label, "--out", "out", "--json"))
     assert [sample["label"] for sample in printed["samples"]] == ["A", "A"]
 
 
-@pytest.mark.parametrize("label", ["H", "a", "12", "-1"])
+@pytest.mark.parametrize("label", ["H", "a", "9", "index:12", "-1"])
 def test_a_class_that_is_none_is_refused_with_the_names_of_all(anytime, here, label):
     before = listing(here)
     result = anytime("sample", "--label", label, "--out", "out")

@@ -753,14 +753,16 @@ SAMPLE = [
     # Labels
     *(
         Case(f"sample --label {value}", 2, f"'{value}'", "the classes are 0, 1, 2")
-        for value in ("-1", "seven", "3.0", "1e0", "²")
+        for value in ("-1", "seven", "3.0", "1e0", "²", "10", "index:", "index:-1", "index:²", "index: 3", "Index:3")
     ),
-    Case("sample --label 10", 2, "label 10 is not in 0..9", "the classes are 0, 1, 2"),
+    Case("sample --label seven", 2, "by number index:0 to index:9"),
+    Case("sample --label index:10", 2, "label index:10 is not in 0..9", "the classes are 0, 1, 2"),
     Case("sample --label ''", 2, "no class ''", "the classes are 0, 1, 2"),
     Case("sample --budget 200ms --label seven", 2, "'seven'", "the classes are 0, 1, 2"),
     Case("sample --run unconditional --label 3", 2, "label '3'", "unconditional"),
     Case("sample --run audio --label hihg", 2, "'hihg'", "did you mean 'high'"),
-    Case("sample --run audio --label 2", 2, "label 2", "the classes are high, low"),
+    Case("sample --run audio --label 1", 2, "no class '1'", "the classes are high, low", "index:0 to index:1"),
+    Case("sample --run audio --label index:2", 2, "label index:2", "the classes are high, low"),
     # Engines, devices, precisions
     Case("sample --engine egaer", 2, "'egaer'", "did you mean 'eager'"),
     *(
@@ -817,7 +819,7 @@ SAMPLE = [
     Case("sample --run agnostic --budget 2codes --calls 3", 2, "3 calls", "use 1 to 2 calls"),
     Case("sample --run agnostic --budget adaptive", 2, "budget adaptive:0.5", "use a share or a number of codes"),
     Case("sample --run agnostic --budget 9codes", 2, "budget 9codes"),
-    Case("sample --run agnostic --label 10", 2, "label 10", "the classes are"),
+    Case("sample --run agnostic --label 10", 2, "no class '10'", "the classes are"),
     *(
         Case(f"sample --run agnostic --engine {name}", 2, f"'{name}'", "auto, plain, eager")
         for name in ("numba", "compile")

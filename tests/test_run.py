@@ -141,13 +141,31 @@ def test_the_largest_seed_works(tiny_run):
     assert len(tiny_run.sample(1, seed=2**63 - 1).x) == 1
 
 
-def test_a_label_is_a_class_name_or_its_number(tiny_run):
-    names = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-    run = dataclasses.replace(tiny_run, record=tiny_run.record.model_copy(update={"classes": names}))
-    by_name, by_number, by_digits = (run.sample(4, label=label) for label in ("seven", 7, "7"))
+def _named(run: Run, *names: str) -> Run:
+    return dataclasses.replace(run, record=run.record.model_copy(update={"classes": names}))
+
+
+@pytest.mark.parametrize(
+    ("label", "number"),
+    [("seven", 7), (7, 7), ("index:7", 7), ("index:07", 7), ("9", 2), ("index:9", 4), (9, 9), (None, None)],
+)
+def test_a_label_in_text_is_a_name_and_a_number_only_where_it_says_so(tiny_run, label, number):
+    run = _named(tiny_run, "zero", "one", "9", "three", "index:9", "five", "six", "seven", "eight", "nine")
+    assert run.label_number(label) == number
+
+
+@pytest.mark.parametrize("label", ["7", "index:10", "index:x", "index:", 10, -1, "index:9999999999"])
+def test_a_label_that_is_no_class_is_refused_with_the_names(tiny_run, label):
+    run = _named(tiny_run, "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+    with pytest.raises(UsageError, match=f"{label}.*the classes are zero, one, two"):
+        run.label_number(label)
+
+
+def test_samples_of_a_class_are_the_same_by_name_and_by_number(tiny_run):
+    by_name, by_number, by_text = (tiny_run.sample(4, label=label) for label in ("7", 7, "index:7"))
     assert by_name.labels.tolist() == [7] * 4
     assert torch.equal(by_name.codes, by_number.codes)
-    assert torch.equal(by_name.codes, by_digits.codes)
+    assert torch.equal(by_name.codes, by_text.codes)
 
 
 @pytest.mark.parametrize(

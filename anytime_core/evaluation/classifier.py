@@ -148,7 +148,9 @@ def _kept(path: Path, classifier: Classifier, data: str) -> ClassifierMetadata |
 
 def _digest(config: Mapping[str, Any], datasets: Datasets, seed: int) -> str:
     """A name for everything that a classifier follows from."""
+    listing = datasets.found.digest if datasets.found is not None else ""
     described = {
+        **({"listing": listing} if listing else {}),
         "config": config,
         "sizes": [len(datasets.train), len(datasets.validation)],
         "classes": datasets.classes,

@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from anytime_core.distributed import launched
@@ -18,11 +19,12 @@ from anytime_core.errors import PluginError, UsageError
 from anytime_core.evaluation.bound import bits_by_calls, bits_of_plan, call_numbers
 from anytime_core.evaluation.cost import sampling_cost
 from anytime_core.evaluation.drawn import CODES_PREFIX, DrawnCodes, Draws
-from anytime_core.evaluation.judge import BATCH, Judge, OnProgress
+from anytime_core.evaluation.judge import BATCH, Batches, Judge, OnProgress
 from anytime_core.evaluation.options import EvaluationOptions
 from anytime_core.evaluation.reconstruction import preview_lengths, reconstruction_curve
 from anytime_core.evaluation.result import EVALUATION_FILE, Evaluation, Row
 from anytime_core.files import JSON_LIMIT, PARTIAL_PREFIX, locked, read_limited, write_json
+from anytime_core.found import found_in
 from anytime_core.priors import ARDMPrior
 from anytime_core.run import Run
 from anytime_core.sampling.budget import Budget
@@ -66,7 +68,7 @@ def evaluate(
     Raises:
         UsageError: an option that this run cannot follow, a run of other data, or another process that evaluates into
             the folder.
-        DataError: the data is gone.
+        DataError: the data is gone, or has other classes than the run.
     """
     options = options or EvaluationOptions()
     basis = run.prior.code_length if run.prior is not None else run.code_length
@@ -117,6 +119,7 @@ class _Job:
             "trained": self.run.record.model_dump(mode="json", include={"created", "stages"}),
             "judge": {name: extractor.description for name, extractor in self.judge.extractors.items()},
             "reference": self.judge.reference,
+            "data": found_in(self.judge.datasets).digest,
             "num": self.options.num,
             "seed": self.options.seed,
             "plan": self.options.plan,
@@ -139,6 +142,7 @@ class _Job:
             codebook_size=record.codebook_size,
             num=self.options.num,
             reference=self.judge.reference,
+            changes=self.judge.changes,
             seed=self.options.seed,
             guidance=self.options.guidance,
             extractors={name: extractor.description for name, extractor in self.judge.extractors.items()},
@@ -204,7 +208,7 @@ class _Job:
         codes = row.codes
         agnostic = isinstance(self.run.prior, ARDMPrior)
         cost = sampling_cost(self.run, codes, calls if agnostic else None, self.options.filtering)
-        samples = self._drawn(codes, calls).decoded(codes, BATCH)
+        samples = self._judged(self._drawn(codes, calls).decoded(codes, BATCH))
         return row.model_copy(
             update={
                 "samples": self.judge.quality(
@@ -220,6 +224,17 @@ class _Job:
                 "peak_memory": cost.peak_memory,
             }
         )
+
+    @cached_property
+    def _numbers(self) -> list[int]:
+        """The number that each of the judge's classes has in this run, which may have them in another order."""
+        return [self.run.record.classes.index(name) for name in self.judge.datasets.classes]
+
+    def _judged(self, samples: Batches) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Samples of this run, labelled as the judge numbers the classes."""
+        numbers = torch.tensor(self._numbers).argsort()
+        for x, labels in samples:
+            yield x, None if labels is None else numbers[labels]
 
     def _drawn(self, codes: int, calls: int) -> DrawnCodes:
         drawn = self.draws.drawn(codes, calls)
@@ -247,7 +262,7 @@ class _Job:
         return [
             (
                 self.run.encode(batch["x"])[:, : prior.code_length].to(device),
-                batch["label"].to(device) if prior.classes else None,
+                torch.tensor(self._numbers)[batch["label"]].to(device) if prior.classes else None,
             )
             for batch in batches
         ]
@@ -319,7 +334,7 @@ def _check_comparable(run: Run, other: Run) -> None:
     for what, own, theirs in (
         ("modality", run.record.modality, other.record.modality),
         ("sample shape", run.modality.sample_shape(), other.modality.sample_shape()),
-        ("classes", list(run.record.classes), list(other.record.classes)),
+        ("classes", sorted(run.record.classes), sorted(other.record.classes)),
     ):
         if own != theirs:
             raise UsageError(

@@ -18,7 +18,8 @@ from anytime_core.evaluation.classifier import Classifier, open_classifier
 from anytime_core.evaluation.comparison import Moments, frechet_distance, precision_and_recall
 from anytime_core.evaluation.extractors import CLASSIFIER, ExtractorRequest, load_extractor, requested
 from anytime_core.evaluation.result import Quality
-from anytime_core.modality import Datasets, Extractor
+from anytime_core.evaluation.same_data import data_of
+from anytime_core.modality import Extractor
 from anytime_core.run import Run
 from anytime_core.training.batches import ordered_batches
 
@@ -65,7 +66,8 @@ class Judge:
         on_progress: of training the classifier.
 
     Attributes:
-        datasets: of the run.
+        datasets: of the run, labelled by the numbers that its classes have there.
+        changes: how they differ from what the run was trained on; empty where nothing tells them apart.
         extractors: by name; precision and recall go by the first.
         label_judge: what says whether samples are what they are meant to be; None where the data has no labels.
     """
@@ -80,7 +82,7 @@ class Judge:
         download: bool,
         on_progress: OnProgress,
     ) -> None:
-        self.datasets: Datasets = run.modality.datasets()
+        self.datasets, self.changes = data_of(run)
         self.device = run.device
         wanted = requested(run.modality, list(requests), labelled=bool(self.datasets.classes))
         self._classifier: Classifier | None = None

@@ -84,6 +84,7 @@ class Evaluation(_Record):
         codebook_size: entries; None for continuous codes.
         num: new samples at each budget.
         reference: validation samples.
+        changes: how the data differ from what the run was trained on; empty where nothing tells them apart.
         seed: of the samples.
         guidance: of the samples, see `anytime_core.sampling.draw.Filter`.
         extractors: name -> what it is, the one that precision and recall go by first.
@@ -107,6 +108,7 @@ class Evaluation(_Record):
     codebook_size: int | None
     num: int
     reference: int
+    changes: tuple[str, ...] = ()
     seed: int
     guidance: float = 1.0
     extractors: dict[str, str]

@@ -47,7 +47,7 @@ class SamplingOptions:
 
     Attributes:
         seed: sample i of a seed is the same in every call.
-        label: class name or number, a name first where a string is both; None takes each class in turn.
+        label: name of a class, or its number, in text `index:3`; None takes each class in turn.
         filtering: changes to the prior's distribution.
         engine: `auto`, or a name in `ENGINES`.
         precision: `float32`, in which every engine draws the same codes; `bfloat16`; `int8`; or `auto`, what is fastest

@@ -26,6 +26,18 @@ class _Gathered(Dataset):
         return gather(indices) if gather else default_collate([self.dataset[index] for index in indices])
 
 
+def step_samples(samples: int, batch_size: int) -> int:
+    """How many of `samples` training samples a step sees, in all processes together.
+
+    Raises:
+        UsageError: there are fewer than processes.
+    """
+    processes = world_size()
+    if samples < processes:
+        raise UsageError(f"{samples} training samples cannot be split over {processes} processes: use fewer of them")
+    return min(batch_size, samples // processes * processes)
+
+
 class _Shuffled:
     """Endless lists of indices: each epoch a new permutation that follows from the seed and the epoch's number.
 
@@ -33,12 +45,8 @@ class _Shuffled:
     """
 
     def __init__(self, size: int, batch_size: int, seed: int, done: int) -> None:
-        processes = world_size()
-        if size < processes:
-            raise UsageError(f"{size} training samples cannot be split over {processes} processes: use fewer of them")
-        batch_size = min(batch_size, size // processes * processes)
-        self.size, self.batch_size, self.seed, self.done = size, batch_size, seed, done
-        share = batch_size // processes
+        self.size, self.batch_size, self.seed, self.done = size, step_samples(size, batch_size), seed, done
+        share = self.batch_size // world_size()
         self.own = slice(rank() * share, (rank() + 1) * share)
 
     def __iter__(self) -> Iterator[list[int]]:

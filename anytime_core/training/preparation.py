@@ -26,15 +26,18 @@ from anytime_core.devices import local_rank, resolve_device, resolve_precision
 from anytime_core.distributed import launched, rank, world_size
 from anytime_core.errors import ConfigError, RunError, UsageError
 from anytime_core.files import PARTIAL_PREFIX, remove_partial_files, write_text
+from anytime_core.found import Found, found_in
 from anytime_core.modality import Datasets, Modality
 from anytime_core.plugins import find_plugin, load_modality
-from anytime_core.priors import code_digits
+from anytime_core.priors import Prior, build_prior, code_digits
 from anytime_core.record import CONFIG_FILE, RUN_FILE, STAGES, RunRecord, Stage, read_record
+from anytime_core.training.batches import step_samples
 from anytime_core.training.checkpoints import FOLDER as CHECKPOINTS
 from anytime_core.training.checkpoints import Checkpoint, Checkpoints, remove_checkpoints
 from anytime_core.training.codes import CodesDataset
 from anytime_core.training.interruption import Interruption
 from anytime_core.training.log import MetricsLog, OnProgress, ignore_progress
+from anytime_core.training.smallest_batch import check_batch, refuse_single_values
 from anytime_core.training.surroundings import Surroundings
 from anytime_core.weights import AUTOENCODER_FILE, load_autoencoder
 
@@ -53,11 +56,13 @@ class Preparation:
     Attributes:
         config: what to train.
         folder: the run folder.
+        stages: what is asked for, in order.
         on_progress: called after every step.
     """
 
     config: Config
     folder: Path
+    stages: Sequence[Stage]
     on_progress: OnProgress
 
     @cached_property
@@ -85,6 +90,9 @@ class Preparation:
                 f"the autoencoder of this config has more than the {most:,} weights that this machine can train: "
                 "lower autoencoder.quantizer.size, or the widths in network"
             ) from error
+        except ValueError as error:
+            refuse_single_values(error)
+            raise
 
     @cached_property
     def device(self) -> torch.device:
@@ -189,9 +197,9 @@ class Preparation:
             raise UsageError(f"{self.folder} is not empty and not a run: choose another --run")
         return None
 
-    def check(self, stages: Sequence[Stage]) -> None:
+    def check(self) -> None:
         """Everything that can be found wrong before the first file is written."""
-        core = self.config.core
+        core, stages = self.config.core, self.stages
         resolve_precision(core.training.precision, self.device)
         for key, size in (
             ("autoencoder", core.training.autoencoder.batch_size),
@@ -230,13 +238,17 @@ class Preparation:
         if stages[0] == "autoencoder":
             _ = self.modality.metrics()
         _ = self.codes(self.untrained) if stages[0] == "prior" else self.datasets
-        if stages[0] == "autoencoder" and core.autoencoder.kind == "pca":
-            samples = len(self.datasets.train)
-            if self.untrained.code_length > samples:
-                raise ConfigError(
-                    f"{self.untrained.code_length} principal components need as many training samples, found "
-                    f"{samples}: set autoencoder.code_length={samples} or less"
-                )
+        if stages[0] != "autoencoder":
+            return
+        samples = len(self.datasets.train)
+        if core.autoencoder.kind == "ordered":
+            at_once = step_samples(samples, core.training.autoencoder.batch_size)
+            check_batch(self.modality, self.untrained, self.config, at_once)
+        if core.autoencoder.kind == "pca" and self.untrained.code_length > samples:
+            raise ConfigError(
+                f"{self.untrained.code_length} principal components need as many training samples, found "
+                f"{samples}: set autoencoder.code_length={samples} or less"
+            )
 
     def _check_unchanged(self) -> None:
         """The autoencoder of an existing run is what the config describes; its data may have moved."""
@@ -254,10 +266,32 @@ class Preparation:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the labels, from the run where it has got that far, so that stage prior needs no data."""
-        if self.started is not None and "codes" in self.started.stages:
+        """Names of the labels, for stage prior those of the codes that it learns, so that it needs no data."""
+        if self.stages[0] == "prior" and self.started is not None:
             return self.started.classes
         return self.datasets.classes
+
+    @property
+    def found(self) -> Found | None:
+        """What the data is, for stage prior what its codes were made of."""
+        if self.stages[0] == "prior":
+            return self.started.found if self.started is not None else None
+        return found_in(self.datasets)
+
+    def prior(self, autoencoder: OrderedAutoencoder, *, labelled: bool) -> Prior:
+        """The prior that the config describes, untrained, of the codes of `autoencoder`."""
+        core = self.config.core
+        length = core.prior.code_length or autoencoder.code_length
+        assert autoencoder.codebook_size is not None
+        vectors = autoencoder.quantizer.code_vectors() if core.prior.code_vectors else None
+        return build_prior(
+            core.prior,
+            code_length=length,
+            codebook_size=autoencoder.codebook_size,
+            classes=len(self.classes) if labelled and core.prior.class_conditional is not False else 0,
+            code_vectors=vectors[:length] if vectors is not None and vectors.ndim == 3 else vectors,
+            digits=code_digits(core.prior, core.autoencoder.quantizer, autoencoder.codebook_size),
+        )
 
     def codes(self, autoencoder: OrderedAutoencoder) -> tuple[CodesDataset, CodesDataset]:
         """Training and validation codes that `autoencoder` could have written."""
@@ -295,6 +329,8 @@ class Preparation:
             code_length=self.untrained.code_length,
             codebook_size=self.untrained.codebook_size,
             classes=self.classes,
+            found=self.found,
+            last_stage=self.stages[-1],
             stages=self.started.stages if self.started else {},
             libraries=library_versions(),
             config=self.config.to_dict(),

@@ -11,7 +11,7 @@ from anytime_core.autoencoder import build_autoencoder
 from anytime_core.distributed import rank
 from anytime_core.evaluation.plot import plot_curve
 from anytime_core.evaluation.reconstruction import reconstruction_curve, validated_lengths
-from anytime_core.priors import ARDMPrior, build_prior, code_digits
+from anytime_core.priors import ARDMPrior
 from anytime_core.record import Stage
 from anytime_core.training.autoencoder import fit_principal_components, keep_autoencoder, train_autoencoder
 from anytime_core.training.batches import ordered_batches
@@ -81,19 +81,8 @@ def _prior_stage(training: Preparation, surroundings: Surroundings) -> tuple[int
     core = training.config.core
     autoencoder = load_autoencoder(training.weights)[0]
     train_codes, validation_codes = training.codes(autoencoder)
-    conditional = core.prior.class_conditional is not False and train_codes.labels is not None
-    length = core.prior.code_length or autoencoder.code_length
     torch.manual_seed(core.seed)
-    assert autoencoder.codebook_size is not None
-    vectors = autoencoder.quantizer.code_vectors() if core.prior.code_vectors else None
-    prior = build_prior(
-        core.prior,
-        code_length=length,
-        codebook_size=autoencoder.codebook_size,
-        classes=len(training.classes) if conditional else 0,
-        code_vectors=vectors[:length] if vectors is not None and vectors.ndim == 3 else vectors,
-        digits=code_digits(core.prior, core.autoencoder.quantizer, autoencoder.codebook_size),
-    )
+    prior = training.prior(autoencoder, labelled=train_codes.labels is not None)
     path = training.folder / PRIOR_FILE
     train_prior(
         prior,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from anytime_core.config import Config
@@ -11,9 +11,12 @@ from anytime_core.distributed import rank
 from anytime_core.errors import InterruptedTrainingError, RunError
 from anytime_core.files import locked
 from anytime_core.record import STAGES, RunRecord, Stage, StageRecord
+from anytime_core.training.checkpoints import Checkpoint
 from anytime_core.training.interruption import Interruption
 from anytime_core.training.log import MetricsLog, OnProgress, ignore_progress
+from anytime_core.training.outline import Outline, outlined
 from anytime_core.training.preparation import LOCK, Preparation
+from anytime_core.training.same_data import checked_against_data
 from anytime_core.training.stages import run_stage
 
 
@@ -24,8 +27,10 @@ def train(
     stages: Sequence[Stage] = STAGES,
     recipe: str | None = None,
     baseline: str | None = None,
+    on_ready: Callable[[Outline], None] = lambda outline: None,
     on_progress: OnProgress = ignore_progress,
     resume: bool = False,
+    force: bool = False,
 ) -> RunRecord:
     """Train the given stages of a run, in order.
 
@@ -40,21 +45,25 @@ def train(
         recipe: name of the recipe that `config` came from, for the record; a run that is gone on with keeps its own
             where neither this nor `baseline` is given.
         baseline: name of the baseline that `config` was made of the recipe by, for the record.
+        on_ready: called with what the training will do when all is found good, before the first file is written.
         on_progress: called after every step.
         resume: go on with the first of `stages` from its last checkpoint, where there is one. On the CPU the result
             is that of a training that was never stopped, bit by bit.
+        force: go on with data that are not those of the run.
 
     Returns:
         The record, with every finished stage.
 
     Raises:
         InterruptedTrainingError: Ctrl-C or SIGTERM came; there is a checkpoint.
+        DataError: the data is missing, or a training that goes on would see other data than it began with.
         AnytimeError: of the kind that says what is wrong; finished stages and checkpoints stay.
     """
-    training = Preparation(config, folder, on_progress)
+    training = Preparation(config, folder, stages, on_progress)
     with Interruption() as interruption, training.environment(), _only_writer(folder):
-        training.check(stages)
-        resumed = training.checkpoints(stages[0]).latest() if resume else None
+        resumed = _found_good(training, resume=resume, force=force)
+        if rank() == 0:
+            on_ready(outlined(training, resumed))
         training.accelerator.wait_for_everyone()  # before the first of them writes what the others look at
         record = training.open(recipe, baseline)
         with MetricsLog(folder) as log:
@@ -76,6 +85,26 @@ def train(
                         f"stopped after stage {stage}: go on with anytime train --resume {folder}", signal
                     )
     return record
+
+
+def outline(
+    config: Config, folder: Path, *, stages: Sequence[Stage] = STAGES, resume: bool = False, force: bool = False
+) -> Outline:
+    """What `train` would do with the same arguments. Nothing is trained, and nothing is written into the run folder.
+
+    Raises:
+        AnytimeError: whatever `train` would find wrong before its first step.
+    """
+    training = Preparation(config, folder, stages, ignore_progress)
+    with training.environment():
+        return outlined(training, _found_good(training, resume=resume, force=force))
+
+
+def _found_good(training: Preparation, *, resume: bool, force: bool) -> Checkpoint | None:
+    """What the first stage goes on from, after everything that can be found wrong before the first file is written."""
+    training.check()
+    resumed = training.checkpoints(training.stages[0]).latest() if resume else None
+    return checked_against_data(training, resumed, force=force)
 
 
 @contextlib.contextmanager

@@ -20,6 +20,8 @@ anytime evaluate --budgets 0.25,0.5,1 --num 10000
 
 anytime evaluate --run runs/ordered --against runs/unordered --against runs/dedicated-8
 
+anytime evaluate --set data.root=MOVED
+
 anytime evaluate --calls all,20,10,5
 
 anytime evaluate --guidance 1.5
@@ -35,6 +37,15 @@ def evaluate(
     budgets: Annotated[
         str, typer.Option(help="Shares (0.6 or 60%) or numbers (12codes) of codes, comma-separated.")
     ] = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Say where the data lies if it has moved, such as data.root=DIR. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     against: Annotated[
         list[Path] | None, typer.Option(metavar="RUN", help="Run to compare with. May be repeated.", show_default=False)
     ] = None,
@@ -89,7 +100,7 @@ def evaluate(
         guidance=guidance,
     )
     with output.chatter_to_stderr():
-        opened = load(run, device=device)
+        opened = load(run, device=device, settings=settings or ())
         others = [load(folder, device=device) for folder in against or ()]
     folder = out or opened.folder / "evaluation"
     with output.progress_bar("evaluating") as advance, output.writing_to(folder), output.chatter_to_stderr():

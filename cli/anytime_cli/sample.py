@@ -54,7 +54,8 @@ def sample(
     plan: output.PlanOption = "optimal",
     num: Annotated[int, typer.Option(min=1, max=output.MOST_SAMPLES, help="How many samples.")] = 16,
     label: Annotated[
-        str | None, typer.Option(help="Class name or number. Default: each in turn.", show_default=False)
+        str | None,
+        typer.Option(help="Class by its name, or as index:3 by its number. Default: each in turn.", show_default=False),
     ] = None,
     temperature: Annotated[float, typer.Option(help="Below 1: more likely codes; 0: the most likely ones.")] = 1.0,
     top_k: Annotated[
@@ -111,11 +112,12 @@ def sample(
         opened = load(run, device=device)
         if parsed.seconds is not None:
             opened.sampler(options).prepare(len(indices))
+    number = opened.label_number(label)
     load_seconds = time.perf_counter() - started
     choices = {
         "calls": calls,
         "plan": None if plan == "optimal" else plan,
-        "label": label,
+        "label": None if number is None else opened.record.classes[number],
         "t": None if temperature == 1 else temperature,
         "k": top_k,
         "p": top_p,

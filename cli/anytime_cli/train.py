@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
-from anytime_cli import output
+from anytime_cli import outlines, output
+from anytime_core.display import shown
 
 if TYPE_CHECKING:
     from anytime_core.config import Config
-    from anytime_core.record import RunRecord
+    from anytime_core.record import RunRecord, Stage
 
 EXAMPLES = """Examples:
 
@@ -32,7 +33,11 @@ anytime train --config image/folder --set data.root=PICTURES --set data.size=32
 
 anytime train --config audio/folder --set data.root=RECORDINGS
 
+anytime train --config image/folder --set data.root=PICTURES --dry-run
+
 anytime train --resume runs/image-mnist-1
+
+anytime train --resume runs/image-folder-1 --set data.root=MOVED
 
 anytime train --run runs/image-mnist-1 --stage prior --set training.prior.steps=2000
 """
@@ -99,8 +104,13 @@ def train(
         ),
     ] = None,
     stage: Annotated[
-        StageChoice, typer.Option(help="All stages that are not finished, or one of them in an existing run.")
-    ] = "all",
+        StageChoice | None,
+        typer.Option(
+            help="All stages that are not finished, or one of them in an existing run. Default: all, with --resume "
+            "those that the run was begun with.",
+            show_default=False,
+        ),
+    ] = None,
     run: Annotated[
         Path | None, typer.Option(help="Run folder. Default: runs/<recipe>[-<baseline>]-<n>.", show_default=False)
     ] = None,
@@ -113,6 +123,13 @@ def train(
             show_default=False,
         ),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say what was found and what would be trained, write nothing, and stop."),
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Go on with a run although its data has changed since it was begun.")
+    ] = False,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", show_default=False)] = None,
     precision: Annotated[
         str | None, typer.Option(help="auto, float32, bfloat16 or float16.", show_default=False)
@@ -130,23 +147,22 @@ def train(
     """
     from anytime_core.distributed import launched
     from anytime_core.errors import UsageError
-    from anytime_core.record import RUN_FILE, STAGES, read_record
-    from anytime_core.training.train import new_run_folder
+    from anytime_core.record import RUN_FILE, read_record
+    from anytime_core.training.train import new_run_folder, outline
     from anytime_core.training.train import train as train_run
 
     run = _run_to_resume(resume, run)
     if run is None and launched()[1] > 1:
         raise UsageError("several processes train one run together: name it with --run DIR")
-    if stage != "all" and stage != "autoencoder" and run is None:
+    if stage in ("codes", "prior") and run is None:
         raise UsageError(f"--stage {stage} goes on with a run: name it with --run DIR, see anytime runs list")
-    existing = run is not None and (run / RUN_FILE).exists()
-    finished = read_record(run).stages if existing and run is not None else {}
-    stages = [name for name in STAGES if name not in finished] if stage == "all" else [stage]
-    if not stages and run is not None and resume == _AUTO:
-        _show(run, read_record(run), json=json)
-        return
-    if not stages:
-        raise UsageError(f"run {run} is finished: choose another --run, or repeat one stage of it with --stage")
+    started = read_record(run) if run is not None and (run / RUN_FILE).exists() else None
+    stages = _stages(stage, started, stays=resume not in (None, _AUTO))
+    if not stages and run is not None and started is not None:
+        if resume == _AUTO:
+            _show(run, started, json=json)
+            return
+        raise UsageError(_nothing_left(run, started))
     options = {
         "training.device": device,
         "training.precision": precision,
@@ -156,23 +172,29 @@ def train(
     }
     settings = [f"{key}={value}" for key, value in options.items() if value is not None]
     with output.chatter_to_stderr():
-        from_run = run if existing and config is None else None
+        from_run = run if started is not None and config is None else None
         subject = _resolve(modality, config, baseline, [*(overrides or []), *settings], from_run)
         folder = run or new_run_folder(Path("runs"), subject.name.replace("/", "-"))
+        resumes = resume is not None or (started is not None and stage in (None, "all"))
         first = launched()[0] == 0  # of several processes, it speaks for all
-        if first:
-            output.say(f"training {subject.name} into {folder}")
-        with _ProgressBars() as bars:
-            record = train_run(
-                subject.config,
-                folder,
-                stages=stages,
-                recipe=subject.recipe,
-                baseline=subject.baseline,
-                on_progress=bars.update,
-                resume=resume is not None or (existing and stage == "all"),
-            )
-    if first:
+        if dry_run:
+            planned = outline(subject.config, folder, stages=stages, resume=resumes, force=force)
+        else:
+            with _ProgressBars() as bars:
+                record = train_run(
+                    subject.config,
+                    folder,
+                    stages=stages,
+                    recipe=subject.recipe,
+                    baseline=subject.baseline,
+                    on_ready=lambda ready: outlines.announce(ready, subject.name),
+                    on_progress=bars.update,
+                    resume=resumes,
+                    force=force,
+                )
+    if first and dry_run:
+        outlines.show(planned, subject.name, json=json)
+    elif first:
         _show(folder, record, json=json)
 
 
@@ -194,6 +216,32 @@ def _run_to_resume(resume: str | None, run: Path | None) -> Path | None:
     return named
 
 
+def _stages(asked: StageChoice | None, started: RunRecord | None, *, stays: bool) -> list[Stage]:
+    """The stages to train: the one that is asked for, or all that are not finished.
+
+    A run that is gone on with and `stays` what it was begun as ends with the stage that was asked for then.
+    """
+    from anytime_core.record import STAGES
+
+    if asked is not None and asked != "all":
+        return [asked]
+    last = started.last_stage if started is not None and stays and asked is None else STAGES[-1]
+    finished = started.stages if started is not None else {}
+    return [stage for stage in STAGES[: STAGES.index(last) + 1] if stage not in finished]
+
+
+def _nothing_left(run: Path, started: RunRecord) -> str:
+    """What is wrong, and the way out, where a run has all stages that it was asked for."""
+    from anytime_core.record import STAGES
+
+    if missing := [stage for stage in STAGES if stage not in started.stages]:
+        return (
+            f"run {shown(run)} was asked for stage {started.last_stage}, which is finished: go on with anytime train "
+            f"--run {shown(run)}, which trains {' and '.join(missing)}"
+        )
+    return f"run {shown(run)} is finished: choose another --run, or repeat one stage of it with --stage"
+
+
 def _show(folder: Path, record: RunRecord, *, json: bool) -> None:
     """What was trained."""
     if json:
@@ -209,12 +257,15 @@ def _show(folder: Path, record: RunRecord, *, json: bool) -> None:
                 "code_length": record.code_length,
                 "codebook_size": record.codebook_size,
                 "validation": {name: done.validation for name, done in record.stages.items() if done.validation},
+                "found": record.found.model_dump(mode="json") if record.found is not None else None,
             }
         )
     else:
-        output.say(f"done: {folder}")
+        output.say(f"done: {shown(folder)}")
         if "prior" in record.stages:
-            output.say(f"next: anytime sample --run {folder} --budget 0.6")
+            output.say(f"next: anytime sample --run {shown(folder)} --budget 0.6")
+        elif record.codebook_size is not None:
+            output.say(f"next: anytime train --run {shown(folder)}, which goes on until there is a prior")
 
 
 @dataclass(frozen=True)

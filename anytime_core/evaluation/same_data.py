@@ -1,0 +1,79 @@
+"""The data that a run is evaluated on, and how it differs from what the run was trained on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from anytime_core.display import shown
+from anytime_core.errors import DataError
+from anytime_core.found import class_difference, found_in
+from anytime_core.modality import Datasets
+from anytime_core.relocation import location_keys
+from anytime_core.run import Run
+
+logger = logging.getLogger(__name__)
+
+
+def data_of(run: Run) -> tuple[Datasets, tuple[str, ...]]:
+    """The data of a run, labelled by the numbers that its classes have there, and how they have changed since.
+
+    Changes are said in a warning, too: other samples of the same classes can be judged by, and may be meant to.
+
+    Raises:
+        DataError: the data is gone, or has other classes, which no sample of the run could be judged by.
+    """
+    datasets, classes = run.modality.datasets(), run.record.classes
+    found = found_in(datasets)
+    place = f" in {shown(found.root)}" if found.root is not None else ""
+    difference = class_difference(classes, datasets.classes)
+    if set(datasets.classes) != set(classes):
+        has_root = "data.root" in location_keys(run.modality.Config)
+        way_out = "say where its data lies with --set data.root=DIR" if has_root else "evaluate it where its data is"
+        raise DataError(f"these are not the data of run {shown(run.folder)}: {difference}{place}; {way_out}")
+    listing = run.record.found.listing_difference(found) if run.record.found is not None else ""
+    changes = tuple(f"there are {change}{place}" for change in (difference, listing) if change)
+    if changes:
+        logger.warning(
+            "the data of run %s has changed since it was trained, and is what it is judged by now: %s",
+            shown(run.folder),
+            "; ".join(changes),
+        )
+    return _renumbered(datasets, classes) if difference else datasets, changes
+
+
+def _renumbered(datasets: Datasets, classes: Sequence[str]) -> Datasets:
+    """The same samples, each class with the number that its name has in `classes`."""
+    numbers = [classes.index(name) for name in datasets.classes]
+    train, validation = (
+        (_RenumberedBatches if hasattr(part, "batch") else _Renumbered)(part, numbers)
+        for part in (datasets.train, datasets.validation)
+    )
+    return Datasets(train, validation, tuple(classes), datasets.found)
+
+
+class _Renumbered:
+    """A data set whose label i is told as `numbers[i]`."""
+
+    def __init__(self, dataset: Any, numbers: Sequence[int]) -> None:
+        self.dataset, self.numbers = dataset, list(numbers)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int, /) -> Mapping[str, Any]:
+        item = self.dataset[index]
+        return {**item, "label": self.numbers[int(item["label"])]} if "label" in item else item
+
+
+class _RenumberedBatches(_Renumbered):
+    """The same of one that hands out whole batches."""
+
+    def batch(self, indices: Sequence[int]) -> Mapping[str, Tensor]:
+        """Items `indices` as one batch."""
+        batch = self.dataset.batch(indices)
+        return {**batch, "label": torch.tensor(self.numbers)[batch["label"]]} if "label" in batch else batch

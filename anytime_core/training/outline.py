@@ -1,0 +1,71 @@
+"""What a training will do, known before its first step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from anytime_core.found import Found
+from anytime_core.record import Stage
+from anytime_core.training.checkpoints import Checkpoint
+from anytime_core.training.preparation import Preparation
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What a training will do.
+
+    Attributes:
+        run: its folder.
+        modality: its plugin.
+        steps: stages in order -> steps of each in all.
+        done: steps of the first stage that a checkpoint holds.
+        found: the data; None where only its codes are needed, in a run of a version that did not record it.
+        code_length: number of codes of a sample.
+        codebook_size: of each; None for continuous codes.
+        weights: stage -> how many its model has.
+        device: what it is trained on.
+    """
+
+    run: Path
+    modality: str
+    steps: dict[Stage, int]
+    done: int
+    found: Found | None
+    code_length: int
+    codebook_size: int | None
+    weights: dict[Stage, int]
+    device: str
+
+
+def outlined(training: Preparation, resumed: Checkpoint | None) -> Outline:
+    """What a training does that has been found good and goes on from `resumed`."""
+    autoencoder = training.untrained
+    models: dict[Stage, nn.Module] = {"autoencoder": autoencoder} if "autoencoder" in training.stages else {}
+    if "prior" in training.stages:
+        models["prior"] = training.prior(autoencoder, labelled=bool(training.classes))
+    return Outline(
+        run=training.folder,
+        modality=training.config.core.modality,
+        steps={stage: _steps(training, stage) for stage in training.stages},
+        done=resumed.position.step if resumed is not None else 0,
+        found=training.found,
+        code_length=autoencoder.code_length,
+        codebook_size=autoencoder.codebook_size,
+        weights={name: sum(weight.numel() for weight in model.parameters()) for name, model in models.items()},
+        device=str(training.device),
+    )
+
+
+def _steps(training: Preparation, stage: Stage) -> int:
+    core, settings = training.config.core, training.config.core.training
+    if stage == "prior":
+        return settings.prior.steps
+    if stage == "autoencoder":
+        return settings.autoencoder.steps if core.autoencoder.kind == "ordered" else 1
+    train, validation = (
+        -(-len(part) // settings.codes.batch_size) for part in (training.datasets.train, training.datasets.validation)
+    )
+    return settings.codes.copies * train + validation

@@ -1,0 +1,61 @@
+"""Whether a training that goes on sees the data that it began with."""
+
+from __future__ import annotations
+
+import logging
+
+from anytime_core.display import shown
+from anytime_core.distributed import rank
+from anytime_core.errors import DataError
+from anytime_core.found import class_difference, found_in
+from anytime_core.modality import Modality
+from anytime_core.record import RunRecord
+from anytime_core.relocation import location_keys
+from anytime_core.training.checkpoints import Checkpoint
+from anytime_core.training.preparation import Preparation
+
+logger = logging.getLogger(__name__)
+
+
+def checked_against_data(training: Preparation, resumed: Checkpoint | None, *, force: bool) -> Checkpoint | None:
+    """`resumed`, what the training goes on from, if the data are still those of the run.
+
+    A stage that goes on with other data would end as no training of either, and codes of other data would be those of
+    an autoencoder that has not seen it. A stage `autoencoder` that begins anew takes what there is, and stage `prior`
+    needs the codes alone.
+
+    Args:
+        training: its run may have been started.
+        resumed: the checkpoint, None for the start of the stage.
+        force: go on with other data too, in stage `codes` from its start.
+
+    Raises:
+        DataError: the data have changed.
+    """
+    record, stage = training.started, training.stages[0]
+    if record is None or stage == "prior" or (stage == "autoencoder" and resumed is None):
+        return resumed
+    differences = _differences(record, training)
+    if not differences:
+        return resumed
+    changed = f"the data of run {shown(training.folder)} has changed: {'; '.join(differences)}"
+    if not force:
+        raise DataError(
+            f"{changed}. Put it back{_where(training.modality)}, train it into another --run, or go on with what is "
+            "there with --force"
+        )
+    if rank() == 0:
+        logger.warning("%s; going on with what is there", changed)
+    return resumed if stage == "autoencoder" else None
+
+
+def _differences(record: RunRecord, training: Preparation) -> list[str]:
+    found = found_in(training.datasets)
+    classes = class_difference(record.classes, training.datasets.classes)
+    listing = record.found.listing_difference(found) if record.found is not None else ""
+    place = f" in {shown(found.root)}" if found.root is not None else ""
+    return [f"there are {difference}{place}" for difference in (classes, listing) if difference]
+
+
+def _where(modality: Modality) -> str:
+    return ", say where it lies now with --set data.root=DIR" if "data.root" in location_keys(modality.Config) else ""
