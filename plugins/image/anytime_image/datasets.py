@@ -7,43 +7,23 @@ from __future__ import annotations
 
 import logging
 import math
-import re
-import struct
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torchvision
-from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms import v2
 
 from anytime_core.errors import DataError
-from anytime_core.files import require_regular_file
 from anytime_core.locations import open_data_set
 from anytime_core.modality import Datasets
 from anytime_core.shards import ShardFile, split_shards
 from anytime_core.user_files import split_folder
 from anytime_image.config import DataConfig, sample_shape
+from anytime_image.reading import IMAGE_SUFFIXES, read_image
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
-_FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM")
-"""Of these suffixes. Pillow goes by content, and would read others too, EPS by running another program."""
-# Decoders meet damage with all of these.
-_DAMAGED = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    MemoryError,
-    struct.error,
-)
 _IN_MEMORY_BYTES = 2**31
 _NAMED_FILES = 20
 
@@ -105,60 +85,6 @@ class ImageFiles:
             item: dict[str, Any] = {"x": to_float(image)}
             return item if self.labels is None else {**item, "label": self.labels[position]}
         raise DataError(f"none of the {len(self)} images can be read, such as {self.files[0]}")
-
-
-def read_image(path: Path | ShardFile, shape: tuple[int, int, int]) -> Tensor:
-    """A file as uint8 [C, H, W]: any mode becomes grey or RGB, the centre square is cut out and resized.
-
-    Raises:
-        DataError: the file is missing, no image, truncated, or so large that decoding it would be an attack.
-    """
-    try:
-        with _opened(path) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith(("I", "F")):
-                image = _to_eight_bits(image)
-            image = image.convert("L" if shape[0] == 1 else "RGB")
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist") from None
-    except UnidentifiedImageError:
-        raise DataError(f"{path} cannot be read as an image: its format is not known") from None
-    except _DAMAGED as error:
-        raise DataError(f"{path} cannot be read as an image: {getattr(error, 'strerror', None) or error}") from error
-    tensor = v2.functional.pil_to_tensor(image)
-    if tensor.shape[1:] != shape[1:]:
-        # Cropped first: a long picture resized by its shorter side would be as long again.
-        square = v2.functional.center_crop(tensor, [min(tensor.shape[1:])] * 2)
-        tensor = v2.functional.resize(square, list(shape[1:]), antialias=True)
-    return tensor
-
-
-def _opened(path: Path | ShardFile) -> Image.Image:
-    """An image whose header alone is read. Raises DataError where that claims more pixels than a picture has."""
-    if isinstance(path, Path):
-        require_regular_file(path)
-    with warnings.catch_warnings():
-        # Pillow warns of what is larger than its limit, and refuses only what is twice as large.
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            return Image.open(path if isinstance(path, Path) else path.open(), formats=_FORMATS)
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            size = re.search(r"\d+ pixels", str(error))
-            raise DataError(
-                f"{path} claims {size[0] if size else 'too many pixels'}, more than the {Image.MAX_IMAGE_PIXELS:,} "
-                "that an image may have: make it smaller"
-            ) from error
-
-
-def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit, 32-bit and floating-point greys, which Pillow would clip at 255, scaled to 0..255."""
-    values = np.asarray(image, dtype=np.float64)
-    if image.mode.startswith("I;16"):
-        top = 65535.0
-    else:  # these formats do not say what is white
-        tops = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
-        top = next((top for top in tops if values.max() <= top), float(values.max()))
-    return Image.fromarray((values / top * 255).clip(0, 255).astype(np.uint8))
 
 
 def load_datasets(config: DataConfig) -> Datasets:

@@ -102,7 +102,8 @@ class ImageModality:
 
     def read(self, path: Path) -> Tensor:
         """An image file, resized and cropped to the configured size. Raises DataError naming the file."""
-        from anytime_image.datasets import read_image, to_float
+        from anytime_image.datasets import to_float
+        from anytime_image.reading import read_image
 
         return to_float(read_image(path, self.sample_shape()))
 
