@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from anytime_core.errors import DataError
+from anytime_core.found import Found
 
 if TYPE_CHECKING:
     from anytime_core.shards import ShardFile
@@ -34,11 +35,12 @@ class LabelledFiles:
 
 @dataclass(frozen=True)
 class SplitFiles:
-    """Disjoint training and validation files, and the names of the labels 0, 1, ..."""
+    """Disjoint training and validation files, the names of the labels 0, 1, ..., and what was found."""
 
     train: LabelledFiles
     validation: LabelledFiles
     classes: tuple[str, ...] = ()
+    found: Found | None = None
 
 
 @dataclass(frozen=True)

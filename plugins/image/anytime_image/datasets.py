@@ -5,29 +5,31 @@ Letters: n images, C channels, H and W pixels. Items are float32 in [-1, 1]; sto
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torchvision
 from torch import Tensor
 from torchvision.transforms import v2
 
+from anytime_core.damaged import Damaged
 from anytime_core.errors import DataError
+from anytime_core.found import ClassCount, Found
 from anytime_core.locations import open_data_set
 from anytime_core.modality import Datasets
 from anytime_core.shards import ShardFile, split_shards
-from anytime_core.user_files import split_folder
-from anytime_image.config import DataConfig, sample_shape
-from anytime_image.reading import IMAGE_SUFFIXES, read_image
+from anytime_core.user_files import SplitFiles, split_folder
+from anytime_image.config import DataConfig, background_colour, sample_shape
+from anytime_image.reading import IMAGE_SUFFIXES, UNSAID, Rendering, read_image
+from anytime_image.survey import survey
 
 _IN_MEMORY_BYTES = 2**31
-_NAMED_FILES = 20
-
-logger = logging.getLogger(__name__)
+_LOOKED_AT = 2000
+"""Files of a set too large for memory that are looked at beforehand, spread over it."""
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -53,6 +55,10 @@ class ImageTensor:
         item: dict[str, Any] = {"x": to_float(self.images[index])}
         return item if self.labels is None else {**item, "label": int(self.labels[index])}
 
+    def item_labels(self) -> np.ndarray | None:
+        """The label of each item, int64 [n], where known."""
+        return None if self.labels is None else self.labels.numpy()
+
     def batch(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """Items `indices` as one batch."""
         picked = torch.as_tensor(indices)
@@ -61,34 +67,62 @@ class ImageTensor:
 
 
 class ImageFiles:
-    """Images decoded from their files when asked for. A file that cannot be read is replaced by the next one."""
+    """Images decoded from their files when asked for.
+
+    Args:
+        files: of the images.
+        labels: of the files, where known.
+        shape: (C, H, W).
+        rendering: what the files leave open.
+        frames: how many images are in each file; None: one.
+
+    Raises:
+        DataError: an item's file cannot be read.
+    """
 
     def __init__(
         self,
         files: Sequence[Path | ShardFile],
         labels: Sequence[int] | None,
         shape: tuple[int, int, int],
+        rendering: Rendering = UNSAID,
+        frames: Sequence[int] | None = None,
     ) -> None:
-        self.files, self.labels, self.shape = files, labels, shape
+        self.files, self.labels, self.shape, self.rendering = files, labels, shape, rendering
+        self._ends = None if frames is None else np.cumsum(frames)  # [files], where the items of each file end
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.files) if self._ends is None else int(self._ends[-1])
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        for offset in range(len(self)):
-            position = (index + offset) % len(self)
-            try:
-                image = read_image(self.files[position], self.shape)
-            except DataError as error:
-                logger.warning("%s; the next image is used instead", error)
-                continue
-            item: dict[str, Any] = {"x": to_float(image)}
-            return item if self.labels is None else {**item, "label": self.labels[position]}
-        raise DataError(f"none of the {len(self)} images can be read, such as {self.files[0]}")
+        position, _ = self.place(index)
+        item: dict[str, Any] = {"x": to_float(self.image(index))}
+        return item if self.labels is None else {**item, "label": self.labels[position]}
+
+    def item_labels(self) -> np.ndarray | None:
+        """The label of each item, int64 [n], where known."""
+        if self.labels is None:
+            return None
+        labels = np.asarray(self.labels, np.int64)
+        return labels if self._ends is None else np.repeat(labels, np.diff(self._ends, prepend=0))
+
+    def place(self, index: int) -> tuple[int, int]:
+        """The position of an item's file, and which of its images it is. Raises IndexError after the last."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        if self._ends is None:
+            return index, 0
+        position = int(np.searchsorted(self._ends, index, side="right"))
+        return position, index - (int(self._ends[position - 1]) if position else 0)
+
+    def image(self, index: int) -> Tensor:
+        """An item as uint8 [C, H, W]."""
+        position, frame = self.place(index)
+        return read_image(self.files[position], self.shape, self.rendering, frame)
 
 
 def load_datasets(config: DataConfig) -> Datasets:
-    """Training and validation images.
+    """Training and validation images; `settled` is `config` with what it left to the data, where there was such.
 
     Raises:
         DataError: saying where the data was looked for, or which file is at fault.
@@ -155,35 +189,74 @@ def _torchvision(config: DataConfig, root: Path, download: bool) -> Datasets:
 
 def _folder(config: DataConfig) -> Datasets:
     split = split_folder(config.root, IMAGE_SUFFIXES, share=config.validation_share, noun="image")
-    shape = sample_shape(config)
-    train, validation = (ImageFiles(part.files, part.labels, shape) for part in (split.train, split.validation))
-    if (len(train) + len(validation)) * math.prod(shape) > _IN_MEMORY_BYTES:
-        return Datasets(train, validation, split.classes)
-    return Datasets(_decode_all(train, config.root), _decode_all(validation, config.root), split.classes)
+    number = len(split.train.files) + len(split.validation.files)
+    return _of_files(config, split, in_memory=number * math.prod(sample_shape(config)) <= _IN_MEMORY_BYTES)
 
 
 def _webdataset(config: DataConfig) -> Datasets:
     """Images of tar shards, decoded when asked for however few they are."""
     split = split_shards(config.root, IMAGE_SUFFIXES, share=config.validation_share, noun="image")
-    shape = sample_shape(config)
-    train, validation = (ImageFiles(part.files, part.labels, shape) for part in (split.train, split.validation))
-    return Datasets(train, validation, split.classes)
+    return _of_files(config, split, in_memory=False)
 
 
-def _decode_all(files: ImageFiles, root: Path | None) -> ImageTensor:
-    """Decode every image once; unreadable ones are left out, counted, and the first of them named."""
-    images, kept, left_out = [], [], 0
-    for index, path in enumerate(files.files):
+def _of_files(config: DataConfig, split: SplitFiles, *, in_memory: bool) -> Datasets:
+    """Images of files, rendered alike. Those held in memory are decoded now, and what cannot be read is left out."""
+    every_frame = config.frames == "all"
+    parts = (split.train, split.validation)
+    most = None if in_memory or every_frame else _LOOKED_AT
+    seen = survey([part.files for part in parts], every_frame=every_frame, most=most)
+    config = config.model_copy(
+        update={
+            "white": config.white or seen.white("integer"),
+            "float_white": config.float_white or seen.white("float"),
+        }
+    )
+    shape, rendering = sample_shape(config), rendering_of(config)
+    sets: list[ImageFiles | ImageTensor] = [
+        ImageFiles(part.files, part.labels, shape, rendering, seen.frames(number) if every_frame else None)
+        for number, part in enumerate(parts)
+    ]
+    damaged = Damaged("images")
+    if in_memory:
+        total = sum(map(len, sets))
+        sets = [_decode_all(images, damaged) for images in sets if isinstance(images, ImageFiles)]
+        damaged.say(total)
+    train, validation = sets
+    found = split.found or Found(root=config.root and config.root.absolute(), train=0, validation=0)
+    found = found.model_copy(
+        update={
+            "train": len(train),
+            "validation": len(validation),
+            "classes": _class_counts(split.classes, train, validation),
+            "forms": seen.forms,
+            "notes": (*found.notes, *seen.notes(rendering, every_frame=every_frame)),
+            "passed_over": (*found.passed_over, *damaged.passed_over()),
+        }
+    )
+    return Datasets(train, validation, split.classes, found, config)
+
+
+def rendering_of(config: DataConfig) -> Rendering:
+    """What `config` says of how pictures look."""
+    return Rendering(background_colour(config.background), config.white, config.float_white)
+
+
+def _class_counts(classes: Sequence[str], *sets: ImageFiles | ImageTensor) -> dict[str, ClassCount]:
+    """Items of each class in the training and the validation set."""
+    counts = [np.bincount(np.asarray(part.item_labels()), minlength=len(classes)).tolist() for part in sets if classes]
+    return {name: ClassCount(*numbers) for name, *numbers in zip(classes, *counts, strict=True)} if counts else {}
+
+
+def _decode_all(files: ImageFiles, damaged: Damaged) -> ImageTensor:
+    """Decode every image once; unreadable ones are left out and told to `damaged`."""
+    images, kept = [], []
+    for index in range(len(files)):
         try:
-            images.append(read_image(path, files.shape))
+            images.append(files.image(index))
             kept.append(index)
         except DataError as error:
-            left_out += 1
-            if left_out <= _NAMED_FILES:
-                logger.warning("%s; it is left out", error)
+            damaged.add(damaged.count, str(error))
     if not images:
-        raise DataError(f"none of the {len(files)} images in {root} can be read, such as {files.files[0]}")
-    if left_out:
-        logger.warning("%d of %d images in %s could not be read", left_out, len(files), root)
-    labels = None if files.labels is None else torch.tensor([files.labels[index] for index in kept])
-    return ImageTensor(torch.stack(images), labels)
+        raise DataError(f"none of the {len(files)} images can be read: {damaged.examples[-1]}")
+    labels = files.item_labels()
+    return ImageTensor(torch.stack(images), None if labels is None else torch.from_numpy(labels[kept]))

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError, features
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError, _imaging, features
 from torch import Tensor
 from torchvision.transforms import v2
 
@@ -66,7 +66,7 @@ _ROUNDING = 1.01  # what resampling and rounding bring above white
 
 # Pillow turns what libtiff says into an exception; libtiff also writes it to the terminal, without asking.
 with suppress(OSError, AttributeError, TypeError):  # another way of linking
-    ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
+    ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,10 @@ class Rendering:
     background: tuple[int, int, int] = (255, 255, 255)
     white: float | None = None
     float_white: float | None = None
+
+
+UNSAID = Rendering()
+"""Where nothing is said."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ class Description:
 
 
 def read_image(
-    path: Path | ShardFile, shape: tuple[int, int, int], rendering: Rendering = Rendering(), frame: int = 0
+    path: Path | ShardFile, shape: tuple[int, int, int], rendering: Rendering = UNSAID, frame: int = 0
 ) -> Tensor:
     """A file as uint8 [C, H, W]: any mode becomes grey or RGB, the centre square is cut out and resized.
 
