@@ -36,6 +36,8 @@ own as `file_tolerance`.
 class SampleDataset(Protocol):
     """A map-style data set. Item i is `{"x": Tensor}`, and `"label"` (int) where it is known.
 
+    An item that cannot be read raises DataError, each time: core leaves it out and counts it.
+
     A set that can gather many items faster than one by one may add `batch(indices) -> {"x": [B, ...], "label": [B]}`.
     """
 
@@ -53,12 +55,15 @@ class Datasets:
         validation: validation samples, disjoint from `train`.
         classes: names of the labels 0, 1, ..., empty where the data has no labels.
         found: what lies where the data was looked for; None leaves core to count.
+        settled: the modality's config with values filled in that it left to the data, such as which grey is white, so
+            that a run keeps them; None where there are none.
     """
 
     train: SampleDataset
     validation: SampleDataset
     classes: tuple[str, ...] = ()
     found: Found | None = None
+    settled: BaseModel | None = None
 
 
 @dataclass(frozen=True)

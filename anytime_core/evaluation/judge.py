@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from anytime_core.config import CoreConfig
+from anytime_core.damaged import damaged, remembering_damaged, say_damaged
 from anytime_core.errors import PluginError
 from anytime_core.evaluation.classifier import Classifier, open_classifier
 from anytime_core.evaluation.comparison import Moments, frechet_distance, precision_and_recall
@@ -82,7 +83,8 @@ class Judge:
         download: bool,
         on_progress: OnProgress,
     ) -> None:
-        self.datasets, self.changes = data_of(run)
+        datasets, self.changes = data_of(run)
+        self.datasets = remembering_damaged(datasets)
         self.device = run.device
         wanted = requested(run.modality, list(requests), labelled=bool(self.datasets.classes))
         self._classifier: Classifier | None = None
@@ -105,11 +107,12 @@ class Judge:
             self.extractors[CLASSIFIER], self.label_judge = extractor, extractor.description
         self.extractors = {request.name: self.extractors[request.name] for request in wanted}
         self._reference = self._look_at(self.validation())
+        say_damaged(self.datasets)
 
     @property
     def reference(self) -> int:
-        """Number of validation samples."""
-        return len(self.datasets.validation)
+        """Number of validation samples that can be read."""
+        return len(self.datasets.validation) - damaged(self.datasets.validation).count
 
     def validation(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Validation data in order."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -53,7 +54,7 @@ def _renumbered(datasets: Datasets, classes: Sequence[str]) -> Datasets:
         (_RenumberedBatches if hasattr(part, "batch") else _Renumbered)(part, numbers)
         for part in (datasets.train, datasets.validation)
     )
-    return Datasets(train, validation, tuple(classes), datasets.found)
+    return dataclasses.replace(datasets, train=train, validation=validation, classes=tuple(classes))
 
 
 class _Renumbered:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from anytime_core.autoencoder import OrderedAutoencoder
 from anytime_core.config import CoreConfig, TruncationConfig
@@ -20,7 +19,7 @@ from anytime_core.evaluation.reconstruction import ReconstructionCurve, preview_
 from anytime_core.modality import Datasets, Modality, PreviewRow, SampleDataset
 from anytime_core.pca import linear_networks, principal_components, scalar_codebooks
 from anytime_core.quantizers import VectorQuantizer
-from anytime_core.training.batches import ordered_batches, shuffled_batches
+from anytime_core.training.batches import Batches, ordered_batches, shuffled_batches
 from anytime_core.training.fit import Objective, fit
 from anytime_core.training.log import Progress
 from anytime_core.training.seeds import seed_process, step_generator
@@ -201,12 +200,12 @@ def keep_autoencoder(
     return 1
 
 
-def _component_batches(dataset: SampleDataset, code_length: int, workers: int) -> DataLoader:
+def _component_batches(dataset: SampleDataset, code_length: int, workers: int) -> Batches:
     """Batches of one size, none smaller than the number of components to be found in it."""
     samples = min(max(_COMPONENT_SAMPLES, code_length), len(dataset))
     number = max(1, samples // max(_COMPONENT_BATCH, code_length))
     size = samples // number
-    return ordered_batches(dataset, size, limit=number * size, workers=workers)
+    return ordered_batches(dataset, size, limit=number * size, workers=workers, whole=True)
 
 
 def _validation(

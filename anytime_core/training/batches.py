@@ -1,7 +1,12 @@
-"""Batches of a modality's data set: in order, or shuffled without end."""
+"""Batches of a modality's data set: in order, or shuffled without end.
+
+An item that cannot be read raises DataError. It is left out of ordered batches, and made up for in shuffled ones, whose
+size stays: by others of the set, drawn at random.
+"""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -9,21 +14,109 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from anytime_core.damaged import damaged
 from anytime_core.distributed import rank, world_size
-from anytime_core.errors import UsageError
+from anytime_core.errors import DataError, UsageError
 from anytime_core.modality import SampleDataset
+
+_MOST_DRAWS = 1000
+
+_Failure = tuple[int, str]
+"""The number of an item that cannot be read, and why."""
 
 
 class _Gathered(Dataset):
-    """A data set indexed by lists: asks the set for the whole batch where it can give one."""
+    """A data set indexed by lists: asks the set for the whole batch where it can give one.
 
-    def __init__(self, dataset: SampleDataset) -> None:
-        self.dataset = dataset
+    Args:
+        dataset: whose items they are.
+        whole: draw others for those that cannot be read.
+        unreadable: those of which that is known, which are not tried again.
+    """
 
-    def __getitem__(self, indices: Sequence[int]) -> Mapping[str, Any]:
+    def __init__(self, dataset: SampleDataset, *, whole: bool, unreadable: set[int]) -> None:
+        self.dataset, self.whole, self.unreadable = dataset, whole, unreadable
+
+    def __getitem__(self, indices: Sequence[int]) -> tuple[Mapping[str, Any] | None, list[_Failure]]:
+        """The batch, None where nothing of it can be read, and what was found unreadable."""
         indices = list(indices)
         gather = getattr(self.dataset, "batch", None)
-        return gather(indices) if gather else default_collate([self.dataset[index] for index in indices])
+        if gather:
+            return {**gather(indices), "index": torch.tensor(indices)}, []
+        failures: list[_Failure] = []
+        items: dict[int, Mapping[str, Any]] = {}  # by position in the batch
+        for position, index in enumerate(indices):
+            if (item := self._read(index, failures)) is not None:
+                items[position] = {**item, "index": index}
+        if self.whole and len(items) < len(indices):
+            items |= self._others(indices, set(range(len(indices))) - items.keys(), failures)
+        batch = default_collate([items[position] for position in sorted(items)]) if items else None
+        return batch, failures
+
+    def _read(self, index: int, failures: list[_Failure]) -> Mapping[str, Any] | None:
+        if index in self.unreadable:
+            return None
+        try:
+            return self.dataset[index]
+        except DataError as error:
+            self.unreadable.add(index)
+            failures.append((index, str(error)))
+            return None
+
+    def _others(
+        self, indices: Sequence[int], positions: set[int], failures: list[_Failure]
+    ) -> dict[int, Mapping[str, Any]]:
+        """Items for `positions` of a batch. They follow from `indices` alone: workers and resuming change nothing."""
+        generator = torch.Generator().manual_seed(zlib.crc32(repr(indices).encode()))
+        found: dict[int, Mapping[str, Any]] = {}
+        for position in sorted(positions):
+            for _ in range(_MOST_DRAWS):
+                index = int(torch.randint(len(self.dataset), (), generator=generator))
+                if (item := self._read(index, failures)) is not None:
+                    found[position] = {**item, "index": index}
+                    break
+            else:
+                raise DataError(
+                    f"none of {_MOST_DRAWS:,} samples drawn at random can be read"
+                    + (f": {failures[0][1]}" if failures else "")
+                )
+        return found
+
+
+class Batches:
+    """Batches `{"x": [B, ...]}` with `"label"` [B] where known and `"index"` [B], the items' numbers.
+
+    Args:
+        dataset: whose items they are; one that remembers what is damaged is told.
+        sampler: gives lists of items.
+        workers: processes that load, where the data is not in memory.
+        whole: see `_Gathered`.
+        gaps: give None for a batch of which nothing can be read; else it is passed over.
+    """
+
+    def __init__(
+        self, dataset: SampleDataset, sampler: Any, workers: int, *, whole: bool = False, gaps: bool = False
+    ) -> None:
+        self.damaged, self.gaps = damaged(dataset), gaps
+        # Sets that hand out whole batches hold them in memory: worker processes would only copy them.
+        workers = 0 if hasattr(dataset, "batch") else workers
+        self.gathered = _Gathered(dataset, whole=whole, unreadable=set(self.damaged.reasons))
+        self.loader = DataLoader(self.gathered, sampler=sampler, batch_size=None, num_workers=workers)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._told(iter(self.loader))  # begun at once, as it draws a random number
+
+    def _told(self, loaded: Iterator[tuple[Mapping[str, Tensor] | None, list[_Failure]]]) -> Iterator[Any]:
+        empty = True
+        for batch, failures in loaded:
+            for index, reason in failures:
+                self.damaged.add(index, reason)
+                self.gathered.unreadable.add(index)
+            empty = empty and batch is None
+            if batch is not None or self.gaps:
+                yield batch
+        if empty and not self.gaps and self.damaged.count:
+            raise DataError(f"nothing of the data can be read: {self.damaged.examples[0]}")
 
 
 def step_samples(samples: int, batch_size: int) -> int:
@@ -61,8 +154,8 @@ class _Shuffled:
             epoch, skipped = epoch + 1, 0
 
 
-def shuffled_batches(dataset: SampleDataset, batch_size: int, *, seed: int, workers: int, done: int = 0) -> DataLoader:
-    """An endless loader of shuffled batches, each `{"x": [B, ...]}` with `"label"` [B] where known.
+def shuffled_batches(dataset: SampleDataset, batch_size: int, *, seed: int, workers: int, done: int = 0) -> Batches:
+    """Endless shuffled batches.
 
     Args:
         dataset: what is shuffled, anew in each epoch.
@@ -71,26 +164,25 @@ def shuffled_batches(dataset: SampleDataset, batch_size: int, *, seed: int, work
         workers: processes that load, where the data is not in memory.
         done: how many batches to leave out at the start, as they were seen before.
     """
-    return _loader(dataset, _Shuffled(len(dataset), batch_size, seed, done), workers)
+    return Batches(dataset, _Shuffled(len(dataset), batch_size, seed, done), workers, whole=True)
 
 
-def ordered_batches(dataset: SampleDataset, batch_size: int, *, limit: int | None = None, workers: int) -> DataLoader:
-    """Batches of all items in order, or of `limit` items spread evenly over the set, which may be sorted by class."""
+def ordered_batches(
+    dataset: SampleDataset, batch_size: int, *, limit: int | None = None, workers: int, whole: bool = False
+) -> Batches:
+    """Batches of all items in order, or of `limit` items spread evenly over the set, which may be sorted by class.
+
+    With `whole`, others are drawn at random for those that cannot be read, so that no batch is smaller for them.
+    """
     size = len(dataset) if limit is None else min(limit, len(dataset))
     picked = [position * len(dataset) // size for position in range(size)]
     lists = [picked[start : start + batch_size] for start in range(0, size, batch_size)]
-    return listed_batches(dataset, lists, workers=workers)
+    return Batches(dataset, lists, workers, whole=whole)
 
 
-def listed_batches(dataset: SampleDataset, lists: Sequence[Sequence[int]], *, workers: int) -> DataLoader:
-    """The batches of the items that `lists` name."""
-    return _loader(dataset, lists, workers)
-
-
-def _loader(dataset: SampleDataset, sampler: Any, workers: int) -> DataLoader:
-    # Sets that hand out whole batches hold them in memory: worker processes would only copy them.
-    workers = 0 if hasattr(dataset, "batch") else workers
-    return DataLoader(_Gathered(dataset), sampler=sampler, batch_size=None, num_workers=workers)
+def listed_batches(dataset: SampleDataset, lists: Sequence[Sequence[int]], *, workers: int) -> Batches:
+    """The batches of the items that `lists` name, None for one of which nothing can be read."""
+    return Batches(dataset, lists, workers, gaps=True)
 
 
 def to_device(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:

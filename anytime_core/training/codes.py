@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anytime_core.errors import RunError
+from anytime_core.errors import DataError, RunError
 from anytime_core.files import PARTIAL_PREFIX
 
 _WRITE_AGAIN = "write them again with --stage codes"
@@ -100,6 +100,8 @@ def _open(path: Path, *, ndim: int, below: int | None) -> np.ndarray:
 class CodesWriter:
     """Writes one part of a codes folder row by row, under temporary names until `finish`.
 
+    Rows of samples that cannot be read are marked in a further temporary file, and left out in the end.
+
     Args:
         folder: made where it is missing.
         part: `train` or `validation`.
@@ -110,16 +112,19 @@ class CodesWriter:
 
     def __init__(self, folder: Path, part: str, rows: int, code_length: int, codebook_size: int) -> None:
         self.names = (f"{part}.npy", f"{part}-labels.npy")
+        self._unreadable_name = f"{part}-unreadable.npy"
         self.folder, self.shape = folder, (rows, code_length)
         self.dtype = np.dtype(np.uint16 if codebook_size <= 2**16 else np.uint32)
         self._codes: np.memmap | None = None
         self._labels: np.memmap | None = None
+        self._unreadable: np.memmap | None = None
 
     def discard(self) -> None:
         """Remove what there is, finished or not."""
         for name in self.names:
             for path in (self.folder / name, self._partial(name)):
                 path.unlink(missing_ok=True)
+        self._partial(self._unreadable_name).unlink(missing_ok=True)
 
     def holds(self, *, finished: bool) -> bool:
         """Whether files of this form are there to go on with, or, if `finished`, to be or already given their names."""
@@ -133,8 +138,8 @@ class CodesWriter:
                 return True
         return False
 
-    def write(self, first: int, codes: np.ndarray, labels: np.ndarray | None) -> None:
-        """Rows from `first` on: codes [B, N], and labels [B] where known."""
+    def write(self, first: int, codes: np.ndarray, labels: np.ndarray | None, readable: np.ndarray) -> None:
+        """Rows from `first` on: codes [B, N], labels [B] where known, and whether each is of a sample, bool [B]."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if self._codes is None:
             self._codes = self._open(self.names[0], self.dtype, self.shape)
@@ -143,20 +148,49 @@ class CodesWriter:
             if self._labels is None:
                 self._labels = self._open(self.names[1], np.dtype(np.int64), self.shape[:1])
             self._labels[first : first + len(labels)] = labels
+        if not readable.all():
+            if self._unreadable is None:
+                self._unreadable = self._open(self._unreadable_name, np.dtype(bool), self.shape[:1])
+            self._unreadable[first : first + len(readable)] = ~readable
 
     def flush(self) -> None:
         """Bring what was written to the disk."""
-        for rows in (self._codes, self._labels):
+        for rows in (self._codes, self._labels, self._unreadable):
             if rows is not None:
                 rows.flush()
 
     def finish(self) -> None:
-        """Give the files their names, codes last."""
+        """Give the files their names, codes last.
+
+        Raises:
+            DataError: no sample could be read.
+        """
         self.flush()
-        self._codes = self._labels = None
+        self._codes = self._labels = self._unreadable = None
+        self._leave_out()
         for name in reversed(self.names):
             if self._partial(name).exists():
                 self._partial(name).replace(self.folder / name)
+        self._partial(self._unreadable_name).unlink(missing_ok=True)
+
+    def _leave_out(self) -> None:
+        """Make the files anew without the rows of samples that cannot be read, where there are such rows."""
+        if not self._partial(self._unreadable_name).exists():
+            return
+        kept = np.flatnonzero(~np.load(self._partial(self._unreadable_name)))
+        if not len(kept):
+            raise DataError(f"none of the {self.shape[0]:,} samples of {self.names[0]} can be read")
+        for name in self.names:
+            if not self._partial(name).exists():
+                continue
+            rows = np.lib.format.open_memmap(self._partial(name), mode="r")
+            shorter = self._partial(f"kept-{name}")
+            whole = np.lib.format.open_memmap(shorter, mode="w+", dtype=rows.dtype, shape=(len(kept), *rows.shape[1:]))
+            for start in range(0, len(kept), _CHECKED_ROWS):
+                whole[start : start + _CHECKED_ROWS] = rows[kept[start : start + _CHECKED_ROWS]]
+            whole.flush()
+            del rows, whole
+            shorter.replace(self._partial(name))
 
     def _partial(self, name: str) -> Path:
         return self.folder / f"{PARTIAL_PREFIX}{name}"

@@ -18,8 +18,8 @@ from anytime_core.training.log import Progress
 from anytime_core.training.seeds import step_generator
 from anytime_core.training.surroundings import Surroundings
 
-_UNKNOWN = -1
-"""Label of a sample without one."""
+_UNKNOWN, _DAMAGED = -1, -2
+"""Labels of a sample without one, and of one that cannot be read."""
 
 
 def write_codes(
@@ -138,26 +138,29 @@ class _Encoding:
                 for number in range(first, last):
                     rows = slice((number - first) * self.batch_size, None)
                     size = len(part.batches[number][1])
-                    known = labels[rows][:size]
+                    known = labels[rows][:size].cpu().numpy()
+                    readable = known != _DAMAGED
+                    labelled = bool(readable.any()) and bool((known[readable] != _UNKNOWN).all())
                     part.writer.write(
                         part.row(number),
                         codes[rows][:size].cpu().numpy(),
-                        known.cpu().numpy() if (known != _UNKNOWN).all() else None,
+                        known if labelled else None,
+                        readable,
                     )
             yield last
 
     @torch.inference_mode()
     def _own(self, batch: Mapping[str, Tensor] | None, part: _Part, number: int) -> tuple[Tensor, Tensor]:
-        """Codes [batch size, N] and labels [batch size] of this process's batch, filled up; all filling for none."""
+        """Codes [batch size, N] and labels [batch size] of this process's batch, filled up; filling alone for none."""
         device = self.autoencoder.device
         codes = torch.zeros(self.batch_size, self.autoencoder.code_length, dtype=torch.int64, device=device)
-        labels = torch.full((self.batch_size,), _UNKNOWN, device=device)
+        labels = torch.full((self.batch_size,), _DAMAGED, device=device)
         if batch is not None:
             x = batch["x"]
             copy, items = part.batches[number]
             if copy:
                 x = self.modality.augment(x, step_generator(self.seed, "codes", copy, items.start))
-            codes[: len(x)] = self.autoencoder.encode(x.to(device))
-            if "label" in batch:
-                labels[: len(x)] = batch["label"].to(device)
+            rows = (batch["index"] - items.start).to(device)
+            codes[rows] = self.autoencoder.encode(x.to(device))
+            labels[rows] = batch["label"].to(device) if "label" in batch else _UNKNOWN
         return codes, labels

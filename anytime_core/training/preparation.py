@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import importlib.metadata
 import logging
@@ -22,6 +23,7 @@ import anytime_core
 from anytime_core.allocation import LimitedElements, TooLargeError, trainable_weights
 from anytime_core.autoencoder import OrderedAutoencoder, build_autoencoder
 from anytime_core.config import AutoencoderConfig, Config
+from anytime_core.damaged import remembering_damaged, say_damaged
 from anytime_core.devices import local_rank, resolve_device, resolve_precision
 from anytime_core.distributed import launched, rank, world_size
 from anytime_core.errors import ConfigError, RunError, UsageError
@@ -72,11 +74,20 @@ class Preparation:
 
     @cached_property
     def datasets(self) -> Datasets:
-        """Its data."""
+        """Its data, what the config left to them settled."""
         if world_size() == 1:
-            return self.modality.datasets()
-        with self.accelerator.local_main_process_first():  # which downloads and prepares what the others then find
-            return self.modality.datasets()
+            datasets = self.modality.datasets()
+        else:
+            with self.accelerator.local_main_process_first():  # which downloads and prepares what the others then find
+                datasets = self.modality.datasets()
+        if datasets.settled is not None:
+            self.config = dataclasses.replace(self.config, modality=datasets.settled)
+        return remembering_damaged(datasets)
+
+    def say_damaged(self) -> None:
+        """Log what of the data could not be read, where it was read."""
+        if "datasets" in vars(self):
+            say_damaged(self.datasets)
 
     @cached_property
     def untrained(self) -> OrderedAutoencoder:

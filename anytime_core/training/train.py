@@ -74,6 +74,7 @@ def train(
                 training.save(record)
                 surroundings = training.surroundings(stage, log, interruption, resumed)
                 steps, validation = run_stage(stage, training, surroundings)
+                training.say_damaged()
                 stage_record = StageRecord(steps=steps, seconds=surroundings.seconds, validation=validation)
                 record = record.model_copy(update={"stages": {**kept, stage: stage_record}})
                 training.save(record)

@@ -21,7 +21,7 @@ from anytime_audio.datasets.files import ClipForm, read_clips
 from anytime_audio.datasets.recording import Recording
 from anytime_core.errors import DataError
 from anytime_core.user_files import LabelledFiles
-from anytime_image.datasets import read_image
+from anytime_image.reading import read_image
 
 FORM = ClipForm(8000, 2048)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from anytime_core.config import Section
 
@@ -23,9 +24,40 @@ class DataConfig(Section):
     color: Literal["grey", "rgb"] | None = Field(None, description="grey or rgb; null: the data set's own")
     flip: bool = Field(False, description="mirror images left to right at random in training")
     shift: int = Field(0, ge=0, le=4096, description="move images by up to so many pixels at random in training")
+    background: str = Field(
+        "white", description="what lies behind transparent pixels: white, black, grey, or #rrggbb in quotes"
+    )
+    white: float | None = Field(
+        None, gt=0, description="value of white in greys of 16 and 32 bits; null: full scale of the bits the data needs"
+    )
+    float_white: float | None = Field(
+        None, gt=0, description="value of white in floating-point greys; null: 1, or full scale of the bits they need"
+    )
+    frames: Literal["first", "all"] = Field(
+        "first", description="folder, webdataset: of animations and many pages the first picture, or all of them"
+    )
     validation_share: float = Field(
         0.1, gt=0, lt=1, description="folder, webdataset: share of images kept for validation where none is named test"
     )
+
+    @field_validator("background")
+    @classmethod
+    def _is_a_colour(cls, background: str) -> str:
+        background_colour(background)
+        return background
+
+
+_GROUNDS = {"white": (255, 255, 255), "grey": (128, 128, 128), "black": (0, 0, 0)}
+
+
+def background_colour(background: str) -> tuple[int, int, int]:
+    """Red, green and blue, 0..255, of `data.background`. Raises ValueError where it is no such colour."""
+    if background in _GROUNDS:
+        return _GROUNDS[background]
+    if not re.fullmatch("#[0-9a-fA-F]{6}", background):
+        raise ValueError("a ground is white, grey, black, or red, green and blue as '#rrggbb'")
+    red, green, blue = bytes.fromhex(background[1:])
+    return red, green, blue
 
 
 _LARGEST_MAP = 2**28

@@ -5,11 +5,7 @@ Letters: n images, C channels, H and W pixels. Items are float32 in [-1, 1]; sto
 
 from __future__ import annotations
 
-import logging
 import math
-import re
-import struct
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,43 +13,23 @@ from typing import Any
 import numpy as np
 import torch
 import torchvision
-from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms import v2
 
+from anytime_core.damaged import Damaged
 from anytime_core.errors import DataError
-from anytime_core.found import Found, count_forms
+from anytime_core.found import Found, class_counts
 from anytime_core.locations import open_data_set
 from anytime_core.modality import Datasets
 from anytime_core.shards import ShardFile, split_shards
 from anytime_core.user_files import SplitFiles, split_folder
-from anytime_image.config import DataConfig, sample_shape
+from anytime_image.config import DataConfig, background_colour, sample_shape
+from anytime_image.reading import IMAGE_SUFFIXES, UNREAD_SUFFIXES, UNSAID, Rendering, read_image
+from anytime_image.survey import survey
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
-_FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM")
-"""Of these suffixes. Pillow goes by content, and would read others too, EPS by running another program."""
-# Decoders meet damage with all of these.
-_DAMAGED = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    MemoryError,
-    struct.error,
-)
-_RAW_SUFFIXES = (".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf")
-_UNREAD_SUFFIXES = dict.fromkeys(
-    (".heic", ".heif", ".avif", ".jxl", ".jp2", ".jpe", ".jfif", ".tga", ".exr", ".svg", ".psd", *_RAW_SUFFIXES),
-    "convert them to PNG or JPEG",
-)
-"""Of pictures that a user may expect to be read; what is in `IMAGE_SUFFIXES` too is."""
 _IN_MEMORY_BYTES = 2**31
-_NAMED_FILES = 20
-
-logger = logging.getLogger(__name__)
+_LOOKED_AT = 2000
+"""Files of a set too large for memory that are looked at beforehand, spread over it."""
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -79,6 +55,10 @@ class ImageTensor:
         item: dict[str, Any] = {"x": to_float(self.images[index])}
         return item if self.labels is None else {**item, "label": int(self.labels[index])}
 
+    def item_labels(self) -> np.ndarray | None:
+        """The label of each item, int64 [n], where known."""
+        return None if self.labels is None else self.labels.numpy()
+
     def batch(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """Items `indices` as one batch."""
         picked = torch.as_tensor(indices)
@@ -87,86 +67,62 @@ class ImageTensor:
 
 
 class ImageFiles:
-    """Images decoded from their files when asked for. A file that cannot be read is replaced by the next one."""
+    """Images decoded from their files when asked for.
+
+    Args:
+        files: of the images.
+        labels: of the files, where known.
+        shape: (C, H, W).
+        rendering: what the files leave open.
+        frames: how many images are in each file; None: one.
+
+    Raises:
+        DataError: an item's file cannot be read.
+    """
 
     def __init__(
         self,
         files: Sequence[Path | ShardFile],
         labels: Sequence[int] | None,
         shape: tuple[int, int, int],
+        rendering: Rendering = UNSAID,
+        frames: Sequence[int] | None = None,
     ) -> None:
-        self.files, self.labels, self.shape = files, labels, shape
+        self.files, self.labels, self.shape, self.rendering = files, labels, shape, rendering
+        self._ends = None if frames is None else np.cumsum(frames)  # [files], where the items of each file end
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.files) if self._ends is None else int(self._ends[-1])
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        for offset in range(len(self)):
-            position = (index + offset) % len(self)
-            try:
-                image = read_image(self.files[position], self.shape)
-            except DataError as error:
-                logger.warning("%s; the next image is used instead", error)
-                continue
-            item: dict[str, Any] = {"x": to_float(image)}
-            return item if self.labels is None else {**item, "label": self.labels[position]}
-        raise DataError(f"none of the {len(self)} images can be read, such as {self.files[0]}")
+        position, _ = self.place(index)
+        item: dict[str, Any] = {"x": to_float(self.image(index))}
+        return item if self.labels is None else {**item, "label": self.labels[position]}
 
+    def item_labels(self) -> np.ndarray | None:
+        """The label of each item, int64 [n], where known."""
+        if self.labels is None:
+            return None
+        labels = np.asarray(self.labels, np.int64)
+        return labels if self._ends is None else np.repeat(labels, np.diff(self._ends, prepend=0))
 
-def read_image(path: Path | ShardFile, shape: tuple[int, int, int]) -> Tensor:
-    """A file as uint8 [C, H, W]: any mode becomes grey or RGB, the centre square is cut out and resized.
+    def place(self, index: int) -> tuple[int, int]:
+        """The position of an item's file, and which of its images it is. Raises IndexError after the last."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        if self._ends is None:
+            return index, 0
+        position = int(np.searchsorted(self._ends, index, side="right"))
+        return position, index - (int(self._ends[position - 1]) if position else 0)
 
-    Raises:
-        DataError: the file is missing, no image, truncated, or so large that decoding it would be an attack.
-    """
-    try:
-        with _opened(path) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith(("I", "F")):
-                image = _to_eight_bits(image)
-            image = image.convert("L" if shape[0] == 1 else "RGB")
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist") from None
-    except UnidentifiedImageError:
-        raise DataError(f"{path} cannot be read as an image: its format is not known") from None
-    except _DAMAGED as error:
-        raise DataError(f"{path} cannot be read as an image: {error}") from error
-    tensor = v2.functional.pil_to_tensor(image)
-    if tensor.shape[1:] != shape[1:]:
-        # Cropped first: a long picture resized by its shorter side would be as long again.
-        square = v2.functional.center_crop(tensor, [min(tensor.shape[1:])] * 2)
-        tensor = v2.functional.resize(square, list(shape[1:]), antialias=True)
-    return tensor
-
-
-def _opened(path: Path | ShardFile) -> Image.Image:
-    """An image whose header alone is read. Raises DataError where that claims more pixels than a picture has."""
-    with warnings.catch_warnings():
-        # Pillow warns of what is larger than its limit, and refuses only what is twice as large.
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            return Image.open(path if isinstance(path, Path) else path.open(), formats=_FORMATS)
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            size = re.search(r"\d+ pixels", str(error))
-            raise DataError(
-                f"{path} claims {size[0] if size else 'too many pixels'}, more than the {Image.MAX_IMAGE_PIXELS:,} "
-                "that an image may have: make it smaller"
-            ) from error
-
-
-def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit, 32-bit and floating-point greys, which Pillow would clip at 255, scaled to 0..255."""
-    values = np.asarray(image, dtype=np.float64)
-    if image.mode.startswith("I;16"):
-        top = 65535.0
-    else:  # these formats do not say what is white
-        tops = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
-        top = next((top for top in tops if values.max() <= top), float(values.max()))
-    return Image.fromarray((values / top * 255).clip(0, 255).astype(np.uint8))
+    def image(self, index: int) -> Tensor:
+        """An item as uint8 [C, H, W]."""
+        position, frame = self.place(index)
+        return read_image(self.files[position], self.shape, self.rendering, frame)
 
 
 def load_datasets(config: DataConfig) -> Datasets:
-    """Training and validation images.
+    """Training and validation images; `settled` is `config` with what it left to the data, where there was such.
 
     Raises:
         DataError: saying where the data was looked for, or which file is at fault.
@@ -233,54 +189,70 @@ def _torchvision(config: DataConfig, root: Path, download: bool) -> Datasets:
 
 def _folder(config: DataConfig) -> Datasets:
     split = split_folder(
-        config.root, IMAGE_SUFFIXES, share=config.validation_share, noun="image", unread=_UNREAD_SUFFIXES
+        config.root, IMAGE_SUFFIXES, share=config.validation_share, noun="image", unread=UNREAD_SUFFIXES
     )
-    shape = sample_shape(config)
-    train, validation = (ImageFiles(part.files, part.labels, shape) for part in (split.train, split.validation))
-    found = _with_sizes(split)
-    if (len(train) + len(validation)) * math.prod(shape) > _IN_MEMORY_BYTES:
-        return Datasets(train, validation, split.classes, found)
-    return Datasets(_decode_all(train, config.root), _decode_all(validation, config.root), split.classes, found)
+    number = len(split.train.files) + len(split.validation.files)
+    return _of_files(config, split, in_memory=number * math.prod(sample_shape(config)) <= _IN_MEMORY_BYTES)
 
 
 def _webdataset(config: DataConfig) -> Datasets:
     """Images of tar shards, decoded when asked for however few they are."""
     split = split_shards(config.root, IMAGE_SUFFIXES, share=config.validation_share, noun="image")
-    shape = sample_shape(config)
-    train, validation = (ImageFiles(part.files, part.labels, shape) for part in (split.train, split.validation))
-    return Datasets(train, validation, split.classes, _with_sizes(split))
+    return _of_files(config, split, in_memory=False)
 
 
-def _with_sizes(split: SplitFiles) -> Found | None:
-    """What was found, and the sizes in pixels of the training images, from their headers."""
-    if split.found is None:
-        return None
-    forms, notes = count_forms(split.train.files, _size)
-    return split.found.model_copy(update={"forms": forms, "notes": (*split.found.notes, *notes)})
+def _of_files(config: DataConfig, split: SplitFiles, *, in_memory: bool) -> Datasets:
+    """Images of files, rendered alike. Those held in memory are decoded now, and what cannot be read is left out."""
+    every_frame = config.frames == "all"
+    parts = (split.train, split.validation)
+    most = None if in_memory or every_frame else _LOOKED_AT
+    seen = survey([part.files for part in parts], every_frame=every_frame, most=most)
+    config = config.model_copy(
+        update={
+            "white": config.white or seen.white("integer"),
+            "float_white": config.float_white or seen.white("float"),
+        }
+    )
+    shape, rendering = sample_shape(config), rendering_of(config)
+    sets: list[ImageFiles | ImageTensor] = [
+        ImageFiles(part.files, part.labels, shape, rendering, seen.frames(number) if every_frame else None)
+        for number, part in enumerate(parts)
+    ]
+    damaged = Damaged("images")
+    if in_memory:
+        total = sum(map(len, sets))
+        sets = [_decode_all(images, damaged) for images in sets if isinstance(images, ImageFiles)]
+        damaged.say(total)
+    train, validation = sets
+    found = split.found or Found(train=0, validation=0)
+    found = found.model_copy(
+        update={
+            "train": len(train),
+            "validation": len(validation),
+            "classes": class_counts(split.classes, train.item_labels(), validation.item_labels()),
+            "forms": seen.forms,
+            "notes": (*found.notes, *seen.notes(rendering, every_frame=every_frame)),
+            "passed_over": (*found.passed_over, *damaged.passed_over()),
+        }
+    )
+    return Datasets(train, validation, split.classes, found, config)
 
 
-def _size(path: Path | ShardFile) -> str:
-    try:
-        with _opened(path) as image:
-            return f"{image.width}x{image.height}"
-    except _DAMAGED as error:
-        raise DataError(f"{path} cannot be read as an image: {error}") from error
+def rendering_of(config: DataConfig) -> Rendering:
+    """What `config` says of how pictures look."""
+    return Rendering(background_colour(config.background), config.white, config.float_white)
 
 
-def _decode_all(files: ImageFiles, root: Path | None) -> ImageTensor:
-    """Decode every image once; unreadable ones are left out, counted, and the first of them named."""
-    images, kept, left_out = [], [], 0
-    for index, path in enumerate(files.files):
+def _decode_all(files: ImageFiles, damaged: Damaged) -> ImageTensor:
+    """Decode every image once; unreadable ones are left out and told to `damaged`."""
+    images, kept = [], []
+    for index in range(len(files)):
         try:
-            images.append(read_image(path, files.shape))
+            images.append(files.image(index))
             kept.append(index)
         except DataError as error:
-            left_out += 1
-            if left_out <= _NAMED_FILES:
-                logger.warning("%s; it is left out", error)
+            damaged.add(damaged.count, str(error))
     if not images:
-        raise DataError(f"none of the {len(files)} images in {root} can be read, such as {files.files[0]}")
-    if left_out:
-        logger.warning("%d of %d images in %s could not be read", left_out, len(files), root)
-    labels = None if files.labels is None else torch.tensor([files.labels[index] for index in kept])
-    return ImageTensor(torch.stack(images), labels)
+        raise DataError(f"none of the {len(files)} images can be read: {damaged.examples[-1]}")
+    labels = files.item_labels()
+    return ImageTensor(torch.stack(images), None if labels is None else torch.from_numpy(labels[kept]))

@@ -6,6 +6,7 @@ The rooms need torch and are imported where they are used, so that naming the mo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -41,7 +42,10 @@ class ImageModality:
         """The images that the config names. Raises DataError where they are missing, empty or unreadable."""
         from anytime_image.datasets import load_datasets
 
-        return load_datasets(self.config.data)
+        datasets = load_datasets(self.config.data)
+        if datasets.settled is None:
+            return datasets
+        return replace(datasets, settled=self.config.model_copy(update={"data": datasets.settled}))
 
     def encoder(self) -> nn.Module:
         """[B, C, H, W] -> latent map."""
@@ -102,9 +106,10 @@ class ImageModality:
 
     def read(self, path: Path) -> Tensor:
         """An image file, resized and cropped to the configured size. Raises DataError naming the file."""
-        from anytime_image.datasets import read_image, to_float
+        from anytime_image.datasets import rendering_of, to_float
+        from anytime_image.reading import read_image
 
-        return to_float(read_image(path, self.sample_shape()))
+        return to_float(read_image(path, self.sample_shape(), rendering_of(self.config.data)))
 
     def write(self, x: Tensor, path: Path) -> None:
         """Write [C, H, W] as a picture; values outside [-1, 1] are clipped."""

@@ -1,0 +1,114 @@
+"""Items of data that cannot be read: left out, each counted once however often it is met, and said in one line."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import torch.distributed as dist
+
+from anytime_core.display import shown
+from anytime_core.distributed import rank, world_size
+from anytime_core.found import PassedOver
+from anytime_core.modality import Datasets, SampleDataset
+
+_EXAMPLES = 5
+
+logger = logging.getLogger(__name__)
+
+
+class Damaged:
+    """What cannot be read of one set.
+
+    Args:
+        noun: what the items are, such as `training samples`.
+    """
+
+    def __init__(self, noun: str) -> None:
+        self.noun = noun
+        self._reasons: dict[int, str] = {}
+        self._said = 0
+
+    def add(self, item: int, reason: str) -> None:
+        """Item number `item` cannot be read: `reason`, which names it, says why."""
+        self._reasons.setdefault(item, reason)
+
+    @property
+    def count(self) -> int:
+        """How many items cannot be read."""
+        return len(self._reasons)
+
+    @property
+    def reasons(self) -> Mapping[int, str]:
+        """The items' numbers -> why each cannot be read."""
+        return self._reasons
+
+    @property
+    def examples(self) -> tuple[str, ...]:
+        """Why the first few, by number, cannot be read."""
+        return tuple(shown(reason) for _, reason in sorted(self._reasons.items())[:_EXAMPLES])
+
+    def say(self, total: int) -> None:
+        """Log `sentence`, where there is more to say than the last time."""
+        if self.count > self._said:
+            logger.warning("%s", self.sentence(total))
+        self._said = self.count
+
+    def sentence(self, total: int) -> str:
+        """One line on those that cannot be read of `total` items."""
+        more = self.count - len(self.examples)
+        named = "; ".join((*self.examples, *([f"and {more:,} more"] if more else [])))
+        are = "is" if self.count == 1 else "are"
+        return f"{self.count:,} of {total:,} {self.noun} cannot be read and {are} left out: {named}"
+
+    def passed_over(self) -> tuple[PassedOver, ...]:
+        """The same for the record of what was found, nothing where all can be read."""
+        if not self.count:
+            return ()
+        return (PassedOver(reason=f"{self.noun} that cannot be read", count=self.count, examples=self.examples),)
+
+
+class RemembersDamaged:
+    """A data set that remembers which of its items raised DataError when `training.batches` asked for them."""
+
+    def __init__(self, dataset: SampleDataset, noun: str) -> None:
+        self.dataset, self.damaged = dataset, Damaged(noun)
+        for optional in ("batch", "labels"):
+            if hasattr(dataset, optional):
+                setattr(self, optional, getattr(dataset, optional))
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Mapping[str, Any]:
+        return self.dataset[index]
+
+
+def remembering_damaged(datasets: Datasets) -> Datasets:
+    """The same data, of which `damaged` can be asked what could not be read."""
+    return dataclasses.replace(
+        datasets,
+        train=RemembersDamaged(datasets.train, "training samples"),
+        validation=RemembersDamaged(datasets.validation, "validation samples"),
+    )
+
+
+def damaged(dataset: SampleDataset) -> Damaged:
+    """What could not be read so far of a set; nothing is known of one that does not remember."""
+    return dataset.damaged if isinstance(dataset, RemembersDamaged) else Damaged("samples")
+
+
+def say_damaged(datasets: Datasets) -> None:
+    """Log in one line for each part what cannot be read, of all processes together."""
+    for part in (datasets.train, datasets.validation):
+        found = damaged(part)
+        if world_size() > 1:
+            everywhere: list[Mapping[int, str]] = [{}] * world_size()
+            dist.all_gather_object(everywhere, found.reasons)
+            for reasons in everywhere:
+                for item, reason in reasons.items():
+                    found.add(item, reason)
+        if rank() == 0:
+            found.say(len(part))

@@ -1,0 +1,294 @@
+"""A picture file as pixels: whatever its mode, depth and size, it becomes uint8 grey or RGB of one shape.
+
+Letters: C channels, H and W pixels.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import re
+import struct
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError, _imaging, features
+from torch import Tensor
+from torchvision.transforms import v2
+
+from anytime_core.errors import DataError
+from anytime_core.files import require_regular_file
+from anytime_core.shards import ShardFile
+
+_AVIF = features.check("avif")
+
+IMAGE_SUFFIXES = frozenset(
+    {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff"}
+    | {".ppm", ".pgm", ".pbm", ".pnm", ".pfm"}
+    | ({".avif"} if _AVIF else set())
+)
+_FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", *(("AVIF",) if _AVIF else ()))
+"""Of these suffixes. Pillow goes by content, and would read others too, EPS by running another program."""
+
+_SAVE_AS = "save them as PNG or JPEG"
+UNREAD_SUFFIXES: Mapping[str, str] = {
+    **dict.fromkeys((".heic", ".heif", ".hif", ".jxl", ".jp2", ".j2k", ".jpx", ".tga", ".ico", ".psd"), _SAVE_AS),
+    **dict.fromkeys((".svg", ".eps", ".pdf"), "draw them as PNG, at the size that is wanted"),
+    **dict.fromkeys((".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2"), "develop them as TIFF or JPEG"),
+    **dict.fromkeys((".exr", ".hdr", ".dcm"), "save them as TIFF"),
+    **({} if _AVIF else {".avif": "install Pillow 11.3 or newer"}),
+}
+"""Suffixes of pictures that are not read -> the way out."""
+
+# Decoders meet damage with all of these.
+_DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+    struct.error,
+    ImageCms.PyCMSError,
+)
+_WITH_FRAMES = ("GIF", "WEBP", "PNG", "TIFF", "AVIF")
+"""Formats of animations and pages; a second picture in a JPEG is of the camera's making."""
+_BITS_PER_SAMPLE = 258  # of TIFF
+_LARGE_PIXELS = 2**24  # beyond a telephone's photographs
+_STRIP_PIXELS = 2**22
+_ROUNDING = 1.01  # what resampling and rounding bring above white
+
+# Pillow turns what libtiff says into an exception; libtiff also writes it to the terminal, without asking.
+with suppress(OSError, AttributeError, TypeError):  # another way of linking
+    ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """What a file leaves open of how a picture looks.
+
+    Attributes:
+        background: red, green and blue, 0..255, of what lies behind transparent pixels.
+        white: value of white in greys of 16 and 32 bits; None: the full scale of the fewest bits that hold the picture.
+        float_white: the same of floating-point greys.
+    """
+
+    background: tuple[int, int, int] = (255, 255, 255)
+    white: float | None = None
+    float_white: float | None = None
+
+
+UNSAID = Rendering()
+"""Where nothing is said."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is known of a picture before it becomes one of the configured shape.
+
+    Attributes:
+        size: width and height.
+        frames: of an animation, or pages; 1 for a single picture.
+        kind: of greys that do not say what white is: `integer` or `float`; None for all others.
+        smallest, largest: values of such greys, 0 for all others.
+    """
+
+    size: tuple[int, int]
+    frames: int
+    kind: str | None = None
+    smallest: float = 0.0
+    largest: float = 0.0
+
+
+def read_image(
+    path: Path | ShardFile, shape: tuple[int, int, int], rendering: Rendering = UNSAID, frame: int = 0
+) -> Tensor:
+    """A file as uint8 [C, H, W]: any mode becomes grey or RGB, the centre square is cut out and resized.
+
+    Of more than 2^24 pixels, no more is held than the decoder needs: formats that can are decoded at a smaller size.
+
+    Args:
+        path: the file.
+        shape: (C, H, W).
+        rendering: ground and white.
+        frame: which picture of an animation or of many pages.
+
+    Raises:
+        DataError: the file is missing, no image, truncated, holds values that are no numbers, or is so large that
+            decoding it would be an attack.
+    """
+    grey, side = shape[0] == 1, max(shape[1:])
+    with _opened(path) as image:
+        if frame:
+            image.seek(frame)
+        if math.prod(image.size) > _LARGE_PIXELS:
+            image.draft(None, (2 * side, 2 * side))
+        white = _white(image, rendering, path)
+        ImageOps.exif_transpose(image, in_place=True)
+        if math.prod(image.size) > _LARGE_PIXELS:
+            flat = _reduced(image, 2 * side, grey, white, rendering.background)
+        else:
+            flat = _flat(image, grey, white, rendering.background)
+    tensor = v2.functional.pil_to_tensor(flat)
+    if tensor.shape[1:] != shape[1:]:
+        # Cropped first: a long picture resized by its shorter side would be as long again.
+        square = v2.functional.center_crop(tensor, [min(tensor.shape[1:])] * 2)
+        tensor = v2.functional.resize(square, list(shape[1:]), antialias=True)
+    return tensor
+
+
+def describe(path: Path | ShardFile, *, count_frames: bool) -> Description:
+    """What a file is like; only greys that do not say what white is are decoded for it.
+
+    Args:
+        path: the file.
+        count_frames: tell how many frames there are, not only whether there is more than one (then 2).
+
+    Raises:
+        DataError: as `read_image`.
+    """
+    with _opened(path) as image:
+        size, frames = image.size, 1
+        if image.format in _WITH_FRAMES and getattr(image, "is_animated", False):
+            frames = getattr(image, "n_frames", 1) if count_frames else 2
+            image.seek(0)
+        if not _is_deep(image) or _declared_white(image) is not None:
+            return Description(size, frames)
+        smallest, largest = _extremes(image, path)
+        return Description(size, frames, "float" if image.mode == "F" else "integer", smallest, largest)
+
+
+def full_scale(largest: float, kind: str) -> float:
+    """The value of white where `largest` is the largest of greys that do not say it: 2^b - 1, b as small as can be.
+
+    So it is 255, 4095 or 65535 for integers, of at least 8 bits, and 1 or 255 for floating-point values; small steps
+    that rounding makes beyond it are no further bit.
+    """
+    bits, beyond = (1, _ROUNDING) if kind == "float" else (8, 1.0)
+    while largest > beyond * (2**bits - 1):
+        bits += 1
+    return float(2**bits - 1)
+
+
+@contextmanager
+def _opened(path: Path | ShardFile) -> Iterator[Image.Image]:
+    """An image whose header alone is read; what is wrong with it, then or later, becomes a DataError.
+
+    The header may claim more pixels than a picture has.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # Pillow warns of what is larger than its limit, and refuses only what is twice as large.
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            if isinstance(path, Path):
+                require_regular_file(path)
+            with Image.open(path if isinstance(path, Path) else path.open(), formats=_FORMATS) as image:
+                yield image
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            size = re.search(r"\d+ pixels", str(error))
+            raise DataError(
+                f"{path} claims {size[0] if size else 'too many pixels'}, more than the {Image.MAX_IMAGE_PIXELS:,} "
+                "that an image may have: make it smaller"
+            ) from error
+        except FileNotFoundError:
+            raise DataError(f"{path} does not exist") from None
+        except UnidentifiedImageError:
+            raise DataError(f"{path} cannot be read as an image: its format is not known") from None
+        except _DAMAGED as error:
+            reason = getattr(error, "strerror", None) or error
+            raise DataError(f"{path} cannot be read as an image: {reason}") from error
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether its greys have more than 8 bits."""
+    return image.mode.startswith(("I", "F"))
+
+
+def _declared_white(image: Image.Image) -> float | None:
+    """The value of white where the file says it: Pillow scales PGM itself, and TIFF has greys of 9 to 15 bits."""
+    if image.format == "PPM" and image.mode != "F":
+        return 65535.0
+    bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))[0]
+    return 2.0**bits - 1 if image.mode.startswith("I;16") and bits < 16 else None
+
+
+def _white(image: Image.Image, rendering: Rendering, path: Path | ShardFile) -> float:
+    """The value of white of a deep picture, whose values are found to be numbers; of no meaning for others."""
+    if not _is_deep(image):
+        return 255.0
+    kind = "float" if image.mode == "F" else "integer"
+    _, largest = _extremes(image, path)
+    chosen = rendering.float_white if kind == "float" else rendering.white
+    return _declared_white(image) or chosen or full_scale(largest, kind)
+
+
+def _strips(image: Image.Image, multiple: int = 1) -> Iterator[tuple[int, Image.Image]]:
+    """The first row and the pixels of parts from top to bottom, a `multiple` of rows but for the last."""
+    width, height = image.size
+    rows = multiple * max(1, _STRIP_PIXELS // (width * multiple))
+    for top in range(0, height, rows):
+        yield top, image.crop((0, top, width, min(height, top + rows)))
+
+
+def _extremes(image: Image.Image, path: Path | ShardFile) -> tuple[float, float]:
+    """The smallest and the largest value. Raises DataError where one is NaN or infinite."""
+    smallest, largest = math.inf, -math.inf
+    for top, strip in _strips(image):
+        values = np.asarray(strip)
+        finite = np.isfinite(values)
+        if not finite.all():
+            row, column = np.argwhere(~finite)[0].tolist()
+            raise DataError(
+                f"{path} holds {values[row, column]:g} in row {top + row}, column {column} of its pixels, where only "
+                "numbers say how bright they are: replace it, or leave the picture out"
+            )
+        smallest, largest = min(smallest, float(values.min())), max(largest, float(values.max()))
+    return smallest, largest
+
+
+def _reduced(image: Image.Image, side: int, grey: bool, white: float, background: tuple[int, int, int]) -> Image.Image:
+    """The centre square at a whole fraction of its size, at least `side` pixels, averaged strip by strip."""
+    width, height = image.size
+    factor = max(1, min(width, height) // side)
+    pixels = min(width, height) // factor
+    left, top = (width - pixels * factor) // 2, (height - pixels * factor) // 2
+    square = image.crop((left, top, left + pixels * factor, top + pixels * factor))
+    result = Image.new("L" if grey else "RGB", (pixels, pixels))
+    for first, strip in _strips(square, factor):
+        # Not by `reduce`, which makes 254 of 255 where it averages many.
+        size = (pixels, strip.height // factor)
+        flat = _flat(strip, grey, white, background).resize(size, Image.Resampling.BOX)
+        result.paste(flat, (0, first // factor))
+    return result
+
+
+def _flat(image: Image.Image, grey: bool, white: float, background: tuple[int, int, int]) -> Image.Image:
+    """8-bit grey or RGB without transparency."""
+    mask: Image.Image | None = None
+    if _is_deep(image):
+        values = np.asarray(image)
+        if "transparency" in image.info:
+            mask = Image.fromarray((values != image.info["transparency"]).astype(np.uint8) * 255)
+        image = Image.fromarray((values.astype(np.float64) / white * 255).clip(0, 255).astype(np.uint8))
+    elif image.mode == "LAB":
+        image = _from_lab(image)
+    elif image.has_transparency_data:
+        image = image.convert("RGBA")
+        mask = image.getchannel("A")
+    if mask is not None:
+        image = Image.composite(image.convert("RGB"), Image.new("RGB", image.size, background), mask)
+    return image.convert("L" if grey else "RGB")
+
+
+def _from_lab(image: Image.Image) -> Image.Image:
+    profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    converted = ImageCms.profileToProfile(image, *profiles, outputMode="RGB")
+    assert converted is not None
+    return converted
