@@ -7,13 +7,14 @@ import json
 import os
 import shutil
 import socket
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
@@ -31,9 +32,56 @@ YAML_LIMIT = 2**18
 _FLUSHED_ONE_BY_ONE = 1000
 
 
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def require_regular_file(path: Path) -> None:
+    """Raise OSError, of a sentence, unless `path` is a file with content: pipes and devices may never come to an end.
+
+    For libraries that open a path themselves; where we open it, `open_regular` leaves nobody time to swap it.
+    """
+    _require_regular(path.stat().st_mode, path)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file that may be somebody else's for reading; never waits, as opening a pipe would.
+
+    Raises:
+        OSError: there is none, or it is a folder, a pipe or a device; `strerror` says so in words.
+    """
+    require_regular_file(path)
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+    file = os.fdopen(os.open(path, flags), "rb")
+    try:
+        _require_regular(os.fstat(file.fileno()).st_mode, path)
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def _require_regular(mode: int, path: Path) -> None:
+    if stat.S_ISREG(mode):
+        return
+    # OSError makes an IsADirectoryError of the number.
+    number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+    raise OSError(number, f"it is {_KINDS.get(stat.S_IFMT(mode), 'something else')}, not a file", str(path))
+
+
 def read_limited(path: Path, limit: int) -> bytes:
-    """What is in a file, which may be somebody else's. Raises ValueError where that is more than `limit` bytes."""
-    with path.open("rb") as file:
+    """What is in a file, which may be somebody else's.
+
+    Raises:
+        OSError: it is no file that can be read, see `open_regular`.
+        ValueError: it holds more than `limit` bytes.
+    """
+    with open_regular(path) as file:
         content = file.read(limit + 1)
     if len(content) > limit:
         raise ValueError(f"it is larger than {limit:,} bytes")

@@ -12,7 +12,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,16 @@ from filelock import FileLock
 
 from anytime_core import files
 from anytime_core.errors import UsageError
-from anytime_core.files import filling, locked, replacing, write_json, write_text
+from anytime_core.files import (
+    filling,
+    locked,
+    open_regular,
+    read_limited,
+    replacing,
+    require_regular_file,
+    write_json,
+    write_text,
+)
 
 FAILURES = pytest.mark.parametrize(
     "failure",
@@ -515,3 +524,48 @@ def test_a_job_whose_temporary_folder_somebody_removed_starts_anew(tmp_path):
     with filling(tmp_path / "out", name="job") as partial:
         assert snapshot(partial) == {}
     assert snapshot(tmp_path) == {"out": None}
+
+
+@contextmanager
+def _special(kind, folder):
+    """The path of something that is no file."""
+    path = folder / "it"
+    if kind == "a device":
+        yield Path(os.devnull)
+    elif kind == "a socket":
+        with socket.socket(socket.AF_UNIX) as opened, chdir(folder):
+            opened.bind(path.name)  # whose whole path may be too long
+            yield path
+    else:
+        os.mkfifo(path) if kind == "a pipe" else path.mkdir()
+        yield path
+
+
+@pytest.mark.parametrize(
+    "read", [require_regular_file, open_regular, lambda path: read_limited(path, 9)], ids=["asked", "opened", "read"]
+)
+@pytest.mark.parametrize("linked", [False, True])
+@pytest.mark.parametrize("kind", ["a pipe", "a folder", "a device", "a socket"])
+def test_what_is_no_file_is_said_in_words_and_never_waited_for(kind, linked, read, tmp_path):
+    with _special(kind, tmp_path) as path:
+        if linked:
+            (tmp_path / "link").symlink_to(path)
+            path = tmp_path / "link"
+        with pytest.raises(OSError, match="not a file") as caught:
+            read(path)
+    assert (caught.value.strerror, caught.value.filename) == (f"it is {kind}, not a file", str(path))
+
+
+def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "it")
+    monkeypatch.setattr(files, "require_regular_file", lambda path: None)  # it was a file then
+    with pytest.raises(OSError, match="it is a pipe, not a file"):
+        open_regular(tmp_path / "it")
+
+
+def test_a_file_is_read_as_it_is(tmp_path):
+    (tmp_path / "it").write_bytes(b"12345\r\n\x1a67")
+    require_regular_file(tmp_path / "it")
+    assert read_limited(tmp_path / "it", 10) == b"12345\r\n\x1a67"
+    with pytest.raises(ValueError, match="larger than 9 bytes"):
+        read_limited(tmp_path / "it", 9)

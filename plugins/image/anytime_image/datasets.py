@@ -22,6 +22,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from anytime_core.errors import DataError
+from anytime_core.files import require_regular_file
 from anytime_core.locations import open_data_set
 from anytime_core.modality import Datasets
 from anytime_core.shards import ShardFile, split_shards
@@ -123,7 +124,7 @@ def read_image(path: Path | ShardFile, shape: tuple[int, int, int]) -> Tensor:
     except UnidentifiedImageError:
         raise DataError(f"{path} cannot be read as an image: its format is not known") from None
     except _DAMAGED as error:
-        raise DataError(f"{path} cannot be read as an image: {error}") from error
+        raise DataError(f"{path} cannot be read as an image: {getattr(error, 'strerror', None) or error}") from error
     tensor = v2.functional.pil_to_tensor(image)
     if tensor.shape[1:] != shape[1:]:
         # Cropped first: a long picture resized by its shorter side would be as long again.
@@ -134,6 +135,8 @@ def read_image(path: Path | ShardFile, shape: tuple[int, int, int]) -> Tensor:
 
 def _opened(path: Path | ShardFile) -> Image.Image:
     """An image whose header alone is read. Raises DataError where that claims more pixels than a picture has."""
+    if isinstance(path, Path):
+        require_regular_file(path)
     with warnings.catch_warnings():
         # Pillow warns of what is larger than its limit, and refuses only what is twice as large.
         warnings.simplefilter("error", Image.DecompressionBombWarning)

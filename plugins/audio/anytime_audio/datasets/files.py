@@ -22,6 +22,7 @@ import soxr
 
 from anytime_audio.config import Encoding
 from anytime_core.errors import DataError
+from anytime_core.files import open_regular
 from anytime_core.shards import ShardFile
 
 SOUND_SUFFIXES = frozenset(
@@ -85,7 +86,10 @@ def read_blocks(path: Path | ShardFile, rate: int) -> Iterator[np.ndarray]:
 @contextmanager
 def _open(path: Path | ShardFile) -> Iterator[soundfile.SoundFile]:
     try:
-        with path.open("rb") as opened, soundfile.SoundFile(_readable(opened), closefd=False) as file:
+        with (
+            open_regular(path) if isinstance(path, Path) else path.open() as opened,
+            soundfile.SoundFile(_readable(opened), closefd=False) as file,
+        ):
             if file.frames == 0:
                 raise DataError(f"{path} holds no sound: it has no audio samples")
             if not _LOWEST_RATE <= file.samplerate <= _HIGHEST_RATE:
