@@ -29,7 +29,7 @@ from anytime_core.files import PARTIAL_PREFIX, remove_partial_files, write_text
 from anytime_core.modality import Datasets, Modality
 from anytime_core.plugins import find_plugin, load_modality
 from anytime_core.priors import code_digits
-from anytime_core.record import CONFIG_FILE, RUN_FILE, STAGES, RunRecord, Stage, read_record
+from anytime_core.record import CONFIG_FILE, RUN_FILE, STAGES, PluginRecord, RunRecord, Stage, read_record
 from anytime_core.training.checkpoints import FOLDER as CHECKPOINTS
 from anytime_core.training.checkpoints import Checkpoint, Checkpoints, remove_checkpoints
 from anytime_core.training.codes import CodesDataset
@@ -276,7 +276,7 @@ class Preparation:
             if self.started
             else datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             modality=core.modality,
-            plugin={"distribution": plugin.distribution, "version": plugin.version},
+            plugin=PluginRecord(distribution=plugin.distribution, version=plugin.version),
             recipe=recipe,
             baseline=baseline,
             seed=core.seed,

@@ -207,7 +207,11 @@ def _show(folder: Path, record: RunRecord, *, json: bool) -> None:
                 },
                 "code_length": record.code_length,
                 "codebook_size": record.codebook_size,
-                "validation": {name: done.validation for name, done in record.stages.items() if done.validation},
+                "validation": {
+                    name: said
+                    for name, done in record.stages.items()
+                    if (said := done.validation.model_dump(mode="json"))
+                },
             }
         )
     else:
