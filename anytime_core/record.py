@@ -38,7 +38,7 @@ CONFIG_FILE = "config.yaml"
 _Versioned = TypeVar("_Versioned", bound=BaseModel)
 _DEEPEST = 64
 _LONGEST_PLACE = 200
-_OTHER_RUN = "see anytime runs list, or train another with anytime train"
+_OTHER_RUN = "; see anytime runs list, or train another with anytime train"
 
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -156,17 +156,17 @@ def read_record(folder: Path) -> RunRecord:
     """
     path = folder / RUN_FILE
     if not folder.is_dir():
-        raise RunError(f"no run at {shown(folder)}; {_OTHER_RUN}")
+        raise RunError(f"no run at {shown(folder)}{_OTHER_RUN}")
     try:
         if os.path.lexists(path):
             _refuse_leading_outside(folder)
         data = json.loads(read_limited(path, JSON_LIMIT))
         _check_plain(data)
     except FileNotFoundError:
-        raise RunError(f"{shown(folder)} is not a run, as it has no {RUN_FILE}; {_OTHER_RUN}") from None
+        raise RunError(f"{shown(folder)} is not a run, as it has no {RUN_FILE}{_OTHER_RUN}") from None
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise RunError(f"{shown(path)} cannot be read: {reason}; {_OTHER_RUN}") from error
+        raise RunError(f"{shown(path)} cannot be read: {reason}{_OTHER_RUN}") from error
     return validated(RunRecord, data, path, _OTHER_RUN)
 
 
@@ -228,10 +228,20 @@ def latest_run(root: Path) -> Path:
 
 
 def validated(model: type[_Versioned], data: Any, path: Path, way_out: str) -> _Versioned:
-    """`data` read from `path` as a `model`. Raises RunError where it is damaged or of a newer format."""
+    """`data` read from `path` as a `model`.
+
+    Args:
+        model: what it should be.
+        data: as JSON has it.
+        path: for messages.
+        way_out: the end of messages, such as `; train another`, or nothing.
+
+    Raises:
+        RunError: it is damaged or of a newer format.
+    """
     version = data.get("format_version") if isinstance(data, dict) else None
     if not isinstance(version, int):
-        raise RunError(f"{shown(path)} is damaged: it has no format_version; {way_out}")
+        raise RunError(f"{shown(path)} is damaged: it has no format_version{way_out}")
     if version > FORMAT_VERSION:
         raise RunError(
             f"{shown(path)} has format {version}, newer than the {FORMAT_VERSION} this version reads: "
@@ -244,4 +254,4 @@ def validated(model: type[_Versioned], data: Any, path: Path, way_out: str) -> _
         place = ".".join(str(part) for part in first["loc"])
         what = first["msg"].removeprefix("Value error, ")
         what = ": ".join(filter(None, (shown(place)[:_LONGEST_PLACE], what[:1].lower() + what[1:])))
-        raise RunError(f"{shown(path)} is damaged: {what}; {way_out}") from error
+        raise RunError(f"{shown(path)} is damaged: {what}{way_out}") from error

@@ -128,8 +128,12 @@ class Preparation:
     def checkpoints(self, stage: Stage) -> Checkpoints:
         """Those of a stage. Where data lies and how fast it is trained may change between them."""
         left_out = {"training", "data", *(() if stage == "prior" else ("prior",))}
-        config = {key: value for key, value in self.config.to_dict().items() if key not in left_out}
-        return Checkpoints(self.folder, stage, config, 60 * self.config.core.training.checkpoint_minutes)
+        everything, settings = self.config.to_dict(), self.config.core.training
+        config = {key: value for key, value in everything.items() if key not in left_out}
+        if stage == "codes":  # which say what the rows are that its steps have written
+            config["training.codes"] = everything["training"]["codes"]
+        steps = {"autoencoder": settings.autoencoder.steps, "prior": settings.prior.steps}.get(stage)
+        return Checkpoints(self.folder, stage, config, 60 * settings.checkpoint_minutes, steps)
 
     def surroundings(
         self, stage: Stage, log: MetricsLog, interruption: Interruption, resumed: Checkpoint | None

@@ -130,7 +130,7 @@ def train(
     from anytime_core.distributed import launched
     from anytime_core.errors import UsageError
     from anytime_core.record import RUN_FILE, STAGES, read_record
-    from anytime_core.training.train import new_run_folder
+    from anytime_core.training.train import check_finished, new_run_folder
     from anytime_core.training.train import train as train_run
 
     run = _run_to_resume(resume, run)
@@ -142,6 +142,7 @@ def train(
     finished = read_record(run).stages if existing and run is not None else {}
     stages = [name for name in STAGES if name not in finished] if stage == "all" else [stage]
     if not stages and run is not None and resume == _AUTO:
+        check_finished(run)
         _show(run, read_record(run), json=json)
         return
     if not stages:
