@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import datetime
 import json
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
+from anytime_core.config import MOST_CODES
+from anytime_core.display import shown
 from anytime_core.errors import RunError
 from anytime_core.files import JSON_LIMIT, PARTIAL_PREFIX, read_limited, write_json
 from anytime_core.found import Found
@@ -24,44 +37,116 @@ RUN_FILE = "run.json"
 CONFIG_FILE = "config.yaml"
 
 _Versioned = TypeVar("_Versioned", bound=BaseModel)
-_OTHER_RUN = "see anytime runs list, or train another with anytime train"
+_DEEPEST = 64
+_LONGEST_PLACE = 200
+_OTHER_RUN = "; see anytime runs list, or train another with anytime train"
 
 
-class StageRecord(BaseModel):
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+_Share = Annotated[float, Field(ge=0, le=1)]
+_Text = Annotated[str, Field(max_length=1000)]
+_Codes = Annotated[int, Field(ge=1, le=MOST_CODES)]
+
+
+class _Recorded(BaseModel):
+    """What later versions say besides is kept."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Validation(_Recorded):
+    """What held-out samples said of a stage: of the autoencoder the first four, of the prior the others and `samples`.
+
+    Attributes:
+        codes: numbers of leading codes that were looked at, ascending.
+        reconstruction: measure -> its mean at each of `codes`.
+        codebook_use: share of the codebook's entries that occur; None for continuous codes.
+        samples: how many.
+        bits_per_code: mean negative log-likelihood of a code, or a bound of it.
+        standard_error: of that.
+        bits_per_position: of each code.
+        bits_per_step: of an order-agnostic prior: digit -> known codes -> bits.
+    """
+
+    codes: tuple[_Codes, ...] = ()
+    reconstruction: dict[_Text, tuple[Finite, ...]] = {}
+    codebook_use: _Share | None = None
+    samples: int | None = Field(None, ge=0)
+    bits_per_code: Finite | None = None
+    standard_error: Finite | None = None
+    bits_per_position: tuple[Finite, ...] = ()
+    bits_per_step: tuple[tuple[Finite, ...], ...] = ()
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> Self:
+        if list(self.codes) != sorted(set(self.codes)):
+            raise ValueError("codes are not ascending")
+        for measure, values in self.reconstruction.items():
+            if len(values) != len(self.codes):
+                raise ValueError(f"{shown(measure)} has {len(values)} values for {len(self.codes)} numbers of codes")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _only_what_was_said(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in serialize(self).items() if name in self.model_fields_set}
+
+
+class StageRecord(_Recorded):
     """A finished stage: its cost and what validation said."""
 
-    steps: int
-    seconds: float
-    validation: dict[str, Any] = Field(default_factory=dict)
+    steps: int = Field(ge=0)
+    seconds: Finite = Field(ge=0)
+    validation: Validation = Validation()
 
 
-class RunRecord(BaseModel):
+class PluginRecord(_Recorded):
+    """The modality plugin that a run was trained with."""
+
+    distribution: _Text
+    version: _Text
+
+
+class RunRecord(_Recorded):
     """What `run.json` says."""
 
     format_version: int = FORMAT_VERSION
-    created: str
-    modality: str
-    plugin: dict[str, str]
-    recipe: str | None
-    baseline: str | None = None
+    created: _Text
+    modality: _Text
+    plugin: PluginRecord
+    recipe: _Text | None
+    baseline: _Text | None = None
     seed: int
-    code_length: int
-    codebook_size: int | None
+    code_length: _Codes
+    codebook_size: int | None = Field(ge=2, le=MOST_CODES)
     classes: tuple[str, ...]
     found: Found | None = None
     """The data that the autoencoder and the codes were made of; None in runs of versions that did not say."""
     last_stage: Stage = "prior"
     """The last one that was asked for, with which a training that is gone on with ends."""
     stages: dict[Stage, StageRecord] = Field(default_factory=dict)
-    libraries: dict[str, str]
+    libraries: dict[_Text, _Text]
     config: dict[str, Any]
 
-    @field_validator("plugin")
+    @field_validator("created")
     @classmethod
-    def _says_where_the_plugin_is_from(cls, plugin: dict[str, str]) -> dict[str, str]:
-        if missing := {"distribution", "version"} - plugin.keys():
-            raise ValueError(f"{' and '.join(sorted(missing))} missing")
-        return plugin
+    def _is_a_time(cls, created: str) -> str:
+        datetime.datetime.fromisoformat(created)
+        return created
+
+    @field_validator("config")
+    @classmethod
+    def _has_sections(cls, config: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(config.get("autoencoder", {}), dict):
+            raise ValueError("autoencoder is no section")
+        return config
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> Self:
+        for stage, done in self.stages.items():
+            for measured in (done.validation.codes[-1:], [len(done.validation.bits_per_position)]):
+                if any(length > self.code_length for length in measured):
+                    raise ValueError(f"stage {stage} tells of more codes than the {self.code_length} there are")
+        return self
 
     def save(self, folder: Path) -> None:
         """Write `run.json` of a run folder."""
@@ -76,16 +161,33 @@ def read_record(folder: Path) -> RunRecord:
     """
     path = folder / RUN_FILE
     if not folder.is_dir():
-        raise RunError(f"no run at {folder}; {_OTHER_RUN}")
+        raise RunError(f"no run at {shown(folder)}{_OTHER_RUN}")
     try:
         if os.path.lexists(path):
             _refuse_leading_outside(folder)
         data = json.loads(read_limited(path, JSON_LIMIT))
+        _check_plain(data)
     except FileNotFoundError:
-        raise RunError(f"{folder} is not a run, as it has no {RUN_FILE}; {_OTHER_RUN}") from None
+        raise RunError(f"{shown(folder)} is not a run, as it has no {RUN_FILE}{_OTHER_RUN}") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{path} cannot be read: {error}; {_OTHER_RUN}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise RunError(f"{shown(path)} cannot be read: {reason}{_OTHER_RUN}") from error
     return validated(RunRecord, data, path, _OTHER_RUN)
+
+
+def _check_plain(data: Any) -> None:
+    """Raise ValueError for JSON that cannot be written again: nested too deep, or with numbers that are not finite."""
+    level = [data]
+    for _ in range(_DEEPEST):
+        if any(isinstance(value, float) and not math.isfinite(value) for value in level):
+            raise ValueError("it holds a number that is not finite")
+        inside = [
+            value.values() if isinstance(value, dict) else value for value in level if isinstance(value, dict | list)
+        ]
+        level = [value for values in inside for value in values]
+        if not level:
+            return
+    raise ValueError(f"more than {_DEEPEST} values stand inside of each other")
 
 
 def _refuse_leading_outside(folder: Path) -> None:
@@ -100,11 +202,11 @@ def _refuse_leading_outside(folder: Path) -> None:
             target = Path(os.path.realpath(entry.path))
             if not target.is_relative_to(inside):
                 raise RunError(
-                    f"{entry.path} is a link that leads out of the run, to {target}: put the file itself in its place "
-                    "if you trust it, or remove the link"
+                    f"{shown(entry.path)} is a link that leads out of the run, to {shown(target)}: put the file itself "
+                    "in its place if you trust it, or remove the link"
                 )
         elif not (entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)):
-            raise RunError(f"{entry.path} is neither a file nor a folder, as everything in a run is: remove it")
+            raise RunError(f"{shown(entry.path)} is neither a file nor a folder, as everything in a run is: remove it")
 
 
 def _entries(folder: Path, levels: int = 2) -> Iterator[os.DirEntry[str]]:
@@ -131,13 +233,23 @@ def latest_run(root: Path) -> Path:
 
 
 def validated(model: type[_Versioned], data: Any, path: Path, way_out: str) -> _Versioned:
-    """`data` read from `path` as a `model`. Raises RunError where it is damaged or of a newer format."""
+    """`data` read from `path` as a `model`.
+
+    Args:
+        model: what it should be.
+        data: as JSON has it.
+        path: for messages.
+        way_out: the end of messages, such as `; train another`, or nothing.
+
+    Raises:
+        RunError: it is damaged or of a newer format.
+    """
     version = data.get("format_version") if isinstance(data, dict) else None
     if not isinstance(version, int):
-        raise RunError(f"{path} is damaged: it has no format_version; {way_out}")
+        raise RunError(f"{shown(path)} is damaged: it has no format_version{way_out}")
     if version > FORMAT_VERSION:
         raise RunError(
-            f"{path} has format {version}, newer than the {FORMAT_VERSION} this version reads: "
+            f"{shown(path)} has format {version}, newer than the {FORMAT_VERSION} this version reads: "
             "update with pip install --upgrade anytime-toolkit"
         )
     try:
@@ -145,4 +257,6 @@ def validated(model: type[_Versioned], data: Any, path: Path, way_out: str) -> _
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise RunError(f"{path} is damaged: {place}: {first['msg'].lower()}; {way_out}") from error
+        what = first["msg"].removeprefix("Value error, ")
+        what = ": ".join(filter(None, (shown(place)[:_LONGEST_PLACE], what[:1].lower() + what[1:])))
+        raise RunError(f"{shown(path)} is damaged: {what}{way_out}") from error

@@ -9,39 +9,31 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import logging
 import re
-import tarfile
-import zipfile
-import zlib
-from array import array
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Literal, overload
 
 import numpy as np
 
 from anytime_core.errors import DataError
 from anytime_core.extras import import_extra
-from anytime_core.files import replacing
+from anytime_core.files import read_limited
 from anytime_core.found import Found
 from anytime_core.listing import Listing, Tally, list_files
-from anytime_core.locations import cache_folder, user_path
+from anytime_core.locations import user_path
+from anytime_core.shard_index import LABEL_SUFFIX, WHOLE_NUMBER, ShardIndex, checked_member, index_shards, passed_over
 from anytime_core.splitting import TRAINING_NAMES, VALIDATION_NAMES, Items, Split, split
-from anytime_core.user_files import LabelledFiles, SplitFiles, rank
+from anytime_core.tar_members import content, first_member, open_tar
+from anytime_core.user_files import LabelledFiles, SplitFiles
 
-_FORMAT = 1
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 _CLASS_FILES = ("classes.txt", "classnames.txt")
-_LABEL = ".cls"
-_LARGEST_FILE, _LARGEST_LABEL = 2**30, 1000  # bytes; a file is read as a whole
-_TAIL = 2**20  # bytes looked at after the last member; writers add 10 KiB at most
-_METADATA = re.compile(r"__[^/]*__($|/)")  # what the library leaves out
+_LARGEST_CLASS_FILE = 2**22
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # longer than the letter of a drive
-_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,9}")
 
 logger = logging.getLogger(__name__)
 
@@ -60,13 +52,13 @@ class ShardFile:
 
     def open(self, mode: Literal["rb"] = "rb") -> io.BytesIO:
         """Its content. Raises DataError naming the shard where that cannot be read."""
-        with _open_tar(self.shard, self.offset) as tar:
-            return io.BytesIO(_content(tar, _first(tar)))
+        with open_tar(self.shard, self.offset) as tar:
+            return io.BytesIO(content(tar, checked_member(self.shard, first_member(tar))))
 
     def __str__(self) -> str:
         try:
-            with _open_tar(self.shard, self.offset) as tar:
-                return f"{self.shard}/{_first(tar).name}"
+            with open_tar(self.shard, self.offset) as tar:
+                return f"{self.shard}/{first_member(tar).name}"
         except DataError:
             return f"{self.shard} at byte {self.offset}"
 
@@ -98,23 +90,6 @@ class ShardFiles(Sequence[ShardFile]):
         return ShardFile(self.shards[self.numbers[index]], int(self.offsets[index]))
 
 
-@dataclass(frozen=True)
-class _Index:
-    """The samples of one shard, n of them.
-
-    Attributes:
-        offsets: int64 [n], where the members of their files start.
-        ranks: uint32 [n], see `user_files.rank`.
-        labels: int32 [n], positions in `names`, -1 where a sample has no label.
-        names: the different labels as they are written.
-    """
-
-    offsets: np.ndarray
-    ranks: np.ndarray
-    labels: np.ndarray
-    names: np.ndarray
-
-
 def split_shards(root: Path | None, suffixes: Collection[str], *, share: float, noun: str) -> SplitFiles:
     """The samples of all shards below `root`, split for training and validation.
 
@@ -137,7 +112,7 @@ def split_shards(root: Path | None, suffixes: Collection[str], *, share: float, 
     root, listed, tally = _find_shards(root)
     listed, held, notes = _named_parts(root, listed, tally)
     shards = listed.files
-    indexes = _index_all(shards, suffixes, noun, group)
+    indexes = index_shards(shards, suffixes, noun, group)
     sizes = [len(index.offsets) for index in indexes]
     numbers = np.repeat(np.arange(len(shards), dtype=np.int32), sizes)
     files = ShardFiles(shards, numbers, np.concatenate([index.offsets for index in indexes]))
@@ -151,7 +126,7 @@ def split_shards(root: Path | None, suffixes: Collection[str], *, share: float, 
         held=None if held is None else np.repeat(held, sizes),
         ranks=lambda: np.concatenate([index.ranks for index in indexes]),
     )
-    result = split(items, share, tally, noun=noun, unlabelled=f"{noun}s without {_LABEL}")
+    result = split(items, share, tally, noun=noun, unlabelled=f"{noun}s without {LABEL_SUFFIX}")
     train, validation = (
         LabelledFiles(files[part], None if result.labels is None else result.labels[part].tolist())
         for part in (result.train, result.validation)
@@ -162,7 +137,7 @@ def split_shards(root: Path | None, suffixes: Collection[str], *, share: float, 
         validation=len(validation.files),
         classes=result.class_counts(),
         notes=(*notes, *result.notes),
-        passed_over=tally.passed_over(),
+        passed_over=(*tally.passed_over(), *passed_over(indexes, noun)),
         digest=_digest(root, listed, files, result),
     )
     return SplitFiles(train, validation, result.classes, found)
@@ -228,14 +203,14 @@ def _digest(root: Path, listed: Listing, files: ShardFiles, result: Split) -> st
     return digest.hexdigest()
 
 
-def _labels(root: Path, shards: Sequence[Path], indexes: Sequence[_Index]) -> tuple[tuple[str, ...], np.ndarray]:
+def _labels(root: Path, shards: Sequence[Path], indexes: Sequence[ShardIndex]) -> tuple[tuple[str, ...], np.ndarray]:
     """Names of the classes and numbers int64 [n] of all samples' classes, -1 where a sample has none."""
     listed = next((root / name for name in _CLASS_FILES if (root / name).is_file()), None)
     found = {str(name) for index in indexes for name in index.names}
     if listed is not None:
         classes = _read_classes(listed)
     else:
-        classes = tuple(sorted(found, key=int if all(map(_WHOLE_NUMBER.fullmatch, found)) else None))
+        classes = tuple(sorted(found, key=int if all(map(WHOLE_NUMBER.fullmatch, found)) else None))
     numbers = {name: number for number, name in enumerate(classes)}
     if listed is not None:
         numbers |= {str(number): number for number in range(len(classes))}
@@ -253,144 +228,12 @@ def _labels(root: Path, shards: Sequence[Path], indexes: Sequence[_Index]) -> tu
 
 def _read_classes(path: Path) -> tuple[str, ...]:
     try:
-        classes = tuple(line.strip() for line in path.read_text(encoding="utf-8").strip().splitlines())
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as names of classes: {error}") from error
+        text = read_limited(path, _LARGEST_CLASS_FILE).decode("utf-8-sig")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path} cannot be read as names of classes: {reason}") from error
+    classes = tuple(line.strip() for line in text.strip().splitlines())
     if len(set(classes)) < len(classes):
-        twice = next(name for name in classes if classes.count(name) > 1)
+        twice = Counter(classes).most_common(1)[0][0]
         raise DataError(f"{path} names class {twice!r} twice")
     return classes
-
-
-# The index
-
-
-def _index_all(
-    shards: Sequence[Path], suffixes: Collection[str], noun: str, group: Callable[..., Iterator[dict[str, Any]]]
-) -> list[_Index]:
-    """The index of each shard, from the user's cache where it is there."""
-    places = [_index_place(shard, suffixes) for shard in shards]
-    indexes = [_read_index(place) for place in places]
-    if missing := indexes.count(None):
-        logger.info("indexing %d shards, once, into %s", missing, cache_folder("shards"))
-    whole = []
-    for shard, place, index in zip(shards, places, indexes, strict=True):
-        if index is None:
-            index = _make_index(shard, suffixes, noun, group)
-            # Without a cache the next command makes the index again.
-            with suppress(OSError):
-                place.parent.mkdir(parents=True, exist_ok=True)
-                with replacing(place, durable=False) as temporary:
-                    np.savez(temporary, **vars(index))
-        whole.append(index)
-    return whole
-
-
-def _index_place(shard: Path, suffixes: Collection[str]) -> Path:
-    status = shard.stat()
-    key = [_FORMAT, str(shard.absolute()), status.st_size, status.st_mtime_ns, sorted(suffixes)]
-    return cache_folder("shards") / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.npz"
-
-
-def _read_index(place: Path) -> _Index | None:
-    try:
-        with np.load(place, allow_pickle=False) as stored:
-            return _Index(**stored)
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
-        return None
-
-
-def _make_index(
-    shard: Path, suffixes: Collection[str], noun: str, group: Callable[..., Iterator[dict[str, Any]]]
-) -> _Index:
-    offsets, ranks, labels = array("q"), array("q"), array("q")
-    names: dict[str, int] = {}
-    keys: set[str] = set()
-    for sample in _samples(shard, group):
-        key, label = sample["__key__"], sample.get(_LABEL[1:])
-        if key in keys:
-            raise DataError(f"{shard} has sample {key!r} twice; the files of a sample must follow each other")
-        keys.add(key)
-        media = [member for suffix, member in sample.items() if f".{suffix}" in suffixes]
-        if len(media) != 1:
-            wrong = f"{len(media)} {noun}s, not one" if media else f"no {noun}"
-            raise DataError(f"{shard}: sample {key!r} has {wrong}: looked for {', '.join(sorted(suffixes))}")
-        _check_size(shard, media[0], _LARGEST_FILE)
-        offsets.append(media[0].offset)
-        ranks.append(rank(f"{shard.name}/{key}"))
-        labels.append(-1 if label is None else names.setdefault(label, len(names)))
-    return _Index(
-        np.array(offsets, dtype=np.int64),
-        np.array(ranks, dtype=np.uint32),
-        np.array(labels, dtype=np.int32),
-        np.array(list(names), dtype=np.str_),
-    )
-
-
-def _samples(shard: Path, group: Callable[..., Iterator[dict[str, Any]]]) -> Iterator[Mapping[str, Any]]:
-    try:
-        yield from group(_members(shard))
-    except ValueError as error:  # the library's "NAME: duplicate file name in tar file ..."
-        raise DataError(f"{shard} has a file twice: {str(error.args[0]).partition(': duplicate')[0]!r}") from error
-
-
-def _members(shard: Path) -> Iterator[dict[str, Any]]:
-    """The files of a shard as the library takes them; in place of content the member, or what a label says."""
-    with _open_tar(shard) as tar:
-        for member in tar:
-            tar.members = []  # type: ignore[attr-defined]  # a list of all, which would grow with the shard
-            if not member.isreg() or _METADATA.match(member.name):
-                continue
-            if member.name.startswith("/") or ".." in member.name.split("/"):
-                raise DataError(f"{shard}: member {member.name!r} names a place outside of the shard")
-            value = _label(shard, tar, member) if member.name.lower().endswith(_LABEL) else member
-            yield {"fname": member.name, "data": value, "__url__": str(shard)}
-        # tarfile takes whatever is no header for the end.
-        if tar.fileobj is not None:
-            tar.fileobj.seek(tar.offset)
-            rest = tar.fileobj.read(_TAIL)
-            if len(rest) < tarfile.BLOCKSIZE or rest.strip(b"\0"):
-                raise DataError(f"{shard} is truncated or damaged at byte {tar.offset}")
-
-
-def _label(shard: Path, tar: tarfile.TarFile, member: tarfile.TarInfo) -> str:
-    _check_size(shard, member, _LARGEST_LABEL)
-    label = _content(tar, member).decode("utf-8", "replace").strip()
-    if not label or not label.isprintable():
-        raise DataError(f"{shard}: member {member.name!r} is no label: it holds {label[:40]!r}")
-    return str(int(label)) if _WHOLE_NUMBER.fullmatch(label) else label
-
-
-def _check_size(shard: Path, member: tarfile.TarInfo, largest: int) -> None:
-    if member.size > largest:
-        raise DataError(f"{shard}: member {member.name!r} has {member.size} bytes, more than the {largest} it may have")
-
-
-# Reading
-
-
-@contextmanager
-def _open_tar(shard: Path, offset: int = 0) -> Iterator[tarfile.TarFile]:
-    """A shard from `offset` on, where a member starts. Opened anew each time, so that processes share nothing."""
-    try:
-        with shard.open("rb") as file:
-            file.seek(offset)
-            with tarfile.open(fileobj=file, mode="r:") as tar:
-                yield tar
-    except (tarfile.TarError, OSError, ValueError, ArithmeticError, MemoryError) as error:  # of damaged headers
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{shard} cannot be read as a tar file from byte {offset} on: {reason}") from error
-
-
-def _first(tar: tarfile.TarFile) -> tarfile.TarInfo:
-    member = tar.next()
-    if member is None:
-        raise tarfile.ReadError("no member starts there")
-    return member
-
-
-def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    file = tar.extractfile(member)
-    if file is None:
-        raise tarfile.ReadError(f"{member.name!r} is no file")
-    return file.read()

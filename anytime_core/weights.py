@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from anytime_core.allocation import LimitedElements
 from anytime_core.autoencoder import OrderedAutoencoder, build_autoencoder
 from anytime_core.config import MOST_CODES, AutoencoderConfig, Config, PriorConfig
+from anytime_core.display import shown
 from anytime_core.errors import ConfigError, RunError, UsageError
-from anytime_core.files import replacing
+from anytime_core.files import open_regular, replacing
 from anytime_core.modality import Modality
 from anytime_core.plugins import find_plugin, load_modality
 from anytime_core.priors import ARDMPrior, Digits, Prior, build_prior
@@ -31,8 +32,9 @@ AUTOENCODER_FILE = "autoencoder.safetensors"
 PRIOR_FILE = "prior.safetensors"
 
 _Metadata = TypeVar("_Metadata", bound=BaseModel)
-_SAME_STAGE = "train that stage again with --stage"
 _MOST_METADATA = 2**20
+_LARGEST_HEADER = 2**23
+_MOST_TENSORS = 2**16
 _SPARE_ELEMENTS = 2**26
 """Elements that building a model may take besides those of its file: a sample, tables of codes."""
 
@@ -115,10 +117,29 @@ def load_state(path: Path, module: nn.Module) -> None:
 @contextmanager
 def _opened(path: Path) -> Iterator[_WeightsFile]:
     try:
+        _check_header(path)
         with safe_open(path, framework="pt") as file:
             yield file
     except (OSError, SafetensorError, ValueError, KeyError, RecursionError) as error:
-        raise RunError(f"{path} cannot be read: {error}; {_SAME_STAGE}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise RunError(f"{shown(path)} cannot be read: {shown(reason)}{_way_out(path)}") from error
+
+
+def _check_header(path: Path) -> None:
+    """Raise ValueError for a header that takes more memory than an honest one, or OSError where there is no file."""
+    with open_regular(path) as file:
+        size = int.from_bytes(file.read(8), "little")
+        if size > _LARGEST_HEADER:
+            raise ValueError(f"its header has {size:,} bytes, more than {_LARGEST_HEADER:,}")
+        if (tensors := file.read(size).count(b'"data_offsets"')) > _MOST_TENSORS:
+            raise ValueError(f"its header tells of {tensors:,} tensors, more than {_MOST_TENSORS:,}")
+
+
+def _way_out(path: Path) -> str:
+    """What to do about a file of a run that is no good; who reads other weights files says it himself."""
+    if path.name in (AUTOENCODER_FILE, PRIOR_FILE):
+        return f"; train that stage again with anytime train --run {shown(path.parent)} --stage {path.stem}"
+    return ""
 
 
 def _metadata(file: _WeightsFile, path: Path, metadata: type[_Metadata]) -> _Metadata:
@@ -127,7 +148,7 @@ def _metadata(file: _WeightsFile, path: Path, metadata: type[_Metadata]) -> _Met
         raise ValueError("it comes from another program, as it has no config in its metadata")
     if len(text) > _MOST_METADATA:
         raise ValueError(f"its metadata are longer than {_MOST_METADATA:,} characters")
-    return validated(metadata, json.loads(text), path, _SAME_STAGE)
+    return validated(metadata, json.loads(text), path, _way_out(path))
 
 
 def _shapes(file: _WeightsFile) -> Shapes:
@@ -181,7 +202,7 @@ def require_plugin(modality: str, path: Path) -> None:
     try:
         find_plugin(modality)
     except UsageError as error:
-        raise RunError(f"{path} needs a plugin: {error}; install it, see anytime plugins list") from error
+        raise RunError(f"{shown(path)} needs a plugin: {error}; install it, see anytime plugins list") from error
 
 
 def save_prior(path: Path, prior: Prior, config: PriorConfig) -> None:
@@ -228,4 +249,5 @@ def load_prior(path: Path) -> Prior:
 
 def _damaged(path: Path, error: Exception | str) -> RunError:
     lines = [line.strip() for line in str(error).splitlines()]
-    return RunError(f"{path} does not hold what its metadata say: {' '.join(lines[:2])}; {_SAME_STAGE}")
+    said = shown(" ".join(lines[:2]))
+    return RunError(f"{shown(path)} does not hold what its metadata say: {said}{_way_out(path)}")

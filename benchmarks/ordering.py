@@ -18,7 +18,7 @@ from anytime_core.record import RunRecord, read_record
 def curve(record: RunRecord, metric: str) -> dict[int, float]:
     """Mean of a metric by number of codes."""
     validation = record.stages["autoencoder"].validation
-    return dict(zip(validation["codes"], validation["reconstruction"][metric], strict=True))
+    return dict(zip(validation.codes, validation.reconstruction[metric], strict=True))
 
 
 def main() -> None:
@@ -48,7 +48,7 @@ def main() -> None:
             f"{error / other:.3f}" if other else "",
         )
     Console().print(table)
-    print(f"codebook use of the ordered model: {record.stages['autoencoder'].validation['codebook_use']:.1%}")
+    print(f"codebook use of the ordered model: {record.stages['autoencoder'].validation.codebook_use:.1%}")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from torch import Tensor
 from anytime_core.decoding.torch_decoder import TorchDecoder
 from anytime_core.errors import RunError, UsageError
 from anytime_core.evaluation.reconstruction import validated_lengths
-from anytime_core.record import RunRecord
+from anytime_core.record import RunRecord, Validation
 from anytime_core.run import Run, load
 from anytime_core.sampling.adaptive import Gains, draw_adaptively, measured_gains
 from anytime_core.sampling.draw import Filter
@@ -34,7 +34,8 @@ VARIED = 1.1
 def with_validation(record: RunRecord, **validation: dict[str, Any]) -> RunRecord:
     """A record whose stages of these names were validated otherwise."""
     changed = {
-        name: record.stages[name].model_copy(update={"validation": values}) for name, values in validation.items()
+        name: record.stages[name].model_copy(update={"validation": Validation(**values)})
+        for name, values in validation.items()
     }
     return record.model_copy(update={"stages": {**record.stages, **changed}})
 
@@ -382,12 +383,11 @@ CURVE = {"codes": [1, 8], "reconstruction": {"loss": [1.0, 0.0]}}
     [
         {"autoencoder": {}},
         {"prior": {}},
-        {"autoencoder": {**CURVE, "codes": []}},
         {"autoencoder": {"codes": [1, 8]}},
         {"autoencoder": {**CURVE, "reconstruction": {"mse": [1.0, 0.0]}}},
-        {"autoencoder": {"reconstruction": CURVE["reconstruction"]}},
         {"prior": {"bits_per_code": 3.0}},
         {"prior": {"bits_per_position": []}},
+        {"prior": {"bits_per_position": [3.0, 2.0, 1.0]}},
     ],
     ids=str,
 )

@@ -362,10 +362,10 @@ def test_fewer_calls_need_more_bits():
 
 def test_a_run_says_what_its_prior_needs(agnostic_folder, agnostic_run):
     validation = read_record(agnostic_folder).stages["prior"].validation
-    assert len(validation["bits_per_step"]) == 1
-    assert len(validation["bits_per_step"][0]) == 8
-    assert validation["standard_error"] > 0
-    assert 0 < validation["bits_per_code"] < 8
+    assert len(validation.bits_per_step) == 1
+    assert len(validation.bits_per_step[0]) == 8
+    assert validation.standard_error > 0
+    assert 0 < validation.bits_per_code < 8
     assert isinstance(agnostic_run.prior, ARDMPrior)
 
 

@@ -117,8 +117,8 @@ def test_reconstruction_is_the_mean_and_spread_over_the_validation_data(evaluati
 
 
 def test_bits_are_those_of_the_codes_that_are_drawn(evaluation, tiny_run):
-    bits = tiny_run.record.stages["prior"].validation["bits_per_position"]
-    assert evaluation.bits_per_position == bits
+    bits = tiny_run.record.stages["prior"].validation.bits_per_position
+    assert evaluation.bits_per_position == list(bits)
     assert [row.bits_per_code for row in evaluation.rows] == pytest.approx([sum(bits[:n]) / n for n in (2, 4, 8)])
 
 

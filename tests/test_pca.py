@@ -135,7 +135,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_a_run_records_one_step_and_a_falling_error(run):
     stage = run.record.stages["autoencoder"]
     assert stage.steps == 1
-    errors = stage.validation["reconstruction"]["mse"]
+    errors = stage.validation.reconstruction["mse"]
     assert all(more < less for less, more in itertools.pairwise(errors)), errors
     assert (run.folder / "previews" / "autoencoder-000001.png").exists()
 

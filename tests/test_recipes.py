@@ -31,7 +31,7 @@ def recipe_config(name: str, *overrides: str) -> Config:
 def errors(record: RunRecord, measure: str = "mse") -> dict[int, float]:
     """Mean of a measure on the validation data by number of codes."""
     validation = record.stages["autoencoder"].validation
-    return dict(zip(validation["codes"], validation["reconstruction"][measure], strict=True))
+    return dict(zip(validation.codes, validation.reconstruction[measure], strict=True))
 
 
 @pytest.fixture(scope="module", params=["image/digits", "audio/plucks"])
@@ -46,7 +46,7 @@ def default_run(request, tmp_path_factory) -> Run:
 def test_a_default_recipe_reconstructs_better_with_every_budget_and_uses_its_codebook(default_run):
     by_codes = errors(default_run.record, "loss")
     assert all(more < less for less, more in itertools.pairwise(by_codes.values())), by_codes
-    assert default_run.record.stages["autoencoder"].validation["codebook_use"] > 0.95
+    assert default_run.record.stages["autoencoder"].validation.codebook_use > 0.95
 
 
 def test_samples_of_a_default_recipe_are_recognised_nearly_as_well_as_reconstructions(default_run, tmp_path):

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from conftest import tiny_config
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from anytime_core.config import Config
 from anytime_core.errors import AnytimeError, InterruptedTrainingError, RunError, UsageError
@@ -20,7 +25,8 @@ from anytime_core.record import STAGES, read_record
 from anytime_core.training import autoencoder as autoencoder_module
 from anytime_core.training import fit as fit_module
 from anytime_core.training import stages as stages_module
-from anytime_core.training.log import Progress
+from anytime_core.training.log import Progress, ignore_progress
+from anytime_core.training.preparation import Preparation
 from anytime_core.training.train import train
 
 STEPS = 6
@@ -204,27 +210,133 @@ def test_checkpoints_are_written_by_time(pictures, tmp_path):
     assert not (folder / "checkpoints").exists()
 
 
-def test_a_damaged_checkpoint_leaves_the_one_before_it(pictures, whole, tmp_path, caplog):
-    folder = tmp_path / "run"
+def rewritten(change: Callable[[dict[str, Any], dict[str, Any]], object]) -> Callable[[Path], object]:
+    """A checkpoint whose metadata or tensors were changed by somebody who leaves the rest as it was."""
+
+    def rewrite(path: Path) -> None:
+        with safe_open(path, framework="pt") as file:
+            metadata = json.loads(file.metadata()["anytime"])
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        change(metadata, state)
+        save_file(state, path, {"anytime": json.dumps(metadata)})
+
+    return rewrite
+
+
+def flip(path: Path) -> None:
+    """One bit of the last tensor."""
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGED: dict[str, Callable[[Path], object]] = {
+    "cut off": lambda path: os.truncate(path, 1000),
+    "empty": lambda path: os.truncate(path, 0),
+    "a pipe": lambda path: (path.unlink(), os.mkfifo(path)),
+    "a bit": flip,
+    "a negative step": rewritten(lambda metadata, state: metadata.update(step=-5)),
+    "no step": rewritten(lambda metadata, state: metadata.update(step=0)),
+    "another step": rewritten(lambda metadata, state: metadata.update(step=2)),
+    "a step beyond all": rewritten(lambda metadata, state: metadata.update(step=10**9)),
+    "another stage": rewritten(lambda metadata, state: metadata.update(stage="prior")),
+    "no time": rewritten(lambda metadata, state: metadata.update(seconds=math.nan)),
+    "no random state": rewritten(lambda metadata, state: state.update(gone=state.pop("random.cpu"))),
+    "no optimiser": rewritten(lambda metadata, state: [state.pop(name) for name in list(state) if "optimizer" in name]),
+    "another shape": rewritten(
+        lambda metadata, state: state.update({name: state[name][:1] for name in list(state)[:1]})
+    ),
+    "another type": rewritten(lambda metadata, state: state.update({"random.cpu": state["random.cpu"].float()})),
+}
+
+
+@pytest.fixture(scope="module")
+def died(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that died in step 5 of stage autoencoder; tests must not change it."""
+    folder = tmp_path_factory.mktemp("died") / "run"
     with pytest.raises(Died):
         train(config_of(pictures), folder, on_progress=dying_at("autoencoder", 5))
+    return folder
+
+
+def latest(pictures: Path, folder: Path, *overrides: str) -> int:
+    """The step that stage autoencoder of a run goes on from."""
+    checkpoint = (
+        Preparation(config_of(pictures, *overrides), folder, ignore_progress).checkpoints("autoencoder").latest()
+    )
+    assert checkpoint is not None
+    return checkpoint.position.step
+
+
+@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_checkpoint_leaves_the_one_before_it(pictures, died, damage, tmp_path, caplog):
+    folder = shutil.copytree(died, tmp_path / "run")
+    assert latest(pictures, folder) == 4
     last = folder / "checkpoints" / "autoencoder-00000004.safetensors"
-    last.write_bytes(last.read_bytes()[:1000])
+    damage(last)
+    assert latest(pictures, folder) == 3
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert line.startswith(f"{last} ")
+    assert line.endswith(f"; going on with {last.with_name('autoencoder-00000003.safetensors')}")
+
+
+def test_going_on_from_the_one_before_gives_the_same(pictures, died, whole, tmp_path):
+    folder = shutil.copytree(died, tmp_path / "run")
+    flip(folder / "checkpoints" / "autoencoder-00000004.safetensors")
     seen: list[Progress] = []
     train(config_of(pictures), folder, resume=True, on_progress=seen.append)
     assert seen[0].step == 4
-    assert last.name in caplog.text
     assert outcome(folder) == outcome(whole)
 
 
-def test_where_all_checkpoints_are_damaged_the_way_out_is_to_start_again(pictures, tmp_path):
+@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
+def test_where_all_checkpoints_are_damaged_the_way_out_is_to_start_again(pictures, died, damage, tmp_path):
+    folder = shutil.copytree(died, tmp_path / "run")
+    for path in (folder / "checkpoints").iterdir():
+        damage(path)
+    with pytest.raises(RunError, match=rf"autoencoder-00000004.*; start .* anytime train --run {folder} --stage auto"):
+        latest(pictures, folder)
+
+
+def test_checkpoints_beyond_the_end_of_a_stage_name_the_steps_to_raise(pictures, died):
+    assert latest(pictures, died, "training.autoencoder.steps=3") == 3
+    with pytest.raises(
+        RunError, match=r"00004\.safetensors is beyond the 2 steps .* raise training\.autoencoder\.steps"
+    ):
+        latest(pictures, died, "training.autoencoder.steps=2")
+
+
+def test_checkpoints_of_earlier_versions_have_no_digest(pictures, died, whole, tmp_path):
+    folder = shutil.copytree(died, tmp_path / "run")
+    for path in (folder / "checkpoints").iterdir():
+        rewritten(lambda metadata, state: metadata.pop("digest"))(path)
+    train(config_of(pictures), folder, resume=True)
+    assert outcome(folder) == outcome(whole)
+
+
+@pytest.mark.parametrize("gone", ["random.cpu", "model.", "optimizer."])
+def test_a_checkpoint_that_was_made_up_is_one_line(pictures, died, gone, tmp_path):
+    def change(metadata: dict[str, Any], state: dict[str, Any]) -> None:
+        metadata["digest"] = ""
+        name = next(name for name in state if name.startswith(gone))
+        state[name] = state[name].reshape(-1)[:1].clone()
+        if gone == "optimizer.":
+            state["optimizer.x.y"] = state.pop(name)
+
+    folder = shutil.copytree(died, tmp_path / "run")
+    for path in (folder / "checkpoints").iterdir():
+        rewritten(change)(path)
+    with pytest.raises(UsageError, match=r"the checkpoint of step 4 is of another model .*--stage autoencoder$"):
+        train(config_of(pictures), folder, resume=True)
+
+
+def test_codes_are_not_gone_on_with_in_batches_of_another_size(pictures, tmp_path):
     folder = tmp_path / "run"
     with pytest.raises(Died):
-        train(config_of(pictures), folder, on_progress=dying_at("autoencoder", 5))
-    for path in (folder / "checkpoints").iterdir():
-        path.write_bytes(b"")
-    with pytest.raises(RunError, match=r"autoencoder-00000004.*--stage autoencoder"):
-        train(config_of(pictures), folder, resume=True)
+        train(config_of(pictures), folder, on_progress=dying_at("codes", 5))
+    changed = config_of(pictures, "training.codes.batch_size=7")
+    with pytest.raises(UsageError, match=r"training\.codes has changed: leave it as it was, or start .* --stage codes"):
+        train(changed, folder, stages=["codes"], resume=True)
 
 
 @pytest.mark.parametrize("override", ["network.channels=5", "seed=1", "autoencoder.truncation.ratio=0.5"])
@@ -443,3 +555,31 @@ def test_there_must_be_something_to_go_on_with(anytime, options, status, message
     assert result.status == status
     assert message in result.err
     assert not list(Path().iterdir())
+
+
+WRONG_WEIGHTS: dict[str, Callable[[Path], object]] = {
+    "cut off": lambda path: os.truncate(path, path.stat().st_size - 1),
+    "gone": lambda path: path.unlink(),
+    "of another config": rewritten(
+        lambda metadata, state: (
+            metadata["prior"].update(dropout=0.75)
+            if "prior" in metadata
+            else metadata["autoencoder"]["truncation"].update(ratio=0.75)
+        )
+    ),
+    "of another kind": lambda path: shutil.copy(
+        path.with_name(({"autoencoder", "prior"} - {path.stem}).pop() + ".safetensors"), path
+    ),
+}
+
+
+@pytest.mark.parametrize("stage", ["autoencoder", "prior"])
+@pytest.mark.parametrize("damage", WRONG_WEIGHTS.values(), ids=WRONG_WEIGHTS)
+def test_resume_auto_looks_at_the_weights_before_it_rests(anytime, whole, stage, damage):
+    shutil.copytree(whole, "mine")
+    assert anytime("train", "--resume", "auto", "--run", "mine").status == 0
+    damage(Path("mine") / f"{stage}.safetensors")
+    result = anytime("train", "--resume", "auto", "--run", "mine")
+    assert result.status == 1
+    (line,) = result.err.splitlines()
+    assert f"--stage {stage}" in line

@@ -145,9 +145,9 @@ def test_the_record_says_what_was_trained(tiny_folder):
     assert (record.stages["autoencoder"].steps, record.stages["prior"].steps) == (40, 20)
     assert all(stage.seconds >= 0 for stage in record.stages.values())
     assert {"python", "torch", "anytime-toolkit"} <= set(record.libraries)
-    reconstruction = record.stages["autoencoder"].validation["reconstruction"]
+    reconstruction = record.stages["autoencoder"].validation.reconstruction
     assert all(len(curve) == 8 and all(map(math.isfinite, curve)) for curve in reconstruction.values())
-    assert 0 < record.stages["prior"].validation["bits_per_code"] < 8
+    assert 0 < record.stages["prior"].validation.bits_per_code < 8
 
 
 def strict_json_lines(path: Path) -> list[dict[str, Any]]:
@@ -260,7 +260,7 @@ def test_continuous_codes_train_an_autoencoder_that_reconstructs(pictures, tmp_p
 
 def test_a_prior_of_the_leading_codes_draws_that_many(pictures, encoded_copy):
     record = train(quick_config(pictures, *RANDOM, "prior.code_length=2"), encoded_copy, stages=("prior",))
-    assert len(record.stages["prior"].validation["bits_per_position"]) == 2
+    assert len(record.stages["prior"].validation.bits_per_position) == 2
     run = load(encoded_copy, device="cpu")
     assert run.sample(3).codes.shape == (3, 2)
     assert run.sample(3, 0.5).codes.shape == (3, 1)

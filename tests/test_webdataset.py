@@ -27,7 +27,7 @@ import anytime_audio.config
 import anytime_audio.datasets
 import anytime_image.config
 import anytime_image.datasets
-from anytime_core import shards
+from anytime_core import shard_index
 from anytime_core.errors import DataError, UsageError
 from anytime_core.modality import Datasets, SampleDataset
 from anytime_core.run import Run, load
@@ -362,13 +362,13 @@ def test_a_run_is_trained_on_shards(tmp_path):
 def indexed(monkeypatch) -> list[str]:
     """Names of shards in the order in which they are indexed."""
     seen: list[str] = []
-    make = shards._make_index
+    make = shard_index._make_index
 
     def watched(shard: Path, *arguments: Any) -> Any:
         seen.append(shard.name)
         return make(shard, *arguments)
 
-    monkeypatch.setattr(shards, "_make_index", watched)
+    monkeypatch.setattr(shard_index, "_make_index", watched)
     return seen
 
 
@@ -384,15 +384,65 @@ def test_a_shard_is_indexed_once_and_again_where_it_changed(tmp_path, indexed):
     assert indexed[3:] == ["shard-001.tar"]
 
 
-@pytest.mark.parametrize("content", [b"", b"damaged", b"PK\x03\x04 damaged"])
-def test_a_damaged_index_is_made_again(content, tmp_path, indexed):
-    root = fill(tmp_path / "data", IMAGE, 4)
-    (index,) = (load_images(root), list((tmp_path / "cache").rglob("*.npz")))[1]
-    index.write_bytes(content)
-    load_images(root)
+def changed(**arrays: Any) -> Callable[[Path], object]:
+    """An index that can be read, with other arrays in it."""
+
+    def change(index: Path) -> None:
+        np.savez(index, **{**np.load(index), **arrays})
+
+    return change
+
+
+DAMAGED: Mapping[str, Callable[[Path], object]] = {
+    "empty": lambda index: index.write_bytes(b""),
+    "text": lambda index: index.write_bytes(b"damaged"),
+    "a torn archive": lambda index: index.write_bytes(b"PK\x03\x04 damaged"),
+    "half of it": lambda index: os.truncate(index, index.stat().st_size // 2),
+    "one array alone": lambda index: np.savez(index, offsets=np.zeros(4, np.int64)),
+    "another array": changed(more=np.zeros(1)),
+    "one rank too few": changed(ranks=np.zeros(3, np.uint32)),
+    "wide ranks": changed(ranks=np.zeros(4, np.uint64)),
+    "offsets twice": changed(offsets=np.zeros(4, np.int64)),
+    "offsets before the start": changed(offsets=np.array([-1, 0, 1, 2])),
+    "offsets beyond the end": changed(offsets=np.array([0, 1024, 2048, 2**40])),
+    "offsets that are no numbers": changed(offsets=np.array([0.0, 1024, 2048, 4096])),
+    "offsets in a table": changed(offsets=np.zeros((4, 1), np.int64)),
+    "a label without a name": changed(labels=np.array([0, 1, 2, 0], np.int32)),
+    "a label below none": changed(labels=np.array([0, 1, -2, 0], np.int32)),
+    "a name twice": changed(names=np.array(["a", "a"])),
+    "a name that is none": changed(names=np.array(["a", "\x1b"])),
+    "names that are numbers": changed(names=np.array([1, 2])),
+    "fewer than none passed over": changed(passed_over=np.array([0, 0, -1])),
+    "examples of something else": changed(examples=np.array(["a"])),
+    "a pickle": changed(examples=np.array([None, None, None])),
+    "a pipe": lambda index: (index.unlink(), os.mkfifo(index)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_index_is_made_again(damage, tmp_path, indexed):
+    root = fill(tmp_path / "data", IMAGE, 4, labels="ab")
+    first = load_images(root)
+    (index,) = (tmp_path / "cache").rglob("*.npz")
+    damage(index)
+    again = load_images(root)
+    assert named_labels(IMAGE, again) == named_labels(IMAGE, first)
     assert len(indexed) == 2
     load_images(root)
     assert len(indexed) == 2
+
+
+@pytest.mark.parametrize("start", range(4))
+def test_flipped_bits_in_an_index_do_no_harm(start, tmp_path):
+    root = fill(tmp_path / "data", IMAGE, 4, labels="ab")
+    expected = named_labels(IMAGE, load_images(root))
+    (index,) = (tmp_path / "cache").rglob("*.npz")
+    whole = index.read_bytes()
+    for place in range(start, len(whole), 4 * 7):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        index.write_bytes(damaged)
+        assert named_labels(IMAGE, load_images(root)) == expected
 
 
 def test_an_index_that_cannot_be_kept_is_made_each_time(tmp_path, indexed, monkeypatch):
@@ -451,6 +501,35 @@ def compressed(path: Path) -> None:
         tar.addfile(tarfile.TarInfo("a.png"))
 
 
+def header(name: str, size: int, kind: bytes = b"0") -> bytes:
+    """A member's header; sizes that octal digits do not hold are binary."""
+    block = bytearray(512)
+    block[: len(name)] = name.encode()
+    block[100:108], block[108:124] = b"0000644\0", b"0000000\0" * 2
+    block[124:136] = b"%011o\0" % size if 0 <= size < 8**11 else ((size | 1 << 95) % 2**96).to_bytes(12, "big")
+    block[136:148], block[156:157], block[257:265] = b"00000000000\0", kind, b"ustar\x0000"
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+def extended(records: bytes, kind: bytes = b"x") -> bytes:
+    """An extended header of these records for the member that follows."""
+    return header("x", len(records), kind) + records + bytes(-len(records) % 512)
+
+
+END = bytes(10240)
+
+
+def write_links(path: Path, names: Iterable[str], kind: bytes = tarfile.SYMTYPE) -> Path:
+    with tarfile.open(path, "a") as tar:
+        for name in names:
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, "elsewhere.png"
+            tar.addfile(member)
+    return path
+
+
 WRONG: Mapping[str, tuple[Callable[[Path], object], str]] = {
     "no shard": (lambda path: path.with_suffix(".txt").write_bytes(b""), "no shards in"),
     "nothing in it": (lambda path: write_tar(path, []), "no images in the 1 shards"),
@@ -465,6 +544,76 @@ WRONG: Mapping[str, tuple[Callable[[Path], object], str]] = {
     "damaged header": (damaged, r"x\.tar is truncated or damaged at byte 1024"),
     "no picture": (lambda path: write_tar(path, two("b.txt")), r"x\.tar: sample 'b' has no image: looked for .*\.png"),
     "two pictures": (lambda path: write_tar(path, two("a.jpg")), r"x\.tar: sample 'a' has 2 images, not one"),
+    "a dotted name": (
+        lambda path: write_tar(
+            path, [("a.png", b""), ("d/img.2024.PNG", b""), ("d/img.25.png", b""), ("c.d.png", b"")]
+        ),
+        r"x\.tar: 3 images have further dots in their names, such as 'd/img\.2024\.PNG': WebDataset splits names at "
+        r"the first dot, so this is file '2024\.PNG' of sample 'd/img', which has no image; pack them anew",
+    ),
+    "nothing but links": (lambda path: write_links(path, ("a.png", "b.png")), "no images in the 1 shards"),
+    "a negative size": (
+        lambda path: path.write_bytes(header("a.png", 0) + header("b.png", -512) + END),
+        r"x\.tar cannot be read .* member 'b\.png' has a negative size, -512$",
+    ),
+    "a negative size of a long name": (
+        lambda path: path.write_bytes(header("a.png", 0) + header("long", -1024, b"L") + END),
+        r"member 'long' has a negative size, -1024$",
+    ),
+    "a negative size in an extended header": (
+        lambda path: path.write_bytes(extended(b"14 size=-1024\n") + header("b.png", 0) + END),
+        r"the extended header 'x' has an impossible size$",
+    ),
+    "a size beyond the end": (
+        lambda path: path.write_bytes(header("a.png", 2**80) + END),
+        rf"member 'a\.png' claims {2**80} bytes, beyond the end of the file",
+    ),
+    "a size beyond the end in an extended header": (
+        lambda path: path.write_bytes(extended(b"19 size=9999999999\n") + header("b.png", 0) + END),
+        r"member 'b\.png' claims 9999999999 bytes, beyond the end of the file",
+    ),
+    "a huge extended header": (
+        lambda path: path.write_bytes(header("x", 2**30, b"x") + END),
+        rf"the header 'x' has {2**30} bytes, more than the 65536",
+    ),
+    "a huge long name": (
+        lambda path: path.write_bytes(header("x", 2**30, b"L") + END),
+        rf"the header 'x' has {2**30} bytes, more than the 65536",
+    ),
+    "an extended header of too long records": (
+        lambda path: path.write_bytes(extended(b"99 path=b.png\n") + header("b", 0) + END),
+        r"the extended header 'x' is damaged$",
+    ),
+    "an extended header of records inside of each other": (
+        lambda path: path.write_bytes(extended(b"2 2 2 2 2 path=b.png\n") + header("b", 0) + END),
+        r"the extended header 'x' is damaged$",
+    ),
+    "an extended header that takes long to search": (
+        lambda path: path.write_bytes(extended(b"507 path=" + b"1" * 497 + b"\n") + header("b", 0) + END),
+        r"the extended header 'x' is damaged$",
+    ),
+    "global records without end": (
+        lambda path: path.write_bytes(
+            b"".join(extended(b"10 a%03d=1\n" % i, b"g") for i in range(300)) + header("b", 0) + END
+        ),
+        r"x\.tar cannot be read as a tar file from byte 0 on: ",
+    ),
+    "extended headers without end": (
+        lambda path: path.write_bytes(extended(b"14 path=b.png\n") * 2000 + header("b", 0) + END),
+        r"x\.tar cannot be read as a tar file from byte 0 on: maximum recursion",
+    ),
+    "a sparse member": (
+        lambda path: path.write_bytes(header("a.png", 512, b"S") + bytes(512) + END),
+        r"member 'a\.png' is sparse, so not all of it is there",
+    ),
+    "a sparse member of an extended header": (
+        lambda path: path.write_bytes(extended(b"22 GNU.sparse.major=1\n") + header("a.png", 0) + END),
+        r"member 'x' is sparse",
+    ),
+    "a terminal's escape": (
+        lambda path: write_tar(path, [("\x1b]0;title\x07.txt", b"")]),
+        r"x\.tar: sample '\\x1b\]0;title\\x07' has no image",
+    ),
     "a file twice": (lambda path: write_tar(path, two("a.png")), r"x\.tar has a file twice: 'a\.png'"),
     "a key again": (lambda path: write_tar(path, [*two(), ("a.cls", b"1")]), r"x\.tar has sample 'a' twice"),
     "a place above": (lambda path: write_tar(path, two("../b.png")), r"x\.tar: member '\.\./b\.png' names a place"),
@@ -497,8 +646,61 @@ def test_a_mistake_in_the_shards_is_one_line_that_names_the_place(name, tmp_path
     assert "\n" not in str(error.value)
 
 
+def passed_over(index: Path) -> list[tuple[int, str]]:
+    """How many members were not used for each reason that there was, with an example."""
+    stored = np.load(index)
+    return [pair for pair in zip(stored["passed_over"].tolist(), stored["examples"].tolist(), strict=True) if pair[0]]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected", "said"),
+    [
+        (["._a.png", "d/._b.png", ".c/c.png", ".README"], (4, ".README"), "4 hidden files, such as .README, are not"),
+        (["./c.png"], None, None),
+        (
+            ["a.mask.png", "a.2.jpg", "a.json", "a.txt.gz"],
+            (2, "a.2.jpg"),
+            "2 further images of samples, as WebDataset",
+        ),
+    ],
+    ids=["hidden", "here", "dotted"],
+)
+def test_files_of_shards_that_are_not_used_are_counted_and_said(names, expected, said, tmp_path, caplog):
+    (tmp_path / "data").mkdir()
+    write_tar(tmp_path / "data" / "x.tar", [(name, picture(3)) for name in sorted(["a.png", "b.png", *names])])
+    found = load_images(tmp_path / "data")
+    (index,) = (tmp_path / "cache").rglob("*.npz")
+    assert passed_over(index) == ([expected] if expected else [])
+    assert len(found.train) + len(found.validation) == 2 + ("./c.png" in names)
+    for _ in range(2):  # made, and read from the cache
+        assert said is None or said in caplog.text
+        caplog.clear()
+        load_images(tmp_path / "data")
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, b"A"])
+def test_links_and_devices_in_shards_are_left_out_and_said(kind, tmp_path, caplog):
+    (tmp_path / "data").mkdir()
+    write_links(write_tar(tmp_path / "data" / "x.tar", two()), ["c.png", "d.png"], kind)
+    found = load_images(tmp_path / "data")
+    assert sorted(IMAGE.numbers(found.train) + IMAGE.numbers(found.validation)) == [1, 2]
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert line == (
+        "2 links and devices, which have no content of their own, such as c.png, are not used: "
+        "pack the files themselves, with tar --dereference --hard-dereference"
+    )
+
+
+def test_names_of_classes_are_read_with_a_limit(tmp_path):
+    fill(tmp_path, IMAGE, labels="01")
+    with (tmp_path / "classes.txt").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(DataError, match=r"classes\.txt cannot be read as names of classes: it is larger than"):
+        load_images(tmp_path)
+
+
 def test_a_huge_file_is_refused_before_it_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "_LARGEST_FILE", 50)
+    monkeypatch.setattr(shard_index, "_LARGEST_FILE", 50)
     write_tar(tmp_path / "x.tar", [("a.json", b"1" * 60), ("a.png", picture(1))])
     with pytest.raises(DataError, match=r"x\.tar: member 'a\.png' has \d+ bytes, more than the 50"):
         load_images(tmp_path)

@@ -131,7 +131,7 @@ class _Job:
         """Every row, and what does not depend on the budget: once for each number of calls, if there is a choice."""
         prior, record = self.run.prior, self.run.record
         validation = record.stages["autoencoder"].validation
-        bits = record.stages["prior"].validation.get("bits_per_position", []) if prior is not None else []
+        bits = list(record.stages["prior"].validation.bits_per_position) if prior is not None else []
         gains = self._gains()
         ordered = Evaluation(
             run=str(self.run.folder),
@@ -147,7 +147,7 @@ class _Job:
             guidance=self.options.guidance,
             extractors={name: extractor.description for name, extractor in self.judge.extractors.items()},
             label_judge=self.judge.label_judge,
-            codebook_use=validation.get("codebook_use"),
+            codebook_use=validation.codebook_use,
             gains=gains,
             order_agreement=_order_agreement(gains),
             bits_per_position=bits,
@@ -180,7 +180,9 @@ class _Job:
         """Rows of a killed evaluation; a damaged file holds none, as rows can always be measured again."""
         try:
             kept = json.loads(read_limited(self._rows_file, JSON_LIMIT))
-            return {name: Row.model_validate(row).model_dump(mode="json") for name, row in kept.items()}
+            rows = {name: Row.model_validate(row).model_dump(mode="json") for name, row in kept.items()}
+            json.dumps(rows, allow_nan=False)  # as they are written again
+            return rows
         except (OSError, ValueError, AttributeError, RecursionError):
             return {}
 
@@ -250,9 +252,8 @@ class _Job:
             plan = make_plan(prior.losses(codes).double().cpu().numpy(), calls, spacing)
             bits = bits_of_plan(prior, self._validation_codes, codes, plan)
             return {"bits_per_code": bits.per_code, "bits_standard_error": bits.standard_error}
-        validation = self.run.record.stages["prior"].validation
-        each = validation.get("bits_per_position", [])
-        return {"bits_per_code": sum(each[:codes]) / codes if each else None}
+        each = self.run.record.stages["prior"].validation.bits_per_position
+        return {"bits_per_code": sum(each[:codes]) / codes if len(each) >= codes else None}
 
     @cached_property
     def _validation_codes(self) -> list[tuple[Tensor, Tensor | None]]:

@@ -54,9 +54,8 @@ def measured_gains(record: RunRecord, code_length: int) -> Gains:
         RunError: the run has no such measurements, being older than they are.
     """
     autoencoder, prior = record.stages["autoencoder"].validation, record.stages["prior"].validation
-    lengths, losses = autoencoder.get("codes"), autoencoder.get("reconstruction", {}).get("loss")
-    bits = prior.get("bits_per_position")
-    if not lengths or not losses or not bits:
+    lengths, losses, bits = autoencoder.codes, autoencoder.reconstruction.get("loss"), prior.bits_per_position
+    if not lengths or not losses or len(bits) < code_length:
         raise RunError(
             "an adaptive budget needs the validation of the run's stages, which this run lacks: train it again"
         )

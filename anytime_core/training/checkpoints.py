@@ -1,12 +1,14 @@
 """Checkpoints of a run that is being trained: `checkpoints/<stage>-<step>.safetensors`, of which the last two are kept.
 
 Each is one file that is written at once: weights and averages of the model, state of the optimiser and random states
-as tensors, everything else as JSON in the file's metadata. Nothing in it is a pickle. The order of the data and the
-learning rate follow from the step.
+as tensors, everything else as JSON in the file's metadata, with a digest of the tensors, by which damage is noticed
+before anything is gone on with. Nothing in it is a pickle. The order of the data and the learning rate follow from the
+step.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 import time
@@ -15,11 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+import torch
+from pydantic import BaseModel, Field
 from torch import Tensor
 
+from anytime_core.display import shown
 from anytime_core.errors import RunError, UsageError
-from anytime_core.record import FORMAT_VERSION, STAGES, Stage
+from anytime_core.record import FORMAT_VERSION, STAGES, Finite, Stage
 from anytime_core.weights import read_weights, write_weights
 
 logger = logging.getLogger(__name__)
@@ -40,15 +44,17 @@ class Position(BaseModel):
         best: the smallest validation result so far, None before the first.
         scaler: state of the gradient scaler of float16.
         config: the sections that checkpoint and config must agree on.
+        digest: of the tensors beside it, empty in checkpoints of earlier versions.
     """
 
     format_version: int = FORMAT_VERSION
     stage: Stage
-    step: int
-    seconds: float = 0.0
-    best: float | None = None
-    scaler: dict[str, float] | None = None
+    step: int = Field(ge=1)
+    seconds: Finite = Field(0.0, ge=0)
+    best: Finite | None = None
+    scaler: dict[str, Finite] | None = None
     config: dict[str, Any]
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,13 +73,16 @@ class Checkpoints:
         stage: the stage.
         config: the sections of the config that decide what the stage computes; a checkpoint of others is refused.
         every: seconds between two checkpoints.
+        steps: of the stage; None where they follow from the data.
 
     Attributes:
         last_step: of the one written or read last, None before.
     """
 
-    def __init__(self, run: Path, stage: Stage, config: Mapping[str, Any], every: float) -> None:
-        self.run, self.stage, self.config, self.every = run, stage, dict(config), every
+    def __init__(
+        self, run: Path, stage: Stage, config: Mapping[str, Any], every: float, steps: int | None = None
+    ) -> None:
+        self.run, self.stage, self.config, self.every, self.steps = run, stage, dict(config), every, steps
         self.last_step: int | None = None
         self._written = time.monotonic()
 
@@ -86,23 +95,25 @@ class Checkpoints:
         """Write one, and remove those before the last two."""
         path = self.run / FOLDER / f"{self.stage}-{position.step:08d}.safetensors"
         path.parent.mkdir(exist_ok=True)
-        write_weights(path, state, position)
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+        write_weights(path, state, position.model_copy(update={"digest": _digest(state)}))
         for _, old in _listed(self.run)[:-_KEPT]:
             old.unlink(missing_ok=True)
         self.last_step, self._written = position.step, time.monotonic()
 
     def latest(self) -> Checkpoint | None:
-        """The last one of the stage that can be read, None where there is none.
+        """The last one of the stage that is whole, None where there is none.
 
         Raises:
             UsageError: it is of another config.
-            RunError: there are some, of which none can be read.
+            RunError: there are some, of which none is whole.
         """
         paths = [path for stage, path in _listed(self.run) if stage == self.stage]
         problem = None
         for path in reversed(paths):
             try:
                 state, position = read_weights(path, Position)
+                self._require_whole(path, state, position)
             except RunError as error:
                 problem = problem or error
                 continue
@@ -112,16 +123,39 @@ class Checkpoints:
             self.last_step = position.step
             return Checkpoint(position, state)
         if problem is not None:
-            raise RunError(f"{problem}, or start the stage again with --stage {self.stage}") from problem
+            raise RunError(
+                f"{problem}; start the stage again with anytime train --run {shown(self.run)} --stage {self.stage}"
+            ) from problem
         return None
+
+    def _require_whole(self, path: Path, state: Mapping[str, Tensor], position: Position) -> None:
+        """Raise RunError for a checkpoint that is damaged, or from beyond the end of the stage."""
+        named = int(path.stem.rpartition("-")[2])
+        if (position.stage, position.step) != (self.stage, named):
+            raise RunError(f"{shown(path)} is damaged: it is of step {position.step} of stage {position.stage}")
+        if self.steps is not None and position.step > self.steps:
+            raise RunError(
+                f"{shown(path)} is beyond the {self.steps} steps of the stage: raise training.{self.stage}.steps"
+            )
+        if position.digest and position.digest != _digest(state):
+            raise RunError(f"{shown(path)} is damaged: its tensors are not those that were written")
 
     def _check(self, position: Position, path: Path) -> None:
         for section, value in self.config.items():
             if position.config.get(section) != value:
                 raise UsageError(
-                    f"{path} is of another config, {section} has changed: leave it as it was, or start the stage again "
-                    f"with --run {self.run} --stage {self.stage}"
+                    f"{shown(path)} is of another config, {section} has changed: leave it as it was, or start the "
+                    f"stage again with --run {shown(self.run)} --stage {self.stage}"
                 )
+
+
+def _digest(state: Mapping[str, Tensor]) -> str:
+    """Of names, types, shapes and contents of tensors in memory."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def remove_checkpoints(run: Path, stage: Stage) -> None:

@@ -115,6 +115,8 @@ class _Encoding:
         """Batches that were written before, none where their files are gone."""
         done = self.surroundings.done
         if rank() == 0:
+            if done > sum(len(part.batches) for part in parts):
+                done = 0
             before = 0
             for part in parts:
                 if before < done and not part.writer.holds(finished=done - before >= len(part.batches)):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from anytime_core.config import AutoencoderTraining, PriorTraining
+from anytime_core.display import shown
 from anytime_core.distributed import rank, summed, synchronize_norms, world_size
 from anytime_core.errors import AnytimeError, UsageError
 from anytime_core.training.batches import to_device
@@ -169,20 +170,21 @@ class _Fit:
                 number, _, moment = name.partition(".")
                 moments.setdefault(int(number), {})[moment] = value
             self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
-        except (KeyError, ValueError, RuntimeError) as error:
+            if self.accelerator.scaler is not None and position.scaler:
+                self.accelerator.scaler.load_state_dict(position.scaler)
+            if rank() == 0:
+                torch.set_rng_state(state["random.cpu"])
+                if self.accelerator.device.type == "cuda" and "random.cuda" in state:
+                    torch.cuda.set_rng_state(state["random.cuda"], self.accelerator.device)
+            else:
+                seed_process(torch.initial_seed() + position.step)
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
             first_line = str(error).partition("\n")[0]
             raise UsageError(
-                f"the checkpoint of step {position.step} is of another model ({first_line}): leave the config as it "
-                f"was, or start the stage again with --run {self.surroundings.checkpoints.run} --stage {self.stage}"
+                f"the checkpoint of step {position.step} is of another model ({shown(first_line)}): leave the config "
+                f"as it was, or start the stage again with --run {shown(self.surroundings.checkpoints.run)} --stage "
+                f"{self.stage}"
             ) from error
-        if self.accelerator.scaler is not None and position.scaler:
-            self.accelerator.scaler.load_state_dict(position.scaler)
-        if rank() == 0:
-            torch.set_rng_state(state["random.cpu"])
-            if self.accelerator.device.type == "cuda" and "random.cuda" in state:
-                torch.cuda.set_rng_state(state["random.cuda"], self.accelerator.device)
-        else:
-            seed_process(torch.initial_seed() + position.step)
         self.best = position.best if position.best is not None else math.inf
 
     @contextlib.contextmanager

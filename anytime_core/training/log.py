@@ -73,7 +73,7 @@ class MetricsLog:
         if rank() != 0:
             return
         self._lines.close()
-        lines = self._file.read_text(encoding="utf-8").splitlines()
+        lines = self._file.read_text(encoding="utf-8", errors="replace").splitlines()
         while lines and _is_later(lines[-1], stage, step):
             lines.pop()
         write_text(self._file, "".join(f"{line}\n" for line in lines))
@@ -92,9 +92,9 @@ class MetricsLog:
 
 
 def _is_later(line: str, stage: Stage, step: int) -> bool:
-    """Whether a line is of a later step, or half written."""
+    """Whether a line is of a later step, half written, or no line of this log."""
     try:
         record = json.loads(line)
-    except ValueError:
+        return (STAGES.index(record["stage"]), record["step"]) > (STAGES.index(stage), step)
+    except (ValueError, LookupError, TypeError, RecursionError):
         return True
-    return (STAGES.index(record["stage"]), record["step"]) > (STAGES.index(stage), step)

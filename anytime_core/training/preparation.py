@@ -32,7 +32,7 @@ from anytime_core.found import Found, found_in
 from anytime_core.modality import Datasets, Modality
 from anytime_core.plugins import find_plugin, load_modality
 from anytime_core.priors import Prior, build_prior, code_digits
-from anytime_core.record import CONFIG_FILE, RUN_FILE, STAGES, RunRecord, Stage, read_record
+from anytime_core.record import CONFIG_FILE, RUN_FILE, STAGES, PluginRecord, RunRecord, Stage, read_record
 from anytime_core.training.batches import step_samples
 from anytime_core.training.checkpoints import FOLDER as CHECKPOINTS
 from anytime_core.training.checkpoints import Checkpoint, Checkpoints, remove_checkpoints
@@ -159,8 +159,12 @@ class Preparation:
     def checkpoints(self, stage: Stage) -> Checkpoints:
         """Those of a stage. Where data lies and how fast it is trained may change between them."""
         left_out = {"training", "data", *(() if stage == "prior" else ("prior",))}
-        config = {key: value for key, value in self.config.to_dict().items() if key not in left_out}
-        return Checkpoints(self.folder, stage, config, 60 * self.config.core.training.checkpoint_minutes)
+        everything, settings = self.config.to_dict(), self.config.core.training
+        config = {key: value for key, value in everything.items() if key not in left_out}
+        if stage == "codes":  # which say what the rows are that its steps have written
+            config["training.codes"] = everything["training"]["codes"]
+        steps = {"autoencoder": settings.autoencoder.steps, "prior": settings.prior.steps}.get(stage)
+        return Checkpoints(self.folder, stage, config, 60 * settings.checkpoint_minutes, steps)
 
     def surroundings(
         self, stage: Stage, log: MetricsLog, interruption: Interruption, resumed: Checkpoint | None
@@ -333,7 +337,7 @@ class Preparation:
             if self.started
             else datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             modality=core.modality,
-            plugin={"distribution": plugin.distribution, "version": plugin.version},
+            plugin=PluginRecord(distribution=plugin.distribution, version=plugin.version),
             recipe=recipe,
             baseline=baseline,
             seed=core.seed,

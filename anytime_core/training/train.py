@@ -6,11 +6,15 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from anytime_core.config import Config
+from anytime_core.display import shown
 from anytime_core.distributed import rank
 from anytime_core.errors import InterruptedTrainingError, RunError
 from anytime_core.files import locked
-from anytime_core.record import STAGES, RunRecord, Stage, StageRecord
+from anytime_core.record import RUN_FILE, STAGES, RunRecord, Stage, StageRecord
+from anytime_core.run import load
 from anytime_core.training.checkpoints import Checkpoint
 from anytime_core.training.interruption import Interruption
 from anytime_core.training.log import MetricsLog, OnProgress, ignore_progress
@@ -18,6 +22,7 @@ from anytime_core.training.outline import Outline, outlined
 from anytime_core.training.preparation import LOCK, Preparation
 from anytime_core.training.same_data import checked_against_data
 from anytime_core.training.stages import run_stage
+from anytime_core.weights import AUTOENCODER_FILE, PRIOR_FILE, AutoencoderMetadata, PriorMetadata, read_header
 
 
 def train(
@@ -106,6 +111,24 @@ def _found_good(training: Preparation, *, resume: bool, force: bool) -> Checkpoi
     training.check()
     resumed = training.checkpoints(training.stages[0]).latest() if resume else None
     return checked_against_data(training, resumed, force=force)
+
+
+def check_finished(folder: Path) -> None:
+    """Raise RunError, naming the stage to repeat, unless the weights of a finished run are whole and its own."""
+    record = load(folder, device="cpu").record
+    autoencoder = read_header(folder / AUTOENCODER_FILE, AutoencoderMetadata)[1].autoencoder
+    prior = read_header(folder / PRIOR_FILE, PriorMetadata)[1].prior
+    for stage, trained in (("autoencoder", autoencoder), ("prior", prior)):
+        try:
+            # As today's version reads it, since one of an earlier version says nothing of what could not be chosen yet.
+            same = type(trained).model_validate(record.config.get(stage, {})) == trained
+        except ValidationError:
+            same = False
+        if not same:
+            raise RunError(
+                f"{shown(folder / RUN_FILE)} tells of another {stage} than there is: train it again with "
+                f"anytime train --run {shown(folder)} --stage {stage}"
+            )
 
 
 @contextlib.contextmanager

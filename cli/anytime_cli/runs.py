@@ -83,7 +83,7 @@ def show(
         [
             ("recipe", record.recipe),
             *([("baseline", record.baseline)] if record.baseline else []),
-            ("modality", f"{record.modality} ({record.plugin['distribution']} {record.plugin['version']})"),
+            ("modality", f"{record.modality} ({record.plugin.distribution} {record.plugin.version})"),
             ("created", record.created),
             ("codes", f"{record.code_length} of {record.codebook_size}"),
             ("classes", ", ".join(record.classes) or "none"),
@@ -93,16 +93,16 @@ def show(
     )
     autoencoder = record.stages.get("autoencoder")
     if autoencoder is not None:
-        curve = autoencoder.validation.get("reconstruction", {})
+        curve = autoencoder.validation.reconstruction
         output.print_text()
         output.print_table(
             ("codes", *curve),
             [
                 (length, *(f"{values[row]:.4g}" for values in curve.values()))
-                for row, length in enumerate(autoencoder.validation.get("codes", []))
+                for row, length in enumerate(autoencoder.validation.codes)
             ],
             "",
         )
     prior = record.stages.get("prior")
-    if prior is not None and "bits_per_code" in prior.validation:
-        output.print_text(f"\nprior: {prior.validation['bits_per_code']:.3f} bits per code on validation data")
+    if prior is not None and prior.validation.bits_per_code is not None:
+        output.print_text(f"\nprior: {prior.validation.bits_per_code:.3f} bits per code on validation data")

@@ -148,7 +148,7 @@ def train(
     from anytime_core.distributed import launched
     from anytime_core.errors import UsageError
     from anytime_core.record import RUN_FILE, read_record
-    from anytime_core.training.train import new_run_folder, outline
+    from anytime_core.training.train import check_finished, new_run_folder, outline
     from anytime_core.training.train import train as train_run
 
     run = _run_to_resume(resume, run)
@@ -160,6 +160,7 @@ def train(
     stages = _stages(stage, started, stays=resume not in (None, _AUTO))
     if not stages and run is not None and started is not None:
         if resume == _AUTO:
+            check_finished(run)
             _show(run, started, json=json)
             return
         raise UsageError(_nothing_left(run, started))
@@ -256,7 +257,11 @@ def _show(folder: Path, record: RunRecord, *, json: bool) -> None:
                 },
                 "code_length": record.code_length,
                 "codebook_size": record.codebook_size,
-                "validation": {name: done.validation for name, done in record.stages.items() if done.validation},
+                "validation": {
+                    name: said
+                    for name, done in record.stages.items()
+                    if (said := done.validation.model_dump(mode="json"))
+                },
                 "found": record.found.model_dump(mode="json") if record.found is not None else None,
             }
         )

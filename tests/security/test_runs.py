@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import pytest
 from anytime_core.errors import RunError, UsageError
 from anytime_core.evaluation.drawn import DrawnCodes
 from anytime_core.files import JSON_LIMIT, filling
+from anytime_core.record import read_record
 from anytime_core.run import load
 from anytime_core.sampling.deadline import Costs
 from anytime_core.sampling.ledger import Ledger
@@ -90,6 +92,10 @@ def edited(change: Callable[[dict[str, Any]], object]) -> Callable[[dict[str, An
     return content
 
 
+def validated(stage: str, **values: Any) -> Callable[[dict[str, Any]], bytes]:
+    return edited(lambda record: record["stages"][stage]["validation"].update(values))
+
+
 RECORDS: dict[str, Callable[[dict[str, Any]], bytes]] = {
     "deep": lambda record: b"[" * 100_000,
     "deep inside": lambda record: b'{"format_version": 1, "config": ' + b'{"a":' * 50_000,
@@ -102,6 +108,35 @@ RECORDS: dict[str, Callable[[dict[str, Any]], bytes]] = {
     "a plugin from nowhere": edited(lambda record: record.update(plugin={})),
     "an import path": edited(lambda record: record.update(modality="os:system")),
     "a path as modality": edited(lambda record: record.update(modality="../../etc/passwd")),
+    "deep, but no deeper than can be read": edited(
+        lambda record: record["config"].update(a=json.loads("[" * 90 + "]" * 90))
+    ),
+    "infinite": edited(lambda record: record["config"].update(a=math.inf)),
+    "a number too large": lambda record: (
+        json.dumps(record | {"config": {"a": 12345}}).replace("12345", "1e999").encode()
+    ),
+    "no number, among what is not known": edited(lambda record: record.update(later=[{"a": math.nan}])),
+    "no time": edited(lambda record: record.update(created="[/b]")),
+    "a version that is a number": edited(lambda record: record["plugin"].update(version=5)),
+    "libraries without names": edited(lambda record: record.update(libraries=["torch"])),
+    "a section that is none": edited(lambda record: record["config"].update(autoencoder=[1])),
+    "negative steps": edited(lambda record: record["stages"]["prior"].update(steps=-1)),
+    "a stage that took for ever": edited(lambda record: record["stages"]["prior"].update(seconds=math.inf)),
+    "a validation that is none": edited(lambda record: record["stages"]["prior"].update(validation=[1])),
+    "a curve that is none": validated("autoencoder", reconstruction=[1, 2]),
+    "a curve of words": validated("autoencoder", reconstruction={"loss": ["a"] * 3}),
+    "a curve of another length": validated("autoencoder", reconstruction={"\x1b]0;title\x07": [1.0]}),
+    "a curve that is infinite": validated("autoencoder", codes=[1], reconstruction={"loss": [-math.inf]}),
+    "codes that are not ascending": validated("autoencoder", codes=[2, 1], reconstruction={}),
+    "codes that there are none of": validated("autoencoder", codes=[1, 2**20], reconstruction={}),
+    "no codes at all": validated("autoencoder", codes=[0], reconstruction={}),
+    "more than all of the codebook": validated("autoencoder", codebook_use=1.5),
+    "fewer than no samples": validated("autoencoder", samples=-1),
+    "bits that are a number": validated("prior", bits_per_position=5),
+    "bits of more codes": validated("prior", bits_per_position=[1.0] * 99),
+    "bits that are no number": validated("prior", bits_per_code=math.nan),
+    "bits that are a word": validated("prior", bits_per_code="few"),
+    "steps that are no lists": validated("prior", bits_per_step=[1.0]),
     "stages that there are none of": edited(lambda record: record.update(stages={"../x": {"steps": 1, "seconds": 1}})),
 }
 
@@ -113,8 +148,31 @@ def test_a_record_that_lies_is_one_error_that_names_it(name, run_copy):
     with pytest.raises(RunError) as refused:
         load(run_copy, device="cpu")
     assert str(path) in str(refused.value)
-    assert "\n" not in str(refused.value)
+    assert str(refused.value).isprintable()
     assert len(str(refused.value)) < 1000
+
+
+def test_what_a_later_version_records_is_kept(run_copy):
+    path = run_copy / "run.json"
+    told = json.loads(path.read_text())
+    later = {"later": {"a": [1, None, "b"]}}
+    told |= later
+    told["stages"]["prior"] |= later
+    told["stages"]["prior"]["validation"] |= later
+    path.write_text(json.dumps(told))
+    read_record(run_copy).save(run_copy)
+    assert json.loads(path.read_text()) == told
+    assert load(run_copy, device="cpu").sample(1, "adaptive").x.shape == (1, 1, 8, 8)
+
+
+def test_a_record_without_validation_is_read_and_written_as_it_was(run_copy):
+    path = run_copy / "run.json"
+    told = json.loads(path.read_text())
+    for stage in told["stages"].values():
+        stage["validation"] = {}
+    path.write_text(json.dumps(told))
+    read_record(run_copy).save(run_copy)
+    assert json.loads(path.read_text()) == told
 
 
 @pytest.mark.parametrize("content", [b"[" * 100_000, b" " * (JSON_LIMIT + 1), b'{"cpu": {"decode": {"1": [1e999]}}}'])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import struct
 import subprocess
@@ -69,6 +70,13 @@ HEADERS = {
     ),
     "metadata that are deep": header({"__metadata__": {"anytime": "[" * 100_000}}),
     "metadata that are long": header({"__metadata__": {"anytime": json.dumps({"a": "x" * 2**20})}}),
+    "a header of many tensors": header(
+        {
+            "__metadata__": ANYTIME,
+            **{f"{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(2**16 + 1)},
+        }
+    ),
+    "a header longer than any": header({"__metadata__": {"anytime": "x" * 2**23}}),
     "a pickle": b"\x80\x04cos\nsystem\n(S'true'\ntR.",
 }
 
@@ -86,6 +94,13 @@ def test_a_header_that_lies_is_one_error_that_names_the_file(name, loader, tmp_p
     assert str(path) in str(refused.value)
     assert "\n" not in str(refused.value)
     assert peak < 2**24
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_a_pipe_is_no_weights_file(loader, tmp_path):
+    os.mkfifo(tmp_path / loader)
+    with pytest.raises(RunError, match=rf"{loader} cannot be read: it is a pipe, not a file; train that stage again"):
+        LOADERS[loader](tmp_path / loader)
 
 
 def config(**values: Any) -> Callable[[dict[str, Any], dict[str, torch.Tensor]], object]:

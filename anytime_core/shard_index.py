@@ -1,0 +1,257 @@
+"""Indexes of tar shards: where the file of each sample starts and what its label is, found once and kept in the cache.
+
+The cache may have been damaged: an index that cannot be that of its shard is made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+import tarfile
+from array import array
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from anytime_core.display import shown
+from anytime_core.errors import DataError
+from anytime_core.files import open_regular, replacing
+from anytime_core.found import PassedOver
+from anytime_core.locations import cache_folder
+from anytime_core.tar_members import content, members, open_tar
+from anytime_core.user_files import rank
+
+LABEL_SUFFIX = ".cls"
+WHOLE_NUMBER = re.compile(r"-?[0-9]{1,9}")
+"""A label that is the number of its class."""
+
+_FORMAT = 2
+_LARGEST_FILE, _LARGEST_LABEL = 2**30, 1000  # bytes; a file is read as a whole
+_TAIL = 2**20  # bytes looked at after the last member; writers add 10 KiB at most
+_LONGEST_EXAMPLE = 200
+_METADATA = re.compile(r"__[^/]*__($|/)")  # what the library leaves out
+_HIDDEN = re.compile(r"(^|/)\.(?!\.?(/|$))")  # such as macOS's ._NAME beside NAME
+_REASONS = (
+    ("hidden files", "they are the system's, as it seems"),
+    (
+        "links and devices, which have no content of their own",
+        "pack the files themselves, with tar --dereference --hard-dereference",
+    ),
+    (
+        "further {noun}s of samples, as WebDataset splits names at the first dot",
+        "pack them anew with other signs for the other dots, if they are samples",
+    ),
+)
+_HIDDEN_FILES, _WITHOUT_CONTENT, _DOTTED = range(len(_REASONS))
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ShardIndex:
+    """The samples of one shard, n of them.
+
+    Attributes:
+        offsets: int64 [n], where the members of their files start.
+        ranks: uint32 [n], see `user_files.rank`.
+        labels: int32 [n], positions in `names`, -1 where a sample has no label.
+        names: the different labels as they are written.
+        passed_over: int64 [3], how many members are not used for each of `_REASONS`.
+        examples: [3], one of them each, or nothing.
+    """
+
+    offsets: np.ndarray
+    ranks: np.ndarray
+    labels: np.ndarray
+    names: np.ndarray
+    passed_over: np.ndarray
+    examples: np.ndarray
+
+    def is_sound(self, size: int) -> bool:
+        """Whether this can be the index of a shard of `size` bytes."""
+        told = (self.offsets, np.int64), (self.ranks, np.uint32), (self.labels, np.int32), (self.passed_over, np.int64)
+        names = self.names.tolist()
+        return (
+            all(array.ndim == 1 and array.dtype == dtype for array, dtype in told)
+            and all(array.ndim == 1 and array.dtype.kind == "U" for array in (self.names, self.examples))
+            and len(self.offsets) == len(self.ranks) == len(self.labels)
+            and len(self.passed_over) == len(self.examples) == len(_REASONS)
+            and bool((self.passed_over >= 0).all())
+            and bool((np.diff(self.offsets, prepend=-1) > 0).all() and (self.offsets < size).all())
+            and bool(((self.labels >= -1) & (self.labels < len(names))).all())
+            and len(set(names)) == len(names)
+            and all(map(_is_label, names))
+        )
+
+
+def index_shards(
+    shards: Sequence[Path], suffixes: Collection[str], noun: str, group: Callable[..., Iterator[dict[str, Any]]]
+) -> list[ShardIndex]:
+    """The index of each shard, from the user's cache where it is there."""
+    places = [_index_place(shard, suffixes) for shard in shards]
+    indexes = [_read_index(place, shard.stat().st_size) for place, shard in zip(places, shards, strict=True)]
+    if missing := indexes.count(None):
+        logger.info("indexing %d shards, once, into %s", missing, cache_folder("shards"))
+    whole = []
+    for shard, place, index in zip(shards, places, indexes, strict=True):
+        if index is None:
+            index = _make_index(shard, suffixes, noun, group)
+            # Without a cache the next command makes the index again.
+            with suppress(OSError):
+                place.parent.mkdir(parents=True, exist_ok=True)
+                with replacing(place, durable=False) as temporary:
+                    np.savez(temporary, **vars(index))
+        whole.append(index)
+    return whole
+
+
+def _index_place(shard: Path, suffixes: Collection[str]) -> Path:
+    status = shard.stat()
+    key = [_FORMAT, str(shard.absolute()), status.st_size, status.st_mtime_ns, sorted(suffixes)]
+    return cache_folder("shards") / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.npz"
+
+
+def _read_index(place: Path, size: int) -> ShardIndex | None:
+    """The index of a shard of `size` bytes, None where it has to be made."""
+    try:
+        with open_regular(place) as file, np.load(file, allow_pickle=False) as stored:
+            index = ShardIndex(**stored)
+            return index if index.is_sound(size) else None
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # damage meets zipfile and numpy with almost any
+        logger.info("%s is damaged and made again: %s", place, error)
+        return None
+
+
+def _make_index(
+    shard: Path, suffixes: Collection[str], noun: str, group: Callable[..., Iterator[dict[str, Any]]]
+) -> ShardIndex:
+    offsets, ranks, labels = array("q"), array("q"), array("q")
+    names: dict[str, int] = {}
+    keys: set[str] = set()
+    passed_over = _PassedOverMembers()
+    lost = Counter[str]()
+    for sample in _samples(shard, group, passed_over):
+        key, label = sample["__key__"], sample.get(LABEL_SUFFIX[1:])
+        if key in keys:
+            raise DataError(f"{shard} has sample {key!r} twice; the files of a sample must follow each other")
+        keys.add(key)
+        media = [member for suffix, member in sample.items() if f".{suffix}" in suffixes]
+        dotted = [suffix for suffix in sample if "." in suffix and Path(suffix).suffix in suffixes]
+        if not media and dotted:
+            lost[sample[dotted[0]].name] = len(dotted)
+            continue
+        if len(media) != 1:
+            wrong = f"{len(media)} {noun}s, not one" if media else f"no {noun}"
+            raise DataError(f"{shard}: sample {key!r} has {wrong}: looked for {', '.join(sorted(suffixes))}")
+        for suffix in dotted:
+            passed_over.add(_DOTTED, sample[suffix].name)
+        offsets.append(checked_member(shard, media[0]).offset)
+        ranks.append(rank(f"{shard.name}/{key}"))
+        labels.append(-1 if label is None else names.setdefault(label, len(names)))
+    if lost:
+        raise DataError(f"{shard}: {_lost(lost, noun)}")
+    return ShardIndex(
+        np.array(offsets, dtype=np.int64),
+        np.array(ranks, dtype=np.uint32),
+        np.array(labels, dtype=np.int32),
+        np.array(list(names), dtype=np.str_),
+        np.array(passed_over.counts, dtype=np.int64),
+        np.array(passed_over.examples, dtype=np.str_),
+    )
+
+
+def _lost(names: Counter[str], noun: str) -> str:
+    """Why samples have no file of theirs, from the names of files with further dots and how many there are of each."""
+    example = next(iter(names))
+    folder, slash, name = example.rpartition("/")
+    key, _, suffix = name.partition(".")
+    return (
+        f"{names.total()} {noun}s have further dots in their names, such as {example!r}: WebDataset splits "
+        f"names at the first dot, so this is file {suffix!r} of sample {folder + slash + key!r}, which has "
+        f"no {noun}; pack them anew with other signs for these dots"
+    )
+
+
+class _PassedOverMembers:
+    """Members of a shard that are not used, counted for each of `_REASONS`."""
+
+    def __init__(self) -> None:
+        self.counts = [0] * len(_REASONS)
+        self.examples = [""] * len(_REASONS)
+
+    def add(self, reason: int, name: str) -> None:
+        self.counts[reason] += 1
+        self.examples[reason] = self.examples[reason] or shown(name)[:_LONGEST_EXAMPLE]
+
+
+def passed_over(indexes: Sequence[ShardIndex], noun: str) -> list[PassedOver]:
+    """What lies in the shards and is not used."""
+    found = []
+    for number, (reason, way_out) in enumerate(_REASONS):
+        examples = tuple(str(index.examples[number]) for index in indexes if index.passed_over[number])
+        if examples:
+            count = sum(int(index.passed_over[number]) for index in indexes)
+            reason = reason.format(noun=noun)
+            found.append(PassedOver(reason=reason, count=count, examples=examples[:3], way_out=way_out))
+    return found
+
+
+def _samples(
+    shard: Path, group: Callable[..., Iterator[dict[str, Any]]], passed_over: _PassedOverMembers
+) -> Iterator[Mapping[str, Any]]:
+    try:
+        yield from group(_members(shard, passed_over))
+    except ValueError as error:  # the library's "NAME: duplicate file name in tar file ..."
+        name = str(error.args[0]).partition(": duplicate")[0]
+        raise DataError(f"{shard} has a file twice: {name!r}") from error
+
+
+def _members(shard: Path, passed_over: _PassedOverMembers) -> Iterator[dict[str, Any]]:
+    """The files of a shard as the library takes them; in place of content the member, or what a label says."""
+    with open_tar(shard) as tar:
+        for member in members(tar):
+            if member.isdir() or _METADATA.match(member.name):
+                continue
+            if member.name.startswith("/") or ".." in member.name.split("/"):
+                raise DataError(f"{shard}: member {member.name!r} names a place outside of the shard")
+            if _HIDDEN.search(member.name):
+                passed_over.add(_HIDDEN_FILES, member.name)
+            elif not member.isreg():
+                passed_over.add(_WITHOUT_CONTENT, member.name)
+            else:
+                value = _label(shard, tar, member) if member.name.lower().endswith(LABEL_SUFFIX) else member
+                yield {"fname": member.name, "data": value, "__url__": str(shard)}
+        # tarfile takes whatever is no header for the end.
+        if tar.fileobj is not None:
+            tar.fileobj.seek(tar.offset)
+            rest = tar.fileobj.read(_TAIL)
+            if len(rest) < tarfile.BLOCKSIZE or rest.strip(b"\0"):
+                raise DataError(f"{shard} is truncated or damaged at byte {tar.offset}")
+
+
+def _label(shard: Path, tar: tarfile.TarFile, member: tarfile.TarInfo) -> str:
+    label = content(tar, checked_member(shard, member, _LARGEST_LABEL)).decode("utf-8", "replace").strip()
+    if not _is_label(label):
+        raise DataError(f"{shard}: member {member.name!r} is no label: it holds {label[:40]!r}")
+    return str(int(label)) if WHOLE_NUMBER.fullmatch(label) else label
+
+
+def _is_label(text: str) -> bool:
+    return bool(text) and text.isprintable()
+
+
+def checked_member(shard: Path, member: tarfile.TarInfo, largest: int | None = None) -> tarfile.TarInfo:
+    """The member, if it is no larger than what is read as a whole may be."""
+    largest = _LARGEST_FILE if largest is None else largest
+    if member.size > largest:
+        raise DataError(f"{shard}: member {member.name!r} has {member.size} bytes, more than the {largest} it may have")
+    return member

@@ -1,0 +1,138 @@
+"""Reading tar files of others: headers are looked at before tarfile believes them.
+
+What tarfile would do with some: go back to where it was, without end (a negative size, CVE-2025-8194); hold gigabytes
+of extended headers; give content that is not there (sparse members).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+from anytime_core.errors import DataError
+from anytime_core.files import open_regular
+
+_EXTENDED = frozenset({tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE})
+_HEADERS = _EXTENDED | {tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK}
+_LARGEST_HEADER = 2**16  # bytes of a long name or of extended attributes, which tarfile holds in memory
+_MOST_GLOBAL_RECORDS = 100
+_KIND = slice(156, 157)
+_RECORD = re.compile(rb"([0-9]{1,6}) ([^=\n]+)=")
+_MANY_DIGITS = re.compile(rb"[0-9]{200}")  # which tarfile searches in quadratic time
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose headers are refused with `tarfile.ReadError` where tarfile itself would go astray."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """See tarfile."""
+        member = super().frombuf(buf, encoding, errors)
+        if member.size < 0:
+            raise tarfile.ReadError(f"member {member.name!r} has a negative size, {member.size}")
+        if member.type == tarfile.GNUTYPE_SPARSE:
+            raise _sparse(member.name)
+        if member.type in _HEADERS and member.size > _LARGEST_HEADER:
+            raise tarfile.ReadError(
+                f"the header {member.name!r} has {member.size} bytes, more than the {_LARGEST_HEADER} it may have"
+            )
+        return member
+
+    @classmethod
+    def fromtarfile(cls, tar: tarfile.TarFile) -> Self:
+        """See tarfile."""
+        file = tar.fileobj
+        assert file is not None
+        start = file.tell()
+        header = file.read(tarfile.BLOCKSIZE)
+        if header[_KIND] in _EXTENDED:
+            extended = cls.frombuf(header, tar.encoding, tar.errors or "strict")
+            _check_records(file.read(extended.size), extended.name)
+        file.seek(start)
+        member = super().fromtarfile(tar)
+        if len(tar.pax_headers) > _MOST_GLOBAL_RECORDS:
+            raise _damaged(member.name)
+        return member
+
+
+def _check_records(content: bytes, name: str) -> None:
+    """Raise `tarfile.ReadError` unless an extended header is whole records: `<bytes> <keyword>=<value>`, newline."""
+    if _MANY_DIGITS.search(content):
+        raise _damaged(name)
+    position = 0
+    while position < len(content):
+        record = _RECORD.match(content, position)
+        end = position + int(record[1]) if record else position
+        if record is None or end > len(content) or end <= record.end() or content[end - 1 : end] != b"\n":
+            raise _damaged(name)
+        if record[2].startswith(b"GNU.sparse."):
+            raise _sparse(name)
+        if record[2] == b"size" and not content[record.end() : end - 1].isdigit():
+            raise tarfile.ReadError(f"the extended header {name!r} has an impossible size")
+        position = end
+
+
+def _damaged(name: str) -> tarfile.ReadError:
+    return tarfile.ReadError(f"the extended header {name!r} is damaged")
+
+
+def _sparse(name: str) -> tarfile.ReadError:
+    return tarfile.ReadError(f"member {name!r} is sparse, so not all of it is there: pack it anew without --sparse")
+
+
+@contextmanager
+def open_tar(path: Path, offset: int = 0) -> Iterator[tarfile.TarFile]:
+    """A tar file from `offset` on, where a member starts. Opened anew each time, so that processes share nothing.
+
+    Raises:
+        DataError: naming the file and, where one is at fault, the member; also for tarfile's errors in the block.
+    """
+    try:
+        with open_regular(path) as file:
+            file.seek(offset)
+            with tarfile.open(fileobj=file, mode="r:", tarinfo=_Member) as tar:
+                yield tar
+    # Of damaged headers, and RecursionError of thousands of them in a row.
+    except (tarfile.TarError, OSError, ValueError, ArithmeticError, MemoryError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path} cannot be read as a tar file from byte {offset} on: {reason}") from error
+
+
+def members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """The members in order, of which the tar file keeps none. Raises `tarfile.ReadError`, see `open_tar`."""
+    while (member := tar.next()) is not None:
+        tar.members = []  # type: ignore[attr-defined]  # a list of all, which would grow with the file
+        check_extent(tar, member)
+        yield member
+
+
+def check_extent(tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+    """Raise `tarfile.ReadError` for a member that goes on beyond the end of the file."""
+    assert tar.fileobj is not None
+    size = os.fstat(tar.fileobj.fileno()).st_size  # type: ignore[attr-defined]  # a file, of open_tar
+    if member.size > size - member.offset_data and (member.isreg() or member.type not in tarfile.SUPPORTED_TYPES):
+        raise tarfile.ReadError(
+            f"member {member.name!r} claims {member.size} bytes, beyond the end of the file: unexpected end of data"
+        )
+
+
+def first_member(tar: tarfile.TarFile) -> tarfile.TarInfo:
+    """The one that an opened tar file starts with. Raises `tarfile.ReadError` where there is none."""
+    member = tar.next()
+    if member is None:
+        raise tarfile.ReadError("no member starts there")
+    check_extent(tar, member)
+    return member
+
+
+def content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    """All that is in a member. Raises `tarfile.ReadError` where that is no file."""
+    file = tar.extractfile(member) if member.isreg() else None
+    if file is None:
+        raise tarfile.ReadError(f"{member.name!r} is no file")
+    return file.read()
