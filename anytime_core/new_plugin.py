@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
+import keyword
+import os
 import re
+import sys
 import tempfile
 from pathlib import Path
 
@@ -26,7 +31,8 @@ def write_plugin(name: str, folder: Path) -> list[Path]:
         The files, relative to the folder.
 
     Raises:
-        UsageError: a name that no modality can have or one has already, or a folder that exists.
+        UsageError: a name that no modality can have or one has already, that would give the distribution or its package
+            the name of an installed one, or a folder that exists.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -34,9 +40,10 @@ def write_plugin(name: str, folder: Path) -> list[Path]:
         raise UsageError(f"name '{name}' is not lower-case letters, digits, - and _, such as motion or heart-beats")
     if name in {plugin.name for plugin in list_plugins()}:
         raise UsageError(f"modality '{name}' is installed already: choose another name")
-    if folder.exists():
-        raise UsageError(f"{folder} exists: name another folder with --out")
     words = re.split(r"[_-]", name)
+    _refuse_taken(name, words)
+    if os.path.lexists(folder):
+        raise UsageError(f"{folder} exists: name another folder with --out")
     title = "".join(word.capitalize() for word in words)
     values: dict[str, str] = {
         "name": name,
@@ -64,3 +71,27 @@ def write_plugin(name: str, folder: Path) -> list[Path]:
             written.append(target)
         partial.rename(folder)
     return written
+
+
+def _refuse_taken(name: str, words: list[str]) -> None:
+    """Raise UsageError where something installed would be replaced or hidden, or Python has the word for itself."""
+    package, distribution, module = f"anytime_{'_'.join(words)}", f"anytime-{'-'.join(words)}", "_".join(words)
+    if importlib.util.find_spec(package) is not None:
+        taken = f"package {package} is installed already, and the plugin's would take its place"
+    elif _is_installed(distribution):
+        taken = f"distribution {distribution} is installed already, and the plugin's would take its place"
+    elif keyword.iskeyword(module) or keyword.issoftkeyword(module):
+        taken = f"'{module}' is a word of Python's own"
+    elif module in sys.stdlib_module_names or importlib.util.find_spec(module) is not None:
+        taken = f"'{module}' is a module that can be imported already"
+    else:
+        return
+    raise UsageError(f"name '{name}' is taken: {taken}; choose another name")
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        importlib.metadata.distribution(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True

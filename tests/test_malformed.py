@@ -748,7 +748,10 @@ SAMPLE = [
         Case(f"sample --shard '{value}'", 2, f"--shard '{value}'", "i/n with 0 <= i < n, such as 0/4")
         for value in ("2/2", "4/3", "a/b", "1", "", "0/0", "-1/2", "0/3/4", "1/", "/2", "0 / 2", "0.5/2")
     ),
-    Case("sample --shard 5/8 --num 3", 2, "--shard 5/8", "use at most 3 shards"),
+    *(
+        Case(f"sample --shard {shard} --num 3", 2, "--shard ", "use at most 3 shards")
+        for shard in ("5/8", "0/8", "0/999999999", "0/" + "9" * 5000, "9" * 5000 + "/1")
+    ),
     Case("sample --pack --shard 2/2", 2, "--shard '2/2'", "such as 0/4"),
     # Labels
     *(
@@ -990,6 +993,18 @@ PLUGINS = [
         for name in ("Heart", "1x", "a b", "", "a--b", "../x", "heart_", "ä", "a.b")
     ),
     *(Case(f"plugins new {name}", 2, f"'{name}' is installed", "another name") for name in ("image", "audio")),
+    *(
+        Case(f"plugins new {name}", 2, f"name '{name}' is taken: {taken}", "choose another name")
+        for name, taken in (
+            ("core", "package anytime_core is installed already"),
+            ("cli", "package anytime_cli is installed already"),
+            ("toolkit", "distribution anytime-toolkit is installed already"),
+            ("numpy", "'numpy' is a module"),
+            ("signal", "'signal' is a module"),
+            ("class", "'class' is a word of Python's own"),
+            ("match", "'match' is a word of Python's own"),
+        )
+    ),
     *(Case(f"plugins new motion2 --out {out}", 2, f"{out} exists", "--out") for out in ("empty", "notes.txt")),
     Case("plugins new motion2 --out notes.txt/below", 1, "cannot write to notes.txt/below", "choose another --out"),
     Case("plugins new motion2 extra", 2, "(extra)", "see anytime plugins new --help"),

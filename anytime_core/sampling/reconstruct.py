@@ -154,11 +154,20 @@ def _write_preview(modality: Modality, passes: Sequence[_Pass], codes: int, path
 
 
 def _unique_names(files: Sequence[Path], suffix: str) -> list[str]:
-    """A file name for each source; a number follows where two sources share a stem, or one is called preview."""
+    """A file name for each source; a number follows where two sources share a stem, or one is called preview.
+
+    Names that differ by upper and lower case alone are one file on some disks, so they count as the same.
+    """
+    taken = {PREVIEW_FILE.casefold(), RECONSTRUCTIONS_FILE.casefold()}
+    last: dict[str, int] = {}  # stem -> the number that was tried last, so that the next source starts behind it
     names: list[str] = []
     for path in files:
-        name, number = f"{path.stem}{suffix}", 2
-        while name in (*names, PREVIEW_FILE):
-            name, number = f"{path.stem}-{number}{suffix}", number + 1
+        stem = path.stem.casefold()
+        name, number = f"{path.stem}{suffix}", last.get(stem, 1)
+        while name.casefold() in taken:
+            number += 1
+            name = f"{path.stem}-{number}{suffix}"
+        last[stem] = number
+        taken.add(name.casefold())
         names.append(name)
     return names

@@ -175,10 +175,13 @@ def _shard(num: int, shard: str | None) -> range:
     if shard is None:
         return range(num)
     index, _, count = shard.partition("/")
-    if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+    written = index.isdecimal() and count.isdecimal()
+    if written and max(len(index), len(count)) > len(str(output.MOST_SAMPLES)):
+        raise UsageError(f"--shard {shard[:40]}... of {num} samples: use at most {num} shards")
+    if not (written and int(index) < int(count)):
         raise UsageError(f"--shard '{shard}' is not of the form i/n with 0 <= i < n, such as 0/4")
-    if int(index) >= num:
-        raise UsageError(f"--shard {shard} of {num} samples is empty: use at most {num} shards")
+    if int(count) > num:
+        raise UsageError(f"--shard {shard} of {num} samples: use at most {num} shards, or some are empty")
     return range(int(index), num, int(count))
 
 
