@@ -16,10 +16,8 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchvision
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
-from torchvision.transforms import v2
 
 from anytime_core.errors import DataError
 from anytime_core.locations import open_data_set
@@ -27,6 +25,7 @@ from anytime_core.modality import Datasets
 from anytime_core.shards import ShardFile, split_shards
 from anytime_core.user_files import split_folder
 from anytime_image.config import DataConfig, sample_shape
+from anytime_image.pixels import central_square, from_picture, resized, to_float
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 _FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM")
@@ -47,16 +46,6 @@ _IN_MEMORY_BYTES = 2**31
 _NAMED_FILES = 20
 
 logger = logging.getLogger(__name__)
-
-
-def to_float(images: Tensor) -> Tensor:
-    """uint8 -> float32 in [-1, 1]."""
-    return images.float() / 127.5 - 1
-
-
-def to_uint8(images: Tensor) -> Tensor:
-    """Float in [-1, 1] -> uint8, values outside clipped."""
-    return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
 class ImageTensor:
@@ -124,12 +113,11 @@ def read_image(path: Path | ShardFile, shape: tuple[int, int, int]) -> Tensor:
         raise DataError(f"{path} cannot be read as an image: its format is not known") from None
     except _DAMAGED as error:
         raise DataError(f"{path} cannot be read as an image: {error}") from error
-    tensor = v2.functional.pil_to_tensor(image)
-    if tensor.shape[1:] != shape[1:]:
+    pixels = from_picture(image)
+    if pixels.shape[1:] != shape[1:]:
         # Cropped first: a long picture resized by its shorter side would be as long again.
-        square = v2.functional.center_crop(tensor, [min(tensor.shape[1:])] * 2)
-        tensor = v2.functional.resize(square, list(shape[1:]), antialias=True)
-    return tensor
+        pixels = resized(central_square(pixels), shape[1:])
+    return pixels
 
 
 def _opened(path: Path | ShardFile) -> Image.Image:
@@ -196,11 +184,19 @@ def _in_memory(config: DataConfig, data: tuple[Tensor, Any], held_out: Tensor, c
 
 def _to_shape(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
     if images.shape[1] != shape[0]:
-        images = v2.functional.rgb_to_grayscale(images) if shape[0] == 1 else images.expand(-1, 3, -1, -1)
-    return images if images.shape[1:] == shape else v2.functional.resize(images, list(shape[1:]), antialias=True)
+        images = _to_grey(images) if shape[0] == 1 else images.expand(-1, 3, -1, -1)
+    return resized(images, shape[1:])
+
+
+def _to_grey(images: Tensor) -> Tensor:
+    from torchvision.transforms import v2
+
+    return v2.functional.rgb_to_grayscale(images)
 
 
 def _torchvision(config: DataConfig, root: Path, download: bool) -> Datasets:
+    import torchvision
+
     if config.name == "celeba":
         sets = [
             torchvision.datasets.CelebA(root, split=split, target_type=[], download=download)
