@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
-from anytime_cli import output
+from anytime_cli import output, startup
 
 if TYPE_CHECKING:
     from anytime_core.config import Config
@@ -127,6 +127,7 @@ def train(
     Without any option the embedded image recipe is trained, with --modality audio the embedded one of sounds.
     Everything goes into one run folder.
     """
+    startup.import_torch()
     from anytime_core.distributed import launched
     from anytime_core.errors import UsageError
     from anytime_core.record import RUN_FILE, STAGES, read_record
