@@ -22,7 +22,8 @@ from anytime_core.locations import DATA_VARIABLE
 from anytime_core.modality import Datasets, SampleDataset
 from anytime_image import datasets
 from anytime_image.config import DataConfig
-from anytime_image.datasets import ImageFiles, load_datasets, to_float, to_uint8
+from anytime_image.datasets import ImageFiles, load_datasets
+from anytime_image.pixels import to_float, to_uint8
 from anytime_image.reading import read_image
 
 SIZES = [pytest.param(size, id=f"{size[0]}x{size[1]}") for size in [(8, 8), (5, 40), (40, 5), (1, 1), (31, 17)]]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from anytime_cli import output
+from anytime_cli import output, startup
 
 if TYPE_CHECKING:
     from anytime_core.evaluation.result import Evaluation
@@ -81,6 +81,7 @@ def evaluate(
 
     The same command goes on with an evaluation that was killed, unless another has ended in its folder since.
     """
+    startup.import_torch()
     from anytime_core.evaluation.evaluate import evaluate as measure
     from anytime_core.evaluation.extractors import ExtractorRequest
     from anytime_core.evaluation.options import EvaluationOptions

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from anytime_cli import output
+from anytime_cli import output, startup
 
 EXAMPLES = """Examples:
 
@@ -33,6 +33,7 @@ def reconstruct(
     json: output.JsonOption = False,
 ) -> None:
     """Encode files, keep as many codes as the budget buys, and write what they decode to."""
+    startup.import_torch()
     from anytime_core.sampling.budget import Budget
 
     parsed = Budget.parse(budget)

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from anytime_cli import output
+from anytime_cli import output, startup
 
 EXAMPLES = """Examples:
 
@@ -96,6 +96,7 @@ def sample(
 
     Ctrl-C decodes and writes what is there. The same command goes on with a job that was killed.
     """
+    startup.import_torch()
     from anytime_core.sampling.budget import Budget
     from anytime_core.sampling.draw import Filter
     from anytime_core.sampling.sampler import SamplingOptions

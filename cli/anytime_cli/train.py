@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
-from anytime_cli import outlines, output
+from anytime_cli import outlines, output, startup
 from anytime_core.display import shown
 
 if TYPE_CHECKING:
@@ -145,6 +145,7 @@ def train(
     Without any option the embedded image recipe is trained, with --modality audio the embedded one of sounds.
     Everything goes into one run folder.
     """
+    startup.import_torch()
     from anytime_core.distributed import launched
     from anytime_core.errors import UsageError
     from anytime_core.record import RUN_FILE, read_record

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from functools import cache, partial
+from functools import partial
 
 import torch
-import torchaudio
 from torch import Tensor
 
 from anytime_audio.config import LossConfig
+from anytime_audio.spectra import magnitudes, mel_filters
 
 Measure = Callable[[Tensor, Tensor], Tensor]
 
@@ -41,9 +41,9 @@ def log_mel_distance(x_hat: Tensor, x: Tensor, *, rate: int) -> Tensor:
     """
     total = x.new_zeros(len(x))
     for size, bands in _resolutions(rate):
-        filters = _mel_filters(size, bands, rate).to(x.device)
+        filters = mel_filters(size, bands, rate).to(x.device)
         logs = (
-            _magnitudes(signal, size).transpose(1, 2).matmul(filters).clamp(min=_FLOOR).log() for signal in (x_hat, x)
+            magnitudes(signal, size).transpose(1, 2).matmul(filters).clamp(min=_FLOOR).log() for signal in (x_hat, x)
         )
         total = total + _difference(*logs)
     return total / len(_WINDOW_SECONDS)
@@ -56,10 +56,10 @@ def stft_distance(x_hat: Tensor, x: Tensor, *, rate: int) -> Tensor:
     """
     total = x.new_zeros(len(x))
     for size, _ in _resolutions(rate):
-        estimated, true = _magnitudes(x_hat, size), _magnitudes(x, size)
+        estimated, true = magnitudes(x_hat, size), magnitudes(x, size)
         difference, scale = (_root_mean_square(values) for values in (estimated - true, true))
         convergence = difference / scale.clamp(min=_FLOOR)
-        logs = (magnitudes.clamp(min=_FLOOR).log() for magnitudes in (estimated, true))
+        logs = (values.clamp(min=_FLOOR).log() for values in (estimated, true))
         total = total + convergence + _difference(*logs)
     return total / len(_WINDOW_SECONDS)
 
@@ -91,25 +91,3 @@ def _root_mean_square(values: Tensor) -> Tensor:
 def _resolutions(rate: int) -> list[tuple[int, int]]:
     """Window sizes, as powers of two, with their numbers of mel bands."""
     return [(2 ** round(math.log2(rate * s)), bands) for s, bands in zip(_WINDOW_SECONDS, _MEL_BANDS, strict=True)]
-
-
-def _magnitudes(x: Tensor, size: int) -> Tensor:
-    """[B, 1, L] -> [B, F, T], scaled so that a full-scale sine has about 1."""
-    window = _window(size).to(x.device)
-    padded = torch.nn.functional.pad(x.float().squeeze(1), (size // 2, size // 2))
-    spectrum = torch.stft(padded, size, size // 4, window=window, center=False, return_complex=True)
-    # The square root has no gradient at zero.
-    return (spectrum.real.square() + spectrum.imag.square() + 1e-12).sqrt() * (2 / window.sum())
-
-
-@cache
-def _window(size: int) -> Tensor:
-    with torch.inference_mode(False):  # what is kept must be fit for training later on
-        return torch.hann_window(size)
-
-
-@cache
-def _mel_filters(size: int, bands: int, rate: int) -> Tensor:
-    """[F, M]."""
-    with torch.inference_mode(False):
-        return torchaudio.functional.melscale_fbanks(size // 2 + 1, 0.0, rate / 2, bands, rate, norm=None)

@@ -8,7 +8,6 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
 
 from anytime_audio.losses import Measure, log_mel_distance, mean_squared_error, stft_distance
 from anytime_core.errors import ConfigError
@@ -28,8 +27,12 @@ def signal_to_noise_ratio(x_hat: Tensor, x: Tensor) -> Tensor:
 
 def scale_invariant_ratio(x_hat: Tensor, x: Tensor) -> Tensor:
     """SI-SDR in dB (Le Roux et al., "SDR - half-baked or well done?", 2019), within +-100."""
-    ratio = scale_invariant_signal_distortion_ratio(x_hat.squeeze(1), x.squeeze(1))
-    silent = x_hat.flatten(1).abs().amax(1) == 0  # to which torchmetrics gives 0 dB
+    tiny = torch.finfo(x.dtype).eps
+    estimated, true = x_hat.squeeze(1), x.squeeze(1)
+    factor = ((estimated * true).sum(1, keepdim=True) + tiny) / (true.square().sum(1, keepdim=True) + tiny)
+    noise = factor * true - estimated
+    ratio = 10 * (((factor * true).square().sum(1) + tiny) / (noise.square().sum(1) + tiny)).log10()
+    silent = estimated.abs().amax(1) == 0  # to which the formula gives 0 dB
     return ratio.masked_fill(silent, -_CAP).clamp(-_CAP, _CAP)
 
 

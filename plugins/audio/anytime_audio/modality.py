@@ -87,7 +87,7 @@ class AudioModality:
 
     def feature_network(self) -> nn.Module:
         """[B, 1, L] -> [B, 128]."""
-        from anytime_audio.networks import build_feature_network
+        from anytime_audio.networks.features import build_feature_network
 
         return build_feature_network(self.config.data.rate)
 

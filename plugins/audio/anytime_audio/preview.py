@@ -1,60 +1,129 @@
-"""Pictures of sounds: the clips of each row side by side, as waveforms over mel spectrograms."""
+"""Pictures of sounds: the clips of each row side by side, as waveforms over mel spectrograms.
+
+Pillow draws them: a plotting library takes longer to import than the samples take to be drawn.
+Letters: B batch, L audio samples, H and W pixels.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import librosa
-import librosa.display
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+import torch
+from PIL import Image, ImageDraw, ImageFont
 
+from anytime_audio.spectra import magnitudes, mel_filters
 from anytime_core.modality import PreviewRow
+
+_Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 
 _COLUMNS = 8
 _BANDS = 64
 _WINDOW_SECONDS = 0.032
 _RANGE_DB = 70.0
-_WIDTH, _ROW_HEIGHT = 14.0, 1.8  # inches
+
+_WIDTH, _LEFT, _RIGHT = 1040, 72, 16
+_CAPTION, _WAVE, _MEL, _GAP, _AXIS = 20, 44, 92, 4, 40
+_ROW = _CAPTION + _WAVE + _GAP + _MEL
+_TEXT = 13
+_MOST_TICKS = 12
+
+_PAPER, _INK, _BLUE, _GREY = (255, 255, 255), (40, 40, 40), (31, 119, 180), (128, 128, 128)
+_LEVELS = np.array(
+    [
+        (0, 0, 4),
+        (28, 16, 68),
+        (79, 18, 123),
+        (129, 37, 129),
+        (181, 54, 122),
+        (229, 80, 100),
+        (251, 135, 97),
+        (254, 194, 135),
+        (252, 253, 191),
+    ]
+)
+"""Colours from the softest to the loudest, evenly spaced: matplotlib's magma."""
+_FREQUENCIES = (125, 250, 500, 1000, 2000, 4000, 8000, 16000)  # Hz
 
 
 def spectrogram_sheet(rows: Sequence[PreviewRow], rate: int, path: Path) -> None:
     """Write rows of clips [B, 1, L], the first eight of each, as one PNG picture."""
-    # Figure itself, not pyplot, which would keep global state and look for a display.
-    figure = Figure(figsize=(_WIDTH, _ROW_HEIGHT * len(rows) + 0.4), layout="constrained")
-    panels = figure.subplots(2 * len(rows), 1, squeeze=False, height_ratios=[1, 2] * len(rows))[:, 0]
-    for row, wave, mel in zip(rows, panels[::2], panels[1::2], strict=True):
-        clips = row.x[:_COLUMNS, 0].detach().float().cpu().numpy()
-        _draw_waves(clips, rate, wave)
-        _draw_spectrograms(clips, rate, mel)
-        wave.set_title(row.caption, loc="left", fontsize="small")
-    for panel in panels:
-        panel.label_outer()
-    figure.savefig(path, dpi=80, format="png")
+    sheet = Image.new("RGB", (_LEFT + _WIDTH + _RIGHT, _ROW * len(rows) + _AXIS), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(_TEXT)
+    for number, row in enumerate(rows):
+        clips = row.x[:_COLUMNS, 0].detach().float().cpu()
+        top = number * _ROW
+        draw.text((_LEFT, top + _CAPTION // 2), row.caption, fill=_INK, font=font, anchor="lm")
+        sheet.paste(Image.fromarray(_wave(clips.flatten().numpy())), (_LEFT, top + _CAPTION))
+        mel_top = top + _CAPTION + _WAVE + _GAP
+        sheet.paste(_spectrogram(clips, rate), (_LEFT, mel_top))
+        _separate(draw, len(clips), top + _CAPTION, mel_top + _MEL)
+        _mark_frequencies(draw, font, rate, mel_top)
+    longest = max(row.x[:_COLUMNS].numel() for row in rows)
+    _mark_seconds(draw, font, longest / rate, _ROW * len(rows))
+    sheet.save(path, format="PNG")
 
 
-def _draw_waves(clips: np.ndarray, rate: int, panel: Axes) -> None:
-    joined = clips.flatten()
-    librosa.display.waveshow(joined, sr=rate, ax=panel, color="tab:blue", axis=None)
-    panel.set(xlim=(0, len(joined) / rate), ylim=(-1, 1), yticks=[], xticks=[])
-    _separate(clips, rate, panel)
+def _wave(sound: np.ndarray) -> np.ndarray:
+    """[audio samples] -> a waveform uint8 [H, W, 3]: in each column from the lowest to the highest value."""
+    starts = np.arange(_WIDTH) * len(sound) // _WIDTH
+    heights = (1 - np.nan_to_num(sound).clip(-1, 1)) / 2 * (_WAVE - 1)
+    tops, bottoms = np.minimum.reduceat(heights, starts), np.maximum.reduceat(heights, starts)
+    # A column reaches to the one before it, so that the line has no gaps.
+    tops[1:], bottoms[1:] = np.minimum(tops[1:], bottoms[:-1]), np.maximum(bottoms[1:], tops[:-1])
+    lines = np.arange(_WAVE)[:, None]
+    drawn = (lines >= tops.round()) & (lines <= bottoms.round())
+    return np.where(drawn[..., None], np.array(_BLUE), np.array(_PAPER)).astype(np.uint8)
 
 
-def _draw_spectrograms(clips: np.ndarray, rate: int, panel: Axes) -> None:
-    window = 2 ** round(np.log2(_WINDOW_SECONDS * rate))
-    hop = window // 4
-    powers = librosa.feature.melspectrogram(
-        y=clips.flatten(), sr=rate, n_fft=window, hop_length=hop, n_mels=min(_BANDS, window // 4)
-    )
-    decibels = librosa.power_to_db(powers, ref=np.max, top_db=_RANGE_DB)
-    librosa.display.specshow(decibels, sr=rate, hop_length=hop, x_axis="s", y_axis="mel", ax=panel, cmap="magma")
-    panel.set(xlim=(0, clips.size / rate), xlabel="seconds", ylabel="Hz")
-    _separate(clips, rate, panel)
+def _spectrogram(clips: torch.Tensor, rate: int) -> Image.Image:
+    """[B, L] -> levels in mel bands, low ones at the bottom, down to 70 dB under the loudest."""
+    window = 2 ** round(math.log2(_WINDOW_SECONDS * rate))
+    filters = mel_filters(window, min(_BANDS, window // 5), rate, "slaney")
+    powers = magnitudes(clips.flatten()[None, None], window)[0].square().T @ filters  # [T, M]
+    decibels = 10 * powers.clamp(min=1e-10).log10()
+    levels = ((decibels - decibels.max()) / _RANGE_DB + 1).clamp(0, 1).T.flip(0).numpy()
+    stops = np.linspace(0, 1, len(_LEVELS))
+    colours = np.stack([np.interp(levels, stops, channel) for channel in _LEVELS.T], -1)
+    picture = Image.fromarray(colours.round().astype(np.uint8))
+    return picture.resize((_WIDTH, _MEL), Image.Resampling.BOX)
 
 
-def _separate(clips: np.ndarray, rate: int, panel: Axes) -> None:
-    for column in range(1, len(clips)):
-        panel.axvline(column * clips.shape[1] / rate, color="white", linewidth=2)
-        panel.axvline(column * clips.shape[1] / rate, color="grey", linewidth=0.5)
+def _separate(draw: ImageDraw.ImageDraw, clips: int, top: int, bottom: int) -> None:
+    """Lines between the clips."""
+    for number in range(1, clips):
+        x = _LEFT + number * _WIDTH // clips
+        draw.line((x, top, x, bottom - 1), fill=_PAPER, width=2)
+        draw.line((x, top, x, bottom - 1), fill=_GREY)
+
+
+def _mark_frequencies(draw: ImageDraw.ImageDraw, font: _Font, rate: int, top: int) -> None:
+    """Octaves at the left of a spectrogram, as far apart as their text is high."""
+    free = top + _MEL
+    for frequency in _FREQUENCIES:
+        y = top + _MEL - round(_MEL * _mel(frequency) / _mel(rate / 2))
+        if y < top + _TEXT // 2 or y > free:
+            continue
+        draw.line((_LEFT - 4, y, _LEFT - 1, y), fill=_INK)
+        draw.text((_LEFT - 7, y), f"{frequency} Hz", fill=_INK, font=font, anchor="rm")
+        free = y - _TEXT
+
+
+def _mark_seconds(draw: ImageDraw.ImageDraw, font: _Font, seconds: float, top: int) -> None:
+    """An axis under the last row."""
+    step = 10.0 ** math.ceil(math.log10(seconds / _MOST_TICKS))
+    step = next(part for part in (step / 5, step / 2, step) if seconds / part <= _MOST_TICKS)
+    for number in range(int(seconds / step * (1 + 1e-9)) + 1):
+        x = _LEFT + round(number * step / seconds * (_WIDTH - 1))
+        draw.line((x, top, x, top + 3), fill=_INK)
+        draw.text((x, top + 6), f"{number * step:g}", fill=_INK, font=font, anchor="ma")
+    draw.text((_LEFT + _WIDTH // 2, top + 22), "seconds", fill=_INK, font=font, anchor="ma")
+
+
+def _mel(frequency: float) -> float:
+    """Of Slaney's scale: linear up to 1000 Hz, then logarithmic."""
+    low, step = 1000.0, 200 / 3
+    return frequency / step if frequency < low else low / step + math.log(frequency / low) / (math.log(6.4) / 27)

@@ -12,9 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchvision
 from torch import Tensor
-from torchvision.transforms import v2
 
 from anytime_core.damaged import Damaged
 from anytime_core.errors import DataError
@@ -24,22 +22,13 @@ from anytime_core.modality import Datasets
 from anytime_core.shards import ShardFile, split_shards
 from anytime_core.user_files import SplitFiles, split_folder
 from anytime_image.config import DataConfig, background_colour, sample_shape
+from anytime_image.pixels import resized, to_float
 from anytime_image.reading import IMAGE_SUFFIXES, UNREAD_SUFFIXES, UNSAID, Rendering, read_image
 from anytime_image.survey import survey
 
 _IN_MEMORY_BYTES = 2**31
 _LOOKED_AT = 2000
 """Files of a set too large for memory that are looked at beforehand, spread over it."""
-
-
-def to_float(images: Tensor) -> Tensor:
-    """uint8 -> float32 in [-1, 1]."""
-    return images.float() / 127.5 - 1
-
-
-def to_uint8(images: Tensor) -> Tensor:
-    """Float in [-1, 1] -> uint8, values outside clipped."""
-    return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
 class ImageTensor:
@@ -159,11 +148,19 @@ def _in_memory(config: DataConfig, data: tuple[Tensor, Any], held_out: Tensor, c
 
 def _to_shape(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
     if images.shape[1] != shape[0]:
-        images = v2.functional.rgb_to_grayscale(images) if shape[0] == 1 else images.expand(-1, 3, -1, -1)
-    return images if images.shape[1:] == shape else v2.functional.resize(images, list(shape[1:]), antialias=True)
+        images = _to_grey(images) if shape[0] == 1 else images.expand(-1, 3, -1, -1)
+    return resized(images, shape[1:])
+
+
+def _to_grey(images: Tensor) -> Tensor:
+    from torchvision.transforms import v2
+
+    return v2.functional.rgb_to_grayscale(images)
 
 
 def _torchvision(config: DataConfig, root: Path, download: bool) -> Datasets:
+    import torchvision
+
     if config.name == "celeba":
         sets = [
             torchvision.datasets.CelebA(root, split=split, target_type=[], download=download)

@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms import InterpolationMode, v2
 
 from anytime_core.errors import UsageError
 from anytime_core.extras import import_extra
 from anytime_core.modality import Extractor, OfferedExtractor, WeightsSource
-from anytime_image.datasets import to_uint8
+from anytime_image.pixels import to_uint8
 
 _INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 _EFFICIENTNET_SIDE = 224
@@ -56,7 +56,8 @@ def _efficientnet(source: WeightsSource) -> Extractor:
     network.load_state_dict(torch.load(weights.get_model_file_path(), map_location="cpu", weights_only=True))
 
     def features(x: Tensor) -> Tensor:
-        enlarged = v2.functional.resize(_to_rgb(x).float(), [_EFFICIENTNET_SIDE] * 2, InterpolationMode.BICUBIC)
+        size = (_EFFICIENTNET_SIDE, _EFFICIENTNET_SIDE)
+        enlarged = F.interpolate(_to_rgb(x).float(), size, mode="bicubic", align_corners=False, antialias=True)
         return network.to(x.device).extract_features((enlarged - 127) / 128).mean((2, 3))
 
     return Extractor("EfficientNet-Lite0 trained on ImageNet, 1280 features", _in_parts(features))

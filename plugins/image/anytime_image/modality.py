@@ -87,11 +87,11 @@ class ImageModality:
     def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Each image moved and mirrored at random as the config says; edges are repeated where it moved away."""
         import torch
-        from torchvision.transforms import v2
+        import torch.nn.functional as F
 
         shift, (height, width) = self.config.data.shift, x.shape[-2:]
         if shift:
-            padded = v2.functional.pad(x, [shift], padding_mode="edge")
+            padded = F.pad(x, [shift] * 4, mode="replicate")
             starts = torch.randint(2 * shift + 1, (len(x), 2), generator=generator).tolist()
             x = torch.stack(
                 [
@@ -101,23 +101,22 @@ class ImageModality:
             )
         if self.config.data.flip:
             mirrored = torch.rand(len(x), generator=generator).to(x.device) < 0.5
-            x = torch.where(mirrored[:, None, None, None], v2.functional.horizontal_flip(x), x)
+            x = torch.where(mirrored[:, None, None, None], x.flip(-1), x)
         return x
 
     def read(self, path: Path) -> Tensor:
         """An image file, resized and cropped to the configured size. Raises DataError naming the file."""
-        from anytime_image.datasets import rendering_of, to_float
+        from anytime_image.datasets import rendering_of
+        from anytime_image.pixels import to_float
         from anytime_image.reading import read_image
 
         return to_float(read_image(path, self.sample_shape(), rendering_of(self.config.data)))
 
     def write(self, x: Tensor, path: Path) -> None:
         """Write [C, H, W] as a picture; values outside [-1, 1] are clipped."""
-        from torchvision.transforms import v2
+        from anytime_image.pixels import to_picture, to_uint8
 
-        from anytime_image.datasets import to_uint8
-
-        v2.functional.to_pil_image(to_uint8(x.detach().cpu())).save(path)
+        to_picture(to_uint8(x.detach().cpu())).save(path)
 
     def write_growth(self, steps: Sequence[Tensor], stem: Path) -> None:
         """Write `stem-strip.png`, the steps side by side, and `stem.gif`, one after another."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-from torchvision.transforms import v2
-from torchvision.utils import make_grid
 
 from anytime_core.modality import PreviewRow
-from anytime_image.datasets import to_uint8
+from anytime_image.pixels import to_picture, to_uint8
 
 _TILE = 64
 _GAP = 2
@@ -44,6 +43,8 @@ def animation_frames(steps: Sequence[Tensor]) -> list[Image.Image]:
 def _strip(x: Tensor) -> Image.Image:
     images = to_uint8(x.detach().cpu())
     scale = max(1, _TILE // images.shape[-1])
-    enlarged = images.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
-    grid = make_grid(enlarged, nrow=len(enlarged), padding=_GAP, pad_value=_PAPER)
-    return v2.functional.to_pil_image(grid.to(torch.uint8))
+    enlarged = images.repeat_interleave(scale, 2).repeat_interleave(scale, 3).expand(-1, 3, -1, -1)
+    if len(enlarged) == 1:
+        return to_picture(enlarged[0])
+    spaced = F.pad(enlarged, (_GAP, 0, _GAP, _GAP), value=_PAPER)
+    return to_picture(F.pad(torch.cat(list(spaced), 2), (0, _GAP), value=_PAPER))

@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError, _imaging, features
 from torch import Tensor
-from torchvision.transforms import v2
 
 from anytime_core.errors import DataError
 from anytime_core.files import require_regular_file
 from anytime_core.shards import ShardFile
+from anytime_image.pixels import central_square, from_picture, resized
 
 _AVIF = features.check("avif")
 
@@ -135,12 +135,11 @@ def read_image(
             flat = _reduced(image, 2 * side, grey, white, rendering.background)
         else:
             flat = _flat(image, grey, white, rendering.background)
-    tensor = v2.functional.pil_to_tensor(flat)
-    if tensor.shape[1:] != shape[1:]:
+    pixels = from_picture(flat)
+    if pixels.shape[1:] != shape[1:]:
         # Cropped first: a long picture resized by its shorter side would be as long again.
-        square = v2.functional.center_crop(tensor, [min(tensor.shape[1:])] * 2)
-        tensor = v2.functional.resize(square, list(shape[1:]), antialias=True)
-    return tensor
+        pixels = resized(central_square(pixels), shape[1:])
+    return pixels
 
 
 def describe(path: Path | ShardFile, *, count_frames: bool) -> Description:

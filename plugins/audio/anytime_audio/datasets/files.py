@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-import librosa
 import numpy as np
 import soundfile
 import soxr
@@ -135,6 +134,8 @@ def read_clips(path: Path | ShardFile, form: ClipForm) -> np.ndarray:
             raise DataError(f"{path} is longer than {_LONGEST / form.rate / 3600:.1f} hours: cut it into parts")
     sound = np.concatenate(blocks)
     if form.top_db is not None and len(sound):
+        import librosa
+
         window = max(4, round(_TRIM_WINDOW * form.rate))
         sound, _ = librosa.effects.trim(sound, top_db=form.top_db, frame_length=window, hop_length=window // 4)
     peak = np.abs(sound).max(initial=0)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import scipy.signal
 import torch
 
 from anytime_audio.datasets.clips import Clips
@@ -25,6 +24,8 @@ _OCTAVES = 2
 
 def pluck(index: int, form: ClipForm) -> np.ndarray:
     """Clip number `index`, float32 [L]; the same in every call. Its pitch class is `index` modulo 12."""
+    from scipy.signal import lfilter
+
     noise = np.random.default_rng([index, 1983])
     octave = noise.integers(_OCTAVES)
     frequency = _LOWEST_C * 2 ** (octave + (index % len(PITCH_CLASSES) + noise.normal(0, 0.05)) / 12)
@@ -33,7 +34,7 @@ def pluck(index: int, form: ClipForm) -> np.ndarray:
     delay, fraction = int(period), period - int(period)
     burst = noise.uniform(-1, 1, delay)
     brightness = noise.uniform(0.2, 0.9)
-    burst = scipy.signal.lfilter([brightness], [1, brightness - 1], burst)
+    burst = lfilter([brightness], [1, brightness - 1], burst)
     pick = max(1, round(noise.uniform(0.1, 0.4) * delay))
     excitation = np.zeros(max(form.length, delay + pick))
     excitation[: delay + pick] = np.pad(burst, (0, pick)) - np.pad(burst, (pick, 0))[: delay + pick]
@@ -41,7 +42,7 @@ def pluck(index: int, form: ClipForm) -> np.ndarray:
     interpolation = np.array([1 - fraction, fraction])
     loss = 0.001 ** (1 / (frequency * noise.uniform(0.4, 1.5)))  # -60 dB after 0.4 to 1.5 seconds
     loop = loss * np.convolve(interpolation, [0.5, 0.5])
-    string = scipy.signal.lfilter([1.0], np.concatenate([[1.0], np.zeros(delay - 1), -loop]), excitation)
+    string = lfilter([1.0], np.concatenate([[1.0], np.zeros(delay - 1), -loop]), excitation)
     string = string[: form.length] - string[: form.length].mean()
     return (string * (form.peak / np.abs(string).max())).astype(np.float32)
 

@@ -10,8 +10,6 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from torchaudio import datasets
-
 from anytime_audio.datasets.files import SOUND_SUFFIXES
 from anytime_core.locations import open_data_set
 from anytime_core.shards import split_shards
@@ -77,6 +75,8 @@ def _fsdd(root: Path, download: bool, share: float) -> SplitFiles:
 
 def _vctk(root: Path, download: bool, share: float) -> SplitFiles:
     """VCTK 0.92, its second microphone as in torchaudio; labels are speakers."""
+    from torchaudio import datasets
+
     datasets.VCTK_092(str(root), download=download)
     files = _find(root / "VCTK-Corpus-0.92" / "wav48_silence_trimmed", "*/*_mic2.flac")
     return _by_folder(*_held_out(files, root, share))
@@ -84,6 +84,8 @@ def _vctk(root: Path, download: bool, share: float) -> SplitFiles:
 
 def _speechcommands(root: Path, download: bool, share: float) -> SplitFiles:
     """Speech Commands 0.02 with its own lists of training and validation files; labels are words."""
+    from torchaudio import datasets
+
     datasets.SPEECHCOMMANDS(root, download=download)
     listed = [datasets.SPEECHCOMMANDS(root, subset=subset) for subset in ("training", "validation")]
     train, validation = (
@@ -96,6 +98,8 @@ def _speechcommands(root: Path, download: bool, share: float) -> SplitFiles:
 
 def _ljspeech(root: Path, download: bool, share: float) -> SplitFiles:
     """LJ Speech: one speaker, no labels."""
+    from torchaudio import datasets
+
     datasets.LJSPEECH(root, download=download)
     train, validation = _held_out(_find(root / "LJSpeech-1.1" / "wavs", "*.wav"), root, share)
     return SplitFiles(LabelledFiles(train), LabelledFiles(validation))
@@ -103,6 +107,8 @@ def _ljspeech(root: Path, download: bool, share: float) -> SplitFiles:
 
 def _librispeech(root: Path, download: bool, share: float) -> SplitFiles:
     """LibriSpeech: train-clean-100 and, of other speakers, dev-clean; no labels."""
+    from torchaudio import datasets
+
     for part in _LIBRISPEECH_PARTS:
         datasets.LIBRISPEECH(root, part, download=download)
     train, validation = (_find(root / "LibriSpeech" / part, "*/*/*.flac") for part in _LIBRISPEECH_PARTS)
@@ -111,6 +117,8 @@ def _librispeech(root: Path, download: bool, share: float) -> SplitFiles:
 
 def _yesno(root: Path, download: bool, share: float) -> SplitFiles:
     """YesNo: sixty recordings of eight words each, no labels."""
+    from torchaudio import datasets
+
     datasets.YESNO(root, download=download)
     train, validation = _held_out(_find(root / "waves_yesno", "*.wav"), root, share)
     return SplitFiles(LabelledFiles(train), LabelledFiles(validation))

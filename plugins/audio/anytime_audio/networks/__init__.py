@@ -1,6 +1,6 @@
 """Encoders and decoders of sound: three families of 1-D convolutions behind one option, `network.kind`.
 
-Beside them `build_feature_network`, of two-dimensional convolutions, tells sounds apart.
+Beside them `features`, of two-dimensional convolutions, tells sounds apart.
 
 Letters: B batch, C channels of the latent map, L audio samples of a clip, T frames of the latent map.
 """
@@ -11,7 +11,6 @@ from torch import nn
 
 from anytime_audio.config import NetworkConfig
 from anytime_audio.networks import residual, spectral, wave
-from anytime_audio.networks.features import build_feature_network
 
 _FAMILIES = {"spectral": spectral, "wave": wave, "residual": residual}
 
@@ -26,4 +25,4 @@ def build_decoder(config: NetworkConfig, channels: int) -> nn.Module:
     return _FAMILIES[config.kind].build_decoder(config, channels)
 
 
-__all__ = ["build_decoder", "build_encoder", "build_feature_network"]
+__all__ = ["build_decoder", "build_encoder"]

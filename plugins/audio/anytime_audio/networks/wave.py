@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 
 import torch
-import torchaudio
 from torch import Tensor, nn
 
 from anytime_audio.config import WaveConfig
@@ -62,5 +61,6 @@ class _PostFilter(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         taps = len(self.impulse_response)
         response = self.impulse_response.expand(1, 1, -1)
-        filtered = torchaudio.functional.fftconvolve(x.float(), response)  # [B, 1, L + taps - 1]
+        length = x.shape[-1] + taps - 1
+        filtered = torch.fft.irfft(torch.fft.rfft(x.float(), n=length) * torch.fft.rfft(response, n=length), n=length)
         return filtered[..., taps // 2 : taps // 2 + x.shape[-1]]
