@@ -21,6 +21,7 @@ from anytime_core.modality import Datasets
 from anytime_core.record import STAGES, RunRecord, read_record
 from anytime_core.relocation import location_keys, relocated
 from anytime_core.run import load
+from anytime_core.training.log import Progress
 from anytime_core.training.train import outline, train
 from anytime_image.config import ImageConfig
 from anytime_image.datasets import ImageTensor
@@ -160,6 +161,14 @@ def data(names: tuple[str, ...] = ("cat", "dog"), **changes: Any) -> Datasets:
     return Datasets(images(found.train), images(found.validation), names, found)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _no_plots():
+    """They take longer than these trainings."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("anytime_core.training.stages.plot_curve", lambda curve, path: None)
+        yield
+
+
 @pytest.fixture
 def lies_there(monkeypatch: pytest.MonkeyPatch):
     """Have every image data set be the one that is given."""
@@ -171,13 +180,22 @@ def lies_there(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of all stages on `data()`; tests must not change it."""
-    folder = tmp_path_factory.mktemp("found") / "run"
+def run_after(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Stage -> a run on `data()` with that stage and those before it; tests must not change them."""
+    root = tmp_path_factory.mktemp("found")
+    folder, folders = root / "run", {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ImageModality, "datasets", lambda self: data())
-        train(tiny_config(*QUICK), folder)
-    return folder
+        for stage in STAGES:
+            train(tiny_config(*QUICK), folder, stages=[stage])
+            folders[stage] = shutil.copytree(folder, root / stage)
+    return folders
+
+
+@pytest.fixture
+def finished(run_after: dict[str, Path]) -> Path:
+    """A run of all stages on `data()`; tests must not change it."""
+    return run_after["prior"]
 
 
 @pytest.fixture
@@ -194,35 +212,40 @@ CHANGES: list[tuple[Datasets, str]] = [
 ]
 
 
-def back_to(folder: Path, stage: str) -> None:
-    """Have the run be one that was stopped at the end of a stage, whose checkpoint is there."""
-    if stage == "autoencoder":
-        (folder / "checkpoints").rename(folder / "old")
-        train(tiny_config(*QUICK), folder, stages=["autoencoder"])
-
-
 @pytest.mark.parametrize(("now", "message"), CHANGES)
 @pytest.mark.parametrize(("stage", "resume"), [("autoencoder", True), ("codes", True), ("codes", False)])
-def test_a_training_that_goes_on_refuses_other_data_unless_it_is_forced(
-    started, lies_there, now, message, stage, resume
-):
-    lies_there(data())
-    back_to(started, stage)
+def test_a_training_that_goes_on_refuses_other_data(run_after, lies_there, now, message, stage, resume):
+    started = run_after[stage]
     before = (started / "run.json").read_bytes()
     lies_there(now)
     with pytest.raises(DataError, match=rf"{message}.* in /pictures.*data\.root=DIR.*--force"):
         train(tiny_config(*QUICK), started, stages=[stage], resume=resume)
     assert (started / "run.json").read_bytes() == before
-    record = train(tiny_config(*QUICK), started, stages=[stage], resume=resume, force=True)
+
+
+@pytest.mark.parametrize("stage", ["autoencoder", "codes"])
+def test_a_training_that_is_forced_goes_on_with_what_there_is(run_after, tmp_path, lies_there, stage):
+    folder = shutil.copytree(run_after[stage], tmp_path / "run")
+    now = data(("cow", "cat", "dog"), digest="b")
+    lies_there(now)
+    record = train(tiny_config(*QUICK), folder, stages=[stage], resume=True, force=True)
     assert (record.found, record.classes) == (now.found, now.classes)
-    assert read_record(started) == record
+    assert read_record(folder) == record
 
 
-def test_codes_that_are_forced_onto_other_data_are_all_of_it(started, lies_there):
+def test_codes_that_were_half_written_of_other_data_begin_anew_where_they_are_forced(started, lies_there):
+    def stop(progress: Progress) -> None:
+        if progress.step == 2:
+            raise KeyboardInterrupt
+
+    config = tiny_config(*QUICK, "training.codes.batch_size=4", "training.checkpoint_minutes=0")
+    lies_there(data())
+    with pytest.raises(KeyboardInterrupt):
+        train(config, started, stages=["codes"], on_progress=stop)
+    steps: list[int] = []
     lies_there(data(("dog", "cat")))
-    train(tiny_config(*QUICK, "training.codes.batch_size=4"), started, stages=["codes"], resume=True, force=True)
-    record = train(tiny_config(*QUICK), started, stages=["prior"])
-    assert record.classes == ("dog", "cat")
+    train(config, started, stages=["codes"], resume=True, force=True, on_progress=lambda one: steps.append(one.step))
+    assert steps == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("now", [data(), data(root=Path("/moved"))])
@@ -342,14 +365,18 @@ class Averaging(nn.Module):
 
 
 ONE = "each step sees one sample"
+GROUPS = ("network.encoder_norm=group", "network.decoder_norm=group")
 
 
 @pytest.mark.parametrize(
     ("samples", "overrides", "message"),
     [
-        (1, (), f"{ONE}.*give more than one training sample.*or set network.encoder_norm=group"),
+        (1, (), f"{ONE}.*give more than one training sample$"),
+        (1, ("network.widths=[4,4,16]",), f"{ONE}.*sample, or set {' and '.join(GROUPS)}$"),
+        (1, ("network.widths=[4,4,16]", GROUPS[0]), f"{ONE}.*sample, or set {GROUPS[1]}$"),
+        (1, ("network.widths=[4,4,16]", *GROUPS), None),
+        (9, GROUPS[:1], "normalise single values.*more channels"),
         (9, ("training.autoencoder.batch_size=1",), f"{ONE}.*raise training.autoencoder.batch_size=1 to 2 or more"),
-        (1, ("network.encoder_norm=group",), None),
         (1, ("network.widths=[4]",), None),
         (2, (), None),
         (1, ("autoencoder.kind=identity",), None),
@@ -371,7 +398,7 @@ def test_a_batch_of_one_is_refused_before_anything_is_written(tmp_path, lies_the
 def test_networks_of_others_are_tried_too(tmp_path, lies_there, monkeypatch):
     lies_there(data(train=1))
     monkeypatch.setattr(ImageModality, "encoder", lambda self: Averaging())
-    config = tiny_config(*QUICK, "network.widths=[4,4,4]", "network.encoder_norm=group", "network.decoder_norm=group")
+    config = tiny_config(*QUICK, "network.widths=[16,16,16]", "network.decoder_norm=group")
     with pytest.raises(ConfigError, match=f"{ONE}.*give more than one training sample$"):
         outline(config, tmp_path / "run", stages=["autoencoder"])
 
