@@ -6,11 +6,16 @@ Letters: n clips, L audio samples of a clip. Items are float32 [1, L] in [-1, 1]
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
+
 from anytime_audio.config import DataConfig
 from anytime_audio.datasets.clips import Clips, cached_clips
 from anytime_audio.datasets.files import ClipForm
 from anytime_audio.datasets.plucks import PITCH_CLASSES, synthesise
 from anytime_audio.datasets.sources import find_files
+from anytime_core.found import ClassCount, Found
 from anytime_core.locations import cache_folder
 from anytime_core.modality import Datasets
 
@@ -19,7 +24,7 @@ _TRAINING_PLUCKS, _VALIDATION_PLUCKS = 3600, 480
 
 def clip_form(config: DataConfig) -> ClipForm:
     """What files are turned into."""
-    return ClipForm(config.rate, config.length, config.cut, config.top_db, config.peak)
+    return ClipForm(config.rate, config.length, config.cut, config.top_db, config.peak, config.channels)
 
 
 def load_datasets(config: DataConfig) -> Datasets:
@@ -35,7 +40,25 @@ def load_datasets(config: DataConfig) -> Datasets:
     train, validation = (
         cached_clips(part, clip_form(config), folder, config.name) for part in (split.train, split.validation)
     )
-    return Datasets(train, validation, split.classes)
+    found = split.found or Found(root=config.root and config.root.absolute(), train=0, validation=0)
+    found = found.model_copy(
+        update={
+            "train": len(train),
+            "validation": len(validation),
+            "classes": _class_counts(split.classes, train, validation),
+            "notes": (*found.notes, *train.notes, *validation.notes),
+            "passed_over": (*found.passed_over, *train.passed_over, *validation.passed_over),
+        }
+    )
+    return Datasets(train, validation, split.classes, found)
+
+
+def _class_counts(classes: Sequence[str], *parts: Clips) -> dict[str, ClassCount]:
+    """Clips of each class for training and for validation."""
+    if not classes:
+        return {}
+    counts = [torch.bincount(part.labels, minlength=len(classes)).tolist() for part in parts if part.labels is not None]
+    return {name: ClassCount(*numbers) for name, *numbers in zip(classes, *counts, strict=True)}
 
 
 def _plucks(config: DataConfig) -> Datasets:

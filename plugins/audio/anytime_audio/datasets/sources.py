@@ -1,7 +1,7 @@
 """Which files a named data set consists of, with their labels and its split.
 
 torchaudio's data sets download, check and lay out the collections; the files are read by
-`anytime_audio.datasets.files`, as torchaudio's own reader needs a further package.
+`anytime_audio.datasets.reading`, as torchaudio's own reader needs a further package.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torchaudio import datasets
 
-from anytime_audio.datasets.files import SOUND_SUFFIXES
+from anytime_audio.datasets.reading import SOUND_SUFFIXES
 from anytime_core.locations import open_data_set
 from anytime_core.shards import split_shards
 from anytime_core.user_files import LabelledFiles, SplitFiles, hold_out, split_folder
