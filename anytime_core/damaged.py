@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch.distributed as dist
@@ -51,23 +51,22 @@ class Damaged:
         return tuple(shown(reason) for _, reason in sorted(self._reasons.items())[:_EXAMPLES])
 
     def say(self, total: int) -> None:
-        """Log `sentence`, where there is more to say than the last time."""
+        """Log one line on those of `total` items that cannot be read, where there are more than the last time."""
         if self.count > self._said:
-            logger.warning("%s", self.sentence(total))
+            logger.warning("%s", left_out_sentence(self.noun, self.count, total, self.examples))
         self._said = self.count
-
-    def sentence(self, total: int) -> str:
-        """One line on those that cannot be read of `total` items."""
-        more = self.count - len(self.examples)
-        named = "; ".join((*self.examples, *([f"and {more:,} more"] if more else [])))
-        are = "is" if self.count == 1 else "are"
-        return f"{self.count:,} of {total:,} {self.noun} cannot be read and {are} left out: {named}"
 
     def passed_over(self) -> tuple[PassedOver, ...]:
         """The same for the record of what was found, nothing where all can be read."""
         if not self.count:
             return ()
         return (PassedOver(reason=f"{self.noun} that cannot be read", count=self.count, examples=self.examples),)
+
+
+def left_out_sentence(noun: str, count: int, total: int, examples: Sequence[str]) -> str:
+    """One line on `count` of `total` items that cannot be read, with the first few reasons."""
+    named = "; ".join((*examples, *([f"and {count - len(examples):,} more"] if count > len(examples) else [])))
+    return f"{count:,} of {total:,} {noun} cannot be read and {'is' if count == 1 else 'are'} left out: {named}"
 
 
 class RemembersDamaged:

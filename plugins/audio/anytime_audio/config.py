@@ -15,6 +15,7 @@ from anytime_core.config import Section, by_kind
 
 Name = Literal["plucks", "folder", "webdataset", "fsdd", "vctk", "speechcommands", "ljspeech", "librispeech", "yesno"]
 Encoding = Literal["16bit", "24bit", "float"]
+Channels = Literal["mean", "left", "loudest"]
 
 _LARGEST_MAP = 2**28
 
@@ -31,6 +32,10 @@ class DataConfig(Section):
     length: int = Field(2048, ge=64, le=2**22, description="audio samples of a clip")
     cut: Literal["start", "all"] = Field(
         "start", description="of files longer than a clip: start takes their beginning, all cuts them into clips"
+    )
+    channels: Channels = Field(
+        "mean",
+        description="of files with several: their mean, or the loudest where they cancel each other out; left; loudest",
     )
     top_db: float | None = Field(
         30.0, gt=0, description="trim what is this many dB below the peak at both ends; null: trim nothing"

@@ -107,9 +107,10 @@ class AudioModality:
         """The first clip of a sound file, prepared as training clips are. Raises DataError naming the file."""
         import torch
 
-        from anytime_audio.datasets.files import read_clips
+        from anytime_audio.datasets.files import prepare
+        from anytime_audio.datasets.reading import warning_of
 
-        return torch.from_numpy(read_clips(path, self._form)[:1])
+        return torch.from_numpy(next(prepare(path, self._form, warning_of(path)).clips())[:1])
 
     def open_file(self, path: Path) -> Recording:
         """A sound file of any length, as overlapping clips."""

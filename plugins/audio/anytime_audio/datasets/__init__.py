@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from anytime_audio.config import DataConfig
 from anytime_audio.datasets.clips import Clips, cached_clips
-from anytime_audio.datasets.files import ClipForm, header_rate
+from anytime_audio.datasets.files import ClipForm
 from anytime_audio.datasets.plucks import PITCH_CLASSES, synthesise
+from anytime_audio.datasets.reading import header_rate
 from anytime_audio.datasets.sources import find_files
-from anytime_core.found import Found, count_forms
+from anytime_core.found import Found, class_counts, count_forms
 from anytime_core.locations import cache_folder
 from anytime_core.modality import Datasets
-from anytime_core.user_files import SplitFiles
 
 _HEADERS = 200  # that are looked at for their rates; of MP3 files all frames are counted
 _TRAINING_PLUCKS, _VALIDATION_PLUCKS = 3600, 480
@@ -22,7 +22,7 @@ _TRAINING_PLUCKS, _VALIDATION_PLUCKS = 3600, 480
 
 def clip_form(config: DataConfig) -> ClipForm:
     """What files are turned into."""
-    return ClipForm(config.rate, config.length, config.cut, config.top_db, config.peak)
+    return ClipForm(config.rate, config.length, config.cut, config.top_db, config.peak, config.channels)
 
 
 def load_datasets(config: DataConfig) -> Datasets:
@@ -38,15 +38,23 @@ def load_datasets(config: DataConfig) -> Datasets:
     train, validation = (
         cached_clips(part, clip_form(config), folder, config.name) for part in (split.train, split.validation)
     )
-    return Datasets(train, validation, split.classes, _with_rates(split))
+    forms, forms_notes = count_forms(split.train.files, header_rate, most=_HEADERS)
+    found = split.found or Found(train=0, validation=0)
+    found = found.model_copy(
+        update={
+            "train": len(train),
+            "validation": len(validation),
+            "classes": class_counts(split.classes, *(_labels(part) for part in (train, validation))),
+            "forms": forms,
+            "notes": (*found.notes, *forms_notes, *train.notes, *validation.notes),
+            "passed_over": (*found.passed_over, *train.passed_over, *validation.passed_over),
+        }
+    )
+    return Datasets(train, validation, split.classes, found)
 
 
-def _with_rates(split: SplitFiles) -> Found | None:
-    """What was found, counted in files, and the rates of the training files, from their headers."""
-    if split.found is None:
-        return None
-    forms, notes = count_forms(split.train.files, header_rate, most=_HEADERS)
-    return split.found.model_copy(update={"forms": forms, "notes": (*split.found.notes, *notes)})
+def _labels(clips: Clips) -> list[int] | None:
+    return None if clips.labels is None else clips.labels.tolist()
 
 
 def _plucks(config: DataConfig) -> Datasets:

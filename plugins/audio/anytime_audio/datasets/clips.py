@@ -1,7 +1,7 @@
 """Clips that are decoded once and kept: a memory-mapped cache whose name follows from files and options.
 
 A cache is a folder of `clips.int16`, [n, L] little-endian, and `index.json`: the file that each clip comes from, how
-many files could not be used, and the checksum.
+many files could not be used and why the first of them, what is odd about others, and the checksum.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import json
 import logging
 import os
 import zlib
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,29 +23,44 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from anytime_audio.datasets.files import ClipForm, read_clips
+from anytime_audio.datasets.files import ClipForm, PreparedSound, prepare
+from anytime_audio.datasets.reading import REMARKS, Remark
+from anytime_core.damaged import Damaged, left_out_sentence
+from anytime_core.display import shown
 from anytime_core.errors import DataError
 from anytime_core.files import filling, read_limited, remove_partial_files, write_json
+from anytime_core.found import PassedOver
 from anytime_core.locations import user_path
 from anytime_core.shards import ShardFile
 from anytime_core.user_files import LabelledFiles
 
-_FORMAT = 1
+_FORMAT = 2
 _CLIPS, _INDEX = "clips.int16", "index.json"
-_NAMED_FILES = 20
-_AT_ONCE = 512
+_AHEAD = 4  # files for each core that are decoded before they are needed
+_HELD = 2**22  # audio samples of the clips of a file that are held; a longer one is decoded by itself
 _INDEX_LIMIT = 2**30  # a line for each clip
 
 logger = logging.getLogger(__name__)
 
 
 class Clips:
-    """Clips int16 [n, L], in memory or memory-mapped, and where known their labels int64 [n]."""
+    """Clips int16 [n, L], in memory or memory-mapped, and where known their labels int64 [n].
+
+    Attributes:
+        notes: what is odd about the files that they come from.
+        passed_over: files that cannot be used.
+    """
 
     FULL_SCALE: ClassVar[int] = 2**15 - 1
 
-    def __init__(self, clips: np.ndarray, labels: Tensor | None) -> None:
-        self.clips, self.labels = clips, labels
+    def __init__(
+        self,
+        clips: np.ndarray,
+        labels: Tensor | None,
+        notes: tuple[str, ...] = (),
+        passed_over: tuple[PassedOver, ...] = (),
+    ) -> None:
+        self.clips, self.labels, self.notes, self.passed_over = clips, labels, notes, passed_over
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -62,8 +78,8 @@ class Clips:
 def cached_clips(source: LabelledFiles, form: ClipForm, folder: Path, name: str) -> Clips:
     """The clips of `source`, from the cache in `folder` where it is, else decoded and put there.
 
-    Another process that needs the same cache waits for this one. Files that cannot be used are left out, counted, and
-    the first of them named.
+    Another process that needs the same cache waits for this one. Files that cannot be used are left out; one line says
+    how many there are, and names the first of them.
 
     Raises:
         DataError: no file can be used, or the cache cannot be written.
@@ -79,11 +95,16 @@ def cached_clips(source: LabelledFiles, form: ClipForm, folder: Path, name: str)
         raise DataError(
             f"cannot keep clips in {place}: {error.strerror or error}; make room there, or set data.cache=DIR"
         ) from error
-    if index["left_out"]:
-        logger.warning("%d of %d sounds could not be used", index["left_out"], len(source.files))
+    count, examples = index["left_out"], tuple(index["examples"])
+    passed_over: tuple[PassedOver, ...] = ()
+    if count:
+        logger.warning("%s", left_out_sentence("sounds", count, len(source.files), examples))
+        passed_over = (PassedOver(reason="sounds that cannot be used", count=count, examples=examples),)
+    for note in index["notes"]:
+        logger.warning("%s", note)
     clips = np.memmap(place / _CLIPS, np.dtype("<i2"), "r", shape=(len(index["file"]), form.length))
     labels = None if source.labels is None else torch.tensor([source.labels[file] for file in index["file"]])
-    return Clips(clips, labels)
+    return Clips(clips, labels, tuple(index["notes"]), passed_over)
 
 
 def _digest(files: Sequence[Path | ShardFile], form: ClipForm) -> str:
@@ -115,6 +136,8 @@ def _read_index(place: Path, form: ClipForm, files: int) -> dict[str, Any] | Non
         numbers = [*index["file"], index["left_out"]]
         if not all(isinstance(number, int) and 0 <= number <= files for number in numbers) or files in index["file"]:
             raise ValueError(f"there are {files} files")
+        if not all(isinstance(text, str) for text in (*index["examples"], *index["notes"])):
+            raise ValueError("sentences are text")
         size = len(index["file"]) * form.length * 2
         if (place / _CLIPS).stat().st_size == size and _checksum(place / _CLIPS, index["file"]) == index["checksum"]:
             return index
@@ -135,35 +158,70 @@ def _checksum(path: Path, file_of_clip: Sequence[int]) -> int:
 def _build(files: Sequence[Path | ShardFile], form: ClipForm, place: Path) -> dict[str, Any]:
     logger.info("decoding %d sounds, once, into %s", len(files), place)
     file_of_clip: list[int] = []
-    left_out = 0
+    damaged = Damaged("sounds")
+    odd: dict[Remark, list[str]] = {}
     # By a name, so that what a killed process left is written over, not left.
     with filling(place, name="clips") as partial:
         remove_partial_files(partial)
         with (partial / _CLIPS).open("wb") as output:
-            for number, clips in enumerate(_decode(files, form)):
-                if isinstance(clips, DataError):
-                    left_out += 1
-                    if left_out <= _NAMED_FILES:
-                        logger.warning("%s; it is left out", clips)
-                    continue
-                output.write(np.round(clips * Clips.FULL_SCALE).astype("<i2").tobytes())
-                file_of_clip += [number] * len(clips)
+            for number, decoded in enumerate(_decode(files, form)):
+                try:
+                    for clips in decoded.clips():
+                        output.write(np.round(clips * Clips.FULL_SCALE).astype("<i2").tobytes())
+                        file_of_clip += [number] * len(clips)
+                except DataError as error:
+                    damaged.add(number, str(error))
+                for remark in decoded.remarks:
+                    odd.setdefault(remark, []).append(shown(files[number]))
         if not file_of_clip:
-            raise DataError(f"none of the {len(files)} sounds can be used, such as {files[0]}")
-        index = {"file": file_of_clip, "left_out": left_out, "checksum": _checksum(partial / _CLIPS, file_of_clip)}
+            raise DataError(f"none of the {len(files)} sounds can be used: {damaged.examples[0]}")
+        index = {
+            "file": file_of_clip,
+            "left_out": damaged.count,
+            "examples": damaged.examples,
+            "notes": [
+                f"{len(names):,} of {len(files):,} sounds {REMARKS[remark][1]}, such as {names[0]}"
+                for remark, names in odd.items()
+            ],
+            "checksum": _checksum(partial / _CLIPS, file_of_clip),
+        }
         write_json(partial / _INDEX, index)
-    return index
+    return {**index, "examples": list(damaged.examples)}
 
 
-def _decode(files: Sequence[Path | ShardFile], form: ClipForm) -> Iterator[np.ndarray | DataError]:
-    """The clips of each file, or why there are none, in order; decoded on all cores, a bounded number ahead."""
+class _Decoded:
+    """A file that was decoded, or failed to be. Only one of many clips is decoded again, when they are asked for."""
 
-    def decode(path: Path | ShardFile) -> np.ndarray | DataError:
+    def __init__(self, path: Path | ShardFile, form: ClipForm) -> None:
+        self.remarks: list[Remark] = []
+        self._sound: PreparedSound | None = None
+        self._clips: list[np.ndarray] = []
+        self._error: DataError | None = None
         try:
-            return read_clips(path, form)
+            sound = prepare(path, form, self.remarks.append)
+            if sound.length > _HELD:
+                self._sound = sound
+            else:
+                self._clips = list(sound.clips())
         except DataError as error:
-            return error
+            self._error = error
+            self.remarks.clear()
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(files), _AT_ONCE):
-            yield from pool.map(decode, files[start : start + _AT_ONCE])
+    def clips(self) -> Iterator[np.ndarray]:
+        """Clips, float32 [n, L], a few at a time. Raises DataError where there are none."""
+        if self._error is not None:
+            raise self._error
+        yield from self._clips if self._sound is None else self._sound.clips()
+
+
+def _decode(files: Sequence[Path | ShardFile], form: ClipForm) -> Iterator[_Decoded]:
+    """Each file in order; decoded on all cores, a few ahead."""
+    cores = os.cpu_count() or 1
+    ahead: deque[Future[_Decoded]] = deque()
+    with ThreadPoolExecutor(cores) as pool:
+        for file in files:
+            ahead.append(pool.submit(_Decoded, file, form))
+            if len(ahead) > _AHEAD * cores:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()

@@ -6,38 +6,26 @@ Letters: L audio samples of a clip.
 from __future__ import annotations
 
 import errno
-import io
 import logging
-import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
 import numpy as np
 import soundfile
-import soxr
 
-from anytime_audio.config import Encoding
+from anytime_audio.config import Channels, Encoding
+from anytime_audio.datasets.reading import OnRemark, ignore_remark, read_blocks
+from anytime_audio.datasets.trimming import Extent, Outline
 from anytime_core.errors import DataError
-from anytime_core.files import open_regular
 from anytime_core.shards import ShardFile
 
-SOUND_SUFFIXES = frozenset(
-    {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".rf64", ".w64"}
-)
-
 _SUBTYPES: dict[Encoding, str] = {"16bit": "PCM_16", "24bit": "PCM_24", "float": "FLOAT"}
-_BLOCK = 2**16
-_LOWEST_RATE, _HIGHEST_RATE = 1000, 2**20
-_MOST_CHANNELS = 64
-_MOST_FRAMES_PER_BYTE = 2**14  # three times what silence takes in FLAC's largest blocks
-_UNKNOWN_FRAMES = 2**63 - 1
-_LONGEST = 2**29  # audio samples that are held in memory: three hours at 48 kHz
+_LONGEST = 2**29  # audio samples that are prepared: three hours at 48 kHz
+_HELD = 2**22  # audio samples that are held while it is found out what is trimmed
 _SHORTEST = 0.01  # seconds
 _TRIM_WINDOW = 0.032  # seconds
-_LARGEST = 1e6  # of a float file that is not normalised
 _SILENCE = 1e-4  # three steps of 16-bit sound
 
 logger = logging.getLogger(__name__)
@@ -53,6 +41,7 @@ class ClipForm:
         cut: `start` makes one clip of a file, `all` as many as it fills (the last one padded if it is half full).
         top_db: what is this much below the peak is trimmed at both ends; None trims nothing.
         peak: largest absolute value of a file.
+        channels: see `read_blocks`.
     """
 
     rate: int
@@ -60,95 +49,103 @@ class ClipForm:
     cut: Literal["start", "all"] = "start"
     top_db: float | None = 30.0
     peak: float = 0.95
+    channels: Channels = "mean"
 
 
-def read_blocks(path: Path | ShardFile, rate: int) -> Iterator[np.ndarray]:
-    """A sound file as mono float32 blocks at `rate`, in memory that does not grow with the file's length.
+@dataclass(frozen=True)
+class PreparedSound:
+    """A sound of which it is known how it becomes clips.
 
-    A file that ends early is used as far as it goes, unless its format does not allow that (FLAC).
-
-    Raises:
-        DataError: the file is missing, no sound, empty, or holds values that no sound has.
+    Attributes:
+        path, form: the file, and what its clips are like.
+        extent: what is left of it at `form.rate`.
+        sound: that, where it is short enough to be held, float32; None: it is read again.
     """
-    with _open(path) as file:
-        resampler = soxr.ResampleStream(file.samplerate, rate, 1, dtype="float32")
-        # Not file.blocks, which makes up sound where a file is shorter than it says.
-        while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
-            if not np.isfinite(block).all():
-                raise DataError(f"{path} holds NaN or infinite samples")
-            if np.abs(block).max() > _LARGEST:
-                raise DataError(f"{path} holds samples of {np.abs(block).max():g}, where full scale is 1")
-            yield resampler.resample_chunk(block.mean(1))
-        yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+
+    path: Path | ShardFile
+    form: ClipForm
+    extent: Extent
+    sound: np.ndarray | None
+
+    @property
+    def length(self) -> int:
+        """Audio samples of all clips."""
+        if self.form.cut == "start":
+            return self.form.length
+        kept = self.extent.stop - self.extent.start
+        return max(1, (kept + self.form.length // 2) // self.form.length) * self.form.length
+
+    def clips(self) -> Iterator[np.ndarray]:
+        """Clips, float32 [n, L], a few at a time: normalised to the peak, and padded with silence at the end."""
+        left, pending = self.length, np.zeros(0, np.float32)
+        for block in self._kept():
+            pending = np.concatenate([pending, block[: left - len(pending)] * (self.form.peak / self.extent.peak)])
+            whole = len(pending) // self.form.length * self.form.length
+            if whole:
+                yield pending[:whole].reshape(-1, self.form.length)
+                pending, left = pending[whole:], left - whole
+            if left == 0:
+                return
+        yield np.pad(pending, (0, left - len(pending))).reshape(-1, self.form.length)
+
+    def _kept(self) -> Iterator[np.ndarray]:
+        """What is not trimmed."""
+        if self.sound is not None:
+            yield self.sound
+            return
+        position = 0
+        for block in read_blocks(self.path, self.form.rate, self.form.channels):
+            start, stop = (max(0, edge - position) for edge in self.extent[:2])
+            yield block[start:stop]
+            position += len(block)
+            if position >= self.extent.stop:
+                return
 
 
-def header_rate(path: Path | ShardFile) -> str:
-    """The rate that a sound file's header states, such as `44100 Hz`. Raises DataError as `read_blocks` does."""
-    with _open(path) as file:
-        return f"{file.samplerate} Hz"
-
-
-@contextmanager
-def _open(path: Path | ShardFile) -> Iterator[soundfile.SoundFile]:
-    try:
-        with (
-            open_regular(path) if isinstance(path, Path) else path.open() as opened,
-            soundfile.SoundFile(_readable(opened), closefd=False) as file,
-        ):
-            if file.frames == 0:
-                raise DataError(f"{path} holds no sound: it has no audio samples")
-            if not _LOWEST_RATE <= file.samplerate <= _HIGHEST_RATE:
-                raise DataError(f"{path} has an impossible rate of {file.samplerate} Hz")
-            if file.channels > _MOST_CHANNELS:
-                raise DataError(f"{path} has {file.channels} channels, more than the {_MOST_CHANNELS} that are read")
-            # Not by seeking: libsndfile reads from the same position.
-            size = len(opened.getbuffer()) if isinstance(opened, io.BytesIO) else os.fstat(opened.fileno()).st_size
-            if _MOST_FRAMES_PER_BYTE * size < file.frames < _UNKNOWN_FRAMES:
-                raise DataError(f"{path} claims {file.frames:,} audio samples, more than its {size:,} bytes can hold")
-            yield file
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist") from None
-    except soundfile.LibsndfileError as error:
-        raise DataError(f"{path} cannot be read as a sound: {error.error_string}") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-
-
-def _readable(opened: BinaryIO) -> BinaryIO | int:
-    """What soundfile reads faster: the file's descriptor where it has one."""
-    return opened if isinstance(opened, io.BytesIO) else opened.fileno()
-
-
-def read_clips(path: Path | ShardFile, form: ClipForm) -> np.ndarray:
-    """The clips in a file, float32 [n, L]: trimmed, normalised to the peak, cut, and padded with silence at the end.
+def prepare(path: Path | ShardFile, form: ClipForm, remark: OnRemark = ignore_remark) -> PreparedSound:
+    """Find out how a file becomes clips: what is trimmed, and its peak. A long one is not held.
 
     Raises:
         DataError: as `read_blocks` does, or where nothing but silence is in it.
     """
+    window = max(4, round(_TRIM_WINDOW * form.rate))
     blocks: list[np.ndarray] = []
+    outline: Outline | None = None
     length = 0
-    for block in read_blocks(path, form.rate):
-        blocks.append(block)
+    for block in read_blocks(path, form.rate, form.channels, remark):
         length += len(block)
         if length > _LONGEST:
             raise DataError(f"{path} is longer than {_LONGEST / form.rate / 3600:.1f} hours: cut it into parts")
-    sound = np.concatenate(blocks)
-    if form.top_db is not None and len(sound):
-        import librosa
+        blocks.append(block)
+        if outline is None and length > _HELD:
+            outline = Outline(window, window // 4)
+        if outline is not None:
+            for held in blocks:
+                outline.add(held)
+            blocks.clear()
+    sound: np.ndarray | None = None
+    if outline is not None:
+        extent = outline.extent(form.top_db)
+    else:
+        sound = np.concatenate(blocks)
+        if form.top_db is not None and len(sound):
+            import librosa
 
-        window = max(4, round(_TRIM_WINDOW * form.rate))
-        sound, _ = librosa.effects.trim(sound, top_db=form.top_db, frame_length=window, hop_length=window // 4)
-    peak = np.abs(sound).max(initial=0)
-    check_audible(peak, path)
-    if len(sound) < _SHORTEST * form.rate:
-        raise DataError(f"{path} is too short: {len(sound)} audio samples at {form.rate} Hz")
-    number = 1
-    if form.cut == "all":
-        number = max(1, (len(sound) + form.length // 2) // form.length)
-    clips = np.zeros(number * form.length, np.float32)
-    sound = sound[: len(clips)] * (form.peak / peak)
-    clips[: len(sound)] = sound
-    return clips.reshape(number, form.length)
+            sound, _ = librosa.effects.trim(sound, top_db=form.top_db, frame_length=window, hop_length=window // 4)
+        extent = Extent(0, len(sound), np.abs(sound).max(initial=0))
+    check_audible(extent.peak, path)
+    if (kept := extent.stop - extent.start) < _SHORTEST * form.rate:
+        raise DataError(f"{path} is too short: {kept} audio samples at {form.rate} Hz")
+    return PreparedSound(path, form, extent, sound)
+
+
+def read_clips(path: Path | ShardFile, form: ClipForm, remark: OnRemark = ignore_remark) -> np.ndarray:
+    """The clips in a file, float32 [n, L]: trimmed, normalised to the peak, cut, and padded with silence at the end.
+
+    Raises:
+        DataError: as `prepare` does.
+    """
+    return np.concatenate(list(prepare(path, form, remark).clips()))
 
 
 def check_audible(peak: float, path: Path | ShardFile) -> None:

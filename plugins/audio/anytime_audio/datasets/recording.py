@@ -13,13 +13,16 @@ import torch
 from torch import Tensor
 
 from anytime_audio.config import Encoding
-from anytime_audio.datasets.files import ClipForm, check_audible, read_blocks, write_sound
+from anytime_audio.datasets.files import ClipForm, check_audible, write_sound
+from anytime_audio.datasets.reading import read_blocks, warning_of
 
 _OVERLAP = 8  # the cross-fade's part of a clip is one over this
 
 
 class Recording:
     """One file. It is read block by block, twice: once for its level when it is opened, once when it is iterated.
+
+    What is odd about it, such as an early end, is a warning.
 
     Iterating gives clips float32 [1, L], normalised together to the peak of training clips. `write` undoes that.
 
@@ -31,7 +34,7 @@ class Recording:
         self.path, self.form, self.encoding = path, form, encoding
         self.overlap = form.length // _OVERLAP
         self.length, peak = 0, 0.0
-        for block in read_blocks(path, form.rate):
+        for block in read_blocks(path, form.rate, form.channels, warning_of(path)):
             self.length += len(block)
             peak = max(peak, float(np.abs(block).max(initial=0)))
         check_audible(peak, path)
@@ -45,7 +48,7 @@ class Recording:
         step = self.form.length - self.overlap
         pending = np.zeros(0, np.float32)
         sent = 0
-        for block in read_blocks(self.path, self.form.rate):
+        for block in read_blocks(self.path, self.form.rate, self.form.channels):
             pending = np.concatenate([pending, block])
             while len(pending) >= self.form.length and sent < len(self) - 1:
                 yield self._clip(pending[: self.form.length])

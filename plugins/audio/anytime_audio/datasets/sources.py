@@ -1,7 +1,7 @@
 """Which files a named data set consists of, with their labels and its split.
 
 torchaudio's data sets download, check and lay out the collections; the files are read by
-`anytime_audio.datasets.files`, as torchaudio's own reader needs a further package.
+`anytime_audio.datasets.reading`, as torchaudio's own reader needs a further package.
 """
 
 from __future__ import annotations
@@ -10,17 +10,10 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from anytime_audio.datasets.files import SOUND_SUFFIXES
+from anytime_audio.datasets.reading import SOUND_SUFFIXES, UNREAD_SUFFIXES
 from anytime_core.locations import open_data_set
 from anytime_core.shards import split_shards
 from anytime_core.user_files import LabelledFiles, SplitFiles, hold_out, split_folder, with_found
-
-_VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
-_UNREAD_SUFFIXES = dict.fromkeys(
-    (".m4a", ".m4b", ".aac", ".wma", ".amr", ".3gp", ".ape", ".wv", ".mka", ".ac3", ".sph", *_VIDEO_SUFFIXES),
-    "convert them to WAV or FLAC",
-)
-"""Of sounds that a user may expect to be read."""
 
 _FSDD_FILE = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<index>\d+)")
 _FSDD_TEST_RECORDINGS = 5
@@ -41,7 +34,7 @@ def find_files(name: str, root: Path | None, *, download: bool, share: float) ->
         DataError: naming every place that was looked at.
     """
     if name == "folder":
-        return split_folder(root, SOUND_SUFFIXES, share=share, noun="sound", unread=_UNREAD_SUFFIXES)
+        return split_folder(root, SOUND_SUFFIXES, share=share, noun="sound", unread=UNREAD_SUFFIXES)
     if name == "webdataset":
         return split_shards(root, SOUND_SUFFIXES, share=share, noun="sound")
     find = _COLLECTIONS[name]
