@@ -9,6 +9,7 @@ from typing import Any
 
 from anytime_core.config_parsing import read_yaml
 from anytime_core.errors import UsageError, nearest
+from anytime_core.locations import user_path
 from anytime_core.plugins import list_plugins, package_folder
 
 _CHECKOUT = Path(__file__).parents[1] / "configs"
@@ -54,6 +55,24 @@ def find_recipe(name: str) -> Recipe:
         raise UsageError(f"recipe '{name}' could be {' or '.join(recipe.name for recipe in same)}")
     known = [*recipes, *(recipe.rpartition("/")[2] for recipe in recipes)]
     raise UsageError(f"no recipe '{name}'{nearest(name, known)}: see anytime recipes list, or give a YAML file")
+
+
+def find_config(text: str) -> tuple[str, dict[str, Any]]:
+    """The name and the values of what `text` names: a recipe, or a YAML file, which may have any name.
+
+    Raises:
+        UsageError: neither, or a file that is no config.
+    """
+    path = user_path(text)
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        return path.stem, read_yaml(path)
+    try:
+        recipe = find_recipe(text)
+    except UsageError:
+        if path.exists():
+            return path.stem, read_yaml(path)  # which says what it is instead
+        raise
+    return recipe.name, recipe.read()
 
 
 def default_recipe(modality: str) -> Recipe:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from anytime_cli import output, startup
+from anytime_cli import option_types, output, startup
 
 if TYPE_CHECKING:
     from anytime_core.evaluation.result import Evaluation
@@ -31,9 +31,7 @@ anytime evaluate --extractor classifier --extractor inception=pt_inception-2015-
 
 
 def evaluate(
-    run: Annotated[
-        Path | None, typer.Option(help="Run folder. Default: the latest one in runs/.", show_default=False)
-    ] = None,
+    run: option_types.RunOption = None,
     budgets: Annotated[
         str, typer.Option(help="Shares (0.6 or 60%) or numbers (12codes) of codes, comma-separated.")
     ] = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1",
@@ -47,7 +45,10 @@ def evaluate(
         ),
     ] = None,
     against: Annotated[
-        list[Path] | None, typer.Option(metavar="RUN", help="Run to compare with. May be repeated.", show_default=False)
+        list[Path] | None,
+        typer.Option(
+            parser=option_types.path, metavar="RUN", help="Run to compare with. May be repeated.", show_default=False
+        ),
     ] = None,
     num: Annotated[
         int, typer.Option(min=2, max=output.MOST_SAMPLES, help="New samples at each budget, the classes in turn.")
@@ -72,7 +73,13 @@ def evaluate(
     download: Annotated[bool, typer.Option("--download", help="Let extractors download their weights.")] = False,
     seed: Annotated[int, typer.Option(help="Of the samples and of the classifier.")] = 0,
     out: Annotated[
-        Path | None, typer.Option(help="Output folder. Default: <run>/evaluation.", show_default=False)
+        Path | None,
+        typer.Option(
+            parser=option_types.path,
+            metavar="<path>",
+            help="Output folder. Default: <run>/evaluation.",
+            show_default=False,
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     json: output.JsonOption = False,

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from anytime_cli import doctor, evaluate, output, plugins, recipes, reconstruct, runs, sample, train
+from anytime_cli import doctor, evaluate, option_types, output, plugins, recipes, reconstruct, runs, sample, train
 from anytime_core import AnytimeError, __version__
 from anytime_core.errors import system_reason
 
@@ -19,7 +19,7 @@ _DEBUG = "--debug"
 _INTERRUPTED, _READER_GONE = 130, 141
 _USAGE_ERROR = typer.BadParameter.__mro__[1]  # click's UsageError, which typer does not export
 
-app = typer.Typer(
+app = option_types.Commands(
     name="anytime",
     epilog="First steps: anytime train, then anytime sample --budget 0.6",
     add_completion=False,
@@ -59,7 +59,10 @@ app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 
 
 def main() -> None:
-    """Entry point of the console script: exits with 0 done, 1 it failed, 2 wrong usage, 130 interrupted, 141 nobody reads."""
+    """Entry point of the console script.
+
+    Exits with 0 done, 1 it failed, 2 wrong usage, 130 interrupted, 141 nobody reads what it prints.
+    """
     output.prepare_streams()
     logging.basicConfig(level=logging.INFO, handlers=[output.LogToStderr()])
     arguments = [argument for argument in sys.argv[1:] if argument != _DEBUG]
@@ -90,11 +93,13 @@ def _explain(error: Exception, arguments: Sequence[str]) -> tuple[str, int]:
         message = error.format_message().rstrip(".")  # type: ignore[attr-defined]
         # Not every version of typer says what the option was given.
         value = output.value_of(getattr(getattr(error, "param", None), "opts", ()), arguments)
-        found = f", found {value!r}" if value is not None and (not value or value not in message) else ""
+        found = f", found {value!r}" if value is not None and (value or "''") not in message else ""
         return f"{message}{found}; see {command} --help", 2
     if isinstance(error, AnytimeError):
         return str(error), error.exit_status
     if isinstance(error, OSError):
+        if error.errno is None:  # a library's own, which names what it is about
+            return system_reason(error), 1
         name = error.filename or f"a file, here or in {tempfile.gettempdir()}"
         return f"{name}: {system_reason(error)}", 1
     first = str(error).partition("\n")[0]

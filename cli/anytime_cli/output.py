@@ -73,7 +73,7 @@ class _Stream(io.FileIO):
         super().__init__(number, "w", closefd=False)
         self.result, self.failed = result, False
 
-    def write(self, data: Any) -> int | None:
+    def write(self, data: Any, /) -> int:
         """As of every file, until it fails; then nothing is written any more."""
         try:
             return memoryview(data).nbytes if self.failed else super().write(data)
@@ -188,6 +188,8 @@ def writing_to(folder: Path, option: str = "--out") -> Iterator[None]:
     try:
         yield
     except OSError as problem:
+        if problem.errno is None:  # a library's own, which names what it is about
+            raise
         reason = system_reason(problem)
         named = Path(os.fsdecode(problem.filename)) if isinstance(problem.filename, str | bytes) else None
         if named is None or named == folder or named in folder.parents or folder in named.parents:

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from anytime_cli import output
+from anytime_cli import option_types, output
 
-app = typer.Typer(help="Modality plugins: which are installed, whether they work, and new ones.")
+app = option_types.Commands(help="Modality plugins: which are installed, whether they work, and new ones.")
 
 
 @app.callback()
@@ -63,21 +63,18 @@ def check(
     json: output.JsonOption = False,
 ) -> None:
     """Run the contract of modality plugins on one of them; the exit status is 1 where it is not kept."""
-    from anytime_core.config_parsing import apply_overrides, parse_config, read_yaml
+    from anytime_core.config_parsing import apply_overrides, parse_config
     from anytime_core.errors import UsageError
     from anytime_core.plugins import load_modality
-    from anytime_core.recipes import find_recipe
+    from anytime_core.recipes import find_config
     from anytime_core.testing import CheckResult, check_modality
 
     modality = load_modality(name)
-    is_file = config is not None and config.endswith((".yaml", ".yml"))
-    data = {} if config is None else read_yaml(Path(config)) if is_file else find_recipe(config).read()
+    data = {} if config is None else find_config(config)[1]
     data = apply_overrides(data, overrides or (), modality.Config)
-    if data:
-        if data.setdefault("modality", name) != name:
-            raise UsageError(f"the config is of modality '{data['modality']}', not '{name}': give another --config")
-        _ = parse_config(data, modality.Config)
-    sections = {key: value for key, value in data.items() if key in modality.Config.model_fields}
+    if data and data.setdefault("modality", name) != name:
+        raise UsageError(f"the config is of modality '{data['modality']}', not '{name}': give another --config")
+    sections = parse_config(data, modality.Config).modality.model_dump(exclude_unset=True)
 
     def tell(result: CheckResult) -> None:
         if not json:
@@ -98,7 +95,13 @@ def check(
 def new(
     name: Annotated[str, typer.Argument(help="Of the modality, such as motion or heart-beats.", show_default=False)],
     out: Annotated[
-        Path | None, typer.Option(help="Folder to make. Default: anytime-<name>.", show_default=False)
+        Path | None,
+        typer.Option(
+            parser=option_types.path,
+            metavar="<path>",
+            help="Folder to make. Default: anytime-<name>.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """Write a complete plugin for a new kind of data, which installs, passes the contract and trains as it is."""

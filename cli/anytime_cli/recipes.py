@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from anytime_cli import output
+from anytime_cli import option_types, output
 
-app = typer.Typer(help="Shipped configs: list, show or copy them; baselines of each.")
+app = option_types.Commands(help="Shipped configs: list, show or copy them; baselines of each.")
 
 NameArgument = Annotated[str, typer.Argument(help="Name, such as image/mnist.", show_default=False)]
 
@@ -59,7 +59,8 @@ def show(name: NameArgument, json: output.JsonOption = False) -> None:
 def copy(
     name: NameArgument,
     path: Annotated[
-        Path | None, typer.Argument(help="File to write. Default: <name>.yaml here.", show_default=False)
+        Path | None,
+        typer.Argument(parser=option_types.path, help="File to write. Default: <name>.yaml here.", show_default=False),
     ] = None,
     json: output.JsonOption = False,
 ) -> None:

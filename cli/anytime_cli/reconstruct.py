@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from anytime_cli import output, startup
+from anytime_cli import option_types, output, startup
 
 EXAMPLES = """Examples:
 
@@ -20,13 +20,19 @@ anytime reconstruct concert.mp3 --run runs/audio-folder-1 --format flac
 
 
 def reconstruct(
-    files: Annotated[list[Path], typer.Argument(help="Files of the run's modality.", show_default=False)],
-    run: Annotated[
-        Path | None, typer.Option(help="Run folder. Default: the latest one in runs/.", show_default=False)
-    ] = None,
+    files: Annotated[
+        list[Path], typer.Argument(parser=option_types.path, help="Files of the run's modality.", show_default=False)
+    ],
+    run: option_types.RunOption = None,
     budget: Annotated[str, typer.Option(help="Share of the codes (0.6 or 60%) or number of them (42codes).")] = "1.0",
     out: Annotated[
-        Path | None, typer.Option(help="Output folder. Default: <run>/reconstructions/<budget>", show_default=False)
+        Path | None,
+        typer.Option(
+            parser=option_types.path,
+            metavar="<path>",
+            help="Output folder. Default: <run>/reconstructions/<budget>",
+            show_default=False,
+        ),
     ] = None,
     format: output.FormatOption = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",

@@ -7,14 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from anytime_cli import output
+from anytime_cli import option_types, output
 
-app = typer.Typer(help="Runs: what they are and how far they got.")
+app = option_types.Commands(help="Runs: what they are and how far they got.")
 
 
 @app.command("list", epilog="Example: anytime runs list --root experiments")
 def list_(
-    root: Annotated[Path, typer.Option(help="Folder that holds run folders.")] = Path("runs"),
+    root: Annotated[
+        Path, typer.Option(parser=option_types.path, metavar="<path>", help="Folder that holds run folders.")
+    ] = Path("runs"),
     json: output.JsonOption = False,
 ) -> None:
     """Run folders, the latest last."""
@@ -67,7 +69,10 @@ def list_(
 
 @app.command("show", epilog="Example: anytime runs show runs/image-digits-1")
 def show(
-    run: Annotated[Path | None, typer.Argument(help="Run folder. Default: the latest.", show_default=False)] = None,
+    run: Annotated[
+        Path | None,
+        typer.Argument(parser=option_types.path, help="Run folder. Default: the latest.", show_default=False),
+    ] = None,
     json: output.JsonOption = False,
 ) -> None:
     """What a run is, what its stages cost, and what validation said."""

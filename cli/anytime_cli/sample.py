@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from anytime_cli import output, startup
+from anytime_cli import option_types, output, startup
 
 EXAMPLES = """Examples:
 
@@ -33,9 +33,7 @@ anytime sample --num 1000000 --pack --shard 0/4 --out part0
 
 
 def sample(
-    run: Annotated[
-        Path | None, typer.Option(help="Run folder. Default: the latest one in runs/.", show_default=False)
-    ] = None,
+    run: option_types.RunOption = None,
     budget: Annotated[
         str,
         typer.Option(
@@ -67,7 +65,13 @@ def sample(
     guidance: output.GuidanceOption = 1.0,
     seed: Annotated[int, typer.Option(help="Sample i of a seed is always the same.")] = 0,
     out: Annotated[
-        Path | None, typer.Option(help="Output folder. Default: <run>/samples/...", show_default=False)
+        Path | None,
+        typer.Option(
+            parser=option_types.path,
+            metavar="<path>",
+            help="Output folder. Default: <run>/samples/...",
+            show_default=False,
+        ),
     ] = None,
     format: output.FormatOption = None,
     progressive: Annotated[

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from typer.core import TyperCommand
 
-from anytime_cli import outlines, output, startup
+from anytime_cli import option_types, outlines, output, startup
 from anytime_core.display import shown
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ _LATEST = "latest"
 _AUTO = "auto"
 
 
-class TrainCommand(TyperCommand):
+class TrainCommand(option_types.Command):
     """`train`, whose help also lists what the config of the modality that is named may say."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -112,7 +111,13 @@ def train(
         ),
     ] = None,
     run: Annotated[
-        Path | None, typer.Option(help="Run folder. Default: runs/<recipe>[-<baseline>]-<n>.", show_default=False)
+        Path | None,
+        typer.Option(
+            parser=option_types.path,
+            metavar="<path>",
+            help="Run folder. Default: runs/<recipe>[-<baseline>]-<n>.",
+            show_default=False,
+        ),
     ] = None,
     resume: Annotated[
         str | None,
@@ -172,7 +177,7 @@ def train(
         "seed": seed,
         "modality": modality,
     }
-    settings = [f"{key}={value}" for key, value in options.items() if value is not None]
+    settings = _settings(options, overrides or ())
     with output.chatter_to_stderr():
         from_run = run if started is not None and config is None else None
         subject = _resolve(modality, config, baseline, [*(overrides or []), *settings], from_run)
@@ -182,7 +187,7 @@ def train(
         if dry_run:
             planned = outline(subject.config, folder, stages=stages, resume=resumes, force=force)
         else:
-            with _ProgressBars() as bars:
+            with _ProgressBars() as bars, output.writing_to(folder, "--run"):
                 record = train_run(
                     subject.config,
                     folder,
@@ -200,6 +205,19 @@ def train(
         _show(folder, record, json=json)
 
 
+def _settings(options: Mapping[str, object], overrides: Sequence[str]) -> list[str]:
+    """Overrides for `options`, None where one was not given. Raises UsageError where `--set` says otherwise."""
+    from anytime_core.errors import UsageError
+
+    given = {key: str(value) for key, value in options.items() if value is not None}
+    for override in overrides:
+        key, _, value = (part.strip() for part in override.partition("="))
+        if key in given and value.lower() != given[key].lower():
+            name = key.rpartition(".")[2]
+            raise UsageError(f"--{name} {given[key]} and --set {override} say two things: leave one of them out")
+    return [f"{key}={value}" for key, value in given.items()]
+
+
 def _run_to_resume(resume: str | None, run: Path | None) -> Path | None:
     """The run that `--resume` and `--run` name together."""
     from anytime_core.errors import UsageError
@@ -211,9 +229,9 @@ def _run_to_resume(resume: str | None, run: Path | None) -> Path | None:
         if run is None:
             raise UsageError("--resume auto starts a run or goes on with it: name it with --run DIR")
         return run
-    if resume != _LATEST and run not in (None, Path(resume)):
+    if resume != _LATEST and run not in (None, option_types.path(resume)):
         raise UsageError(f"--resume {resume} and --run {run} name two runs: leave one of them out")
-    named = Path(resume) if resume != _LATEST else run or latest_run(Path("runs"))
+    named = option_types.path(resume) if resume != _LATEST else run or latest_run(Path("runs"))
     _ = read_record(named)
     return named
 
@@ -294,10 +312,10 @@ def _resolve(
     """A run's own config, a YAML file, a recipe, or the default one, of which `baseline` makes another."""
     from anytime_core.baselines import find_baseline
     from anytime_core.config import CoreConfig
-    from anytime_core.config_parsing import apply_overrides, parse_config, read_yaml
+    from anytime_core.config_parsing import apply_overrides, modality_name, parse_config, read_yaml
     from anytime_core.errors import UsageError
     from anytime_core.plugins import find_plugin, load_modality
-    from anytime_core.recipes import default_recipe, find_recipe
+    from anytime_core.recipes import default_recipe, find_config
     from anytime_core.record import CONFIG_FILE, read_record
 
     changes = find_baseline(baseline) if baseline is not None else None
@@ -308,18 +326,12 @@ def _resolve(
             raise UsageError(f"run {run} was not started with --baseline {baseline}: choose another --run")
         name, data = record.recipe or run.name, read_yaml(run / CONFIG_FILE)
         baseline, changes = record.baseline, None  # which its config has already
-    elif config is not None and (config.endswith((".yaml", ".yml")) or Path(config).is_file()):
-        name, data = Path(config).stem, read_yaml(Path(config))
+    elif config is not None:
+        name, data = find_config(config)
     else:
-        default = CoreConfig().modality
-        recipe = (
-            find_recipe(config)
-            if config is not None
-            else default_recipe(find_plugin(default if modality is None else modality).name)
-        )
+        recipe = default_recipe(find_plugin(CoreConfig().modality if modality is None else modality).name)
         name, data = recipe.name, recipe.read()
-    modality = str(apply_overrides(data, overrides).get("modality", CoreConfig().modality))
-    sections = load_modality(modality).Config
+    sections = load_modality(modality_name(data, overrides)).Config
     if changes is not None:
         quantizer = parse_config(data, sections).core.autoencoder.quantizer
         data = apply_overrides(data, changes.overrides(quantizer), sections)
