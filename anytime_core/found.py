@@ -6,12 +6,11 @@ A modality whose samples lie in files fills it while it lists them; core makes o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from anytime_core.errors import DataError
@@ -73,13 +72,13 @@ class Found(BaseModel):
 
 
 def class_counts(
-    classes: Sequence[str], train: Sequence[int] | np.ndarray | None, validation: Sequence[int] | np.ndarray | None
+    classes: Sequence[str], train: Iterable[int] | None, validation: Iterable[int] | None
 ) -> dict[str, ClassCount]:
     """Items of each class, from the numbers of their classes, which are None without labels."""
     if train is None or validation is None:
         return {}
-    counts = [np.bincount(np.asarray(part, np.int64), minlength=len(classes)).tolist() for part in (train, validation)]
-    return {name: ClassCount(*both) for name, *both in zip(classes, *counts, strict=True)}
+    of_train, of_validation = Counter(train), Counter(validation)
+    return {name: ClassCount(of_train[number], of_validation[number]) for number, name in enumerate(classes)}
 
 
 def count_forms(

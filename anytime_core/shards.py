@@ -27,7 +27,7 @@ import numpy as np
 from anytime_core.errors import DataError
 from anytime_core.extras import import_extra
 from anytime_core.files import replacing
-from anytime_core.found import Found
+from anytime_core.found import Found, class_counts
 from anytime_core.listing import Listing, Tally, list_files
 from anytime_core.locations import cache_folder
 from anytime_core.splitting import TRAINING_NAMES, VALIDATION_NAMES, Items, Split, split
@@ -160,7 +160,7 @@ def split_shards(root: Path | None, suffixes: Collection[str], *, share: float, 
         root=root.absolute(),
         train=len(train.files),
         validation=len(validation.files),
-        classes=result.class_counts(),
+        classes=class_counts(result.classes, train.labels, validation.labels),
         notes=(*notes, *result.notes),
         passed_over=tally.passed_over(),
         digest=_digest(root, listed, files, result),
