@@ -169,7 +169,7 @@ def list_files(
             (_entries(root), 0, {(status.st_dev, status.st_ino)})
         ]
     except OSError as error:
-        raise DataError(f"{root} cannot be read: {error.strerror or error}") from error
+        raise DataError(f"{shown(root)} cannot be read: {error.strerror or error}") from error
     while way:
         entries, place, seen = way[-1]
         entry = next(entries, None)

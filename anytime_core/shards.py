@@ -22,7 +22,7 @@ import numpy as np
 from anytime_core.errors import DataError
 from anytime_core.extras import import_extra
 from anytime_core.files import read_limited
-from anytime_core.found import Found
+from anytime_core.found import Found, class_counts
 from anytime_core.listing import Listing, Tally, list_files
 from anytime_core.locations import user_path
 from anytime_core.shard_index import LABEL_SUFFIX, WHOLE_NUMBER, ShardIndex, checked_member, index_shards, passed_over
@@ -135,7 +135,7 @@ def split_shards(root: Path | None, suffixes: Collection[str], *, share: float, 
         root=root.absolute(),
         train=len(train.files),
         validation=len(validation.files),
-        classes=result.class_counts(),
+        classes=class_counts(result.classes, train.labels, validation.labels),
         notes=(*notes, *result.notes),
         passed_over=(*tally.passed_over(), *passed_over(indexes, noun)),
         digest=_digest(root, listed, files, result),

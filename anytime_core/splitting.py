@@ -12,7 +12,6 @@ import numpy as np
 
 from anytime_core.display import shown
 from anytime_core.errors import DataError
-from anytime_core.found import ClassCount, class_counts
 from anytime_core.listing import Tally
 
 TRAINING_NAMES = ("train", "training")
@@ -60,12 +59,6 @@ class Split:
     labels: np.ndarray | None
     notes: tuple[str, ...]
 
-    def class_counts(self) -> dict[str, ClassCount]:
-        """Items of each class."""
-        if self.labels is None:
-            return {}
-        return class_counts(self.classes, self.labels[self.train].tolist(), self.labels[self.validation].tolist())
-
 
 def split(items: Items, share: float, tally: Tally, *, noun: str, unlabelled: str) -> Split:
     """Decide what is trained on and what is held out.
@@ -83,53 +76,68 @@ def split(items: Items, share: float, tally: Tally, *, noun: str, unlabelled: st
     Raises:
         DataError: there is only one item to train on and to hold out from.
     """
-    held, labels, notes = items.held, items.labels, []
-    trained = np.ones(len(labels), bool) if held is None else ~held
-    counts = np.bincount(labels[trained & (labels >= 0)], minlength=len(items.classes))
-    known, total = int(counts.sum()), int(trained.sum())
-    labelled = (counts > 0).sum() >= 2 and 2 * known >= total
-    if known < total and (counts > 0).sum() >= 2 and not labelled:
-        notes.append(f"labels are not used: {total - known} of {total} {noun}s have none ({unlabelled})")
-    used = np.ones(len(labels), bool)
-    if labelled:
-        of_trained = np.append(counts > 0, False)[labels]  # the last is that of -1
-        used = of_trained
-        if held is not None and not (used & held).any():
-            notes.append(
-                f"no {noun} that is named for validation has a class that is trained on: "
-                f"a share of the others is held out instead"
-            )
-            _pass_over(np.flatnonzero(held), f"{noun}s for validation without a class that is trained on", items, tally)
-            used = used & ~held
-            _pass_over(np.flatnonzero((labels < 0) & ~held), unlabelled, items, tally)
-            held = None
-        else:
-            _pass_over(np.flatnonzero(labels < 0), unlabelled, items, tally)
-            untrained = np.flatnonzero((labels >= 0) & ~of_trained)
-            names = _some([items.classes[label] for label in np.unique(labels[untrained])])
-            _pass_over(untrained, f"{noun}s of classes that nothing is trained on ({names})", items, tally)
+    notes: list[str] = []
+    trained = _trained_classes(items, noun, unlabelled, notes)
+    used, held = np.ones(len(items.labels), bool), items.held
+    if trained.any():
+        used, held = _of_classes(trained, items, tally, noun, unlabelled, notes)
     indices = np.flatnonzero(used)
     if held is None:
         if len(indices) < 2:
             only = shown(items.name(int(indices[0])))
             raise DataError(f"{only} is the only {noun}: at least 2 are needed, one of them for validation")
-        if labelled and counts.max() < 2:
+        labels = items.labels[indices]
+        if trained.any() and np.bincount(labels).max() < 2:
             notes.append(f"labels are not used: no class has more than one {noun}")
-            labelled = False
-        held_of_used = held_out(items.ranks()[indices], share, labels[indices] if labelled else None)
+            trained = np.zeros_like(trained)
+        apart = held_out(items.ranks()[indices], share, labels if trained.any() else None)
     else:
-        held_of_used = held[indices]
-    train, validation = indices[~held_of_used], indices[held_of_used]
-    if not labelled:
+        apart = held[indices]
+    train, validation = indices[~apart], indices[apart]
+    if not trained.any():
         return Split(train, validation, (), None, tuple(notes))
-    kept = np.flatnonzero(counts > 0)
-    numbers = np.full(len(items.classes) + 1, -1)
-    numbers[kept] = np.arange(len(kept))
-    result = Split(train, validation, tuple(items.classes[label] for label in kept), numbers[labels], ())
-    never_held = [name for name, count in result.class_counts().items() if not count.validation]
+    numbers = np.append(np.where(trained, trained.cumsum() - 1, -1), -1)[items.labels]
+    classes = tuple(name for name, known in zip(items.classes, trained, strict=True) if known)
+    held_classes = set(numbers[validation].tolist())
+    never_held = [name for number, name in enumerate(classes) if number not in held_classes]
     if never_held:
-        notes.append(f"nothing is held out of {len(never_held)} of {len(kept)} classes ({_some(never_held)})")
-    return Split(result.train, result.validation, result.classes, result.labels, tuple(notes))
+        notes.append(f"nothing is held out of {len(never_held)} of {len(classes)} classes ({_some(never_held)})")
+    return Split(train, validation, classes, numbers, tuple(notes))
+
+
+def _trained_classes(items: Items, noun: str, unlabelled: str, notes: list[str]) -> np.ndarray:
+    """Which of the classes something is trained on, bool [classes]; none of them where labels are not used."""
+    labels = items.labels if items.held is None else items.labels[~items.held]
+    without = int((labels < 0).sum())
+    counts = np.bincount(labels[labels >= 0], minlength=len(items.classes))
+    trained = counts > 0
+    if trained.sum() < 2:
+        return np.zeros_like(trained)
+    if 2 * without > len(labels):
+        notes.append(f"labels are not used: {without} of {len(labels)} {noun}s have none ({unlabelled})")
+        return np.zeros_like(trained)
+    lying = np.bincount(items.labels[items.labels >= 0], minlength=len(items.classes))
+    if empty := [name for name, count in zip(items.classes, lying, strict=True) if not count]:
+        notes.append(f"without {noun}s and so no class: {_some(empty)}")
+    return trained
+
+
+def _of_classes(
+    trained: np.ndarray, items: Items, tally: Tally, noun: str, unlabelled: str, notes: list[str]
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Which items are of `trained` classes, bool [n], and which of them are held out by name, None where none is."""
+    labels, held = items.labels, items.held
+    used = np.append(trained, False)[labels]  # the last is that of -1
+    counted = np.ones(len(labels), bool)
+    if held is not None and not (used & held).any():
+        notes.append(f"no {noun} named for validation is of a class that is trained on: a share is held out instead")
+        _pass_over(held, f"{noun}s for validation of no class that is trained on", items, tally)
+        counted, held = ~held, None
+    _pass_over(counted & (labels < 0), unlabelled, items, tally)
+    untrained = counted & (labels >= 0) & ~used
+    names = _some([items.classes[label] for label in np.unique(labels[untrained])])
+    _pass_over(untrained, f"{noun}s of classes that nothing is trained on ({names})", items, tally)
+    return used, held
 
 
 def held_out(ranks: np.ndarray, share: float, labels: np.ndarray | None = None) -> np.ndarray:
@@ -152,7 +160,8 @@ def held_out(ranks: np.ndarray, share: float, labels: np.ndarray | None = None) 
     return held if held.any() else np.arange(len(ranks)) == np.where(last, np.inf, ranks).argmin()
 
 
-def _pass_over(indices: np.ndarray, reason: str, items: Items, tally: Tally) -> None:
+def _pass_over(which: np.ndarray, reason: str, items: Items, tally: Tally) -> None:
+    indices = np.flatnonzero(which)
     tally.add_all(reason, (items.name(int(index)) for index in indices), len(indices))
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from anytime_core.display import shown
 from anytime_core.errors import DataError
-from anytime_core.found import Found, class_counts
+from anytime_core.found import Found, PassedOver, class_counts
 from anytime_core.listing import Place, Tally, list_files
 from anytime_core.locations import user_path
 from anytime_core.splitting import TRAINING_NAMES, VALIDATION_NAMES, Items, held_out, split
@@ -87,32 +87,22 @@ def split_folder(
     Raises:
         DataError: no root, no folder, no files, or only one.
     """
-    if root is None:
-        raise DataError(f"data.name=folder needs data.root=DIR, the folder that holds the {noun}s")
-    root = user_path(root)
-    if not root.is_dir():
-        raise DataError(f"data.root={root} is not a folder")
+    root = _existing(root, noun)
     tally = Tally(root)
     listed = list_files(root, suffixes, tally, unread=unread)
-    for index in np.flatnonzero(listed.sizes == 0):
-        tally.add(f"empty {noun}s", str(listed.files[index]))
+    empty = np.flatnonzero(listed.sizes == 0)
+    tally.add_all(f"empty {noun}s", (str(listed.files[index]) for index in empty), len(empty))
     listed = listed.take(listed.sizes > 0)
-
-    def check(place: Place, number: int) -> None:
-        if not number:
-            passed_over = f"; passed over: {tally}" if str(tally) else ""
-            looked_for = ", ".join(sorted(suffixes))
-            raise DataError(
-                f"no {noun}s in {root.joinpath(*place)}: looked for {looked_for} in it and below{passed_over}"
-            )
-
-    check((), len(listed.files))
     parts = _find_parts(listed.counts(), noun)
     part_of, label_of, classes = _understand(listed.places, parts)
     part = part_of[listed.place_of]
-    check(parts.train, int((part == 0).sum()))
-    if parts.validation is not None:
-        check(parts.validation, int((part == 1).sum()))
+    for number, place in enumerate((parts.train, parts.validation)):
+        if place is not None and not (part == number).any():
+            passed_over = f"; passed over: {tally}" if str(tally) else ""
+            raise DataError(
+                f"no {noun}s in {shown(root.joinpath(*place))}: looked for {', '.join(sorted(suffixes))} "
+                f"in it and below{passed_over}"
+            )
     others = np.flatnonzero(part < 0)
     tally.add_all(parts.others, (str(listed.files[index]) for index in others), len(others))
     listed, part = listed.take(part >= 0), part[part >= 0]
@@ -131,27 +121,41 @@ def split_folder(
         )
         for indices in (result.train, result.validation)
     )
-    found = Found(
-        root=root.absolute(),
-        train=len(train.files),
-        validation=len(validation.files),
-        classes=result.class_counts(),
-        notes=(*parts.notes, *result.notes),
-        passed_over=tally.passed_over(),
-        digest=_digest(root, (train, validation), [listed.sizes[result.train], listed.sizes[result.validation]]),
-    )
-    return SplitFiles(train, validation, result.classes, found)
+    sizes = [listed.sizes[indices].tolist() for indices in (result.train, result.validation)]
+    notes = (*parts.notes, *result.notes)
+    return _with_found(root, SplitFiles(train, validation, result.classes), sizes, notes, tally.passed_over())
+
+
+def _existing(root: Path | None, noun: str) -> Path:
+    if root is None:
+        raise DataError(f"data.name=folder needs data.root=DIR, the folder that holds the {noun}s")
+    root = user_path(root)
+    if not root.is_dir():
+        raise DataError(f"data.root={shown(root)} is not a folder")
+    return root
 
 
 def with_found(root: Path, split: SplitFiles) -> SplitFiles:
-    """`split`, of files below `root` that were found in another way, with what there is to say of it."""
-    parts = (split.train, split.validation)
+    """`split`, of files below `root` that were listed in another way, with what there is to say of it."""
+    sizes = [[_size(file) for file in part.files] for part in (split.train, split.validation)]
+    return _with_found(root, split, sizes)
+
+
+def _with_found(
+    root: Path,
+    split: SplitFiles,
+    sizes: Sequence[Sequence[int]],
+    notes: tuple[str, ...] = (),
+    passed_over: tuple[PassedOver, ...] = (),
+) -> SplitFiles:
     found = Found(
         root=root.absolute(),
         train=len(split.train.files),
         validation=len(split.validation.files),
         classes=class_counts(split.classes, split.train.labels, split.validation.labels),
-        digest=_digest(root, parts, [[_size(file) for file in part.files] for part in parts]),
+        notes=notes,
+        passed_over=passed_over,
+        digest=_digest(root, (split.train, split.validation), sizes),
     )
     return replace(split, found=found)
 
@@ -170,7 +174,7 @@ def _find_parts(counts: Mapping[Place, int], noun: str) -> _Parts:
         beside = f"{noun}s beside {shown(train[0])}/ and {shown(validation[0])}/"
         return _Parts((train[0],), (validation[0],), beside, tuple(notes))
     others = [name for name, count in tops.items() if count and name not in train[:1]]
-    if train:
+    if train and tops[train[0]]:
         holds_classes = [name for name in (train[0], *others) if _classes_below(counts, name) > 1]
         if not others or holds_classes == train[:1]:
             note = f"only {shown(train[0])}/ is used, a share of it is held out"
@@ -221,7 +225,7 @@ def hold_out(files: Sequence[Path], root: Path, share: float, noun: str) -> tupl
         DataError: there is only one file.
     """
     if len(files) < 2:
-        raise DataError(f"{files[0]} is the only {noun}: at least 2 are needed, one of them for validation")
+        raise DataError(f"{shown(files[0])} is the only {noun}: at least 2 are needed, one of them for validation")
     held = held_out(_ranks(files, root), share)
     return np.flatnonzero(~held).tolist(), np.flatnonzero(held).tolist()
 
@@ -231,7 +235,7 @@ def rank(name: str) -> int:
     return zlib.crc32(name.encode(errors="surrogateescape"))
 
 
-def _digest(root: Path, parts: Sequence[LabelledFiles], sizes: Sequence[Sequence[int] | np.ndarray]) -> str:
+def _digest(root: Path, parts: Sequence[LabelledFiles], sizes: Sequence[Sequence[int]]) -> str:
     """SHA-256 of the names below `root`, sizes in bytes, parts and labels of files, in their order."""
     digest = hashlib.sha256()
     for number, (part, sizes_of_part) in enumerate(zip(parts, sizes, strict=True)):

@@ -172,13 +172,15 @@ def test_the_librarys_rules_say_what_a_sample_is(form, tmp_path):
             (f"{odd}.CLS", b" dog\n"),
             (f"{long}.cls", b"cat"),
             (f"{long}.png", picture(2)),
+            (f"{long}er.cls", b"cat"),
+            (f"{long}er.png", picture(3)),
         ],
         form,
     )
     found = load_images(tmp_path)
-    assert named_labels(IMAGE, found) == {1: "dog", 2: "cat"}
+    assert named_labels(IMAGE, found) == {1: "dog", 2: "cat", 3: "cat"}
     samples = list(webdataset.WebDataset(str(tmp_path / "a.tar"), shardshuffle=False, empty_check=False))
-    assert [sample["png"] for sample in samples] == [picture(1), picture(2)]
+    assert [sample["png"] for sample in samples] == [picture(1), picture(2), picture(3)]
 
 
 def test_a_key_may_come_again_in_another_shard(tmp_path):
@@ -210,8 +212,8 @@ def test_samples_that_were_packed_are_a_source_again(tiny_run: Run, tmp_path):
     [
         (["dog", "cat"], None, ("cat", "dog"), ["dog", "cat"]),
         (["2", "10", "02"], None, ("2", "10"), ["2", "10", "2"]),
-        (["0", "1"], "cat\ndog\ncow\n", ("cat", "dog", "cow"), ["cat", "dog"]),
-        (["dog", "2"], "cat\ndog\ncow\n", ("cat", "dog", "cow"), ["dog", "cow"]),
+        (["0", "1"], "cat\ndog\ncow\n", ("cat", "dog"), ["cat", "dog"]),
+        (["dog", "2"], "cat\ndog\ncow\n", ("dog", "cow"), ["dog", "cow"]),
     ],
     ids=["names", "numbers", "numbers of names", "names that are listed"],
 )
@@ -230,13 +232,41 @@ def test_names_may_also_lie_where_published_shards_have_them(tmp_path):
     assert load_images(root).classes == ("plane", "car")
 
 
-def test_labels_are_left_out_with_a_warning_where_a_sample_has_none(tmp_path, caplog):
-    samples = {str(i): IMAGE.sample(i, "ab"[i % 2] if i else None) for i in range(6)}
+@KINDS
+@pytest.mark.parametrize(
+    ("without", "classes", "passed_over", "notes"),
+    [
+        (1, ("a", "b"), {"{noun}s without .cls": 1}, ("nothing is held out of 1 of 2 classes (a)",)),
+        (5, (), {}, ("labels are not used: 5 of 9 {noun}s have none ({noun}s without .cls)",)),
+        (9, (), {}, ()),
+    ],
+)
+def test_samples_without_a_label_are_left_out_unless_they_are_the_most(
+    kind, without, classes, passed_over, notes, tmp_path
+):
+    samples = {str(i): kind.sample(i, "ab"[i % 2] if i >= without else None) for i in range(9)}
     write_shard(tmp_path / "a.tar", samples)
-    found = load_images(tmp_path)
-    assert found.classes == ()
-    assert "label" not in found.train[0]
-    assert f"1 of 6 samples in {tmp_path} have no .cls" in caplog.text
+    noun = "image" if kind is IMAGE else "sound"
+    data = kind.load(tmp_path)
+    assert data.classes == classes
+    assert sorted(kind.numbers(data.train) + kind.numbers(data.validation)) == list(range(without if classes else 0, 9))
+    assert {entry.reason: entry.count for entry in data.found.passed_over} == {
+        reason.format(noun=noun): count for reason, count in passed_over.items()
+    }
+    assert data.found.notes == tuple(note.format(noun=noun) for note in notes)
+
+
+@KINDS
+def test_a_class_that_is_only_held_out_is_no_class(kind, tmp_path):
+    write_shard(tmp_path / "train.tar", {str(i): kind.sample(i, "ab"[i % 2]) for i in range(4)})
+    write_shard(tmp_path / "val.tar", {str(i): kind.sample(i, "bc"[i % 2]) for i in range(4, 6)})
+    data = kind.load(tmp_path)
+    assert data.classes == ("a", "b")
+    assert named_labels(kind, data) == {0: "a", 1: "b", 2: "a", 3: "b", 4: "b"}
+    assert data.found.classes == {"a": (2, 0), "b": (2, 1)}
+    (entry,) = data.found.passed_over
+    assert (entry.reason.partition(" ")[2], entry.count) == ("of classes that nothing is trained on (c)", 1)
+    assert entry.examples == (f"val.tar/5.{kind.suffix}",)
 
 
 def test_one_class_is_no_label(tmp_path):
@@ -253,6 +283,9 @@ def test_one_class_is_no_label(tmp_path):
     [
         ("train-000.tar", "test-000.tar"),
         ("a-000.tar", "val-000.tar"),
+        ("a-000.tar", "DEV/000.tar"),
+        ("TRAIN/a-000.tar", "Testing/000.tar"),
+        ("test/train-000.tar", "test/val-000.tar"),
         ("latest_train_0.tar", "latest_VALIDATION_0.tar"),
         ("train/0.tar", "test/0.tar"),
         ("contest.tar", "valid.tar"),
@@ -264,6 +297,46 @@ def test_shards_named_after_the_parts_become_the_parts(train_shard, validation_s
     found = load_images(tmp_path)
     assert IMAGE.numbers(found.train) == [0, 1, 2, 3, 4]
     assert IMAGE.numbers(found.validation) == [5, 6, 7, 8]
+
+
+def test_shards_of_other_parts_are_not_used_and_it_is_said(tmp_path):
+    for number, name in enumerate(["train-0", "Train-1", "val-0", "test-0", "test-1", "unlabelled-0"]):
+        write_shard(tmp_path / f"{name}.tar", {"0": IMAGE.sample(number)})
+    (tmp_path / ".hidden.tar").write_bytes(b"")
+    (tmp_path / "more").mkdir()
+    write_shard(tmp_path.parent / "store" / "train-9.tar", {"0": IMAGE.sample(9)})
+    (tmp_path / "more" / "linked").symlink_to(tmp_path.parent / "store")
+    found = load_images(tmp_path)
+    assert sorted(IMAGE.numbers(found.train)) == [0, 1, 9]
+    assert IMAGE.numbers(found.validation) == [2]
+    assert found.found.notes == ("shards named val are held out, those named train are trained on",)
+    assert {entry.reason: entry.count for entry in found.found.passed_over} == {
+        "shards named test": 2,
+        "shards not named for a part": 1,
+        "hidden and system files": 1,
+    }
+
+
+def test_the_digest_of_shards_follows_what_is_in_them_and_not_where_they_lie(tmp_path):
+    def digest(root: str, labels: Sequence[str] = "ab", number: int = 12) -> str:
+        return load_images(fill(tmp_path / root, IMAGE, number, labels=labels)).found.digest
+
+    first = digest("here")
+    assert digest("there/deeper") == first
+    assert (
+        len({first, digest("labels", "ba"), digest("classes", "ac"), digest("none", ""), digest("more", number=13)})
+        == 5
+    )
+
+
+def test_what_was_found_in_shards_comes_with_the_data(tmp_path):
+    root = fill(tmp_path / "data", IMAGE, labels="ab")
+    (root / "notes.txt").write_bytes(b"notes")
+    found = load_images(root).found
+    assert found.root == root
+    assert (found.train + found.validation, sum(found.forms.values())) == (12, found.train)
+    assert [*found.forms] == ["8x8"]
+    assert [entry.reason for entry in found.passed_over] == ["other files (1 .txt)"]
 
 
 def test_a_share_is_held_out_where_all_shards_are_named_alike(tmp_path):
