@@ -12,6 +12,7 @@ import typer
 
 from anytime_cli import doctor, evaluate, output, plugins, recipes, reconstruct, runs, sample, train
 from anytime_core import AnytimeError, __version__
+from anytime_core.exhaustion import MESSAGES, exhausted
 
 _DEBUG = "--debug"
 _INTERRUPTED = 130
@@ -88,6 +89,8 @@ def _explain(error: Exception, arguments: Sequence[str]) -> tuple[str, int]:
         return f"{message}{found}; see {command} --help", 2
     if isinstance(error, AnytimeError):
         return str(error), error.exit_status
+    if (cause := exhausted(error)) is not None:
+        return MESSAGES[cause] + ("; ask for less at a time, or end other programs" if cause == "memory" else ""), 1
     if isinstance(error, OSError):
         name = f"{error.filename}: " if error.filename else ""
         return f"{name}{error.strerror or error}", 1

@@ -255,7 +255,9 @@ def _resolve(
             raise UsageError(f"run {run} was not started with --baseline {baseline}: choose another --run")
         name, data = record.recipe or run.name, read_yaml(run / CONFIG_FILE)
         baseline, changes = record.baseline, None  # which its config has already
-    elif config is not None and (config.endswith((".yaml", ".yml")) or Path(config).is_file()):
+    elif config is not None and (
+        config.endswith((".yaml", ".yml")) or (Path(config).exists() and not Path(config).is_dir())
+    ):
         name, data = Path(config).stem, read_yaml(Path(config))
     else:
         default = CoreConfig().modality
