@@ -194,7 +194,7 @@ def test_a_path_without_a_file_is_an_error_that_names_it(opener, tmp_path):
     with pytest.raises(DataError, match=r"missing\.wav does not exist"):
         OPENERS[opener](tmp_path / "missing.wav")
     (tmp_path / "folder.wav").mkdir()
-    with pytest.raises(DataError, match=r"folder\.wav cannot be read: Is a directory"):
+    with pytest.raises(DataError, match=r"folder\.wav cannot be read: it is a folder, not a file"):
         OPENERS[opener](tmp_path / "folder.wav")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 import re
 import socket
@@ -266,6 +267,9 @@ def test_a_weights_file_that_cannot_be_read_is_named(port, tmp_path):
     missing = tmp_path / "missing.pth"
     assert f"{missing} cannot be read" in refusal(lambda: load(image_modality(), "inception", WeightsSource(missing)))
     assert f"{tmp_path} cannot be read" in refusal(lambda: load(image_modality(), "inception", WeightsSource(tmp_path)))
+    os.mkfifo(tmp_path / "pipe")
+    message = refusal(lambda: load(image_modality(), "inception", WeightsSource(tmp_path / "pipe")))
+    assert message == f"extractor 'inception': {tmp_path / 'pipe'} cannot be read: it is a pipe, not a file"
 
 
 def test_a_download_that_fails_says_why_and_what_to_do_instead(port, monkeypatch):

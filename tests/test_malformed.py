@@ -164,6 +164,8 @@ def _make_files(folder: Path) -> None:
     for name, text in YAML_FILES.items():
         (folder / f"{name}.yaml").write_text(text)
     (folder / "binary.yaml").write_bytes(b"\x80\x00\x01")
+    for name in ("pipe", "pipe.yaml", "pipe.png", "pipe.wav"):
+        os.mkfifo(folder / name)
     for name in ("folder.yaml", "folder.png", "folder.wav", "empty", "not-a-run", "corrupt", "single", "alone"):
         (folder / name).mkdir()
     (folder / "notes.txt").write_text("no image")
@@ -273,11 +275,14 @@ TRAIN = [
     Case("train --config mnits", 2, "'mnits'", "did you mean 'mnist'"),
     Case("train --config nowhere", 2, "'nowhere'", "see anytime recipes list"),
     Case("train --config folder", 2, "'folder'", "audio/folder or image/folder"),
-    Case("train --config runs/tiny", 2, "runs/tiny: Is a directory", "see anytime recipes list"),
+    Case("train --config runs/tiny", 2, "runs/tiny: it is a folder, not a file", "see anytime recipes list"),
     Case("train --config ''", 2, "'' names no file", "use ."),
     Case("train --config ~nobody-is-called-so.yaml", 2, "~nobody-is-called-so.yaml", "write ./~nobody"),
     Case("train --config missing.yaml", 2, "missing.yaml: No such file", "see anytime recipes list"),
-    Case("train --config folder.yaml", 2, "folder.yaml: Is a directory, where a file", "see anytime recipes list"),
+    Case("train --config pipe", 2, "pipe: it is a pipe, not a file", "see anytime recipes list"),
+    Case("train --config pipe.yaml", 2, "pipe.yaml: it is a pipe, not a file", "see anytime recipes list"),
+    Case("train --config /dev/null", 2, "/dev/null: it is a device, not a file", "see anytime recipes list"),
+    Case("train --config folder.yaml", 2, "folder.yaml: it is a folder, not a file", "see anytime recipes list"),
     Case("train --config binary.yaml", 2, "binary.yaml: it is no text in UTF-8", "see anytime recipes list"),
     Case("train --config photo.png", 2, "photo.png: it is no text in UTF-8", "see anytime recipes list"),
     Case("train --config notes.txt", 2, "notes.txt is not a config", "'key: value' lines"),
@@ -875,14 +880,25 @@ RECONSTRUCT = [
     Case("reconstruct photo.png --bugdet 3", 2, "--bugdet", "--budget"),
     Case("reconstruct ''", 2, "'' names no file", "see anytime reconstruct --help"),
     *(
+        Case(f"reconstruct {file}", 1, f"{file} cannot be read: it is {kind}, not a file")
+        for file, kind in (
+            ("empty", "a folder"),
+            ("folder.png", "a folder"),
+            ("runs/tiny", "a folder"),
+            ("pipe.png", "a pipe"),
+            ("/dev/zero", "a device"),
+        )
+    ),
+    Case("reconstruct notes.txt/photo.png", 1, "notes.txt/photo.png cannot be read: Not a directory"),
+    *(
         Case(f"reconstruct {files}", 1, f"{files.split()[-1]} does not exist")
         for files in ("missing.png", "-", "'*.jpg'".strip("'"), "photo.png missing.png")
     ),
     *(
         Case(f"reconstruct {file}", 1, f"{file} cannot be read as an image")
         for file in (
-            *("notes.txt", "fake.png", "blank.png", "truncated.png", "empty", "folder.png", "tone.wav", "quick.yaml"),
-            *("runs/tiny", "notes.txt/photo.png", f"runs/tiny/{AUTOENCODER}"),
+            *("notes.txt", "fake.png", "blank.png", "truncated.png", "tone.wav", "quick.yaml"),
+            f"runs/tiny/{AUTOENCODER}",
         )
     ),
     *(
@@ -897,7 +913,9 @@ RECONSTRUCT = [
             ("silent.wav", "is silent"),
             ("nan.wav", "holds NaN"),
             ("loud.wav", "holds samples of 3e+08"),
-            ("folder.wav", "cannot be read: Is a directory"),
+            ("folder.wav", "cannot be read: it is a folder, not a file"),
+            ("pipe.wav", "cannot be read: it is a pipe, not a file"),
+            ("/dev/zero", "cannot be read: it is a device, not a file"),
         )
     ),
     Case("reconstruct --run audio tone.wav missing.wav", 1, "missing.wav does not exist"),

@@ -434,13 +434,38 @@ def test_a_collapsed_codebook_is_said(pictures, tmp_path, monkeypatch, caplog, s
     assert ("collapsed" in caplog.text and "dead_threshold" in caplog.text) == warned
 
 
-def test_running_out_of_memory_says_what_to_lower(pictures, tmp_path, monkeypatch):
-    def exhaust(*arguments: object) -> None:
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        (
+            "autoencoder.OrderedLoss.__call__",
+            "stage autoencoder, step 1: out of memory; lower training.autoencoder.batch_size=8",
+        ),
+        (
+            "autoencoder.reconstruction_curve",
+            "stage autoencoder, validation after step 3: out of memory; lower training.autoencoder.batch_size=8",
+        ),
+        (
+            "stages.reconstruction_curve",
+            "stage autoencoder: out of memory; lower training.codes.batch_size=4 and training.autoencoder.batch_size=8",
+        ),
+        ("encoding._Encoding._own", "stage codes: out of memory; lower training.codes.batch_size=4"),
+        (
+            "prior.validate_prior",
+            "stage prior, validation after step 3: out of memory; lower training.prior.batch_size=8",
+        ),
+        ("stages.validate_prior", "stage prior: out of memory; lower training.prior.batch_size=8"),
+    ],
+)
+def test_running_out_of_memory_says_what_to_lower(pictures, whole, tmp_path, monkeypatch, place, message):
+    def exhaust(*arguments: object, **options: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
-    monkeypatch.setattr("anytime_core.training.autoencoder.OrderedLoss.__call__", exhaust)
-    with pytest.raises(AnytimeError, match=r"out of memory at step 1; lower training\.autoencoder\.batch_size=8"):
-        train(config_of(pictures), tmp_path / "run")
+    monkeypatch.setattr(f"anytime_core.training.{place}", exhaust)
+    stage = message.removeprefix("stage ").partition(":")[0].partition(",")[0]
+    with pytest.raises(AnytimeError) as caught:
+        train(config_of(pictures), shutil.copytree(whole, tmp_path / "run"), stages=STAGES[STAGES.index(stage) :])
+    assert str(caught.value) == message
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(pictures, whole, tmp_path, monkeypatch):

@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anytime_core.files import filling, write_json
+from anytime_core.display import shown
+from anytime_core.errors import DataError
+from anytime_core.files import filling, require_regular_file, write_json
 from anytime_core.modality import Modality, OpensFiles, PreviewRow, UserFile
 from anytime_core.run import Run
 from anytime_core.sampling.budget import Budget
@@ -144,6 +146,11 @@ class _SampleFile:
 
 
 def _open(modality: Modality, path: Path) -> UserFile:
+    try:
+        require_regular_file(path)
+    except OSError as error:
+        reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
+        raise DataError(f"{shown(path)} {reason}") from error
     return modality.open_file(path) if isinstance(modality, OpensFiles) else _SampleFile(modality, path)
 
 

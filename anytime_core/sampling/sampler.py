@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from anytime_core.errors import UsageError, nearest
+from anytime_core.exhaustion import explained
 from anytime_core.priors import Prior
 from anytime_core.sampling.batch_size import BatchSizes
 from anytime_core.sampling.budget import Budget
@@ -99,6 +101,13 @@ class Drawn:
     calls: int
 
 
+def _explained(batch: int) -> AbstractContextManager[None]:
+    """What drawing and decoding may run out of."""
+    return explained(
+        f"drawing {batch} samples at a time", memory="lower the batch size, which is --batch-size of anytime sample"
+    )
+
+
 class Sampler(ABC, Generic[AnyEngine]):
     """Draws samples from a run; `Run.sampler` makes the one that its prior needs.
 
@@ -145,11 +154,13 @@ class Sampler(ABC, Generic[AnyEngine]):
             batch = indices[first : first + sizes.next()]
             started = time.perf_counter()
             length = budget.most_codes(self.prior.code_length)
-            engine = self._engine(len(batch), len(indices), length, stepped=budget.threshold is not None)
-            pace = None
-            if deadline is not None:
-                pace = deadline.pace(len(batch), -(-(len(indices) - first) // len(batch)))
-            yield self._batch(batch, engine, length, budget, on_code, pace)
+            with _explained(len(batch)):
+                engine = self._engine(len(batch), len(indices), length, stepped=budget.threshold is not None)
+                pace = None
+                if deadline is not None:
+                    pace = deadline.pace(len(batch), -(-(len(indices) - first) // len(batch)))
+                drawn = self._batch(batch, engine, length, budget, on_code, pace)
+            yield drawn
             sizes.note(len(batch), time.perf_counter() - started)
             first += len(batch)
 
@@ -201,9 +212,10 @@ class Sampler(ABC, Generic[AnyEngine]):
         """
         size = self._batch_sizes(samples, timed=True).next()
         for batch in {size, samples % size} - {0}:
-            engine = self._engine(batch, samples, self.prior.code_length)
-            if (batch, engine) not in self.run.prepared:
-                self._prepare(batch, engine)
+            with _explained(batch):
+                engine = self._engine(batch, samples, self.prior.code_length)
+                if (batch, engine) not in self.run.prepared:
+                    self._prepare(batch, engine)
 
     def _prepare(self, batch: int, engine: AnyEngine) -> None:
         """See `prepare`.

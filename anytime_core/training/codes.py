@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from anytime_core.display import shown
 from anytime_core.errors import DataError, RunError
-from anytime_core.files import PARTIAL_PREFIX
+from anytime_core.files import PARTIAL_PREFIX, open_regular
 
 _WRITE_AGAIN = "write them again with --stage codes"
 _CHECKED_ROWS = 2**16
@@ -50,10 +51,12 @@ class CodesDataset:
         self.labels = _open(labels, ndim=1, below=classes) if labels.exists() else None
         if code_length is not None and self.codes.shape[1] != code_length:
             raise RunError(
-                f"{path} holds {self.codes.shape[1]} codes of each sample, not {code_length}; {_WRITE_AGAIN}"
+                f"{shown(path)} holds {self.codes.shape[1]} codes of each sample, not {code_length}; {_WRITE_AGAIN}"
             )
         if self.labels is not None and len(self.labels) != len(self.codes):
-            raise RunError(f"{labels} holds {len(self.labels)} labels of {len(self.codes)} samples; {_WRITE_AGAIN}")
+            raise RunError(
+                f"{shown(labels)} holds {len(self.labels)} labels of {len(self.codes)} samples; {_WRITE_AGAIN}"
+            )
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -71,7 +74,7 @@ def _open(path: Path, *, ndim: int, below: int | None) -> np.ndarray:
     """The numbers in a file, memory-mapped, each of which must be at least 0 and `below` a number if that is given."""
     try:
         # Later versions, which codes never need, have headers of any length.
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             if np.lib.format.read_magic(file) != (1, 0):
                 raise ValueError("it is of a version that codes are not written in")
         # Not np.load, which opens archives too. A header that is no Python may end in almost any error.
@@ -87,13 +90,14 @@ def _open(path: Path, *, ndim: int, below: int | None) -> np.ndarray:
         MemoryError,
         tokenize.TokenError,
     ) as error:
-        raise RunError(f"codes cannot be read from {path}: {error}; write them with --stage codes") from error
+        reason = getattr(error, "strerror", None) or error
+        raise RunError(f"codes cannot be read from {shown(path)}: {reason}; write them with --stage codes") from error
     if array.ndim != ndim or array.dtype.kind not in "iu" or 0 in array.shape:
-        raise RunError(f"{path} holds no codes; {_WRITE_AGAIN}")
+        raise RunError(f"{shown(path)} holds no codes; {_WRITE_AGAIN}")
     for start in range(0, len(array), _CHECKED_ROWS):
         part = array[start : start + _CHECKED_ROWS]
         if below is not None and (part.min() < 0 or part.max() >= below):
-            raise RunError(f"{path} holds numbers that are not in 0..{below - 1}; {_WRITE_AGAIN}")
+            raise RunError(f"{shown(path)} holds numbers that are not in 0..{below - 1}; {_WRITE_AGAIN}")
     return array.astype(np.int64) if ndim == 1 else array
 
 

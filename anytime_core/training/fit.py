@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from anytime_core.config import AutoencoderTraining, PriorTraining
 from anytime_core.display import shown
 from anytime_core.distributed import rank, summed, synchronize_norms, world_size
 from anytime_core.errors import AnytimeError, UsageError
+from anytime_core.exhaustion import explained
 from anytime_core.training.batches import to_device
 from anytime_core.training.checkpoints import Checkpoint
 from anytime_core.training.log import Progress
@@ -99,7 +100,7 @@ class _Fit:
         if resumed:
             self._restore(resumed)
         for step in range(done + 1, settings.steps + 1):
-            with self._memory(step):
+            with self._explained(f"step {step}"):
                 losses = self._step(next(stream), step)
             if step % _REPORT_EVERY == 0 or step in validate_at:
                 self._report(losses, step)
@@ -136,7 +137,8 @@ class _Fit:
         self.surroundings.log.write(self.stage, step, numbers)
 
     def _validate(self, step: int) -> None:
-        numbers = dict(self.objective.validate(step))
+        with self._explained(f"validation after step {step}"):
+            numbers = dict(self.objective.validate(step))
         self.surroundings.log.write(self.stage, step, {f"validation/{name}": value for name, value in numbers.items()})
         self._check_finite(numbers["selection"], "validation loss", step)
         self.shown["validation"] = numbers["selection"]
@@ -187,18 +189,13 @@ class _Fit:
             ) from error
         self.best = position.best if position.best is not None else math.inf
 
-    @contextlib.contextmanager
-    def _memory(self, step: int) -> Iterator[None]:
+    def _explained(self, work: str) -> contextlib.AbstractContextManager[None]:
         """Running out of memory is an error that says what to lower."""
-        try:
-            yield
-        except (MemoryError, RuntimeError) as error:
-            if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "allocate" not in str(error):
-                raise
-            raise AnytimeError(
-                f"stage {self.stage}: out of memory at step {step}; "
-                f"lower training.{self.stage}.batch_size={self.settings.batch_size}"
-            ) from error
+        return explained(
+            f"stage {self.stage}, {work}",
+            memory=f"lower training.{self.stage}.batch_size={self.settings.batch_size}",
+            peers=f"go on with anytime train --resume {shown(self.surroundings.checkpoints.run)}",
+        )
 
     def _check_finite(self, value: float, name: str, step: int) -> None:
         if math.isfinite(value):

@@ -12,6 +12,7 @@ from anytime_core.config import Config
 from anytime_core.display import shown
 from anytime_core.distributed import rank
 from anytime_core.errors import InterruptedTrainingError, RunError
+from anytime_core.exhaustion import explained
 from anytime_core.files import locked
 from anytime_core.record import RUN_FILE, STAGES, RunRecord, Stage, StageRecord
 from anytime_core.run import load
@@ -78,7 +79,8 @@ def train(
                 record = record.model_copy(update={"stages": kept})
                 training.save(record)
                 surroundings = training.surroundings(stage, log, interruption, resumed)
-                steps, validation = run_stage(stage, training, surroundings)
+                with _explained(stage, config, folder):
+                    steps, validation = run_stage(stage, training, surroundings)
                 training.say_damaged()
                 stage_record = StageRecord(steps=steps, seconds=surroundings.seconds, validation=validation)
                 record = record.model_copy(update={"stages": {**kept, stage: stage_record}})
@@ -111,6 +113,21 @@ def _found_good(training: Preparation, *, resume: bool, force: bool) -> Checkpoi
     training.check()
     resumed = training.checkpoints(training.stages[0]).latest() if resume else None
     return checked_against_data(training, resumed, force=force)
+
+
+def _explained(stage: Stage, config: Config, folder: Path) -> contextlib.AbstractContextManager[None]:
+    """What a stage may run out of before and after its steps, which say so themselves."""
+    settings = config.core.training
+    sizes: dict[str, int] = (
+        {stage: settings.prior.batch_size} if stage == "prior" else {"codes": settings.codes.batch_size}
+    )
+    if stage == "autoencoder":
+        sizes[stage] = settings.autoencoder.batch_size
+    return explained(
+        f"stage {stage}",
+        memory="lower " + " and ".join(f"training.{name}.batch_size={size}" for name, size in sizes.items()),
+        peers=f"go on with anytime train --resume {shown(folder)}",
+    )
 
 
 def check_finished(folder: Path) -> None:

@@ -14,6 +14,7 @@ import typer
 from anytime_cli import doctor, evaluate, option_types, output, plugins, recipes, reconstruct, runs, sample, train
 from anytime_core import AnytimeError, __version__
 from anytime_core.errors import system_reason
+from anytime_core.exhaustion import MESSAGES, exhausted
 
 _DEBUG = "--debug"
 _INTERRUPTED, _READER_GONE = 130, 141
@@ -97,6 +98,8 @@ def _explain(error: Exception, arguments: Sequence[str]) -> tuple[str, int]:
         return f"{message}{found}; see {command} --help", 2
     if isinstance(error, AnytimeError):
         return str(error), error.exit_status
+    if (cause := exhausted(error)) is not None:
+        return MESSAGES[cause] + ("; ask for less at a time, or end other programs" if cause == "memory" else ""), 1
     if isinstance(error, OSError):
         if error.errno is None:  # a library's own, which names what it is about
             return system_reason(error), 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import tracemalloc
 import zipfile
@@ -35,6 +36,12 @@ def archived() -> bytes:
 
 def described(shape: str, kind: str = "'<u2'") -> str:
     return f"{{'descr': {kind}, 'fortran_order': False, 'shape': {shape}}}"
+
+
+def test_a_pipe_holds_no_codes(tmp_path):
+    os.mkfifo(tmp_path / "train.npy")
+    with pytest.raises(RunError, match=r"train\.npy: it is a pipe, not a file; write them with --stage codes"):
+        CodesDataset(tmp_path, "train")
 
 
 FILES = {

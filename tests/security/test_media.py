@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import struct
 import tracemalloc
 import warnings
@@ -24,6 +25,21 @@ from anytime_core.user_files import LabelledFiles
 from anytime_image.reading import read_image
 
 FORM = ClipForm(8000, 2048)
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("a.png", lambda path: read_image(path, (1, 8, 8))),
+        ("a.wav", lambda path: read_clips(path, FORM)),
+        ("b.flac", lambda path: Recording(path, FORM, "16bit")),
+    ],
+    ids=["image", "sound", "recording"],
+)
+def test_a_pipe_is_neither_picture_nor_sound(name, read, tmp_path):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DataError, match=rf"{name} cannot be read.*: it is a pipe, not a file$"):
+        read(tmp_path / name)
 
 
 def png(width: int, height: int, depth: int = 8, colour: int = 0) -> bytes:

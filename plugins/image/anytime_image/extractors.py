@@ -16,10 +16,12 @@ from torch import Tensor
 
 from anytime_core.errors import UsageError
 from anytime_core.extras import import_extra
+from anytime_core.files import read_limited
 from anytime_core.modality import Extractor, OfferedExtractor, WeightsSource
 from anytime_image.pixels import to_uint8
 
 _INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+_LARGEST_WEIGHTS = 2**28
 _EFFICIENTNET_SIDE = 224
 # Images enlarged to a network's own size take megabytes each in its first layers.
 _AT_A_TIME = 32
@@ -78,9 +80,11 @@ def _inception_weights(source: WeightsSource, url: str) -> bytes:
         )
     file = source.file or _downloaded(url)
     try:
-        weights = file.read_bytes()
+        weights = read_limited(file, _LARGEST_WEIGHTS)
     except OSError as error:
         raise UsageError(f"extractor 'inception': {file} cannot be read: {error.strerror or error}") from error
+    except ValueError:
+        weights = b""
     if hashlib.sha256(weights).hexdigest() != _INCEPTION_SHA256:
         raise UsageError(f"extractor 'inception': {file} does not hold its published weights: get {url}")
     return weights

@@ -1,0 +1,62 @@
+"""Memory and other processes that are gone: errors of libraries, told in one line with the way out."""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from anytime_core.errors import AnytimeError
+
+Cause = Literal["memory", "workers", "peers"]
+
+# By their texts: torch raises plain RuntimeErrors, and importing it to tell others apart takes seconds.
+_TEXTS: dict[Cause, re.Pattern[str]] = {
+    "workers": re.compile(r"DataLoader worker \(pid|</torch_|shared memory"),
+    "memory": re.compile(r"out of memory|allocate|bad.alloc|not enough memory", re.IGNORECASE),
+    "peers": re.compile(r"gloo|NCCL|by peer|Broken pipe|ProcessGroup|TCPStore|[Ss]ocket [Tt]imeout"),
+}
+_WORKER_ERROR = re.compile(r"^Caught \w+ in DataLoader worker .*\n[\w.]+: (?P<message>[^\n]+)\s*$", re.DOTALL)
+
+MESSAGES: dict[Cause, str] = {
+    "memory": "out of memory",
+    "workers": "the processes that load the data were killed, or found no room in /dev/shm: set training.workers=0",
+    "peers": "another process of this training has ended, whose own messages say why",
+}
+
+
+def exhausted(error: Exception) -> Cause | None:
+    """What was used up, or who is gone, where that is what an error of a library says; else None."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return "memory"
+    if isinstance(error, RuntimeError):
+        return next((cause for cause, text in _TEXTS.items() if text.search(str(error))), None)
+    return None
+
+
+@contextmanager
+def explained(work: str, *, memory: str, peers: str = "") -> Iterator[None]:
+    """Errors of exhaustion in the block become an `AnytimeError` of one line; all others go on as they are.
+
+    Errors of ours that come out of a process that loads data, with its whole traceback as their message, get back their
+    own.
+
+    Args:
+        work: what the block does, the start of the message.
+        memory: what to do where memory ran out.
+        peers: what to do where another process ended.
+    """
+    try:
+        yield
+    except AnytimeError as error:
+        if told := _WORKER_ERROR.match(str(error)):
+            raise type(error)(told["message"]) from error
+        raise
+    except (MemoryError, RuntimeError, OSError) as error:
+        cause = exhausted(error)
+        if cause is None:
+            raise
+        way_out = {"memory": memory, "peers": peers, "workers": ""}[cause]
+        raise AnytimeError(f"{work}: " + "; ".join(filter(None, (MESSAGES[cause], way_out)))) from error
