@@ -11,7 +11,7 @@ import torch.distributed as dist
 
 from anytime_core.display import shown
 from anytime_core.distributed import rank, world_size
-from anytime_core.found import PassedOver
+from anytime_core.found import Found, PassedOver
 from anytime_core.modality import Datasets, SampleDataset
 
 _EXAMPLES = 5
@@ -74,9 +74,12 @@ class RemembersDamaged:
 
     def __init__(self, dataset: SampleDataset, noun: str) -> None:
         self.dataset, self.damaged = dataset, Damaged(noun)
-        for optional in ("batch", "labels"):
-            if hasattr(dataset, optional):
-                setattr(self, optional, getattr(dataset, optional))
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else that the set has, such as `batch`."""
+        if name == "dataset":  # not there while it is unpickled
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -97,6 +100,13 @@ def remembering_damaged(datasets: Datasets) -> Datasets:
 def damaged(dataset: SampleDataset) -> Damaged:
     """What could not be read so far of a set; nothing is known of one that does not remember."""
     return dataset.damaged if isinstance(dataset, RemembersDamaged) else Damaged("samples")
+
+
+def with_damaged(found: Found, datasets: Datasets) -> Found:
+    """What was found, and what could not be read of it so far."""
+    met = [one for part in (datasets.train, datasets.validation) for one in damaged(part).passed_over()]
+    known = [one for one in found.passed_over if one.reason not in {one.reason for one in met}]
+    return found.model_copy(update={"passed_over": (*known, *met)})
 
 
 def say_damaged(datasets: Datasets) -> None:

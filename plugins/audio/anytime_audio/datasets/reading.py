@@ -124,7 +124,7 @@ def _blocks(file: soundfile.SoundFile, remark: OnRemark = ignore_remark) -> Iter
                 with muffled(file.format == "MP3"):
                     part = file.read(step, dtype="float32", always_2d=True)
             except soundfile.LibsndfileError:
-                if not frames:
+                if not frames or file.frames >= _UNKNOWN_FRAMES:  # where nobody knows how much is missing
                     raise
                 truncated = ended = True
                 break
@@ -154,7 +154,7 @@ def _mixer(
     if number == 1 or channels == "left":
         return lambda block: np.ascontiguousarray(block[:, 0])
     energy, energy_of_mean = np.zeros(number), 0.0
-    with _open(path) as file:
+    with _open(path) as file, np.errstate(all="ignore"):  # what no sound holds is refused when it is read again
         for block in _blocks(file):
             energy += np.square(block, dtype=np.float64).sum(0)
             energy_of_mean += float(np.square(block.mean(1), dtype=np.float64).sum())
@@ -197,8 +197,11 @@ def _open(path: Path | ShardFile) -> Iterator[soundfile.SoundFile]:
 
 
 def _may_be_mp3(opened: BinaryIO) -> bool:
-    start = opened.read(3)
-    opened.seek(0)
+    if isinstance(opened, io.BytesIO):
+        start = bytes(opened.getbuffer()[:3])
+    else:  # past the buffer, as libsndfile reads from the descriptor's own position
+        start = os.read(opened.fileno(), 3)
+        os.lseek(opened.fileno(), 0, os.SEEK_SET)
     return start == b"ID3" or (len(start) == 3 and start[0] == 0xFF and start[1] >= 0xE0)
 
 

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import librosa
 import numpy as np
 
+_AT_ONCE = 2**18
+
 
 class Extent(NamedTuple):
     """What is left of a sound: audio samples from `start` up to `stop`, of which the largest has the value `peak`."""
@@ -33,11 +35,13 @@ class Outline:
     def add(self, block: np.ndarray) -> None:
         """The next audio samples, float32 [n]."""
         self.length += len(block)
-        self._frame(block)
-        piece = np.concatenate([self._piece, block])
-        whole = len(piece) // self.hop * self.hop
-        self._peaks.append(np.abs(piece[:whole]).reshape(-1, self.hop).max(1))
-        self._piece = piece[whole:]
+        for start in range(0, len(block), _AT_ONCE):  # frames overlap, so they take a multiple of the memory
+            part = block[start : start + _AT_ONCE]
+            self._frame(part)
+            piece = np.concatenate([self._piece, part])
+            whole = len(piece) // self.hop * self.hop
+            self._peaks.append(np.abs(piece[:whole]).reshape(-1, self.hop).max(1))
+            self._piece = piece[whole:]
 
     def extent(self, top_db: float | None) -> Extent:
         """What is left when all was added: what is `top_db` below the loudest frame is trimmed at both ends."""
