@@ -166,12 +166,13 @@ class OutputFolder:
             if not folder.exists():
                 move_files(temporary, folder)
                 return
-            told = told_files(temporary / self.record, self.record)
-            ours: Files = {name: size for name, size in told.items() if not (temporary / name).exists()}
+            ours: Files = {}
             for record in ENTRIES:
                 replaced = temporary / f"{_REPLACED_PREFIX}{record}"
                 if replaced.exists():
                     ours |= told_files(replaced, record)
+            told = told_files(temporary / self.record, self.record)
+            ours |= {name: size for name, size in told.items() if not (temporary / name).exists()}
             names = {path.name for path in temporary.iterdir() if not path.name.startswith(_REPLACED_PREFIX)}
             earlier = {**self.check(names, ours), **ours}
             if self.record in self._earlier() and self.joins(folder / self.record):
