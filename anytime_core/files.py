@@ -1,4 +1,8 @@
-"""Writing files so that a reader sees the old one or the whole new one, never a part."""
+"""Writing files so that a reader sees the old one or the whole new one, never a part.
+
+What is being written lies in folders that only this user may write to, and what work goes on from is opened by no link:
+whoever may write to the same place can neither change it nor have us write elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +10,23 @@ import codecs
 import errno
 import json
 import os
+import re
 import shutil
 import socket
 import stat
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 from filelock import FileLock, Timeout
 
+from anytime_core.display import shown
 from anytime_core.errors import UsageError
 
 PARTIAL_PREFIX = ".partial-"
@@ -30,7 +38,12 @@ JSON_LIMIT = 2**24
 YAML_LIMIT = 2**18
 """The most bytes of a config."""
 
-_FLUSHED_ONE_BY_ONE = 1000
+_FLUSHED_ONE_BY_ONE = 50
+_SINGLE_PREFIX = f"{PARTIAL_PREFIX}file-"
+_SINGLE = re.compile(rf"{re.escape(_SINGLE_PREFIX)}\w{{8}}")
+"""The folder of one file that is being written, as `tempfile` names it."""
+_PLACELESS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""Errors of the disk, which the system tells without a file where it is being written to."""
 
 
 _KINDS = {
@@ -116,12 +129,17 @@ def decoded(content: bytes) -> str:
 
 @contextmanager
 def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed to `path` if the block ends without an error.
+    """A temporary path of the same name, renamed to `path` if the block ends without an error.
 
-    The temporary name keeps the suffix, by which writers choose their format. Where `durable`, the file is flushed to
-    disk before, which outlives a power cut and can take long.
+    It lies beside `path`, in a folder of its own that only this user can write to. Where `durable`, the file is flushed
+    to disk before, which outlives a power cut and can take long.
     """
-    temporary = path.with_name(f"{PARTIAL_PREFIX}{os.getpid()}-{path.name}")
+    try:
+        own = Path(tempfile.mkdtemp(prefix=_SINGLE_PREFIX, dir=path.parent))
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    temporary = own / path.name
     try:
         yield temporary
         if durable:
@@ -131,8 +149,7 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
         _name_final(error, temporary, path)
         raise
     finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        shutil.rmtree(own, ignore_errors=True)
 
 
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
@@ -149,13 +166,67 @@ def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
 def remove_partial_files(folder: Path) -> None:
     """Remove what killed processes left half written in a folder; nobody may be writing there."""
     for path in folder.glob(f"{PARTIAL_PREFIX}*"):
-        if path.is_file():
-            path.unlink(missing_ok=True)
+        if path.is_symlink() or path.is_file():
+            if path.suffix not in (".lock", ".holder"):  # of a job that fills a folder in this one
+                path.unlink(missing_ok=True)
+        elif _SINGLE.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def open_own(path: Path, mode: Literal["rb", "a+b"]) -> BinaryIO:
+    """Open a file that work of this user goes on from, where others may have planted another.
+
+    Args:
+        path: of the file.
+        mode: `rb`, or `a+b` to make it where it is missing.
+
+    Raises:
+        UsageError: it is a link, has further names, is no file, or is somebody else's.
+    """
+    common = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    access = os.O_RDONLY if mode == "rb" else os.O_RDWR | os.O_APPEND
+    if mode == "a+b":
+        with suppress(FileExistsError):
+            return os.fdopen(os.open(path, access | common | os.O_CREAT | os.O_EXCL, 0o600), mode)
+    try:
+        descriptor = os.open(path, access | common)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EISDIR):
+            raise UsageError(f"{shown(path)} is no file of this work's own: remove it") from None
+        raise
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1 or not _is_own(status, path.parent):
+        os.close(descriptor)
+        raise UsageError(f"{shown(path)} is no file of this work's own: remove it")
+    return os.fdopen(descriptor, mode)
+
+
+def flush_all(folder: Path) -> None:
+    """Bring everything in a folder to the disk, with what else is on its way to the same file system."""
+    if (syncfs := _syncfs()) is not None:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            syncfs(descriptor)
+        except OSError as error:
+            error.filename = str(folder)
+            raise
+        finally:
+            os.close(descriptor)
+    elif hasattr(os, "sync"):
+        os.sync()
+    else:
+        for path in folder.iterdir():
+            _flush(path)
 
 
 @contextmanager
 def filling(
-    folder: Path, *, name: str | None = None, keep: Callable[[], bool] = lambda: False, durable: bool = True
+    folder: Path,
+    *,
+    name: str | None = None,
+    keep: Callable[[], bool] = lambda: False,
+    durable: bool = True,
+    move: Callable[[Path, Path], None] | None = None,
 ) -> Iterator[Path]:
     """A temporary folder whose files move into `folder` if the block ends without an error, `*.json` last.
 
@@ -166,9 +237,10 @@ def filling(
         name: of the job; the temporary folder is then the same in every call, and what a killed one left is in it.
         keep: asked after an error; true keeps the temporary folder for a later call of that name.
         durable: flush to disk before moving, see `replacing`.
+        move: called with the temporary folder and `folder` in place of moving all files.
 
     Raises:
-        UsageError: another process is at the job `name`.
+        UsageError: another process is at the job `name`, or its temporary folder is not of this user alone.
     """
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
@@ -180,7 +252,7 @@ def filling(
                 yield temporary
                 if durable:
                     _flush_files(temporary)
-                _move_files(temporary, folder)
+                (move or move_files)(temporary, folder)
             except BaseException as error:
                 if isinstance(error, OSError):
                     _name_final(error, temporary, folder)
@@ -210,7 +282,7 @@ def locked(folder: Path, name: str, work: str) -> Iterator[None]:
     """
     made = _make_folders(folder)
     try:
-        with _holding(folder / f".{name}", work):
+        with holding(folder / f".{name}", work):
             yield
     finally:
         for path in made:
@@ -225,25 +297,51 @@ def _temporary_folder(folder: Path, name: str | None) -> Iterator[Path]:
         yield Path(tempfile.mkdtemp(prefix=PARTIAL_PREFIX, dir=folder.parent))
         return
     temporary = folder.parent / f"{PARTIAL_PREFIX}{folder.resolve().name}-{name}"
-    with _holding(temporary, f"writing the same to {folder}"):
-        temporary.mkdir(exist_ok=True)
-        if temporary.is_symlink():
-            raise UsageError(f"{temporary} is a link, and would be emptied: remove it")
+    with holding(temporary, f"writing the same to {shown(folder)}"):
+        _make_own(temporary)
         yield temporary
 
 
+def _make_own(folder: Path) -> None:
+    """Make a folder that only this user may write to, or take the one that is there; UsageError where it is not his."""
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        status = folder.lstat()
+        if not stat.S_ISDIR(status.st_mode):
+            raise UsageError(
+                f"{shown(folder)} is a link or a file, where a job's own folder would be: remove it"
+            ) from None
+        if status.st_mode & 0o022 or not _is_own(status, folder.parent):
+            raise UsageError(f"others may write to {shown(folder)}, where a job's files would be: remove it") from None
+
+
+def _is_own(status: os.stat_result, folder: Path) -> bool:
+    """Whether something in `folder` is of this user, as what he makes there would be: some disks name another."""
+    if not hasattr(os, "geteuid") or status.st_uid == os.geteuid():
+        return True
+    with tempfile.TemporaryFile(dir=folder) as probe:
+        return os.fstat(probe.fileno()).st_uid == status.st_uid
+
+
 @contextmanager
-def _holding(path: Path, work: str) -> Iterator[None]:
-    """Hold the lock `<path>.lock`, with who holds it in `<path>.holder`; see `locked`."""
+def holding(path: Path, work: str, *, wait: float = 0) -> Iterator[None]:
+    """Hold the lock `<path>.lock`, with who holds it in `<path>.holder`; see `locked`. Waits so many seconds for it."""
     lock, holder = FileLock(f"{path}.lock"), Path(f"{path}.holder")
     try:
-        lock.acquire(blocking=False)
+        lock.acquire(timeout=wait, poll_interval=0.05)
     except Timeout:
         raise UsageError(f"{_named(holder)} is {work}: wait for it, or choose another folder") from None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise UsageError(f"{shown(lock.lock_file)} is a link: remove it") from None
+        raise
     try:
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        holder.unlink(missing_ok=True)  # a link would be followed
-        holder.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}) + "\n")
+        told = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}) + "\n"
+        holder.unlink(missing_ok=True)
+        with suppress(FileExistsError), holder.open("x", encoding="utf-8") as file:
+            file.write(told)
         yield
     finally:
         # While it is held, so that nobody locks a file that is about to go.
@@ -256,15 +354,16 @@ def _named(holder: Path) -> str:
     """The process that a file tells of; the file may be missing or half written."""
     try:
         told = json.loads(read_limited(holder, JSON_LIMIT))
-        return f"process {told['pid']} on {told['host']}, since {told['since']},"
+        return shown(f"process {told['pid']} on {told['host']}, since {told['since']},")
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"
 
 
-def _move_files(temporary: Path, folder: Path) -> None:
+def move_files(temporary: Path, folder: Path) -> None:
+    """Move all files of a folder into another, `*.json` last, or the folder itself where there is no other."""
     if not folder.exists():
-        temporary.chmod(0o777 & ~_umask())
         temporary.replace(folder)
+        folder.chmod(0o777 & ~_umask())
         return
     last = []
     with os.scandir(temporary) as entries:
@@ -281,11 +380,31 @@ def _flush_files(folder: Path) -> None:
     """Bring the files of a folder to the disk: one by one, or all that the system holds where they are many."""
     with os.scandir(folder) as entries:
         paths = [Path(entry.path) for entry in islice(entries, _FLUSHED_ONE_BY_ONE + 1)]
-    if len(paths) > _FLUSHED_ONE_BY_ONE and hasattr(os, "sync"):
-        os.sync()
+    if len(paths) > _FLUSHED_ONE_BY_ONE:
+        flush_all(folder)
     else:
-        for path in folder.iterdir():
+        for path in paths:
             _flush(path)
+
+
+@cache
+def _syncfs() -> Callable[[int], None] | None:
+    """Linux's `syncfs`, which Python does not have; None on other systems."""
+    if sys.platform != "linux":
+        return None
+    import ctypes
+
+    try:
+        function = ctypes.CDLL(None, use_errno=True).syncfs
+    except (OSError, AttributeError):
+        return None
+
+    def call(descriptor: int) -> None:
+        if function(descriptor):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+
+    return call
 
 
 def _flush(path: Path) -> None:
@@ -296,9 +415,11 @@ def _flush(path: Path) -> None:
 
 
 def _name_final(error: OSError, temporary: Path, final: Path) -> None:
-    """Let an error about something temporary name what the user asked for."""
+    """Let an error about something temporary, or about the disk, name what the user asked for."""
     if isinstance(error.filename, str | os.PathLike):
         error.filename = os.fspath(error.filename).replace(str(temporary), str(final))
+    elif error.filename is None and error.errno in _PLACELESS:
+        error.filename = str(final)
 
 
 def _make_folders(folder: Path) -> list[Path]:

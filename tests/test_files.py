@@ -23,8 +23,10 @@ from anytime_core.errors import UsageError
 from anytime_core.files import (
     filling,
     locked,
+    open_own,
     open_regular,
     read_limited,
+    remove_partial_files,
     replacing,
     require_regular_file,
     write_json,
@@ -53,10 +55,12 @@ def test_a_file_appears_whole_when_the_block_ends(old, tmp_path):
         path.write_text(old)
     before = snapshot(tmp_path)
     with replacing(path) as temporary:
-        assert temporary.parent == path.parent, "renaming must not cross file systems"
-        assert temporary.suffix == path.suffix
+        assert temporary.parent.parent == path.parent, "renaming must not cross file systems"
+        assert temporary.name == path.name
+        assert stat.S_IMODE(temporary.parent.stat().st_mode) == 0o700, "nobody else may plant a link there"
         temporary.write_text("half")
-        assert {name: text for name, text in snapshot(tmp_path).items() if name != temporary.name} == before
+        others = {name: text for name, text in snapshot(tmp_path).items() if not name.startswith(".partial-")}
+        assert others == before
         temporary.write_text("whole")
     assert snapshot(tmp_path) == {"numbers.txt": "whole"}
 
@@ -441,7 +445,7 @@ def flushed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was asked of the disk: `file` for one file, `all` for everything."""
     asked: list[str] = []
     monkeypatch.setattr(os, "fsync", lambda descriptor: asked.append("file"))
-    monkeypatch.setattr(os, "sync", lambda: asked.append("all"), raising=False)
+    monkeypatch.setattr(files, "_syncfs", lambda: lambda descriptor: asked.append("all"))
     return asked
 
 
@@ -472,6 +476,7 @@ def test_many_files_are_flushed_at_once(number, asked, flushed, tmp_path, monkey
 
 def test_many_files_are_flushed_one_by_one_where_the_system_knows_nothing_else(flushed, tmp_path, monkeypatch):
     monkeypatch.setattr(files, "_FLUSHED_ONE_BY_ONE", 3)
+    monkeypatch.setattr(files, "_syncfs", lambda: None)
     monkeypatch.delattr(os, "sync")
     with filling(tmp_path / "out") as partial:
         for name in range(5):
@@ -569,3 +574,109 @@ def test_a_file_is_read_as_it_is(tmp_path):
     assert read_limited(tmp_path / "it", 10) == b"12345\r\n\x1a67"
     with pytest.raises(ValueError, match="larger than 9 bytes"):
         read_limited(tmp_path / "it", 9)
+
+
+# What others plant, and what killed processes leave
+
+
+@pytest.fixture
+def precious(tmp_path: Path) -> Iterator[Path]:
+    """A file of somebody's that must stay as it is."""
+    path = tmp_path / "elsewhere" / "precious"
+    path.parent.mkdir()
+    path.write_text("years of work")
+    yield path
+    assert snapshot(path.parent) == {"precious": "years of work"}
+
+
+PLANTED = {
+    "link": lambda path, precious: path.symlink_to(precious),
+    "link to nowhere": lambda path, precious: path.symlink_to(precious.with_name("made")),
+    "second name": lambda path, precious: path.hardlink_to(precious),
+    "pipe": lambda path, precious: os.mkfifo(path),
+    "folder": lambda path, precious: path.mkdir(),
+}
+
+
+@pytest.mark.parametrize("mode", ["rb", "a+b"])
+@pytest.mark.parametrize("kind", PLANTED)
+def test_work_goes_on_from_no_file_that_was_planted(kind, mode, precious, tmp_path):
+    PLANTED[kind](tmp_path / "work", precious)
+    with pytest.raises(UsageError, match="work is no file of this work's own: remove it"):
+        open_own(tmp_path / "work", mode)
+
+
+def test_work_goes_on_from_a_file_of_its_own(tmp_path):
+    for text in (b"one", b"two"):
+        with open_own(tmp_path / "work", "a+b") as file:
+            file.write(text)
+    with open_own(tmp_path / "work", "rb") as file:
+        assert file.read() == b"onetwo"
+
+
+def test_a_file_of_another_user_is_not_gone_on_from(tmp_path, monkeypatch):
+    (tmp_path / "work").write_text("planted")
+    monkeypatch.setattr(files, "_is_own", lambda status, folder: False)
+    with pytest.raises(UsageError, match="no file of this work's own"):
+        open_own(tmp_path / "work", "rb")
+
+
+def test_a_disk_that_calls_its_files_somebody_else_s_is_no_obstacle(tmp_path, monkeypatch):
+    (tmp_path / "work").write_text("mine")
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with open_own(tmp_path / "work", "rb") as file:
+        assert file.read() == b"mine"
+
+
+@pytest.mark.parametrize("kind", ["link", "open to others", "file"])
+def test_a_job_takes_no_temporary_folder_that_was_planted(kind, precious, tmp_path):
+    with filling(tmp_path / "out", name="job", keep=lambda: True) as partial:
+        (partial / "a.txt").write_text("a")
+    shutil.rmtree(tmp_path / "out")
+    match kind:
+        case "link":
+            partial.symlink_to(precious.parent)
+        case "file":
+            partial.touch()
+        case _:
+            partial.mkdir()
+            partial.chmod(0o777)
+    with pytest.raises(UsageError, match="remove it"), filling(tmp_path / "out", name="job"):
+        pytest.fail("nothing may be written")
+    assert os.path.lexists(partial)
+
+
+def test_the_temporary_folder_of_a_job_is_its_user_s_alone(tmp_path):
+    with filling(tmp_path / "out", name="job") as partial:
+        assert stat.S_IMODE(partial.stat().st_mode) == 0o700
+
+
+def test_a_lock_that_is_a_link_is_refused_by_its_name(precious, tmp_path):
+    (tmp_path / ".work.lock").symlink_to(precious)
+    with pytest.raises(UsageError, match=r"\.work\.lock is a link: remove it"):
+        lock(tmp_path)
+
+
+def test_half_written_files_of_killed_processes_go_and_jobs_stay(precious, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    killed = replacing(folder / "numbers.txt", durable=False)
+    killed.__enter__().write_text("half")
+    (folder / ".partial-4711-old.json").write_text("{")
+    (folder / ".partial-link").symlink_to(precious)
+    kept = fail_with(folder / "out", ValueError("wrong"))
+    (folder / f"{kept.name}.lock").touch()
+    remove_partial_files(folder)
+    assert set(os.listdir(folder)) == {kept.name, f"{kept.name}.lock"}
+
+
+def test_a_full_disk_is_told_with_the_file_that_was_meant(tmp_path):
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def fill() -> None:
+        with replacing(tmp_path / "numbers.txt"):
+            raise full
+
+    with pytest.raises(OSError, match="No space") as error:
+        fill()
+    assert error.value.filename == str(tmp_path / "numbers.txt")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -21,6 +22,7 @@ from torch import Tensor
 from anytime_core.distributed import launched
 from anytime_core.errors import RunError
 from anytime_core.evaluation.options import EvaluationOptions
+from anytime_core.files import open_own
 from anytime_core.priors import ARDMPrior
 from anytime_core.run import Run
 from anytime_core.sampling.budget import Budget
@@ -65,9 +67,10 @@ class DrawnCodes:
     def draw(self, on_drawn: Callable[[int], None] = lambda done: None) -> None:
         """Draw what is missing of this process's block; `on_drawn` is told the number of samples there are in it."""
         indices, path = self.parts[self.rank]
-        with path.open("ab") as file:
-            done = min(file.tell() // self._row, len(indices))
+        with open_own(path, "a+b") as file:
+            done = min(file.seek(0, os.SEEK_END) // self._row, len(indices))
             file.truncate(done * self._row)
+            file.seek(0, os.SEEK_END)
             left = indices[done:]
             batches = self.run.sample_batches(left, Budget(self.length, "codes"), self.options) if left else ()
             for samples in batches:
@@ -86,11 +89,7 @@ class DrawnCodes:
         """The samples from their first `codes` codes and what they are meant to be, `batch` at a time."""
         prior = self.run.require_prior()
         classes = prior.classes
-        stored = [
-            (indices, path, np.memmap(path, np.uint32, "r", shape=(len(indices), self.length)))
-            for indices, path in self.parts
-            if indices
-        ]
+        stored = [(indices, path, self._rows(path, len(indices))) for indices, path in self.parts if indices]
         for first in range(0, self.num, batch):
             parts = []
             for indices, path, rows in stored:
@@ -101,6 +100,11 @@ class DrawnCodes:
             joined = torch.cat(parts)
             labels = torch.arange(first, first + len(joined)) % classes if classes else None
             yield self.run.decode(joined), labels
+
+    def _rows(self, path: Path, count: int) -> np.memmap:
+        """The codes in a file, [count, n]."""
+        with open_own(path, "rb") as file:
+            return np.memmap(file, np.uint32, "r", shape=(count, self.length))
 
 
 class Draws:

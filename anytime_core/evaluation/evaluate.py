@@ -19,11 +19,12 @@ from anytime_core.errors import PluginError, UsageError
 from anytime_core.evaluation.bound import bits_by_calls, bits_of_plan, call_numbers
 from anytime_core.evaluation.cost import sampling_cost
 from anytime_core.evaluation.drawn import CODES_PREFIX, DrawnCodes, Draws
+from anytime_core.evaluation.folder import check_folder, remove_shown
 from anytime_core.evaluation.judge import BATCH, Batches, Judge, OnProgress
 from anytime_core.evaluation.options import EvaluationOptions
 from anytime_core.evaluation.reconstruction import preview_lengths, reconstruction_curve
 from anytime_core.evaluation.result import EVALUATION_FILE, Evaluation, Row
-from anytime_core.files import JSON_LIMIT, PARTIAL_PREFIX, locked, read_limited, write_json
+from anytime_core.files import JSON_LIMIT, locked, open_own, remove_partial_files, write_json
 from anytime_core.found import found_in
 from anytime_core.priors import ARDMPrior
 from anytime_core.run import Run
@@ -50,8 +51,9 @@ def evaluate(
     """Evaluate a run and, at the same numbers of codes, its baselines, with one judge.
 
     What is done is kept in `folder`, so that the same call goes on where one was killed. At the end `evaluation.json`
-    takes its place, and that of what killed calls with other options left there. New samples are looked at a batch at a
-    time, and only their codes are kept, on the disk: memory does not grow with their number.
+    takes its place, that of an earlier evaluation, and that of what killed calls with other options left there. New
+    samples are looked at a batch at a time, and only their codes are kept, on the disk: memory does not grow with their
+    number.
 
     Args:
         run: that the evaluation is about.
@@ -66,8 +68,8 @@ def evaluate(
         only draw their shares of the samples, none.
 
     Raises:
-        UsageError: an option that this run cannot follow, a run of other data, or another process that evaluates into
-            the folder.
+        UsageError: an option that this run cannot follow, a run of other data, another process that evaluates into the
+            folder, or a file of somebody else's there that would be replaced.
         DataError: the data is gone, or has other classes than the run.
     """
     options = options or EvaluationOptions()
@@ -82,6 +84,7 @@ def evaluate(
             one.share()
         return []
     with locked(folder, "evaluation", f"evaluating into {folder}"):
+        check_folder(folder)
         judge = Judge(
             run, options.extractors, folder, seed=options.seed, download=options.download, on_progress=on_progress
         )
@@ -91,10 +94,12 @@ def evaluate(
             for number, evaluation in enumerate(evaluation for job in jobs for evaluation in job.run_it())
         ]
         dumped = [evaluation.model_dump(mode="json") for evaluation in evaluations]
+        remove_shown(folder)
         write_json(folder / EVALUATION_FILE, dumped if len(dumped) > 1 else dumped[0])
-        for pattern in (f"{_ROWS}*", f"{CODES_PREFIX}*", f"{PARTIAL_PREFIX}*{_ROWS}*"):
+        for pattern in (f"{_ROWS}*", f"{CODES_PREFIX}*"):
             for left in list(folder.glob(pattern)):
                 left.unlink()
+        remove_partial_files(folder)
     return evaluations
 
 
@@ -179,11 +184,12 @@ class _Job:
     def _kept_rows(self) -> dict[str, Any]:
         """Rows of a killed evaluation; a damaged file holds none, as rows can always be measured again."""
         try:
-            kept = json.loads(read_limited(self._rows_file, JSON_LIMIT))
+            with open_own(self._rows_file, "rb") as file:
+                kept = json.loads(file.read(JSON_LIMIT))
             rows = {name: Row.model_validate(row).model_dump(mode="json") for name, row in kept.items()}
             json.dumps(rows, allow_nan=False)  # as they are written again
             return rows
-        except (OSError, ValueError, AttributeError, RecursionError):
+        except (OSError, UsageError, ValueError, AttributeError, RecursionError):
             return {}
 
     def _reconstruction(self, codes: int) -> Row:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from anytime_core.errors import RunError
 from anytime_core.evaluation.extractors import requested
+from anytime_core.evaluation.folder import CSV_FILE, PLOT_FILE, REPORT_FILE
 from anytime_core.evaluation.pictures import priority_codes, shown_samples
 from anytime_core.evaluation.plot import plot_evaluations
 from anytime_core.evaluation.report import render_report
@@ -17,8 +18,6 @@ from anytime_core.record import CONFIG_FILE
 from anytime_core.run import Run
 from anytime_core.sampling.draw import Filter
 from anytime_core.sampling.sampler import SamplingOptions
-
-CSV_FILE, PLOT_FILE, REPORT_FILE = "evaluation.csv", "quality.png", "report.html"
 
 
 def show_evaluation(run: Run, evaluations: Sequence[Evaluation], folder: Path) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from anytime_core.files import read_limited
+from anytime_core.files import open_own
+
+LEDGER_FILES = ("progress.jsonl", "entries.jsonl")
 
 _LIMIT = 2**28  # a line for each batch
+_LINE = 2**20
 
 
 class _Place(BaseModel):
@@ -44,65 +47,92 @@ class Ledger:
     Args:
         folder: the temporary folder.
         fits: asked of a line of a killed job; it and those after it count for nothing where that is false.
+        holds: asked of the files of each sample, name -> bytes; a sample counts for nothing where they are not there as
+            they were written, as after a power cut, nor do those after it.
 
     Attributes:
-        files: names of its own files.
         last: the latest line of a killed job, None where the job starts.
     """
 
-    def __init__(self, folder: Path, fits: Callable[[dict[str, Any]], bool] = lambda mark: True) -> None:
-        self.files = ("progress.jsonl", "entries.jsonl")
-        self._progress, self._entries = (folder / name for name in self.files)
-        self.last: dict[str, Any] | None = self._read(fits)
-        with self._entries.open("ab") as file:
-            file.truncate(self.last["entries"] if self.last else 0)
-        self._file = self._entries.open("a", encoding="utf-8")
+    def __init__(
+        self,
+        folder: Path,
+        fits: Callable[[dict[str, Any]], bool] = lambda mark: True,
+        holds: Callable[[Mapping[str, int]], bool] = lambda files: True,
+    ) -> None:
+        self._progress, self._entries = (open_own(folder / name, "a+b") for name in LEDGER_FILES)
+        self.last: dict[str, Any] | None = self._read(fits, holds)
+        self._entries.truncate(self.last["entries"] if self.last else 0)
+        self._entries.seek(0, os.SEEK_END)
 
-    def add(self, entry: dict[str, Any]) -> None:
-        """One more of the samples of `samples.json`."""
-        self._file.write(json.dumps(entry) + "\n")
+    def add(self, entry: Mapping[str, Any], files: Mapping[str, int]) -> None:
+        """One more of the samples of `samples.json`, and the files that it is in, name -> bytes."""
+        # JSON has no tab of its own, so that the entry can be copied out of the line as it is.
+        self._entries.write(f"{json.dumps(entry)}\t{json.dumps(files)}\n".encode())
+
+    def flush(self) -> None:
+        """Give everything added to the system."""
+        self._entries.flush()
 
     def mark(self, **state: Any) -> None:
-        """From here a killed job can go on."""
-        self._file.flush()
-        self.last = {**state, "entries": self._entries.stat().st_size}
-        with self._progress.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(self.last) + "\n")
+        """From here a killed job can go on; what was added must be on the disk."""
+        self.flush()
+        self.last = {**state, "entries": self._entries.tell()}
+        self._progress.write(json.dumps(self.last).encode() + b"\n")
+        self._progress.flush()
 
-    def end(self) -> Iterator[str]:
-        """All entries as JSON, after which the ledger is gone."""
-        self._file.close()
-        with self._entries.open(encoding="utf-8") as file:
-            yield from (line.rstrip("\n") for line in file)
-        self.close()
-        self._entries.unlink()
-        self._progress.unlink(missing_ok=True)
+    def entries(self) -> Iterator[str]:
+        """All entries as JSON."""
+        self.flush()
+        self._entries.seek(0)
+        for line in self._entries:
+            yield line.decode().partition("\t")[0]
 
     def close(self) -> None:
         """Close the files and leave them."""
-        self._file.close()
+        self._entries.close()
+        self._progress.close()
 
-    def _read(self, fits: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
-        """The last whole line; what a killed process left of another, and what makes no sense, is cut off."""
+    def _read(
+        self, fits: Callable[[dict[str, Any]], bool], holds: Callable[[Mapping[str, int]], bool]
+    ) -> dict[str, Any] | None:
+        """The last mark before which everything is whole; what comes after it is cut off."""
         last, whole = None, 0
-        if self._progress.exists():
-            written = self._entries.stat().st_size if self._entries.exists() else 0
-            content = self._content()
-            for line in content.splitlines(keepends=True):
-                try:
-                    mark = _Mark.model_validate_json(line if line.endswith(b"\n") else b"").model_dump()
-                except ValueError:
-                    break
-                if mark["entries"] > written or not fits(mark):
-                    break
-                last = mark
-                whole += len(line)
-            if whole < self._progress.stat().st_size:
-                os.truncate(self._progress, whole)
+        for mark, end in self._marks(fits):
+            written = self._whole_entries(last, mark, holds)
+            if not written:
+                break
+            last, whole = mark, end
+        self._progress.truncate(whole)
         return last
 
-    def _content(self) -> bytes:
-        try:
-            return read_limited(self._progress, _LIMIT)
-        except ValueError:
-            return b""
+    def _marks(self, fits: Callable[[dict[str, Any]], bool]) -> Iterator[tuple[dict[str, Any], int]]:
+        """Marks of a killed job and where their lines end, up to what makes no sense."""
+        self._progress.seek(0)
+        content = self._progress.read(_LIMIT + 1)
+        end = 0
+        for line in content.splitlines(keepends=True) if len(content) <= _LIMIT else ():
+            try:
+                mark = _Mark.model_validate_json(line if line.endswith(b"\n") else b"").model_dump()
+            except ValueError:
+                return
+            if not fits(mark):
+                return
+            end += len(line)
+            yield mark, end
+
+    def _whole_entries(
+        self, before: dict[str, Any] | None, mark: dict[str, Any], holds: Callable[[Mapping[str, int]], bool]
+    ) -> bool:
+        """Whether the samples between two marks are all there."""
+        start, done = (before["entries"], before["done"]) if before else (0, 0)
+        self._entries.seek(start)
+        for _ in range(mark["done"] - done):
+            entry, tab, files = self._entries.readline(_LINE).partition(b"\t")
+            try:
+                json.loads(entry)
+                if not tab or not holds(json.loads(files)):
+                    return False
+            except (ValueError, TypeError, AttributeError, RecursionError):
+                return False
+        return self._entries.tell() == mark["entries"]

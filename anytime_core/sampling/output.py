@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import shutil
+import stat
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +17,8 @@ from torch import Tensor
 from anytime_core.modality import Modality, ShowsGrowth
 
 SAMPLES_PER_TAR = 10_000
+_GROWTH = "growth"
+"""A folder for what shows growth, until it is known what was written."""
 
 
 class Output(Protocol):
@@ -26,12 +32,20 @@ class Output(Protocol):
         """Write a sample as it looks after each number of codes."""
         ...
 
+    def written(self) -> dict[str, int]:
+        """Files with the numbers of bytes that they must have for what was added since this was last asked."""
+        ...
+
+    def holds(self, files: Mapping[str, int]) -> bool:
+        """Whether files are there as `written` told of them."""
+        ...
+
     def state(self) -> Any:
         """What `restore` needs to go on from here, as JSON; everything added is in the files then."""
         ...
 
     def restore(self, state: Any) -> None:
-        """Forget what was added after `state`."""
+        """Forget what was added after `state`, None where there is none."""
         ...
 
     def close(self) -> None:
@@ -50,28 +64,46 @@ class FolderOutput:
 
     def __init__(self, modality: Modality, folder: Path, suffix: str) -> None:
         self.modality, self.folder, self.suffix = modality, folder, suffix
+        self._written: dict[str, int] = {}
 
     def add(self, index: int, label: int | None, codes: int, x: Tensor) -> str:
         """See `Output`."""
         name = f"{index:06d}{self.suffix}"
         self.modality.write(x, self.folder / name)
+        self._written[name] = (self.folder / name).stat().st_size
         return name
 
     def add_growth(self, index: int, steps: dict[int, Tensor]) -> None:
         """See `Output`; a modality that shows growth in files of its own adds them."""
+        growth = self.folder / _GROWTH
+        growth.mkdir(exist_ok=True)
         for codes, x in steps.items():
-            self.modality.write(x, self.folder / f"{index:06d}-{codes}codes{self.suffix}")
+            self.modality.write(x, growth / f"{index:06d}-{codes}codes{self.suffix}")
         if isinstance(self.modality, ShowsGrowth):
-            self.modality.write_growth(list(steps.values()), self.folder / f"{index:06d}")
+            self.modality.write_growth(list(steps.values()), growth / f"{index:06d}")
+        for path in sorted(growth.iterdir()):
+            self._written[path.name] = path.stat().st_size
+            path.rename(self.folder / path.name)
+
+    def written(self) -> dict[str, int]:
+        """See `Output`."""
+        written, self._written = self._written, {}
+        return written
+
+    def holds(self, files: Mapping[str, int]) -> bool:
+        """See `Output`."""
+        return all(_size(self.folder / name) == size > 0 for name, size in files.items())
 
     def state(self) -> None:
         """Nothing: samples that were added after it are written again under the same names."""
 
     def restore(self, state: None) -> None:
-        """Nothing to forget."""
+        """Forget what was being shown of a sample."""
+        shutil.rmtree(self.folder / _GROWTH, ignore_errors=True)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Leave nothing but samples."""
+        shutil.rmtree(self.folder / _GROWTH, ignore_errors=True)
 
 
 class TarOutput:
@@ -84,10 +116,12 @@ class TarOutput:
         modality: that writes the samples.
         folder: where the shards go.
         suffix: of the samples' files.
+        part: `i/n` where this job is part i of n, whose shards must have other names than those of the other parts.
     """
 
-    def __init__(self, modality: Modality, folder: Path, suffix: str) -> None:
+    def __init__(self, modality: Modality, folder: Path, suffix: str, part: str | None = None) -> None:
         self.modality, self.folder, self.suffix = modality, folder, suffix
+        self._prefix = "samples-" if part is None else f"samples-{part.replace('/', 'of')}-"
         self._number, self._inside = 0, 0
         self._tar: tarfile.TarFile | None = None
         self._file: io.BufferedRandom | None = None
@@ -111,16 +145,26 @@ class TarOutput:
         for codes, x in steps.items():
             self._append(f"{index:09d}.{codes}codes{self.suffix}", self._encoded(x))
 
+    def written(self) -> dict[str, int]:
+        """See `Output`: the shard, which must be at least as long as it is now."""
+        return {self._path().name: self._file.tell() if self._file else 0}
+
+    def holds(self, files: Mapping[str, int]) -> bool:
+        """See `Output`."""
+        return all(_size(self.folder / name) >= size > 0 for name, size in files.items())
+
     def state(self) -> dict[str, int]:
         """See `Output`."""
         if self._file is not None:
             self._file.flush()
         return {"number": self._number, "inside": self._inside, "end": self._file.tell() if self._file else 0}
 
-    def restore(self, state: dict[str, int]) -> None:
+    def restore(self, state: dict[str, int] | None) -> None:
         """See `Output`."""
+        if state is None:
+            return
         self._number, self._inside = state["number"], state["inside"]
-        for path in self.folder.glob("samples-*.tar"):
+        for path in self.folder.glob(f"{self._prefix}*.tar"):
             if path.name > self._path().name:
                 path.unlink()
         if state["end"]:
@@ -134,7 +178,7 @@ class TarOutput:
         self._tar = self._file = None
 
     def _path(self) -> Path:
-        return self.folder / f"samples-{self._number:06d}.tar"
+        return self.folder / f"{self._prefix}{self._number:06d}.tar"
 
     def _open(self, mode: str, end: int = 0) -> tarfile.TarFile:
         file = self._path().open(mode)
@@ -156,3 +200,12 @@ class TarOutput:
         content = path.read_bytes()
         path.unlink()
         return content
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, -1 where there is none; what a link leads to is not it."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return -1
+    return status.st_size if stat.S_ISREG(status.st_mode) else -1

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,13 +17,20 @@ from torch import Tensor
 
 from anytime_core.display import shown
 from anytime_core.errors import DataError
-from anytime_core.files import filling, require_regular_file, write_json
+from anytime_core.files import require_regular_file
 from anytime_core.modality import Modality, OpensFiles, PreviewRow, UserFile
 from anytime_core.run import Run
 from anytime_core.sampling.budget import Budget
-from anytime_core.sampling.writing import PREVIEW_COLUMNS, PREVIEW_FILE, output_suffix
-
-RECONSTRUCTIONS_FILE = "reconstructions.json"
+from anytime_core.sampling.output_folder import FILLING, OutputFolder
+from anytime_core.sampling.records import (
+    ENTRIES,
+    PREVIEW_FILE,
+    RECONSTRUCTIONS_FILE,
+    read_entries,
+    read_head,
+    write_entries,
+)
+from anytime_core.sampling.writing import PREVIEW_COLUMNS, output_suffix
 
 _BATCH = 64
 
@@ -35,6 +45,7 @@ def write_reconstructions(
     budget: float | str | Budget,
     *,
     suffix: str | None = None,
+    overwrite: bool = False,
     on_samples: OnSamples = lambda done, total: None,
 ) -> dict[str, Any]:
     """Encode files, keep as many codes of each sample as `budget` buys, and write what they decode to.
@@ -44,10 +55,11 @@ def write_reconstructions(
 
     Args:
         run: the opened run.
-        folder: made where it is missing; files of the same name are replaced.
+        folder: made where it is missing; nothing but an earlier job's files is ever replaced, and no file that is read.
         files: of the run's modality.
         budget: share or number of codes.
         suffix: of the written files, see `output_suffix`.
+        overwrite: replace the files of an earlier job in `folder`, all of them.
         on_samples: progress.
 
     Returns:
@@ -55,20 +67,27 @@ def write_reconstructions(
 
     Raises:
         DataError: naming a file that cannot be read.
+        UsageError: before anything is written, where files would be lost, or mixed with those of others.
     """
     budget = Budget.parse(budget)
     suffix = output_suffix(run.modality, suffix)
-    started = time.perf_counter()
-    opened = [_open(run.modality, path) for path in files]
-    seconds = {"read": time.perf_counter() - started, "codes": 0.0, "write": 0.0}
-    passes: list[_Pass] = []
-    total = sum(map(len, opened))
     names = _unique_names(files, suffix)
+    place = OutputFolder(
+        folder, RECONSTRUCTIONS_FILE, suffixes=run.modality.suffixes, overwrite=overwrite, inputs=files
+    )
+    with place.filled(_digest(run, files, budget, suffix), (*names, PREVIEW_FILE)) as partial:
+        if not (partial / FILLING).exists():  # made, and not all moved
+            return _told(partial / RECONSTRUCTIONS_FILE)
+        _empty(partial)
+        started = time.perf_counter()
+        opened = [_open(run.modality, path) for path in files]
+        seconds = {"read": time.perf_counter() - started, "codes": 0.0, "write": 0.0}
+        passes: list[_Pass] = []
+        total = sum(map(len, opened))
 
-    def on_batch() -> None:
-        on_samples(sum(single.samples for single in passes), total)
+        def on_batch() -> None:
+            on_samples(sum(single.samples for single in passes), total)
 
-    with filling(folder) as partial:
         for file, name in zip(opened, names, strict=True):
             single = _Pass(run, budget, on_batch)
             passes.append(single)
@@ -78,19 +97,49 @@ def write_reconstructions(
             seconds["write"] += time.perf_counter() - started - single.seconds
         codes = budget.codes(run.code_length)
         _write_preview(run.modality, passes[:PREVIEW_COLUMNS], codes, partial / PREVIEW_FILE)
+        entries = [
+            {"source": str(path), "file": name, "samples": single.samples, "metrics": single.metrics()}
+            for path, name, single in zip(files, names, passes, strict=True)
+        ]
         record = {
             "run": str(run.folder),
             "budget": str(budget),
             "codes": codes,
             "code_length": run.code_length,
+            "num": len(entries),
             "seconds": {name: round(value, 4) for name, value in seconds.items()},
-            "reconstructions": [
-                {"source": str(path), "file": name, "samples": single.samples, "metrics": single.metrics()}
-                for path, name, single in zip(files, names, passes, strict=True)
-            ],
+            "files": {name: (partial / name).stat().st_size for name in (PREVIEW_FILE, *names)},
         }
-        write_json(partial / RECONSTRUCTIONS_FILE, record)
-    return record
+        write_entries(partial / RECONSTRUCTIONS_FILE, RECONSTRUCTIONS_FILE, record, map(json.dumps, entries))
+    return {**record, "reconstructions": entries}
+
+
+def _digest(run: Run, files: Sequence[Path], budget: Budget, suffix: str) -> str:
+    """A name for the job: everything that decides what the files will be."""
+    read = [(os.path.abspath(path), *_state(path)) for path in files]
+    described = [str(run.folder.resolve()), run.record.created, read, str(budget), suffix]
+    return hashlib.sha256(json.dumps(described).encode()).hexdigest()[:12]
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Length and time of a file, zeros where it is missing, as reading it will say."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
+
+
+def _told(path: Path) -> dict[str, Any]:
+    head = read_head(path, RECONSTRUCTIONS_FILE)
+    return {**head, ENTRIES[RECONSTRUCTIONS_FILE]: list(read_entries(path, RECONSTRUCTIONS_FILE))}
+
+
+def _empty(partial: Path) -> None:
+    """Remove what a killed call has left, as it has to be made again."""
+    for path in partial.iterdir():
+        if path.name != FILLING:
+            path.unlink()
 
 
 class _Pass:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,25 +17,25 @@ from torch import Tensor
 
 from anytime_core.errors import UsageError
 from anytime_core.evaluation.reconstruction import preview_lengths
-from anytime_core.files import filling
+from anytime_core.files import flush_all
 from anytime_core.modality import Modality, PreviewRow
 from anytime_core.run import Run
 from anytime_core.sampling.budget import Budget
 from anytime_core.sampling.deadline import Deadline
-from anytime_core.sampling.ledger import Ledger
+from anytime_core.sampling.ledger import LEDGER_FILES, Ledger
 from anytime_core.sampling.output import FolderOutput, Output, TarOutput
+from anytime_core.sampling.output_folder import FILLING, OutputFolder
+from anytime_core.sampling.records import PREVIEW_FILE, SAMPLES_FILE, join, read_head, write_entries
 from anytime_core.sampling.sampler import SamplingOptions
 from anytime_core.sampling.samples import Samples
 
-SAMPLES_FILE = "samples.json"
-PREVIEW_FILE = "preview.png"
 PREVIEW_COLUMNS = 8
 
 _PREVIEWED = 64
 _PREVIEW_SHARE = 0.2
 """Of a deadline that a preview may take."""
-_UNMARKED_BATCHES = 4096
-"""Samples after the last mark of a killed job that may have left files."""
+_FLUSHING_SHARE = 0.2
+"""Of the time between two marks that bringing samples to the disk may take."""
 
 Stopped = Callable[[], bool]
 OnDrawn = Callable[[int, int], None]
@@ -54,16 +54,17 @@ def write_samples(
     suffix: str | None = None,
     progressive: bool = False,
     pack: bool = False,
+    overwrite: bool = False,
     load_seconds: float = 0.0,
 ) -> dict[str, Any]:
     """Draw samples and write them into `folder`, which stays untouched until all of them are written.
 
     Memory does not grow with the number of samples. A job that is killed goes on where it was when it is called again
-    with the same arguments.
+    with the same arguments. Parts of one job, whose `indices` are `range(i, num, parts)`, may share a folder.
 
     Args:
         run: the opened run.
-        folder: made where it is missing; files of the same name are replaced.
+        folder: made where it is missing; nothing but an earlier job's files is ever replaced.
         indices: global sample indices, by which the files are named.
         budget: a deadline counts from this call to its end. It leaves out the preview where that is not known to take
             little of the time, and the wait until the files are safe from a power cut.
@@ -74,17 +75,32 @@ def write_samples(
         progressive: also write each sample decoded from five growing numbers of codes, in files that say how many, and
             what else the modality has to show growth.
         pack: into tar shards.
+        overwrite: replace the files of an earlier job in `folder`, all of them.
         load_seconds: time that opening the run took, for the record.
 
     Returns:
         What `samples.json` says, without the list of samples, which can be long.
+
+    Raises:
+        UsageError: before anything is drawn, where files would be lost, or mixed with those of others.
     """
     job = _Job(run, indices, Budget.parse(budget), options or SamplingOptions(), output_suffix(run.modality, suffix))
     job.progressive, job.pack = progressive, pack
     job.seconds["load"] = load_seconds
     durable = job.budget.seconds is None
-    with filling(folder, name=job.digest(), keep=lambda: job.resumable, durable=durable) as partial:
-        record = job.run_in(partial, stopped, on_drawn)
+    place = OutputFolder(
+        folder,
+        SAMPLES_FILE,
+        suffixes=(*run.modality.suffixes, *([".tar"] if pack else [])),
+        overwrite=overwrite,
+        joins=lambda earlier: job.joins(earlier, overwrite=overwrite),
+        join=lambda earlier, new: join(earlier, new, lambda index: index in indices),
+    )
+    with place.filled(job.digest(), (PREVIEW_FILE,), resumable=lambda: job.resumable, durable=durable) as partial:
+        if (partial / FILLING).exists():
+            record = job.run_in(partial, stopped, on_drawn)
+        else:
+            record = read_head(partial / SAMPLES_FILE, SAMPLES_FILE)
         job.resumable = False
         closing = time.perf_counter()
     if job.budget.seconds is not None:
@@ -108,6 +124,8 @@ class _Job:
         self.run, self.indices, self.budget, self.options, self.suffix = run, indices, budget, options, suffix
         self.seconds = {"load": 0.0, "codes": 0.0, "decode": 0.0, "write": 0.0}
         self.resumable = False
+        self._next_mark = 0.0
+        self._flushes: deque[float] = deque([0.0], maxlen=2)
         self._done, self._most_codes, self._calls, self._interrupted = 0, 0, 0, False
         self._shown: dict[int, list[Tensor]] = defaultdict(list)
         self._previewed, self._previewable = False, min(len(indices), _PREVIEWED)
@@ -124,10 +142,37 @@ class _Job:
 
     def digest(self) -> str:
         """A name for everything that decides what the files will be."""
+        return self._digest(str(self.indices) if isinstance(self.indices, range) else list(self.indices))
+
+    @property
+    def part(self) -> str | None:
+        """`i/n`, where this is part i of a job that is done in n parts."""
+        if not isinstance(self.indices, range) or not 0 <= self.indices.start < self.indices.step != 1:
+            return None
+        return f"{self.indices.start}/{self.indices.step}"
+
+    def joins(self, earlier: Path, *, overwrite: bool) -> bool:
+        """Whether a `samples.json` is of other parts of the same job; with `overwrite` of this one too."""
+        try:
+            head = read_head(earlier, SAMPLES_FILE)
+            return head["job"] == self._whole and (overwrite or self.part not in head["shards"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+    @property
+    def _whole(self) -> str | None:
+        """A name for the job that this is a part of, and its files; None where it is all of it."""
+        return (
+            self._digest([self.indices.stop, self.indices.step])
+            if self.part and isinstance(self.indices, range)
+            else None
+        )
+
+    def _digest(self, indices: Any) -> str:
         described = {
             "run": str(self.run.folder.resolve()),
             "trained": self.run.record.model_dump(mode="json", include={"created", "stages"}),
-            "indices": str(self.indices) if isinstance(self.indices, range) else list(self.indices),
+            "indices": indices,
             "budget": str(self.budget),
             "options": dataclasses.asdict(dataclasses.replace(self.options, batch_size=None)),
             "files": [self.suffix, self.progressive, self.pack],
@@ -136,14 +181,18 @@ class _Job:
 
     def run_in(self, partial: Path, stopped: Stopped, on_drawn: OnDrawn) -> dict[str, Any]:
         """Draw and write everything into the folder `partial`, from where the last mark there is."""
-        make = TarOutput if self.pack else FolderOutput
-        output: Output = make(self.run.modality, partial, self.suffix)
-        ledger = Ledger(partial, self._fits)
+        output: Output
+        if self.pack:
+            output = TarOutput(self.run.modality, partial, self.suffix, self.part)
+        else:
+            output = FolderOutput(self.run.modality, partial, self.suffix)
+        ledger = Ledger(partial, self._fits, output.holds)
         try:
+            output.restore(ledger.last["output"] if ledger.last else None)
             if ledger.last is not None:
-                self._go_on(ledger.last, output, partial)
+                self._go_on(ledger.last, partial)
             else:
-                _empty(partial, but=ledger.files)
+                _empty(partial)
 
             def on_code(drawn: int) -> bool:
                 on_drawn(self._done, drawn)
@@ -165,16 +214,27 @@ class _Job:
                     self.seconds[name] += value
                 if stopped():
                     break
-                if self._previewed and self._deadline is None:
-                    drawn = {"done": self._done, "most": self._most_codes, "calls": self._calls}
-                    ledger.mark(**drawn, seconds=self.seconds, output=output.state())
-                    self.resumable = True
+                if self._previewed and self._deadline is None and time.perf_counter() >= self._next_mark:
+                    self._mark(output, ledger, partial)
             output.close()
             self._preview(partial)
             return self._finish(partial, ledger)
         finally:
             output.close()
             ledger.close()
+
+    def _mark(self, output: Output, ledger: Ledger, partial: Path) -> None:
+        """Let a killed job go on from here, when all that it has is on the disk; not so often that this takes long."""
+        state = output.state()
+        ledger.flush()
+        started = time.perf_counter()
+        flush_all(partial)
+        self._flushes.append(time.perf_counter() - started)
+        drawn = {"done": self._done, "most": self._most_codes, "calls": self._calls}
+        ledger.mark(**drawn, seconds=self.seconds, output=state)
+        # The shorter one of the last two, as one may have waited for what other programs had written.
+        self._next_mark = time.perf_counter() + min(self._flushes) * (1 / _FLUSHING_SHARE - 1)
+        self.resumable = True
 
     def _fits(self, mark: dict[str, Any]) -> bool:
         """Whether this job can have written a mark."""
@@ -190,17 +250,17 @@ class _Job:
             path.unlink()
             self.run.costs.note("write", 1, time.perf_counter() - started)
 
-    def _go_on(self, mark: dict[str, Any], output: Output, partial: Path) -> None:
+    def _go_on(self, mark: dict[str, Any], partial: Path) -> None:
         """Take up a killed job, without the files of samples that it wrote after its mark."""
         self._done, self._most_codes, self._calls = mark["done"], mark["most"], mark["calls"]
         self._previewed = self.resumable = True
         self.seconds |= {name: value for name, value in mark["seconds"].items() if name != "load"}
-        output.restore(mark["output"])
         if not self.pack:
-            unmarked = {f"{index:06d}" for index in self.indices[self._done : self._done + _UNMARKED_BATCHES]}
+            left = self.indices[self._done :]
+            unmarked = left if isinstance(left, range) else set(left)
             with os.scandir(partial) as entries:
-                left = [entry.path for entry in entries if entry.name.partition(".")[0].partition("-")[0] in unmarked]
-            for path in left:
+                paths = [entry.path for entry in entries if _index(entry.name) in unmarked]
+            for path in paths:
                 os.unlink(path)
 
     def _add(self, batch: Samples, output: Output, ledger: Ledger, partial: Path) -> None:
@@ -211,9 +271,14 @@ class _Job:
         for row, (index, number, codes, x) in enumerate(rows):
             name = output.add(index, number, codes, x)
             label = None if number is None else self.run.record.classes[number]
-            ledger.add({"file": name, "index": index, "label": label, "codes": codes})
             if self.progressive:
                 output.add_growth(index, {codes: x_hat[row] for codes, x_hat in grown.items()})
+            files = output.written()
+            entry = {"file": name, "index": index, "label": label, "codes": codes}
+            if not self.pack:
+                entry["bytes"] = files[name]
+                entry |= {"growth": {other: size for other, size in files.items() if other != name}} if grown else {}
+            ledger.add(entry, files)
         self._done += len(batch.indices)
         self._most_codes = max(self._most_codes, *batch.lengths.tolist())
         self._calls = max(self._calls, batch.calls)
@@ -240,8 +305,10 @@ class _Job:
         self.run.costs.note("preview", self._previewable, time.perf_counter() - started)
 
     def _finish(self, partial: Path, ledger: Ledger) -> dict[str, Any]:
-        """Write `samples.json`, a sample a line."""
+        """Write `samples.json`, with a line for each sample."""
         started = time.perf_counter()
+        preview = partial / PREVIEW_FILE
+        files = [path for path in (preview, *sorted(partial.glob("*.tar") if self.pack else ())) if path.exists()]
         record = {
             "run": str(self.run.folder),
             "budget": str(self.budget),
@@ -251,16 +318,13 @@ class _Job:
             "calls": self._calls,
             "seed": self.options.seed,
             "num": self._done,
-            "preview": PREVIEW_FILE if (partial / PREVIEW_FILE).exists() else None,
+            "preview": PREVIEW_FILE if preview.exists() else None,
             "interrupted": self._interrupted or self._done < len(self.indices),
             "seconds": {name: round(value, 4) for name, value in self.seconds.items()},
+            "files": {path.name: path.stat().st_size for path in files},
+            **({"job": self._whole, "shards": [self.part]} if self.part else {}),
         }
-        head = json.dumps(record, indent=2, allow_nan=False)
-        with (partial / SAMPLES_FILE).open("w", encoding="utf-8") as file:
-            file.write(head.removesuffix("\n}") + ',\n  "samples": [\n    ')
-            for number, entry in enumerate(ledger.end()):
-                file.write(",\n    " * bool(number) + entry)
-            file.write("\n  ]\n}\n")
+        write_entries(partial / SAMPLES_FILE, SAMPLES_FILE, record, ledger.entries())
         self._note("finish", len(self.indices), time.perf_counter() - started)
         return record
 
@@ -270,12 +334,18 @@ class _Job:
             self.run.costs.note(work, batch, seconds)
 
 
-def _empty(folder: Path, but: Sequence[str]) -> None:
+def _empty(folder: Path) -> None:
     """Remove what a job that was killed before its first mark has left."""
     with os.scandir(folder) as entries:
-        left = [entry.path for entry in entries if entry.name not in but]
+        left = [entry.path for entry in entries if entry.name not in (FILLING, *LEDGER_FILES)]
     for path in left:
         os.unlink(path)
+
+
+def _index(name: str) -> int | None:
+    """The sample that a file of its own shows."""
+    digits = name.partition(".")[0].partition("-")[0]
+    return int(digits) if digits.isdecimal() else None
 
 
 def _in_rows(x: Tensor) -> list[PreviewRow]:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import tokenize
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from anytime_core.display import shown
 from anytime_core.errors import DataError, RunError
-from anytime_core.files import PARTIAL_PREFIX, open_regular
+from anytime_core.files import PARTIAL_PREFIX, open_own, open_regular
 
 _WRITE_AGAIN = "write them again with --stage codes"
 _CHECKED_ROWS = 2**16
@@ -201,6 +202,7 @@ class CodesWriter:
 
     def _open(self, name: str, dtype: np.dtype, shape: tuple[int, ...]) -> np.memmap:
         path = self._partial(name)
-        if path.exists():
+        if os.path.lexists(path):
+            open_own(path, "rb").close()
             return np.lib.format.open_memmap(path, mode="r+")
         return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)

@@ -91,9 +91,10 @@ def evaluate(
     startup.import_torch()
     from anytime_core.evaluation.evaluate import evaluate as measure
     from anytime_core.evaluation.extractors import ExtractorRequest
+    from anytime_core.evaluation.folder import REPORT_FILE
     from anytime_core.evaluation.options import EvaluationOptions
     from anytime_core.evaluation.result import EVALUATION_FILE
-    from anytime_core.evaluation.showing import REPORT_FILE, show_evaluation
+    from anytime_core.evaluation.showing import show_evaluation
     from anytime_core.run import load
     from anytime_core.sampling.budget import Budget
 

@@ -38,6 +38,14 @@ FormatOption = Annotated[
     ),
 ]
 
+OverwriteOption = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite",
+        help="Replace what an earlier call wrote to --out, all of it; files of your own are never replaced.",
+    ),
+]
+
 GuidanceOption = Annotated[
     float,
     typer.Option(

@@ -34,6 +34,7 @@ def reconstruct(
             show_default=False,
         ),
     ] = None,
+    overwrite: output.OverwriteOption = False,
     format: output.FormatOption = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     json: output.JsonOption = False,
@@ -45,7 +46,7 @@ def reconstruct(
     parsed = Budget.parse(budget)
     from anytime_core.run import load
     from anytime_core.sampling.reconstruct import write_reconstructions
-    from anytime_core.sampling.writing import PREVIEW_FILE
+    from anytime_core.sampling.records import PREVIEW_FILE
 
     with output.chatter_to_stderr():
         opened = load(run, device=device)
@@ -61,6 +62,7 @@ def reconstruct(
             files,
             parsed,
             suffix=format,
+            overwrite=overwrite or out is None,
             on_samples=advance,
         )
     if json:

@@ -73,6 +73,7 @@ def sample(
             show_default=False,
         ),
     ] = None,
+    overwrite: output.OverwriteOption = False,
     format: output.FormatOption = None,
     progressive: Annotated[
         bool, typer.Option("--progressive", help="Also write each sample from five growing numbers of codes.")
@@ -111,7 +112,8 @@ def sample(
     indices = _shard(num, shard)
     started = time.perf_counter()
     from anytime_core.run import load
-    from anytime_core.sampling.writing import SAMPLES_FILE, write_samples
+    from anytime_core.sampling.records import SAMPLES_FILE
+    from anytime_core.sampling.writing import write_samples
 
     with output.chatter_to_stderr():
         opened = load(run, device=device)
@@ -147,6 +149,7 @@ def sample(
             stopped=stopped.is_set,
             on_drawn=lambda done, drawn: advance(done, len(indices)),
             suffix=format,
+            overwrite=overwrite or out is None,
             progressive=progressive,
             pack=pack,
             load_seconds=load_seconds,

@@ -1,0 +1,62 @@
+"""The folder of an evaluation: an earlier evaluation's files are replaced as a whole, and nobody else's are touched."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from anytime_core.display import shown
+from anytime_core.errors import RunError, UsageError
+from anytime_core.evaluation.classifier import CLASSIFIER_FILE, ClassifierMetadata
+from anytime_core.evaluation.result import EVALUATION_FILE, Evaluation
+from anytime_core.files import JSON_LIMIT, read_limited
+from anytime_core.weights import read_header
+
+CSV_FILE, PLOT_FILE, REPORT_FILE = "evaluation.csv", "quality.png", "report.html"
+
+SHOWING_FILES = (CSV_FILE, PLOT_FILE, REPORT_FILE)
+"""What shows an evaluation, made from `evaluation.json`."""
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse to evaluate into a folder where a file that no evaluation wrote would be replaced.
+
+    Raises:
+        UsageError: naming such files, and the way out.
+    """
+    foreign = [] if _is_classifier(folder / CLASSIFIER_FILE) else [CLASSIFIER_FILE]
+    if not _is_evaluation(folder / EVALUATION_FILE):
+        foreign += [EVALUATION_FILE, *SHOWING_FILES]
+    there = [name for name in foreign if os.path.lexists(folder / name)]
+    if there:
+        raise UsageError(
+            f"{shown(folder)} holds {', '.join(there)}, which no evaluation wrote and this one would replace: "
+            "choose another folder with --out"
+        )
+
+
+def remove_shown(folder: Path) -> None:
+    """Remove what shows an earlier evaluation, before there is another that it does not show."""
+    for name in SHOWING_FILES:
+        (folder / name).unlink(missing_ok=True)
+
+
+def _is_evaluation(path: Path) -> bool:
+    if path.is_symlink():
+        return False
+    try:
+        told = json.loads(read_limited(path, JSON_LIMIT))
+        return bool([Evaluation.model_validate(one) for one in (told if isinstance(told, list) else [told])])
+    except (OSError, ValueError, RecursionError):
+        return False
+
+
+def _is_classifier(path: Path) -> bool:
+    if path.is_symlink():
+        return False
+    try:
+        read_header(path, ClassifierMetadata)
+    except RunError:
+        return False
+    return True
