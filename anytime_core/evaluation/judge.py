@@ -15,7 +15,7 @@ from torch import Tensor
 from anytime_core.config import CoreConfig
 from anytime_core.errors import PluginError
 from anytime_core.evaluation.classifier import Classifier, open_classifier
-from anytime_core.evaluation.comparison import Moments, frechet_distance, precision_and_recall
+from anytime_core.evaluation.comparison import Moments, caution, frechet_distance, precision_and_recall
 from anytime_core.evaluation.extractors import CLASSIFIER, ExtractorRequest, load_extractor, requested
 from anytime_core.evaluation.result import Quality
 from anytime_core.modality import Datasets, Extractor
@@ -62,7 +62,7 @@ class Judge:
         folder: where the classifier is kept.
         seed: of the classifier.
         download: whether extractors may download their weights.
-        on_progress: of training the classifier.
+        on_progress: of training the classifier, and of looking at validation data.
 
     Attributes:
         datasets: of the run.
@@ -102,12 +102,21 @@ class Judge:
             )
             self.extractors[CLASSIFIER], self.label_judge = extractor, extractor.description
         self.extractors = {request.name: self.extractors[request.name] for request in wanted}
-        self._reference = self._look_at(self.validation())
+        self._reference = self._look_at(
+            _counted(self.validation(), "looking at validation data", self.reference, on_progress)
+        )
 
     @property
     def reference(self) -> int:
         """Number of validation samples."""
         return len(self.datasets.validation)
+
+    def cautions(self, drawn: int) -> list[str]:
+        """What to know of the numbers where validation data or the `drawn` new samples, of which 0 are none, are few."""
+        dimensions = {name: len(seen.moments.total) for name, seen in self._reference.items() if seen.moments}
+        sets = [(drawn, "new samples")] if drawn else []
+        said = [caution(samples, noun, dimensions) for samples, noun in (*sets, (self.reference, "validation samples"))]
+        return [text for text in said if text]
 
     def validation(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Validation data in order."""
@@ -118,16 +127,13 @@ class Judge:
         """How a set of `total` samples compares with the validation data."""
         right: list[Tensor] = []
 
-        def counted() -> Iterator[tuple[Tensor, Tensor | None]]:
-            done = 0
-            for x, labels in batches:
+        def judged() -> Iterator[tuple[Tensor, Tensor | None]]:
+            for x, labels in _counted(batches, activity, total, on_progress):
                 if self._classifier is not None and labels is not None:
                     right.append(self._classifier.recognised(x, labels))
                 yield x, labels
-                done += len(x)
-                on_progress(activity, done, total)
 
-        seen = self._look_at(counted())
+        seen = self._look_at(judged())
         frechet: dict[str, float] = {}
         scores: dict[str, float] = {}
         for name, extractor in self.extractors.items():
@@ -158,3 +164,12 @@ class Judge:
                     raise PluginError(f"extractor '{name}' gives features that are not finite: leave it out")
                 seen[name].add(features)
         return seen
+
+
+def _counted(batches: Batches, activity: str, total: int, on_progress: OnProgress) -> Batches:
+    """The batches; with each one it is told how many of `total` samples there have been."""
+    done = 0
+    for x, labels in batches:
+        yield x, labels
+        done += len(x)
+        on_progress(activity, done, total)
