@@ -28,7 +28,7 @@ CLASSIFIER_FILE = "classifier.safetensors"
 """In the folder `evaluation` of a run."""
 
 _VIEWS, _EPOCHS = 200_000, 75
-"""The most training samples that are seen, counting repeats, and how often each of them: small sets are known sooner."""
+"""The most training samples that are seen, counting repeats, and how often each one: small sets are known sooner."""
 _BATCH = 128
 _FEWEST_STEPS = 500
 """However small the set is."""

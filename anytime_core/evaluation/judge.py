@@ -112,7 +112,7 @@ class Judge:
         return len(self.datasets.validation)
 
     def cautions(self, drawn: int) -> list[str]:
-        """What to know of the numbers where validation data or the `drawn` new samples, of which 0 are none, are few."""
+        """What to know of the numbers where validation data or the `drawn` new samples are few; 0: none are drawn."""
         dimensions = {name: len(seen.moments.total) for name, seen in self._reference.items() if seen.moments}
         sets = [(drawn, "new samples")] if drawn else []
         said = [caution(samples, noun, dimensions) for samples, noun in (*sets, (self.reference, "validation samples"))]
