@@ -205,8 +205,10 @@ class _Job:
             return row
         codes = row.codes
         agnostic = isinstance(self.run.prior, ARDMPrior)
-        self.on_progress(f"{self.run.folder}, {codes} of {self.most} codes: measuring the cost", 0, 1)
+        measuring = f"{self.run.folder}, {codes} of {self.most} codes: measuring the cost"
+        self.on_progress(measuring, 0, 1)
         cost = sampling_cost(self.run, codes, calls if agnostic else None, self.options.filtering)
+        self.on_progress(measuring, 1, 1)
         samples = self._drawn(codes, calls).decoded(codes, BATCH)
         return row.model_copy(
             update={
