@@ -36,6 +36,12 @@ TINY: dict[str, Any] = {
 
 AGNOSTIC = ("prior.kind=ardm", "prior.layers=2", "prior.width=32", "prior.heads=2")
 
+HEAVY = frozenset(
+    {"accelerate", "librosa", "matplotlib", "numba", "scipy", "sklearn", "tensorboard", "torchmetrics", "torchvision"}
+    | {"sympy", "triton", "transformers"}
+)
+"""Packages that would each make people wait for new samples, some of them for seconds."""
+
 
 def tiny_config(*overrides: str) -> Config:
     return parse_config(apply_overrides(TINY, overrides), ImageConfig)

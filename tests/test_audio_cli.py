@@ -9,6 +9,7 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
@@ -20,7 +21,7 @@ import pytest
 import soundfile
 import torch
 import yaml
-from conftest import Result
+from conftest import HEAVY, Result
 from PIL import Image
 from torch import Tensor
 
@@ -230,6 +231,25 @@ def test_a_mistake_in_an_audio_config_is_one_line_and_nothing_is_written(anytime
 
 
 # sample
+
+
+def test_sounds_are_drawn_and_written_without_what_takes_seconds_to_import(trained, tmp_path):
+    arguments = ["anytime", "sample", "--num", "32", "--run", str(trained[0]), "--device", "cpu", "--out", "out"]
+    code = f"""
+import sys
+from anytime_cli.main import main
+sys.argv = {arguments!r}
+try:
+    main()
+except SystemExit as exit:
+    assert not exit.code
+print(*sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    modules = set(done.stdout.split())
+    assert (tmp_path / "out" / "preview.png").exists()
+    assert "soundfile" in modules
+    assert modules.isdisjoint(HEAVY)
 
 
 def test_sample_writes_sounds_a_preview_and_what_its_json_says(anytime, here):

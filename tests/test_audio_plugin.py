@@ -16,7 +16,6 @@ import soundfile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matplotlib import pyplot, rcParams
 from PIL import Image
 from pydantic import ValidationError
 from torch import Tensor, nn
@@ -504,6 +503,12 @@ def test_metrics_of_any_sounds_are_finite(name):
         assert values.abs().max() <= 100
 
 
+def test_the_scale_invariant_ratio_is_the_energy_along_the_sound_over_the_rest():
+    x, rest = torch.zeros(1, 1, 256), torch.zeros(1, 1, 256)
+    x[..., :128], rest[..., 128:] = 0.5, 0.05
+    assert AudioModality().metrics()["si_sdr"](0.2 * x + rest, x).item() == pytest.approx(20 * math.log10(2), abs=1e-4)
+
+
 @pytest.mark.parametrize(("name", "least"), [("snr", 100), ("si_sdr", 80)])
 def test_ratios_of_equal_sounds_are_near_or_at_the_cap(name, least):
     x = torch.cat([noise(2), tones(2)])
@@ -745,7 +750,6 @@ def shown(rows: list[PreviewRow], path: Path, modality: AudioModality | None = N
 
 @pytest.mark.parametrize(("rows", "clips"), [(1, 1), (2, 12), (7, 3)])
 def test_a_preview_is_a_picture_with_room_for_every_row(rows, clips, tmp_path):
-    figures, settings_before = pyplot.get_fignums(), dict(rcParams)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         picture = shown([PreviewRow(f"{i} codes", tones(clips)) for i in range(rows)], tmp_path / "preview.png")
@@ -753,7 +757,6 @@ def test_a_preview_is_a_picture_with_room_for_every_row(rows, clips, tmp_path):
     assert 100 * rows <= picture.height <= 250 * rows + 50
     assert picture.getextrema()[0] < 100
     assert picture.getextrema()[1] > 200
-    assert (pyplot.get_fignums(), dict(rcParams)) == (figures, settings_before)
 
 
 @pytest.mark.parametrize(("rate", "length", "clips"), [(8000, 2048, 3), (1000, 64, 1), (48000, 24000, 2)], ids=str)

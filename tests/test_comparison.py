@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from anytime_core.evaluation.comparison import Moments, frechet_distance, precision_and_recall
+from anytime_core.evaluation.comparison import Moments, caution, frechet_distance, precision_and_recall
 
 FEATURES = 6
 
@@ -102,3 +102,28 @@ def test_more_samples_than_are_compared_at_a_time_change_nothing(monkeypatch):
 def test_sets_of_a_few_samples_have_what_neighbours_there_are():
     assert precision_and_recall(cloud(2), cloud(2)) == (1.0, 1.0)
     assert precision_and_recall(cloud(1), cloud(1)) == (1.0, 1.0)
+
+
+# Few samples
+
+SAY = "Fréchet distance, precision and recall from them say little"
+
+
+@pytest.mark.parametrize(
+    ("samples", "dimensions", "said"),
+    [
+        (2, {"classifier": 64}, f"2 samples are fewer than the 64 dimensions of classifier: {SAY}"),
+        (127, {"classifier": 128}, f"127 samples are fewer than the 128 dimensions of classifier: {SAY}"),
+        (128, {"classifier": 128}, None),
+        (
+            1000,
+            {"classifier": 128, "inception": 2048, "other": 1280},
+            f"1,000 samples are fewer than the 2,048 dimensions of inception and the 1,280 dimensions of other: {SAY}",
+        ),
+        (99, {"mel": 20}, f"99 samples are few: {SAY}"),
+        (100, {"mel": 20}, None),
+        (2, {}, None),
+    ],
+)
+def test_few_samples_carry_a_caution(samples, dimensions, said):
+    assert caution(samples, "samples", dimensions) == said

@@ -28,6 +28,7 @@ from anytime_core.evaluation.extractors import ExtractorRequest, requested
 from anytime_core.evaluation.options import EvaluationOptions
 from anytime_core.evaluation.pictures import priority_codes, shown_samples
 from anytime_core.evaluation.result import EVALUATION_FILE, Evaluation, cells, summary
+from anytime_core.evaluation.showing import show_evaluation
 from anytime_core.modality import Datasets, Extractor, OfferedExtractor
 from anytime_core.run import Run, load
 from anytime_core.sampling import sampler as sampler_module
@@ -447,6 +448,25 @@ def test_a_run_whose_prior_was_validated_less_has_no_bits(tiny_run, folder):
     assert result.rows[0].samples is not None
 
 
+@pytest.mark.parametrize("fixture", ["tiny_run", "agnostic_run"])
+def test_everything_that_may_take_long_tells_how_far_it_is(fixture, request, folder):
+    run, told = request.getfixturevalue(fixture), {}
+    options = EvaluationOptions((Budget(1.0),), num=20, calls=(2,))
+
+    def on_progress(activity: str, done: int, total: int) -> None:
+        told.setdefault(activity.replace(str(run.folder), "run"), []).append((done, total))
+
+    show_evaluation(run, evaluate(run, folder, options, on_progress=on_progress), folder, on_progress=on_progress)
+    expected = {"looking at validation data", "run, gains of further codes", "drawing from run", "making the page"}
+    expected |= {f"run, 8 of 8 codes: {part}" for part in ("reconstructions", "samples", "measuring the cost")}
+    expected |= {"run, bits by calls", "run, 8 of 8 codes: bits"} if fixture == "agnostic_run" else set()
+    assert expected <= told.keys()
+    for activity in expected:
+        done, total = zip(*told[activity], strict=True)
+        assert list(done) == sorted(done)
+        assert set(total) == {done[-1]}
+
+
 def test_costs_and_pictures_of_a_run_whose_noise_allows_only_small_batches(tiny_run, monkeypatch):
     expected = shown_samples(tiny_run, [2, 8], SamplingOptions())
     prior = tiny_run.require_prior()
@@ -578,6 +598,11 @@ def test_the_command_writes_tables_a_plot_and_a_page(anytime, tiny_folder, folde
         lines = list(csv.DictReader(file))
     assert [line["codes"] for line in lines] == ["2", "8"]
     assert float(lines[0]["mse"]) == written["rows"][0]["reconstruction"]["mse"]
+    (caution,) = written["cautions"]
+    assert caution.startswith("20 new samples are fewer than the 128 dimensions of classifier")
+    assert result.out.splitlines()[-1] == f"caution: {caution}"
+    assert [line["cautions"] for line in lines] == [caution] * 2
+    assert f"Caution: {caution}." in (folder / "report.html").read_text()
     assert (folder / "quality.png").read_bytes().startswith(b"\x89PNG")
     assert "--extractor" not in (folder / "report.html").read_text()
     assert "<html" in (folder / "report.html").read_text()
@@ -588,6 +613,7 @@ def test_json_is_the_evaluation_or_a_list_where_there_are_baselines(anytime, tin
     alone, both = anytime(*common), anytime(*common, "--against", unordered.folder)
     assert json.loads(alone.out)["rows"][0]["codes"] == 4
     assert [one["run"] for one in json.loads(both.out)] == [str(tiny_folder), str(unordered.folder)]
+    assert [len(one["cautions"]) for one in json.loads(both.out)] == [1, 0]  # the baseline draws no samples
 
 
 def test_a_folder_that_another_process_evaluates_into_is_refused_in_one_line(anytime, tiny_folder, tmp_path):

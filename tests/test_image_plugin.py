@@ -120,6 +120,21 @@ def test_metrics_of_equal_images_are_perfect_one_for_each_image(batch, size, cha
         assert values[name].tolist() == pytest.approx([perfect] * batch, abs=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("size", "channels", "expected"),
+    [
+        (4, 1, [0.75059, 0.73745]),
+        (8, 1, [0.77765, 0.66533]),
+        (8, 3, [0.72166, 0.62364]),
+        (28, 3, [0.63020, 0.62735]),
+    ],
+)
+def test_structural_similarity_is_what_torchmetrics_makes_of_the_same_images(size, channels, expected):
+    x = images(2, channels, size)
+    x_hat = (x + images(2, channels, size, seed=1) / 2).clamp(-1, 1)
+    assert ImageModality().metrics()["ssim"](x_hat, x).tolist() == pytest.approx(expected, abs=1e-5)
+
+
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", METRICS)
 def test_metrics_of_any_images_are_finite(name, size):

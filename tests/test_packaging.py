@@ -12,6 +12,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from conftest import HEAVY
+from PIL import Image
 
 import anytime_core
 
@@ -83,6 +85,19 @@ def test_listing_imports_no_plugin(arguments):
     modules = imported_by(command(*arguments))
     assert "anytime_core.plugins" in modules
     assert modules.isdisjoint({"torch", "anytime_image", "anytime_audio"})
+
+
+@pytest.mark.parametrize("name", ["sample", "reconstruct"])
+def test_pictures_are_drawn_read_and_written_without_what_takes_seconds_to_import(name, tiny_folder, tmp_path):
+    picture = tmp_path / "seven.png"
+    Image.new("L", (12, 9), 200).save(picture)
+    what = {"sample": ("--num", "32"), "reconstruct": (str(picture),)}[name]
+    modules = imported_by(
+        command(name, *what, "--run", str(tiny_folder), "--device", "cpu", "--out", str(tmp_path / "o"))
+    )
+    assert (tmp_path / "o" / "preview.png").exists()
+    assert "anytime_image.pixels" in modules
+    assert modules.isdisjoint(HEAVY)
 
 
 def test_the_console_script_is_installed():

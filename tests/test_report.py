@@ -240,6 +240,10 @@ def test_baselines_of_one_kind_go_by_their_folders():
     assert "ordered / second" in text
 
 
+def test_only_uncertain_numbers_carry_a_caution():
+    assert "Caution" not in Page(page()).text
+
+
 def test_gains_order_and_codebook_use_are_said():
     html = page()
     assert "In 93.3 % of neighbouring steps" in html

@@ -6,7 +6,7 @@ Letters: B batch, N code length, n codes that are drawn, S stages.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +17,13 @@ from torch import Tensor
 from anytime_core.priors import ARDMPrior
 from anytime_core.sampling.plan import SPACINGS, Plan, make_plan
 
-_PASSES = 4
+PASSES = 4
 """Random steps of the bound that each sequence is looked at."""
 
 CodeBatches = Iterable[tuple[Tensor, Tensor | None]]
 """Codes [B, N] and labels [B], None where the data has none; gone through more than once."""
+
+OnBatch = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,13 @@ class Bits:
 
 
 @torch.inference_mode()
-def bits_of_plan(prior: ARDMPrior, batches: CodeBatches, length: int, plan: Plan) -> Bits:
-    """Bits a code of the first `length` codes when they are drawn by `plan`."""
+def bits_of_plan(
+    prior: ARDMPrior, batches: CodeBatches, length: int, plan: Plan, on_batch: OnBatch = lambda: None
+) -> Bits:
+    """Bits a code of the first `length` codes when they are drawn by `plan`; `on_batch` is called for each batch."""
     means = []
     starts = _starts(plan)
-    for codes, labels, generator in _passes(batches):
+    for codes, labels, generator in _passes(batches, on_batch):
         lengths = torch.full((len(codes),), length, device=codes.device)
         terms = prior.bound_terms(codes, labels, lengths, generator, starts.to(codes.device))
         means.append(terms.means.double().cpu() * len(prior.digits) / math.log(2))
@@ -51,11 +55,13 @@ def bits_of_plan(prior: ARDMPrior, batches: CodeBatches, length: int, plan: Plan
 
 
 @torch.inference_mode()
-def bits_by_calls(prior: ARDMPrior, batches: CodeBatches, calls: Sequence[int]) -> dict[str, dict[int, float]]:
+def bits_by_calls(
+    prior: ARDMPrior, batches: CodeBatches, calls: Sequence[int], on_batch: OnBatch = lambda: None
+) -> dict[str, dict[int, float]]:
     """Spacing -> number of calls -> bits a code of all codes, by plans that the losses of training make."""
     stages, length = len(prior.digits), prior.code_length
     sums, counts = torch.zeros(stages * length, dtype=torch.float64), torch.zeros(stages * length, dtype=torch.float64)
-    for codes, labels, generator in _passes(batches):
+    for codes, labels, generator in _passes(batches, on_batch):
         terms = prior.bound_terms(codes, labels, None, generator)
         index = (terms.stage * length + terms.known).cpu()
         sums.index_add_(0, index, terms.means.double().cpu())
@@ -76,12 +82,13 @@ def call_numbers(most: int) -> list[int]:
     return sorted({2**exponent for exponent in range(most.bit_length())} | {most})
 
 
-def _passes(batches: CodeBatches) -> Iterable[tuple[Tensor, Tensor | None, torch.Generator]]:
+def _passes(batches: CodeBatches, on_batch: OnBatch) -> Iterable[tuple[Tensor, Tensor | None, torch.Generator]]:
     """Every batch several times, with one stream of random orders for all."""
     generator = torch.Generator().manual_seed(0)
-    for _ in range(_PASSES):
+    for _ in range(PASSES):
         for codes, labels in batches:
             yield codes, labels, generator
+            on_batch()
 
 
 def _starts(plan: Plan) -> Tensor:

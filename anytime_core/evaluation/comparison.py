@@ -5,6 +5,7 @@ Letters: S samples, F features.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,8 @@ _NEIGHBOURS = 3
 """Radius of the manifold around each sample, as Kynkäänniemi et al. 2019 have it."""
 _ROWS = 1000
 """Samples whose distances are in memory at a time."""
+_FEW = 100
+"""Samples by which no set is known, however few dimensions its features have."""
 
 
 @dataclass
@@ -90,3 +93,20 @@ def _share_within(points: Tensor, manifold: Tensor) -> float:
     )
     within = [(torch.cdist(part, manifold) <= radii).any(1) for part in points.split(_ROWS)]
     return torch.cat(within).double().mean().item()
+
+
+def caution(samples: int, noun: str, dimensions: Mapping[str, int]) -> str | None:
+    """What must be said of numbers that come from few samples; None where there are enough.
+
+    A covariance of F features is of full rank from more than F samples only, and manifolds of few samples are coarse.
+
+    Args:
+        samples: S.
+        noun: what they are, in the plural.
+        dimensions: extractor -> F.
+    """
+    outnumbered = [f"the {size:,} dimensions of {name}" for name, size in dimensions.items() if samples < size]
+    if not dimensions or (samples >= _FEW and not outnumbered):
+        return None
+    few = f"fewer than {' and '.join(outnumbered)}" if outnumbered else "few"
+    return f"{samples:,} {noun} are {few}: Fréchet distance, precision and recall from them say little"

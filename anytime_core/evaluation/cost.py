@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,14 +15,20 @@ from anytime_core.sampling.draw import Filter
 from anytime_core.sampling.sampler import SamplingOptions
 
 _BATCH = 64
-_REPEATS = 3
+_WARM_UPS = 4
+"""The most batches that do not count."""
+_SETTLED = 0.9
+"""Of the time of the batch before: one that takes no less than that shows that further ones get no faster."""
+_FEWEST, _MOST = 5, 25
+_ENOUGH_SECONDS, _LONGEST_SECONDS = 0.25, 10.0
+"""Batches are measured until they took the first together, and after the second no further one is begun."""
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 """Of Linux: the most memory that this process held, and how to forget it."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one batch of 64 samples, the median of three, after one that does not count.
+    """Of one batch of 64 samples, the median of several, after some that do not count.
 
     Attributes:
         seconds_per_sample: of drawing and decoding.
@@ -42,12 +49,40 @@ def sampling_cost(run: Run, codes: int, calls: int | None, filtering: Filter) ->
         parts = list(run.sample_batches(range(_BATCH), Budget(codes, "codes"), options))  # one, if memory allows it
         return {name: sum(part.seconds[name] for part in parts) for name in parts[0].seconds}
 
-    sample()
+    warmed = _warm_up(sample)
     measurable = _forget_peak(run.device)
-    seconds = [sample() for _ in range(_REPEATS)]
+    seconds = _measured(sample, warmed)
     drawing = statistics.median(one["codes"] for one in seconds)
     whole = statistics.median(sum(one.values()) for one in seconds)
     return Cost(whole / _BATCH, codes * _BATCH / max(drawing, 1e-9), _peak(run.device) if measurable else None)
+
+
+Sample = Callable[[], dict[str, float]]
+"""Draws a batch, and says what each part of the work took in seconds."""
+
+
+def _warm_up(sample: Sample) -> float:
+    """Draw batches until they get no faster: first ones compile and find out. Returns the seconds that they took."""
+    spent, before = 0.0, float("inf")
+    for _ in range(_WARM_UPS):
+        seconds = sum(sample().values())
+        spent += seconds
+        if seconds >= _SETTLED * before or spent >= _LONGEST_SECONDS:
+            break
+        before = seconds
+    return spent
+
+
+def _measured(sample: Sample, spent: float) -> list[dict[str, float]]:
+    """What batches took, at least one, where warming up took `spent` seconds."""
+    seconds: list[dict[str, float]] = []
+    measured = 0.0
+    while len(seconds) < _MOST and (len(seconds) < _FEWEST or measured < _ENOUGH_SECONDS):
+        seconds.append(sample())
+        measured += sum(seconds[-1].values())
+        if spent + measured >= _LONGEST_SECONDS:
+            break
+    return seconds
 
 
 def _forget_peak(device: torch.device) -> bool:

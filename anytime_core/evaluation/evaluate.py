@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from anytime_core.distributed import launched
 from anytime_core.errors import PluginError, UsageError
-from anytime_core.evaluation.bound import bits_by_calls, bits_of_plan, call_numbers
+from anytime_core.evaluation.bound import PASSES, bits_by_calls, bits_of_plan, call_numbers
 from anytime_core.evaluation.cost import sampling_cost
 from anytime_core.evaluation.drawn import CODES_PREFIX, DrawnCodes, Draws
 from anytime_core.evaluation.folder import check_folder, remove_shown
@@ -152,6 +152,7 @@ class _Job:
             guidance=self.options.guidance,
             extractors={name: extractor.description for name, extractor in self.judge.extractors.items()},
             label_judge=self.judge.label_judge,
+            cautions=self.judge.cautions(self.options.num if prior is not None else 0),
             codebook_use=validation.codebook_use,
             gains=gains,
             order_agreement=_order_agreement(gains),
@@ -160,7 +161,8 @@ class _Job:
         )
         if not isinstance(prior, ARDMPrior):
             return [ordered.model_copy(update={"rows": self._rows(None)})]
-        by_calls = bits_by_calls(prior, self._validation_codes, call_numbers(len(prior.digits) * self.most))
+        numbers = call_numbers(len(prior.digits) * self.most)
+        by_calls = bits_by_calls(prior, self._validation_codes, numbers, self._telling_passes("bits by calls"))
         common = {"plan": self.options.plan, "bits_per_calls": by_calls}
         return [
             ordered.model_copy(update={**common, "rows": self._rows(calls), "calls": calls})
@@ -215,7 +217,10 @@ class _Job:
             return row
         codes = row.codes
         agnostic = isinstance(self.run.prior, ARDMPrior)
+        measuring = f"{self.run.folder}, {codes} of {self.most} codes: measuring the cost"
+        self.on_progress(measuring, 0, 1)
         cost = sampling_cost(self.run, codes, calls if agnostic else None, self.options.filtering)
+        self.on_progress(measuring, 1, 1)
         samples = self._judged(self._drawn(codes, calls).decoded(codes, BATCH))
         return row.model_copy(
             update={
@@ -256,10 +261,16 @@ class _Job:
         if isinstance(prior, ARDMPrior):
             spacing = "linear" if self.options.plan == "linear" else "optimal"
             plan = make_plan(prior.losses(codes).double().cpu().numpy(), calls, spacing)
-            bits = bits_of_plan(prior, self._validation_codes, codes, plan)
+            telling = self._telling_passes(f"{codes} of {self.most} codes: bits")
+            bits = bits_of_plan(prior, self._validation_codes, codes, plan, telling)
             return {"bits_per_code": bits.per_code, "bits_standard_error": bits.standard_error}
         each = self.run.record.stages["prior"].validation.bits_per_position
         return {"bits_per_code": sum(each[:codes]) / codes if len(each) >= codes else None}
+
+    def _telling_passes(self, activity: str) -> Callable[[], None]:
+        """Called for each batch of the passes over `_validation_codes`, tells how many there have been."""
+        numbers, total = count(1), PASSES * len(self._validation_codes)
+        return lambda: self.on_progress(f"{self.run.folder}, {activity}", next(numbers), total)
 
     @cached_property
     def _validation_codes(self) -> list[tuple[Tensor, Tensor | None]]:
@@ -298,10 +309,17 @@ class _Job:
         curve = reconstruction_curve(
             self.run.autoencoder,
             {"loss": self.run.modality.reconstruction_loss},
-            ordered_batches(self.judge.datasets.validation, BATCH, limit=_GAIN_SAMPLES, workers=0),
+            self._gain_batches(),
             preview_lengths(self.run.code_length, _GAIN_LENGTHS),
         )
         return dict(zip(curve.lengths, curve.values["loss"], strict=True))
+
+    def _gain_batches(self) -> Iterator[Mapping[str, Tensor]]:
+        done, total = 0, min(_GAIN_SAMPLES, self.judge.reference)
+        for batch in ordered_batches(self.judge.datasets.validation, BATCH, limit=_GAIN_SAMPLES, workers=0):
+            yield batch
+            done += len(batch["x"])
+            self.on_progress(f"{self.run.folder}, gains of further codes", done, total)
 
 
 @dataclass

@@ -16,7 +16,7 @@ from anytime_core.config import CoreConfig
 from anytime_core.damaged import damaged, remembering_damaged, say_damaged
 from anytime_core.errors import PluginError
 from anytime_core.evaluation.classifier import Classifier, open_classifier
-from anytime_core.evaluation.comparison import Moments, frechet_distance, precision_and_recall
+from anytime_core.evaluation.comparison import Moments, caution, frechet_distance, precision_and_recall
 from anytime_core.evaluation.extractors import CLASSIFIER, ExtractorRequest, load_extractor, requested
 from anytime_core.evaluation.result import Quality
 from anytime_core.evaluation.same_data import data_of
@@ -64,7 +64,7 @@ class Judge:
         folder: where the classifier is kept.
         seed: of the classifier.
         download: whether extractors may download their weights.
-        on_progress: of training the classifier.
+        on_progress: of training the classifier, and of looking at validation data.
 
     Attributes:
         datasets: of the run, labelled by the numbers that its classes have there.
@@ -106,13 +106,22 @@ class Judge:
             )
             self.extractors[CLASSIFIER], self.label_judge = extractor, extractor.description
         self.extractors = {request.name: self.extractors[request.name] for request in wanted}
-        self._reference = self._look_at(self.validation())
+        self._reference = self._look_at(
+            _counted(self.validation(), "looking at validation data", self.reference, on_progress)
+        )
         say_damaged(self.datasets)
 
     @property
     def reference(self) -> int:
         """Number of validation samples that can be read."""
         return len(self.datasets.validation) - damaged(self.datasets.validation).count
+
+    def cautions(self, drawn: int) -> list[str]:
+        """What to know of the numbers where validation data or the `drawn` new samples are few; 0: none are drawn."""
+        dimensions = {name: len(seen.moments.total) for name, seen in self._reference.items() if seen.moments}
+        sets = [(drawn, "new samples")] if drawn else []
+        said = [caution(samples, noun, dimensions) for samples, noun in (*sets, (self.reference, "validation samples"))]
+        return [text for text in said if text]
 
     def validation(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Validation data in order."""
@@ -123,16 +132,13 @@ class Judge:
         """How a set of `total` samples compares with the validation data."""
         right: list[Tensor] = []
 
-        def counted() -> Iterator[tuple[Tensor, Tensor | None]]:
-            done = 0
-            for x, labels in batches:
+        def judged() -> Iterator[tuple[Tensor, Tensor | None]]:
+            for x, labels in _counted(batches, activity, total, on_progress):
                 if self._classifier is not None and labels is not None:
                     right.append(self._classifier.recognised(x, labels))
                 yield x, labels
-                done += len(x)
-                on_progress(activity, done, total)
 
-        seen = self._look_at(counted())
+        seen = self._look_at(judged())
         frechet: dict[str, float] = {}
         scores: dict[str, float] = {}
         for name, extractor in self.extractors.items():
@@ -163,3 +169,12 @@ class Judge:
                     raise PluginError(f"extractor '{name}' gives features that are not finite: leave it out")
                 seen[name].add(features)
         return seen
+
+
+def _counted(batches: Batches, activity: str, total: int, on_progress: OnProgress) -> Batches:
+    """The batches; with each one it is told how many of `total` samples there have been."""
+    done = 0
+    for x, labels in batches:
+        yield x, labels
+        done += len(x)
+        on_progress(activity, done, total)

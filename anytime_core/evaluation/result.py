@@ -89,6 +89,7 @@ class Evaluation(_Record):
         guidance: of the samples, see `anytime_core.sampling.draw.Filter`.
         extractors: name -> what it is, the one that precision and recall go by first.
         label_judge: what label accuracy goes by; None where the data has no labels.
+        cautions: what makes these numbers uncertain, such as few samples.
         codebook_use: share of its entries that validation data uses.
         gains: number of codes -> reconstruction loss with that many; how much each further code buys.
         order_agreement: how often a code buys at least as much as the next one, over neighbours in `gains`.
@@ -113,6 +114,7 @@ class Evaluation(_Record):
     guidance: float = 1.0
     extractors: dict[str, str]
     label_judge: str | None = None
+    cautions: list[str] = []
     codebook_use: float | None
     gains: dict[int, float]
     order_agreement: float | None
@@ -173,7 +175,11 @@ def summary(row: Row) -> dict[str, str]:
 
 def write_csv(evaluations: Sequence[Evaluation], path: Path) -> None:
     """One line for each budget of each run; columns that a run has nothing to say of stay empty."""
-    lines = [{"run": one.run, **dict(cells(row))} for one in evaluations for row in one.rows]
+    lines = [
+        {"run": one.run, **dict(cells(row)), "cautions": "; ".join(one.cautions)}
+        for one in evaluations
+        for row in one.rows
+    ]
     columns = dict.fromkeys(column for line in lines for column in line)
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(columns), restval="")

@@ -9,6 +9,7 @@ from pathlib import Path
 from anytime_core.errors import RunError
 from anytime_core.evaluation.extractors import requested
 from anytime_core.evaluation.folder import CSV_FILE, PLOT_FILE, REPORT_FILE
+from anytime_core.evaluation.judge import OnProgress
 from anytime_core.evaluation.pictures import priority_codes, shown_samples
 from anytime_core.evaluation.plot import plot_evaluations
 from anytime_core.evaluation.report import render_report
@@ -20,16 +21,25 @@ from anytime_core.sampling.draw import Filter
 from anytime_core.sampling.sampler import SamplingOptions
 
 
-def show_evaluation(run: Run, evaluations: Sequence[Evaluation], folder: Path) -> None:
+def show_evaluation(
+    run: Run,
+    evaluations: Sequence[Evaluation],
+    folder: Path,
+    *,
+    on_progress: OnProgress = lambda activity, done, total: None,
+) -> None:
     """Write what `evaluate` gave, each file at once.
 
     Args:
         run: that the first evaluation is about.
         evaluations: its own, then its baselines'.
         folder: of the files.
+        on_progress: called with what is being done, how much of it is done, and how much it is in all.
     """
     write_csv(evaluations, folder / CSV_FILE)
+    on_progress("drawing the plot", 0, 2)
     plot_evaluations(evaluations, folder / PLOT_FILE)
+    on_progress("making the page", 1, 2)
     own = evaluations[0]
     sampling = SamplingOptions(own.seed, filtering=Filter(guidance=own.guidance))
     codes = [row.codes for row in own.rows]
@@ -41,6 +51,7 @@ def show_evaluation(run: Run, evaluations: Sequence[Evaluation], folder: Path) -
         _commands(run, evaluations),
     )
     write_text(folder / REPORT_FILE, page)
+    on_progress("making the page", 2, 2)
 
 
 def _config_text(run: Run) -> str:

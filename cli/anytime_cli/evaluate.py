@@ -113,16 +113,14 @@ def evaluate(
         others = [load(folder, device=device) for folder in against or ()]
     folder = out or opened.folder / "evaluation"
     with output.progress_bar("evaluating") as advance, output.writing_to(folder), output.chatter_to_stderr():
-        evaluations = measure(
-            opened,
-            folder,
-            options,
-            against=others,
-            on_progress=lambda activity, done, total: advance(done, total, activity),
-        )
+
+        def on_progress(activity: str, done: int, total: int) -> None:
+            advance(done, total, activity)
+
+        evaluations = measure(opened, folder, options, against=others, on_progress=on_progress)
         if not evaluations:  # one of several processes, which the first one speaks for
             return
-        show_evaluation(opened, evaluations, folder)
+        show_evaluation(opened, evaluations, folder, on_progress=on_progress)
     if json:
         output.print_file(folder / EVALUATION_FILE)
         return
@@ -152,3 +150,5 @@ def _print(evaluation: Evaluation, title: str) -> None:
     names = list(dict.fromkeys(name for line in columns for name in line))
     output.say(title)
     output.print_table(names, [[line.get(name) for name in names] for line in columns], "nothing to evaluate")
+    for caution in evaluation.cautions:
+        typer.echo(f"caution: {caution}")

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Protocol
 
 import typer
 
+from anytime_cli.progress import ProgressLines
 from anytime_core.display import shown
 from anytime_core.errors import AnytimeError, system_reason
 
@@ -223,9 +224,9 @@ def chatter_to_stderr() -> Iterator[None]:
 
 @contextlib.contextmanager
 def progress_bar(activity: str) -> Iterator[Advance]:
-    """A bar of what is done and of all there is to do, on stderr, on a terminal only."""
+    """A bar of what is done and of all there is to do, on stderr; a line now and then where that is no terminal."""
     if not sys.stderr.isatty():
-        yield lambda done, total, now=activity: None
+        yield ProgressLines(activity, say)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
