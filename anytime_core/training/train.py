@@ -75,7 +75,7 @@ def train(
                 surroundings = training.surroundings(stage, log, interruption, resumed)
                 steps, validation = run_stage(stage, training, surroundings)
                 stage_record = StageRecord(steps=steps, seconds=surroundings.seconds, validation=validation)
-                record = record.model_copy(update={"stages": {**kept, stage: stage_record}})
+                record = record.model_copy(update={"stages": {**kept, stage: stage_record}, "found": training.found})
                 training.save(record)
                 training.accelerator.wait_for_everyone()
                 resumed = None
