@@ -322,6 +322,25 @@ def test_a_run_of_other_data_is_no_baseline(tiny_run, unordered, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+def test_a_baseline_whose_classes_have_another_order_is_judged_by_their_names(tiny_run, folder, monkeypatch):
+    """Its samples, feigned, are real ones, labelled as it numbers them."""
+    names = tiny_run.record.classes
+    other = dataclasses.replace(
+        tiny_run, record=tiny_run.record.model_copy(update={"created": "earlier", "classes": names[::-1]})
+    )
+
+    def real(drawn: DrawnCodes, codes: int, batch: int):
+        samples = tiny_run.modality.datasets().validation.batch(range(60))
+        own = samples["label"]
+        yield samples["x"], own if drawn.run is tiny_run else len(names) - 1 - own
+
+    monkeypatch.setattr(DrawnCodes, "decoded", real)
+    mine, theirs = evaluate(tiny_run, folder, EvaluationOptions(BUDGETS[-1:], num=60), against=[other])
+    accuracy = mine.rows[0].samples.label_accuracy
+    assert accuracy > 0.5
+    assert theirs.rows[0].samples.label_accuracy == accuracy
+
+
 # The classifier and extractors
 
 

@@ -28,12 +28,16 @@ def data_of(run: Run) -> tuple[Datasets, tuple[str, ...]]:
     Raises:
         DataError: the data is gone, or has other classes, which no sample of the run could be judged by.
     """
-    datasets, classes = run.modality.datasets(), run.record.classes
+    has_root = "data.root" in location_keys(run.modality.Config)
+    try:
+        datasets, classes = run.modality.datasets(), run.record.classes
+    except DataError as error:
+        way_out = "; if it has moved, say where it lies now with --set data.root=DIR" if has_root else ""
+        raise DataError(f"the data of run {shown(run.folder)} cannot be opened: {error}{way_out}") from error
     found = found_in(datasets)
     place = f" in {shown(found.root)}" if found.root is not None else ""
     difference = class_difference(classes, datasets.classes)
     if set(datasets.classes) != set(classes):
-        has_root = "data.root" in location_keys(run.modality.Config)
         way_out = "say where its data lies with --set data.root=DIR" if has_root else "evaluate it where its data is"
         raise DataError(f"these are not the data of run {shown(run.folder)}: {difference}{place}; {way_out}")
     listing = run.record.found.listing_difference(found) if run.record.found is not None else ""

@@ -83,7 +83,7 @@ def train(
                     steps, validation = run_stage(stage, training, surroundings)
                 training.say_damaged()
                 stage_record = StageRecord(steps=steps, seconds=surroundings.seconds, validation=validation)
-                record = record.model_copy(update={"stages": {**kept, stage: stage_record}})
+                record = record.model_copy(update={"stages": {**kept, stage: stage_record}, "found": training.found})
                 training.save(record)
                 training.accelerator.wait_for_everyone()
                 resumed = None

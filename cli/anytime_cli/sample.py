@@ -22,7 +22,7 @@ anytime sample --budget 0.6
 
 anytime sample --budget 200ms
 
-anytime sample --run runs/image-mnist-1 --budget 12codes --num 64 --label 7
+anytime sample --run runs/image-mnist-1 --budget 12codes --num 64 --label index:7
 
 anytime sample --budget 0.6 --calls 10
 
