@@ -53,6 +53,14 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _silent_progress():
+    """What commands say must not depend on how fast the machine is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("anytime_cli.output.ProgressLines", lambda activity, say: lambda *progress: None)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _gradients_stay_on():
     """A test that leaves them off would fail others, far away."""

@@ -10,9 +10,9 @@ from anytime_cli.progress import ProgressLines
 @pytest.mark.parametrize(
     ("calls", "lines"),
     [
-        ([(0.0, 1, 9, "drawing"), (2.9, 8, 9, "drawing")], []),
+        ([(0.0, 1, 9, "drawing"), (4.9, 8, 9, "drawing")], []),
         (
-            [(3.0, 1, 2000, "drawing"), (12.9, 2, 2000, "drawing"), (13.0, 1500, 2000, "judging")],
+            [(5.0, 1, 2000, "drawing"), (14.9, 2, 2000, "drawing"), (15.0, 1500, 2000, "judging")],
             ["drawing: 1 of 2,000", "judging: 1,500 of 2,000"],
         ),
         ([(60.0, 1, 2, ""), (61.0, 2, 2, "")], ["evaluating: 1 of 2"]),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from anytime_core.display import shown
 
-_FIRST_SECONDS, _SECONDS = 3.0, 10.0
+_FIRST_SECONDS, _SECONDS = 5.0, 10.0
 
 
 class ProgressLines:
