@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import os
 from collections.abc import Iterable
 
 
@@ -72,6 +73,9 @@ def system_reason(error: OSError) -> str:
     """Why the system would not do something, and the way out, in words that follow the name of a file or folder."""
     if error.errno is None or not error.strerror:
         return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+    if error.errno == errno.ENOENT and isinstance(error.filename, str) and os.path.dirname(error.filename):
+        folder = os.path.dirname(error.filename)
+        return error.strerror if os.path.isdir(folder) else f"{error.strerror}: there is no folder {folder}"
     return f"{error.strerror}{_FURTHER.get(error.errno, '')}"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from anytime_core.config import Config
 from anytime_core.distributed import rank
-from anytime_core.errors import InterruptedTrainingError, RunError
+from anytime_core.errors import InterruptedTrainingError, RunError, system_reason
 from anytime_core.files import locked
 from anytime_core.record import STAGES, RunRecord, Stage, StageRecord
 from anytime_core.training.interruption import Interruption
@@ -86,7 +86,9 @@ def _only_writer(folder: Path) -> Iterator[None]:
             try:
                 stack.enter_context(locked(folder, LOCK, f"training {folder}"))
             except OSError as error:
-                raise RunError(f"cannot make run folder {folder}: {error.strerror}; choose another --run") from error
+                raise RunError(
+                    f"cannot make run folder {folder}: {system_reason(error)}; choose another --run"
+                ) from error
         yield
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -232,7 +233,7 @@ def _show(folder: Path, record: RunRecord, *, json: bool) -> None:
     else:
         output.say(f"done: {folder}")
         if "prior" in record.stages:
-            output.say(f"next: anytime sample --run {folder} --budget 0.6")
+            output.say(f"next: anytime sample --run {shlex.quote(str(folder))} --budget 0.6")
 
 
 @dataclass(frozen=True)

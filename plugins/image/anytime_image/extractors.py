@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
-from anytime_core.errors import UsageError
+from anytime_core.errors import UsageError, system_reason
 from anytime_core.extras import import_extra
 from anytime_core.modality import Extractor, OfferedExtractor, WeightsSource
 from anytime_image.datasets import to_uint8
@@ -79,7 +79,7 @@ def _inception_weights(source: WeightsSource, url: str) -> bytes:
     try:
         weights = file.read_bytes()
     except OSError as error:
-        raise UsageError(f"extractor 'inception': {file} cannot be read: {error.strerror or error}") from error
+        raise UsageError(f"extractor 'inception': {file} cannot be read: {system_reason(error)}") from error
     if hashlib.sha256(weights).hexdigest() != _INCEPTION_SHA256:
         raise UsageError(f"extractor 'inception': {file} does not hold its published weights: get {url}")
     return weights

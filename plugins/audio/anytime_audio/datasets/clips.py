@@ -23,7 +23,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from anytime_audio.datasets.files import ClipForm, read_clips
-from anytime_core.errors import DataError
+from anytime_core.errors import DataError, system_reason
 from anytime_core.files import filling, read_limited, remove_partial_files, write_json
 from anytime_core.locations import user_path
 from anytime_core.shards import ShardFile
@@ -77,7 +77,7 @@ def cached_clips(source: LabelledFiles, form: ClipForm, folder: Path, name: str)
                 index = _build(source.files, form, place)
     except OSError as error:
         raise DataError(
-            f"cannot keep clips in {place}: {error.strerror or error}; make room there, or set data.cache=DIR"
+            f"cannot keep clips in {place}: {system_reason(error)}; make room there, or set data.cache=DIR"
         ) from error
     if index["left_out"]:
         logger.warning("%d of %d sounds could not be used", index["left_out"], len(source.files))

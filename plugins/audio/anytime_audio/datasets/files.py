@@ -21,7 +21,7 @@ import soundfile
 import soxr
 
 from anytime_audio.config import Encoding
-from anytime_core.errors import DataError
+from anytime_core.errors import DataError, system_reason
 from anytime_core.shards import ShardFile
 
 SOUND_SUFFIXES = frozenset(
@@ -102,7 +102,7 @@ def _open(path: Path | ShardFile) -> Iterator[soundfile.SoundFile]:
     except soundfile.LibsndfileError as error:
         raise DataError(f"{path} cannot be read as a sound: {error.error_string}") from error
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise DataError(f"{path} cannot be read: {system_reason(error)}") from error
 
 
 def _readable(opened: BinaryIO) -> BinaryIO | int:
