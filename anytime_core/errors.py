@@ -75,6 +75,9 @@ def system_reason(error: OSError) -> str:
         return (str(error).strip().splitlines() or [type(error).__name__])[-1]
     if error.strerror != os.strerror(error.errno):
         return error.strerror  # a sentence of ours, which says enough
+    if error.errno == errno.ENOENT and isinstance(error.filename, str) and os.path.dirname(error.filename):
+        folder = os.path.dirname(error.filename)
+        return error.strerror if os.path.isdir(folder) else f"{error.strerror}: there is no folder {folder}"
     return f"{error.strerror}{_FURTHER.get(error.errno, '')}"
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from anytime_core.display import shown
-from anytime_core.errors import DataError
+from anytime_core.errors import DataError, system_reason
 from anytime_core.found import PassedOver
 
 _SYSTEM_NAMES = frozenset(
@@ -169,7 +169,7 @@ def list_files(
             (_entries(root), 0, {(status.st_dev, status.st_ino)})
         ]
     except OSError as error:
-        raise DataError(f"{shown(root)} cannot be read: {error.strerror or error}") from error
+        raise DataError(f"{shown(root)} cannot be read: {system_reason(error)}") from error
     while way:
         entries, place, seen = way[-1]
         entry = next(entries, None)

@@ -174,7 +174,6 @@ def _in_shell(command: str, folder: Path, **environment: str) -> subprocess.Comp
         (errno.ENAMETOOLONG, "File name too long: choose a shorter one"),
         (errno.ELOOP, "Too many levels of symbolic links: they lead in a circle"),
         (errno.EROFS, "Read-only file system: name a place on another disk"),
-        (errno.ENOENT, "No such file or directory"),
     ],
 )
 def test_errors_of_the_system_name_the_file_and_the_way_out(number, way_out, anytime, monkeypatch):
@@ -184,6 +183,15 @@ def test_errors_of_the_system_name_the_file_and_the_way_out(number, way_out, any
     message, _ = main._explain(OSError(number, os.strerror(number)), [])
     assert way_out in message
     assert message.startswith("a file, here or in ")
+
+
+@pytest.mark.parametrize(
+    ("filename", "expected"),
+    [("a/b", "No such file or directory: there is no folder a"), ("b", "No such file or directory")],
+)
+def test_of_a_missing_file_the_missing_folder_is_named(filename, expected, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert system_reason(FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), filename)) == expected
 
 
 @pytest.mark.parametrize(

@@ -252,7 +252,8 @@ GLOBAL = [
             "sample": "--run --budget --calls --plan --num --label --temperature --top-k --top-p --guidance --seed "
             "--out --format --engine --precision --batch-size --shard --device",
             "reconstruct": "--run --budget --out --format --device",
-            "evaluate": "--run --budgets --set --against --num --calls --plan --guidance --extractor --seed --out --device",
+            "evaluate": "--run --budgets --set --against --num --calls --plan --guidance --extractor --seed "
+            "--out --device",
             "plugins check": "--config --set",
             "plugins new": "--out",
             "runs list": "--root",

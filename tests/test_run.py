@@ -56,6 +56,13 @@ def run_copy(tiny_folder: Path, tmp_path: Path) -> Path:
 # Sampling
 
 
+def test_a_run_in_a_home_folder_is_named_by_a_tilde(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for folder in ("~/runs/x", Path("~/runs/x")):
+        with pytest.raises(RunError, match=f"no run at {re.escape(str(tmp_path))}/runs/x"):
+            load(folder)
+
+
 def test_samples_have_the_shape_and_range_of_the_data(whole):
     assert whole.x.shape == (20, 1, 8, 8)
     assert whole.x.dtype == torch.float32

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from anytime_core.config import Config
 from anytime_core.display import shown
 from anytime_core.distributed import rank
-from anytime_core.errors import InterruptedTrainingError, RunError
+from anytime_core.errors import InterruptedTrainingError, RunError, system_reason
 from anytime_core.exhaustion import explained
 from anytime_core.files import locked
 from anytime_core.record import RUN_FILE, STAGES, RunRecord, Stage, StageRecord
@@ -156,7 +156,9 @@ def _only_writer(folder: Path) -> Iterator[None]:
             try:
                 stack.enter_context(locked(folder, LOCK, f"training {folder}"))
             except OSError as error:
-                raise RunError(f"cannot make run folder {folder}: {error.strerror}; choose another --run") from error
+                raise RunError(
+                    f"cannot make run folder {folder}: {system_reason(error)}; choose another --run"
+                ) from error
         yield
 
 

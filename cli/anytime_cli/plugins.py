@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -112,7 +113,7 @@ def new(
         write_plugin(name, folder)
     output.say(f"wrote {folder}; next:")
     for line in (
-        f"cd {folder} && pip install -e '.[dev]'",
+        f"cd {shlex.quote(str(folder))} && pip install -e '.[dev]'",
         f"anytime plugins check {name}",
         f"anytime train --modality {name}",
     ):

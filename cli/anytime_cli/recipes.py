@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -77,4 +78,4 @@ def copy(
     if json:
         output.print_json({"recipe": recipe.name, "file": str(path)})
         return
-    output.say(f"wrote {path}: anytime train --config {path}")
+    output.say(f"wrote {path}: anytime train --config {shlex.quote(str(path))}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -287,9 +288,9 @@ def _show(folder: Path, record: RunRecord, *, json: bool) -> None:
     else:
         output.say(f"done: {shown(folder)}")
         if "prior" in record.stages:
-            output.say(f"next: anytime sample --run {shown(folder)} --budget 0.6")
+            output.say(f"next: anytime sample --run {shlex.quote(str(folder))} --budget 0.6")
         elif record.codebook_size is not None:
-            output.say(f"next: anytime train --run {shown(folder)}, which goes on until there is a prior")
+            output.say(f"next: anytime train --run {shlex.quote(str(folder))}, which goes on until there is a prior")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anytime_core.errors import DataError
+from anytime_core.errors import DataError, system_reason
 from anytime_motion.skeleton import CHANNELS, from_units, to_units
 
 _DECIMALS = 4
@@ -31,7 +31,7 @@ def read_motion(path: Path, steps: int) -> Tensor:
     except FileNotFoundError:
         raise DataError(f"{path} does not exist") from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise DataError(f"{path} cannot be read: {system_reason(error)}") from error
     except (ValueError, EOFError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as motion: {' '.join(str(error).split())}") from error
     if len(table) < steps:

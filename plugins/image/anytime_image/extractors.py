@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from anytime_core.errors import UsageError
+from anytime_core.errors import UsageError, system_reason
 from anytime_core.extras import import_extra
 from anytime_core.files import read_limited
 from anytime_core.modality import Extractor, OfferedExtractor, WeightsSource
@@ -82,7 +82,7 @@ def _inception_weights(source: WeightsSource, url: str) -> bytes:
     try:
         weights = read_limited(file, _LARGEST_WEIGHTS)
     except OSError as error:
-        raise UsageError(f"extractor 'inception': {file} cannot be read: {error.strerror or error}") from error
+        raise UsageError(f"extractor 'inception': {file} cannot be read: {system_reason(error)}") from error
     except ValueError:
         weights = b""
     if hashlib.sha256(weights).hexdigest() != _INCEPTION_SHA256:

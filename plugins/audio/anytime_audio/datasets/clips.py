@@ -27,7 +27,7 @@ from anytime_audio.datasets.files import ClipForm, PreparedSound, prepare
 from anytime_audio.datasets.reading import REMARKS, Remark
 from anytime_core.damaged import Damaged, left_out_sentence
 from anytime_core.display import shown
-from anytime_core.errors import DataError
+from anytime_core.errors import DataError, system_reason
 from anytime_core.files import filling, read_limited, remove_partial_files, write_json
 from anytime_core.found import PassedOver
 from anytime_core.locations import user_path
@@ -93,7 +93,7 @@ def cached_clips(source: LabelledFiles, form: ClipForm, folder: Path, name: str)
                 index = _build(source.files, form, place)
     except OSError as error:
         raise DataError(
-            f"cannot keep clips in {place}: {error.strerror or error}; make room there, or set data.cache=DIR"
+            f"cannot keep clips in {place}: {system_reason(error)}; make room there, or set data.cache=DIR"
         ) from error
     count, examples = index["left_out"], tuple(index["examples"])
     passed_over: tuple[PassedOver, ...] = ()

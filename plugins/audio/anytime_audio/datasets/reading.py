@@ -18,7 +18,7 @@ import soxr
 from anytime_audio.config import Channels
 from anytime_audio.datasets.muffling import muffled
 from anytime_core.display import shown
-from anytime_core.errors import DataError
+from anytime_core.errors import DataError, system_reason
 from anytime_core.files import open_regular
 from anytime_core.shards import ShardFile
 
@@ -193,7 +193,7 @@ def _open(path: Path | ShardFile) -> Iterator[soundfile.SoundFile]:
     except soundfile.LibsndfileError as error:
         raise DataError(f"{path} cannot be read as a sound: {error.error_string}") from error
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise DataError(f"{path} cannot be read: {system_reason(error)}") from error
 
 
 def _may_be_mp3(opened: BinaryIO) -> bool:
