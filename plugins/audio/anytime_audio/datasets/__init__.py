@@ -38,15 +38,17 @@ def load_datasets(config: DataConfig) -> Datasets:
     train, validation = (
         cached_clips(part, clip_form(config), folder, config.name) for part in (split.train, split.validation)
     )
-    return Datasets(train, validation, split.classes, _with_rates(split))
+    return Datasets(train, validation, split.classes, _described(split, len(train) + len(validation)))
 
 
-def _with_rates(split: SplitFiles) -> Found | None:
-    """What was found, counted in files, and the rates of the training files, from their headers."""
+def _described(split: SplitFiles, clips: int) -> Found | None:
+    """What was found, counted in files, with the rates of the training files, from their headers."""
     if split.found is None:
         return None
     forms, notes = count_forms(split.train.files, header_rate, most=_HEADERS)
-    return split.found.model_copy(update={"forms": forms, "notes": (*split.found.notes, *notes)})
+    files = split.found.train + split.found.validation
+    cut = (f"{files} sounds give {clips} clips",) if clips != files else ()
+    return split.found.model_copy(update={"forms": forms, "notes": (*split.found.notes, *cut, *notes)})
 
 
 def _plucks(config: DataConfig) -> Datasets:
