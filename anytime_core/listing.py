@@ -144,7 +144,12 @@ class Listing:
 
 
 def list_files(
-    root: Path, suffixes: Collection[str], tally: Tally, *, unread: Mapping[str, str] | None = None
+    root: Path,
+    suffixes: Collection[str],
+    tally: Tally,
+    *,
+    unread: Mapping[str, str] | None = None,
+    known: Collection[str] = (),
 ) -> Listing:
     """All files below `root` with one of `suffixes`.
 
@@ -155,6 +160,7 @@ def list_files(
         suffixes: lower-case, such as `.png`; matched in any case of letters.
         tally: counts what is passed over.
         unread: further suffixes that a user may expect to be read -> what would help.
+        known: names of files that are read for themselves, and so are not passed over.
 
     Raises:
         DataError: `root` cannot be read.
@@ -188,7 +194,7 @@ def list_files(
                     files.append(Path(entry.path))
                 elif (suffix := os.path.splitext(name)[1].lower()) in unread:
                     tally.add(f"files with suffix {suffix}, which is not read", entry.path, way_out=unread[suffix])
-                else:
+                elif name not in known:
                     tally.add_other(suffix, entry.path)
             elif entry.is_dir():
                 status = os.stat(entry.path)
@@ -208,7 +214,7 @@ def list_files(
                 entry.stat()  # raises for a link that leads nowhere
                 tally.add("pipes, devices and sockets", entry.path)
         except OSError as error:
-            nowhere = error.errno in (errno.ELOOP, errno.ENOENT)
+            nowhere = entry.is_symlink() and error.errno in (errno.ELOOP, errno.ENOENT)
             tally.add("links that lead nowhere" if nowhere else "files and folders that cannot be read", entry.path)
     return Listing(files, np.array(sizes, np.int64), np.array(place_of, np.int32), tuple(places))
 

@@ -152,7 +152,7 @@ def _find_shards(root: Path | None) -> tuple[Path, Listing, Tally]:
         remote = ": shards are read at random places, so copy them to where they can be opened as files"
         raise DataError(f"data.root={root} is not a folder{remote if _ADDRESS.match(str(root)) else ''}")
     tally = Tally(root)
-    listed = list_files(root, (".tar", *_COMPRESSED), tally)
+    listed = list_files(root, (".tar", *_COMPRESSED), tally, known=_CLASS_FILES)
     for path in listed.files:
         if path.suffix.lower() != ".tar":
             raise DataError(f"{path} is compressed, so nothing in its middle can be read: unpack it to a plain .tar")

@@ -215,18 +215,21 @@ def _understand(places: Sequence[Place], parts: _Parts) -> tuple[np.ndarray, np.
     return np.array(part_of, np.int64), np.array(labels, np.int64), classes
 
 
-def hold_out(files: Sequence[Path], root: Path, share: float, noun: str) -> tuple[list[int], list[int]]:
+def hold_out(
+    files: Sequence[Path], root: Path, share: float, noun: str, *, classes: Sequence[str] | None = None
+) -> tuple[list[int], list[int]]:
     """Indices of the training and of the validation files, both of at least one.
 
     A file's part follows from its name and its folder's below `root`, so adding files moves none of the others, and
-    neither does moving all of them.
+    neither does moving all of them. Of each of the `classes`, a name for each file, one is trained on.
 
     Raises:
         DataError: there is only one file.
     """
     if len(files) < 2:
         raise DataError(f"{shown(files[0])} is the only {noun}: at least 2 are needed, one of them for validation")
-    held = held_out(_ranks(files, root), share)
+    labels = None if classes is None else np.unique(classes, return_inverse=True)[1]
+    held = held_out(_ranks(files, root), share, labels)
     return np.flatnonzero(~held).tolist(), np.flatnonzero(held).tolist()
 
 

@@ -203,6 +203,7 @@ def test_class_folders_become_labels_that_stay_with_every_clip_of_a_file(tmp_pat
     put(root / "test" / "low" / "b.wav", tone(1024, hertz=250))
     data = load_datasets(folder_config(root, cut="all", length=1024))
     assert data.classes == ("high", "low")
+    assert data.found.notes[1:] == ("14 sounds give 23 clips",)
     assert len(data.train) == 24 - 3
     assert len(data.validation) == 2
     for part in (data.train, data.validation):
@@ -820,6 +821,13 @@ def test_speakers_of_vctk_are_labels_and_one_microphone_is_taken(nowhere):
     for part in (split.train, split.validation):
         assert [split.classes[label] for label in part.labels] == [path.parent.name for path in part.files]
         assert all(path.name.endswith("_mic2.flac") for path in part.files)
+
+
+def test_of_every_speaker_something_is_trained_on(nowhere):
+    write_vctk(nowhere / "root")
+    split = found("vctk", nowhere / "root", share=0.9)
+    assert split.classes == ("p225", "p226", "p227")
+    assert all(count.train == 1 for count in split.found.classes.values())
 
 
 def test_words_are_labels_and_the_lists_of_speech_commands_its_parts(nowhere):

@@ -223,6 +223,7 @@ def test_a_label_is_a_name_or_a_number(kind, written, listed, classes, expected,
         (root / "classes.txt").write_text(listed)
     found = kind.load(root)
     assert found.classes == classes
+    assert found.found.passed_over == ()
     assert named_labels(kind, found) == {i: expected[i % len(expected)] for i in range(12)}
 
 

@@ -38,15 +38,17 @@ def load_datasets(config: DataConfig) -> Datasets:
     train, validation = (
         cached_clips(part, clip_form(config), folder, config.name) for part in (split.train, split.validation)
     )
-    forms, forms_notes = count_forms(split.train.files, header_rate, most=_HEADERS)
-    found = split.found or Found(train=0, validation=0)
+    found, clips = split.found or Found(train=0, validation=0), len(train) + len(validation)
+    files = len(split.train.files) + len(split.validation.files)
+    forms, notes = count_forms(split.train.files, header_rate, most=_HEADERS)
+    cut = (f"{files:,} sounds give {clips:,} clips",) if clips != files else ()
     found = found.model_copy(
         update={
             "train": len(train),
             "validation": len(validation),
             "classes": class_counts(split.classes, *(_labels(part) for part in (train, validation))),
             "forms": forms,
-            "notes": (*found.notes, *forms_notes, *train.notes, *validation.notes),
+            "notes": (*found.notes, *cut, *notes, *train.notes, *validation.notes),
             "passed_over": (*found.passed_over, *train.passed_over, *validation.passed_over),
         }
     )

@@ -55,15 +55,12 @@ def _fsdd(root: Path, download: bool, share: float) -> SplitFiles:
     if not named:
         raise ValueError("no recordings named {digit}_{speaker}_{index}.wav")
     train, test = (
-        LabelledFiles([path for path, _ in part], [int(match["digit"]) for _, match in part])
-        for part in (
-            [(path, match) for path, match in named if int(match["index"]) >= _FSDD_TEST_RECORDINGS],
-            [(path, match) for path, match in named if int(match["index"]) < _FSDD_TEST_RECORDINGS],
-        )
+        [(path, match["digit"]) for path, match in named if (int(match["index"]) < _FSDD_TEST_RECORDINGS) is tests]
+        for tests in (False, True)
     )
-    if not (train.files and test.files):
+    if not (train and test):
         raise ValueError(f"needs recordings numbered from 0 to {_FSDD_TEST_RECORDINGS} and more")
-    return SplitFiles(train, test, tuple("0123456789"))
+    return _labelled(train, test)
 
 
 def _vctk(root: Path, download: bool, share: float) -> SplitFiles:
@@ -72,7 +69,8 @@ def _vctk(root: Path, download: bool, share: float) -> SplitFiles:
 
     datasets.VCTK_092(str(root), download=download)
     files = _find(root / "VCTK-Corpus-0.92" / "wav48_silence_trimmed", "*/*_mic2.flac")
-    return _by_folder(*_held_out(files, root, share))
+    train, validation = hold_out(files, root, share, "sound", classes=[path.parent.name for path in files])
+    return _by_folder([files[index] for index in train], [files[index] for index in validation])
 
 
 def _speechcommands(root: Path, download: bool, share: float) -> SplitFiles:
@@ -130,11 +128,17 @@ def _held_out(files: list[Path], root: Path, share: float) -> tuple[list[Path], 
 
 
 def _by_folder(train: list[Path], validation: list[Path]) -> SplitFiles:
-    """Files labelled by the names of the folders they lie in, without those of folders that nothing is trained on."""
-    classes = tuple(sorted({path.parent.name for path in train}))
+    """Files labelled by the names of the folders they lie in."""
+    named = [[(path, path.parent.name) for path in part] for part in (train, validation)]
+    return _labelled(named[0], named[1])
+
+
+def _labelled(train: list[tuple[Path, str]], validation: list[tuple[Path, str]]) -> SplitFiles:
+    """Files with the names of their classes, without those of classes that nothing is trained on."""
+    classes = tuple(sorted({name for _, name in train}))
     numbers = {name: number for number, name in enumerate(classes)}
-    validation = [path for path in validation if path.parent.name in numbers]
-    labelled = [LabelledFiles(part, [numbers[path.parent.name] for path in part]) for part in (train, validation)]
+    parts = [[(path, numbers[name]) for path, name in part if name in numbers] for part in (train, validation)]
+    labelled = [LabelledFiles([path for path, _ in part], [label for _, label in part]) for part in parts]
     return SplitFiles(labelled[0], labelled[1], classes)
 
 
