@@ -252,8 +252,8 @@ GLOBAL = [
             "sample": "--run --budget --calls --plan --num --label --temperature --top-k --top-p --guidance --seed "
             "--out --format --engine --precision --batch-size --shard --device",
             "reconstruct": "--run --budget --out --format --device",
-            "evaluate": "--run --budgets --set --against --num --calls --plan --guidance --extractor --seed "
-            "--out --device",
+            "evaluate": "--run --budgets --set --against --num --calls --plan --guidance --extractor --seed --out "
+            "--device",
             "plugins check": "--config --set",
             "plugins new": "--out",
             "runs list": "--root",
@@ -773,16 +773,16 @@ SAMPLE = [
     Case("sample --pack --shard 2/2", 2, "--shard '2/2'", "such as 0/4"),
     # Labels
     *(
-        Case(f"sample --label {value}", 2, f"'{value}'", "the classes are 0, 1, 2")
+        Case(f"sample --label '{value}'", 2, f"'{value}'", "the classes are 0, 1, 2")
         for value in ("-1", "seven", "3.0", "1e0", "²", "10", "index:", "index:-1", "index:²", "index: 3", "Index:3")
     ),
-    Case("sample --label seven", 2, "by number index:0 to index:9"),
+    Case("sample --label seven", 2, "'seven'", "by number index:0 to index:9"),
     Case("sample --label index:10", 2, "label index:10 is not in 0..9", "the classes are 0, 1, 2"),
     Case("sample --label ''", 2, "no class ''", "the classes are 0, 1, 2"),
     Case("sample --budget 200ms --label seven", 2, "'seven'", "the classes are 0, 1, 2"),
     Case("sample --run unconditional --label 3", 2, "label '3'", "unconditional"),
     Case("sample --run audio --label hihg", 2, "'hihg'", "did you mean 'high'"),
-    Case("sample --run audio --label 1", 2, "no class '1'", "the classes are high, low", "index:0 to index:1"),
+    Case("sample --run audio --label 1", 2, "no class '1'", "the classes are high, low, by number index:0 to index:1"),
     Case("sample --run audio --label index:2", 2, "label index:2", "the classes are high, low"),
     # Engines, devices, precisions
     Case("sample --engine egaer", 2, "'egaer'", "did you mean 'eager'"),

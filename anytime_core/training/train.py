@@ -68,8 +68,9 @@ def train(
     training = Preparation(config, folder, stages, on_progress)
     with Interruption() as interruption, training.environment(), _only_writer(folder):
         resumed = _found_good(training, resume=resume, force=force)
+        ready = outlined(training, resumed)
         if rank() == 0:
-            on_ready(outlined(training, resumed))
+            on_ready(ready)
         training.accelerator.wait_for_everyone()  # before the first of them writes what the others look at
         record = training.open(recipe, baseline)
         with MetricsLog(folder) as log:
