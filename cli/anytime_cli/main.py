@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -60,6 +61,8 @@ app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 def main() -> None:
     """Entry point of the console script: exits with 0 done, 1 it failed, 2 wrong usage, 130 interrupted."""
     logging.basicConfig(level=logging.INFO, handlers=[output.LogToStderr()])
+    if _DEBUG not in sys.argv[1:]:
+        warnings.showwarning = output.note_warning
     arguments = [argument for argument in sys.argv[1:] if argument != _DEBUG]
     try:
         status = app(args=arguments, prog_name="anytime", standalone_mode=False) or 0

@@ -76,6 +76,12 @@ class LogToStderr(logging.Handler):
             say(record.getMessage())
 
 
+def note_warning(message: Warning | str, *place: object, **more: object) -> None:
+    """In place of `warnings.showwarning`: libraries warn programmers, and drivers alone people who type commands."""
+    level = logging.WARNING if "CUDA" in str(message) else logging.DEBUG
+    logging.getLogger("py.warnings").log(level, "%s", str(message).partition("\n")[0])
+
+
 def print_json(value: Any) -> None:
     """One JSON value on stdout."""
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
