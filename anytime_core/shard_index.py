@@ -142,7 +142,7 @@ def _make_index(
     for sample in _samples(shard, group, passed_over):
         key, label = sample["__key__"], sample.get(LABEL_SUFFIX[1:])
         if key in keys:
-            raise DataError(f"{shard} has sample {key!r} twice; the files of a sample must follow each other")
+            raise DataError(f"{shown(shard)} has sample {key!r} twice; the files of a sample must follow each other")
         keys.add(key)
         media = [member for suffix, member in sample.items() if f".{suffix}" in suffixes]
         dotted = [suffix for suffix in sample if "." in suffix and Path(suffix).suffix in suffixes]
@@ -151,14 +151,14 @@ def _make_index(
             continue
         if len(media) != 1:
             wrong = f"{len(media)} {noun}s, not one" if media else f"no {noun}"
-            raise DataError(f"{shard}: sample {key!r} has {wrong}: looked for {', '.join(sorted(suffixes))}")
+            raise DataError(f"{shown(shard)}: sample {key!r} has {wrong}: looked for {', '.join(sorted(suffixes))}")
         for suffix in dotted:
             passed_over.add(_DOTTED, sample[suffix].name)
         offsets.append(checked_member(shard, media[0]).offset)
         ranks.append(rank(f"{shard.name}/{key}"))
         labels.append(-1 if label is None else names.setdefault(label, len(names)))
     if lost:
-        raise DataError(f"{shard}: {_lost(lost, noun)}")
+        raise DataError(f"{shown(shard)}: {_lost(lost, noun)}")
     return ShardIndex(
         np.array(offsets, dtype=np.int64),
         np.array(ranks, dtype=np.uint32),
@@ -212,7 +212,7 @@ def _samples(
         yield from group(_members(shard, passed_over))
     except ValueError as error:  # the library's "NAME: duplicate file name in tar file ..."
         name = str(error.args[0]).partition(": duplicate")[0]
-        raise DataError(f"{shard} has a file twice: {name!r}") from error
+        raise DataError(f"{shown(shard)} has a file twice: {name!r}") from error
 
 
 def _members(shard: Path, passed_over: _PassedOverMembers) -> Iterator[dict[str, Any]]:
@@ -222,7 +222,7 @@ def _members(shard: Path, passed_over: _PassedOverMembers) -> Iterator[dict[str,
             if member.isdir() or _METADATA.match(member.name):
                 continue
             if member.name.startswith("/") or ".." in member.name.split("/"):
-                raise DataError(f"{shard}: member {member.name!r} names a place outside of the shard")
+                raise DataError(f"{shown(shard)}: member {member.name!r} names a place outside of the shard")
             if _HIDDEN.search(member.name):
                 passed_over.add(_HIDDEN_FILES, member.name)
             elif not member.isreg():
@@ -235,13 +235,13 @@ def _members(shard: Path, passed_over: _PassedOverMembers) -> Iterator[dict[str,
             tar.fileobj.seek(tar.offset)
             rest = tar.fileobj.read(_TAIL)
             if len(rest) < tarfile.BLOCKSIZE or rest.strip(b"\0"):
-                raise DataError(f"{shard} is truncated or damaged at byte {tar.offset}")
+                raise DataError(f"{shown(shard)} is truncated or damaged at byte {tar.offset}")
 
 
 def _label(shard: Path, tar: tarfile.TarFile, member: tarfile.TarInfo) -> str:
     label = content(tar, checked_member(shard, member, _LARGEST_LABEL)).decode("utf-8", "replace").strip()
     if not _is_label(label):
-        raise DataError(f"{shard}: member {member.name!r} is no label: it holds {label[:40]!r}")
+        raise DataError(f"{shown(shard)}: member {member.name!r} is no label: it holds {label[:40]!r}")
     return str(int(label)) if WHOLE_NUMBER.fullmatch(label) else label
 
 
@@ -253,5 +253,7 @@ def checked_member(shard: Path, member: tarfile.TarInfo, largest: int | None = N
     """The member, if it is no larger than what is read as a whole may be."""
     largest = _LARGEST_FILE if largest is None else largest
     if member.size > largest:
-        raise DataError(f"{shard}: member {member.name!r} has {member.size} bytes, more than the {largest} it may have")
+        raise DataError(
+            f"{shown(shard)}: member {member.name!r} has {member.size} bytes, more than the {largest} it may have"
+        )
     return member

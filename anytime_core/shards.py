@@ -19,6 +19,7 @@ from typing import Literal, overload
 
 import numpy as np
 
+from anytime_core.display import shown
 from anytime_core.errors import DataError
 from anytime_core.extras import import_extra
 from anytime_core.files import read_limited
@@ -58,9 +59,9 @@ class ShardFile:
     def __str__(self) -> str:
         try:
             with open_tar(self.shard, self.offset) as tar:
-                return f"{self.shard}/{first_member(tar).name}"
+                return shown(f"{self.shard}/{first_member(tar).name}")
         except DataError:
-            return f"{self.shard} at byte {self.offset}"
+            return f"{shown(self.shard)} at byte {self.offset}"
 
 
 class ShardFiles(Sequence[ShardFile]):
@@ -155,10 +156,12 @@ def _find_shards(root: Path | None) -> tuple[Path, Listing, Tally]:
     listed = list_files(root, (".tar", *_COMPRESSED), tally, known=_CLASS_FILES)
     for path in listed.files:
         if path.suffix.lower() != ".tar":
-            raise DataError(f"{path} is compressed, so nothing in its middle can be read: unpack it to a plain .tar")
+            raise DataError(
+                f"{shown(path)} is compressed, so nothing in its middle can be read: unpack it to a plain .tar"
+            )
     if not listed.files:
         passed_over = f"; passed over: {tally}" if str(tally) else ""
-        raise DataError(f"no shards in {root}: looked for *.tar in it and below{passed_over}")
+        raise DataError(f"no shards in {shown(root)}: looked for *.tar in it and below{passed_over}")
     return root, listed, tally
 
 
@@ -219,7 +222,8 @@ def _labels(root: Path, shards: Sequence[Path], indexes: Sequence[ShardIndex]) -
         unknown = next((name for name in map(str, index.names) if name not in numbers), None)
         if unknown is not None:
             raise DataError(
-                f"{shard} has label {unknown!r}, which is neither a name in {listed} nor a number under {len(classes)}"
+                f"{shown(shard)} has label {unknown!r}, which is neither a name in {shown(listed)} nor a number under "
+                f"{len(classes)}"
             )
         known = [numbers[str(name)] for name in index.names]
         labels.append(np.array([*known, -1], dtype=np.int64)[index.labels])
@@ -231,9 +235,9 @@ def _read_classes(path: Path) -> tuple[str, ...]:
         text = read_limited(path, _LARGEST_CLASS_FILE).decode("utf-8-sig")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path} cannot be read as names of classes: {reason}") from error
+        raise DataError(f"{shown(path)} cannot be read as names of classes: {reason}") from error
     classes = tuple(line.strip() for line in text.strip().splitlines())
     if len(set(classes)) < len(classes):
         twice = Counter(classes).most_common(1)[0][0]
-        raise DataError(f"{path} names class {twice!r} twice")
+        raise DataError(f"{shown(path)} names class {twice!r} twice")
     return classes

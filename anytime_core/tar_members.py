@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
+from anytime_core.display import shown
 from anytime_core.errors import DataError
 from anytime_core.files import open_regular
 
@@ -100,7 +101,7 @@ def open_tar(path: Path, offset: int = 0) -> Iterator[tarfile.TarFile]:
     # Of damaged headers, and RecursionError of thousands of them in a row.
     except (tarfile.TarError, OSError, ValueError, ArithmeticError, MemoryError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path} cannot be read as a tar file from byte {offset} on: {reason}") from error
+        raise DataError(f"{shown(path)} cannot be read as a tar file from byte {offset} on: {reason}") from error
 
 
 def members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:

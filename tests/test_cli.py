@@ -7,6 +7,7 @@ import errno
 import io
 import itertools
 import json
+import logging
 import os
 import re
 import shlex
@@ -14,6 +15,7 @@ import shutil
 import signal
 import sys
 import tarfile
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -791,3 +793,24 @@ def test_help_of_training_lists_what_the_named_modality_may_be_told(anytime):
     wrong = anytime("train", "--modality", "adio", "--help")
     assert wrong.status == 2
     assert "did you mean 'audio'" in wrong.err
+
+
+@pytest.mark.parametrize(
+    ("text", "level", "told"),
+    [
+        ("overflow encountered in square", logging.DEBUG, "overflow encountered in square"),
+        ("Glyph 29483 missing from font(s)\nDejaVu Sans.", logging.DEBUG, "Glyph 29483 missing from font(s)"),
+        ("CUDA initialization: too old a driver\nupdate it", logging.WARNING, "CUDA initialization: too old a driver"),
+    ],
+)
+def test_what_libraries_warn_programmers_of_stays_among_them(anytime, monkeypatch, caplog, text, level, told):
+    def warn(root: Path) -> list[Path]:
+        warnings.warn(text, RuntimeWarning, stacklevel=1)
+        return []
+
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setattr("anytime_core.record.list_runs", warn)
+    assert anytime("runs", "list").err == "no runs in runs: train one with anytime train\n"
+    assert caplog.record_tuples == [("py.warnings", level, told)]
+    with pytest.warns(RuntimeWarning, match=told.partition(" ")[0]):
+        anytime("runs", "list", "--debug")

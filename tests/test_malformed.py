@@ -198,7 +198,7 @@ def _make_files(folder: Path) -> None:
 # The table
 
 NEW_RUN = "see anytime runs list, or train another with anytime train"
-NEW_STAGE = "train that stage again with --stage"
+NEW_STAGE = "train that stage again with anytime train --run"
 UPDATE = "pip install --upgrade anytime-toolkit"
 SHARE = "use a share such as 0.6 or 60%"
 

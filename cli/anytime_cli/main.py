@@ -6,6 +6,7 @@ import itertools
 import logging
 import sys
 import tempfile
+import warnings
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -66,6 +67,8 @@ def main() -> None:
     """
     output.prepare_streams()
     logging.basicConfig(level=logging.INFO, handlers=[output.LogToStderr()])
+    if _DEBUG not in sys.argv[1:]:
+        warnings.showwarning = output.note_warning
     arguments = [argument for argument in sys.argv[1:] if argument != _DEBUG]
     try:
         status = app(args=arguments, prog_name="anytime", standalone_mode=False) or 0

@@ -144,6 +144,12 @@ class LogToStderr(logging.Handler):
             say(record.getMessage())
 
 
+def note_warning(message: Warning | str, *place: object, **more: object) -> None:
+    """In place of `warnings.showwarning`: libraries warn programmers, and drivers alone people who type commands."""
+    level = logging.WARNING if "CUDA" in str(message) else logging.DEBUG
+    logging.getLogger("py.warnings").log(level, "%s", str(message).partition("\n")[0])
+
+
 def print_text(text: str = "") -> None:
     """Lines on stdout."""
     sys.stdout.write(f"{_shown_lines(text)}\n")
