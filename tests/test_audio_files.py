@@ -18,11 +18,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anytime_audio.config import Channels
+from anytime_audio.config import AudioConfig, Channels
+from anytime_audio.datasets import files
 from anytime_audio.datasets import recording as recording_module
-from anytime_audio.datasets.files import ClipForm, Encoding, read_clips, write_sound
+from anytime_audio.datasets.files import ClipForm, Encoding, prepare, read_clips, write_sound
+from anytime_audio.datasets.muffling import muffled
 from anytime_audio.datasets.reading import SOUND_SUFFIXES, read_blocks
 from anytime_audio.datasets.recording import Recording
+from anytime_audio.modality import AudioModality
 from anytime_core.errors import DataError
 
 FORM = ClipForm(rate=8000, length=512)
@@ -570,3 +573,108 @@ def test_a_recording_that_is_gone_when_it_is_read_is_an_error_that_names_it(tmp_
     (tmp_path / "in.wav").unlink()
     with pytest.raises(DataError, match=r"in\.wav"):
         list(recording)
+
+
+# Channels
+
+
+LOUD, QUIET = noise(3000), 0.1 * noise(3000)
+
+
+@pytest.mark.parametrize(
+    ("sides", "channels", "expected", "remarks"),
+    [
+        ((LOUD, QUIET), "mean", 0.55 * LOUD, []),
+        ((LOUD, QUIET), "left", LOUD, []),
+        ((QUIET, LOUD), "left", QUIET, []),
+        ((QUIET, LOUD), "loudest", LOUD, []),
+        ((LOUD, -LOUD), "mean", LOUD, ["cancelling"]),
+        ((-0.99 * LOUD, LOUD), "mean", LOUD, ["cancelling"]),
+        ((LOUD, -LOUD), "loudest", LOUD, []),
+        ((LOUD, -LOUD, LOUD, -LOUD), "mean", LOUD, ["cancelling"]),
+        ((LOUD, np.zeros(3000)), "mean", 0.5 * LOUD, []),
+        ((LOUD, *np.zeros((31, 3000))), "mean", LOUD / 32, []),
+    ],
+)
+def test_channels_are_mixed_as_is_said_and_none_cancels_another(sides, channels, expected, remarks, tmp_path):
+    path = put(tmp_path / "sound.wav", encoded(np.stack(sides, 1), subtype="FLOAT"))
+    said: list[str] = []
+    found = np.concatenate(list(read_blocks(path, 8000, channels, said.append)))
+    assert np.abs(found - expected).max() < 1e-6
+    assert said == remarks
+
+
+def test_a_sound_whose_channels_cancel_is_used_everywhere_and_said_once(tmp_path, caplog):
+    path = put(tmp_path / "a.wav", encoded(np.stack([noise(1000), -noise(1000)], 1)))
+    warned = "a.wav has channels that cancel each other out, of which the loudest is taken (data.channels)"
+    list(record(path, np.stack([noise(1000), -noise(1000)], 1)))
+    assert caplog.text.count(warned) == 1
+    clip = AudioModality(AudioConfig()).read(path)
+    assert clip.abs().max() == pytest.approx(0.95)
+    assert caplog.text.count(warned) == 2
+
+
+# Early ends
+
+
+@EVERY_KIND
+def test_what_ends_early_is_said_and_what_does_not_is_not(suffix, container, subtype, error, tmp_path):
+    data = long_file(container, subtype)
+
+    def remarks(content: bytes) -> list[str]:
+        said: list[str] = []
+        blocks = list(read_blocks(put(tmp_path / f"a{suffix}", content), 8000, remark=said.append))
+        assert sum(map(len, blocks)) > 0.2 * 200_000
+        return said
+
+    assert remarks(data) == []
+    if container == "CAF":  # which libsndfile refuses
+        with pytest.raises(DataError, match="cannot be read as a sound"):
+            remarks(data[: len(data) // 2])
+    else:
+        assert remarks(data[: len(data) // 2]) == ["truncated"]
+
+
+def test_a_length_that_writers_of_streams_do_not_know_is_no_early_end(tmp_path):
+    data = bytearray(encoded(noise(1000)))
+    data[40:44] = b"\xff\xff\xff\xff"
+    said: list[str] = []
+    assert sum(map(len, read_blocks(put(tmp_path / "a.wav", bytes(data)), 8000, remark=said.append))) == 1000
+    assert not said
+
+
+# Long sounds
+
+
+@pytest.mark.parametrize("top_db", [30.0, None])
+@pytest.mark.parametrize("cut", ["start", "all"])
+@pytest.mark.parametrize(("total", "rate"), [(5000, 8000), (70_001, 11_025), (150_000, 8000)])
+def test_sounds_that_are_not_held_become_the_same_clips(total, rate, cut, top_db, tmp_path, monkeypatch):
+    sound = noise(total)
+    sound[: total // 5] *= 1e-3
+    sound[-total // 7 :] *= 2e-3
+    path = put(tmp_path / "a.wav", encoded(sound, rate))
+    form = ClipForm(rate=8000, length=512, cut=cut, top_db=top_db)
+    expected = read_clips(path, form)
+    monkeypatch.setattr(files, "_HELD", 1000)
+    assert prepare(path, form).sound is None
+    found = read_clips(path, form)
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() < 1e-6
+
+
+# What libmpg123 writes
+
+
+def test_remarks_of_the_mp3_decoder_stay_from_the_terminal_and_nothing_else_does(tmp_path, capfd):
+    data = long_file("MP3", "MPEG_LAYER_III")
+    path = put(tmp_path / "a.mp3", data[: len(data) // 2])
+    list(read_blocks(path, 8000))
+    assert capfd.readouterr().err == ""
+    with muffled(True):
+        os.write(2, b"somebody's line\n\n[src/libmpg123/id3.c:process_comment():584] error: No comment\nanother ")
+        with muffled(True):
+            os.write(2, b"line\nWarning: Xing stream size off by more than 1%, fuzzy\n")
+        assert capfd.readouterr().err == "somebody's line\nanother line\n", "it is passed on at once"
+    os.write(2, b"the end\n")
+    assert capfd.readouterr().err == "the end\n"

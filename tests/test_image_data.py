@@ -228,7 +228,12 @@ def test_unreadable_files_are_left_out_named_and_counted(tmp_path, caplog):
     damaged = DAMAGED.keys() - {"empty.png"}  # which is passed over before it is read
     for name in damaged:
         assert [text for text in warnings if str(tmp_path / "train" / name) in text], f"{name} is not named"
-    assert [text for text in warnings if f"{len(damaged)} of {30 + len(damaged)} images" in text]
+    (warning,) = warnings
+    assert warning.startswith(f"{len(damaged)} of {31 + len(damaged)} images cannot be read and are left out: ")
+    assert data.found is not None
+    empty, left_out = data.found.passed_over
+    assert (empty.reason, empty.count, left_out.count) == ("empty images", 1, len(damaged))
+    assert (data.found.train, data.found.validation) == (30, 1)
 
 
 def test_labels_stay_with_their_images_when_files_are_left_out(tmp_path):
@@ -341,24 +346,13 @@ def test_a_folder_too_large_for_memory_gives_the_same_items_from_its_files(tmp_p
             assert int(one[index]["label"]) == other[index]["label"]
 
 
-@pytest.mark.parametrize(("damaged", "expected"), [(1, [10, 12, 12]), (2, [10, 11, 10])], ids=["middle", "last"])
-def test_a_streamed_file_that_cannot_be_read_is_replaced_by_the_next_with_its_label(
-    damaged, expected, tmp_path, caplog
-):
+def test_a_streamed_file_that_cannot_be_read_is_an_error_of_its_own_item(tmp_path):
     files = [write_grey(tmp_path / f"{value}.png", value) for value in (10, 11, 12)]
-    files[damaged].write_bytes(b"damaged")
+    files[1].write_bytes(b"damaged")
     streamed = ImageFiles(files, [0, 1, 2], (1, 8, 8))
-    assert greys(streamed) == expected
-    assert [streamed[i]["label"] for i in range(3)] == [value - 10 for value in expected]
-    assert str(files[damaged]) in caplog.text
-
-
-def test_streaming_ends_with_an_error_when_no_file_can_be_read(tmp_path):
-    files = [tmp_path / "a.png", tmp_path / "b.png"]
-    for path in files:
-        path.write_bytes(b"damaged")
-    with pytest.raises(DataError, match=re.escape(str(files[0]))):
-        ImageFiles(files, None, (1, 8, 8))[1]
+    with pytest.raises(DataError, match=re.escape(str(files[1]))):
+        streamed[1]
+    assert [(greys([streamed[i]])[0], streamed[i]["label"]) for i in (0, 2)] == [(10, 0), (12, 2)]
 
 
 @pytest.fixture(scope="module")

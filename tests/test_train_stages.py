@@ -19,8 +19,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from anytime_core.allocation import trainable_weights
 from anytime_core.config import Config
 from anytime_core.errors import AnytimeError, ConfigError, DataError, RunError, UsageError
+from anytime_core.plugins import load_modality
 from anytime_core.record import STAGES, RunRecord, read_record
 from anytime_core.run import load
+from anytime_core.training.codes import CodesWriter
 from anytime_core.training.log import Progress
 from anytime_core.training.train import train
 
@@ -207,6 +209,61 @@ def test_copies_give_that_many_rows_of_which_the_first_are_not_augmented(picture
     assert np.array_equal(labels[: len(one)], labels[len(one) :])
     validation = [np.load(folder / "codes" / "validation.npy") for folder in (tmp_path / "one", trained)]
     assert np.array_equal(*validation)
+
+
+def test_codes_of_pictures_that_cannot_be_read_are_left_out_with_their_labels(
+    pictures, tmp_path, encoded_copy, monkeypatch, caplog
+):
+    monkeypatch.setattr("anytime_image.datasets._IN_MEMORY_BYTES", 0)
+    config = quick_config(pictures, "training.codes.batch_size=3")
+    data = load_modality("image")(config.modality).datasets()
+    whole, rows = train_codes(config, encoded_copy), {}
+    damaged = shutil.copytree(pictures, tmp_path / "damaged")
+    for name, dataset in (("train", data.train), ("validation", data.validation)):
+        bad = {0, 1, 2, len(dataset) - 1} if name == "train" else {1}
+        for index in bad:
+            (damaged / dataset.files[index].relative_to(pictures)).write_bytes(b"damaged")
+        rows[name] = [index for index in range(len(dataset)) if index not in bad]
+    config = quick_config(damaged, "training.codes.batch_size=3")
+    for name, (codes, labels) in train_codes(config, encoded_copy).items():
+        assert np.array_equal(codes, whole[name][0][rows[name]])
+        assert np.array_equal(labels, whole[name][1][rows[name]])
+    assert f"4 of {len(data.train)} training samples cannot be read and are left out: {damaged}" in caplog.text
+    train(config, encoded_copy, stages=("prior",))
+
+
+def train_codes(config: Config, folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Stage codes once more: codes and labels of each part."""
+    train(config, folder, stages=("codes",))
+    assert {path.name.removesuffix("-labels.npy").removesuffix(".npy") for path in (folder / "codes").iterdir()} == {
+        "train",
+        "validation",
+    }
+    return {
+        name: (np.load(folder / "codes" / f"{name}.npy"), np.load(folder / "codes" / f"{name}-labels.npy"))
+        for name in ("train", "validation")
+    }
+
+
+def test_rows_that_could_not_be_read_stay_out_of_codes_that_are_gone_on_with(tmp_path):
+    expected = np.arange(12).reshape(6, 2)
+    readable = np.array([True, False, True, True, False, True])
+    for rows in (slice(0, 2), slice(2, 6)):
+        writer = CodesWriter(tmp_path, "train", 6, 2, 16)
+        writer.write(rows.start, expected[rows], expected[rows, 0], readable[rows])
+        writer.flush()
+        assert writer.holds(finished=False)
+    writer.finish()
+    assert np.array_equal(np.load(tmp_path / "train.npy"), expected[readable])
+    assert np.array_equal(np.load(tmp_path / "train-labels.npy"), expected[readable, 0])
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_codes_of_which_no_sample_can_be_read_are_an_error(tmp_path):
+    writer = CodesWriter(tmp_path, "train", 2, 2, 16)
+    writer.write(0, np.zeros((2, 2), np.int64), None, np.zeros(2, bool))
+    with pytest.raises(DataError, match=r"none of the 2 samples of train\.npy can be read"):
+        writer.finish()
 
 
 # Kinds of model

@@ -28,11 +28,13 @@ import anytime_audio.datasets
 import anytime_image.config
 import anytime_image.datasets
 from anytime_core import shard_index
+from anytime_core.damaged import remembering_damaged, say_damaged
 from anytime_core.errors import DataError, UsageError
 from anytime_core.modality import Datasets, SampleDataset
 from anytime_core.run import Run, load
 from anytime_core.sampling.sampler import SamplingOptions
 from anytime_core.sampling.writing import write_samples
+from anytime_core.training.batches import ordered_batches
 from anytime_core.training.train import train
 
 webdataset = pytest.importorskip("webdataset")
@@ -797,11 +799,15 @@ def test_a_label_that_is_not_listed_is_named(label, listed, message, tmp_path):
         load_images(tmp_path)
 
 
-def test_an_image_that_cannot_be_read_is_named_and_replaced_by_the_next(tmp_path, caplog):
+def test_an_image_that_cannot_be_read_is_named_and_left_out(tmp_path, caplog):
     samples = {f"{i}": IMAGE.sample(i) for i in range(4)}
     write_shard(tmp_path / "train.tar", {**samples, "2": {"png": b"damaged"}})
     write_shard(tmp_path / "test.tar", samples)
-    assert IMAGE.numbers(load_images(tmp_path).train) == [0, 1, 3, 3]
+    data = remembering_damaged(load_images(tmp_path))
+    (batch,) = ordered_batches(data.train, 4, workers=0)
+    assert batch["index"].tolist() == [0, 1, 3]
+    say_damaged(data)
+    assert "1 of 4 training samples cannot be read and is left out" in caplog.text
     assert f"{tmp_path / 'train.tar'}/2.png cannot be read as an image" in caplog.text
     assert "0x" not in caplog.text
 
@@ -818,7 +824,7 @@ def test_a_shard_that_is_cut_off_after_it_was_indexed_is_named(tmp_path):
     shard = write_tar(tmp_path / "x.tar", two())
     train = load_images(tmp_path).train
     os.truncate(shard, 0)
-    with pytest.raises(DataError, match=r"x\.tar at byte \d+"):
+    with pytest.raises(DataError, match=r"x\.tar cannot be read as a tar file from byte \d+ on"):
         train[0]
 
 

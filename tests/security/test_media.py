@@ -174,6 +174,20 @@ def test_a_sound_longer_than_memory_is_refused_as_a_clip_and_read_as_a_recording
     assert Recording(path, FORM, "16bit").length == 30_000
 
 
+def test_hours_of_silence_in_a_small_file_take_the_memory_of_a_part_of_them(tmp_path):
+    path = tmp_path / "a.flac"
+    with soundfile.SoundFile(path, "w", 1000, 1, "PCM_16") as file:
+        for block in (np.full(500, 0.5), np.zeros(2**19), np.full(500, 0.5)):
+            file.write(block)
+    soundfile.write(tmp_path / "b.wav", np.sin(np.arange(4000) * 0.3) * 0.5, 8000)
+    form = ClipForm(48_000, 2048)
+    read_clips(tmp_path / "b.wav", form)  # imports what it needs
+    tracemalloc.start()
+    assert read_clips(path, form).shape == (1, 2048)
+    assert tracemalloc.get_traced_memory()[1] < 2**26, "of 25 million audio samples"
+    tracemalloc.stop()
+
+
 @pytest.mark.parametrize("file", [[0, 7], [0, -1], ["0", "1"], [[0]], None, "01"], ids=str)
 def test_an_index_that_lies_is_not_believed(file, tmp_path, caplog):
     """With a right checksum, which anybody can compute."""
@@ -183,7 +197,7 @@ def test_an_index_that_lies_is_not_believed(file, tmp_path, caplog):
     source = LabelledFiles(paths, [0, 1])
     good = cached_clips(source, FORM, tmp_path / "cache", "folder")
     (index,) = (tmp_path / "cache").glob("*/index.json")
-    data = {"file": file, "left_out": 0}
+    data = {"file": file, "left_out": 0, "examples": [], "notes": []}
     checksum = zlib.crc32((index.parent / "clips.int16").read_bytes(), zlib.crc32(json.dumps(file).encode()))
     index.write_text(json.dumps({**data, "checksum": checksum}))
     again = cached_clips(source, FORM, tmp_path / "cache", "folder")
