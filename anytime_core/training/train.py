@@ -9,7 +9,7 @@ from pathlib import Path
 from anytime_core.config import Config
 from anytime_core.distributed import rank
 from anytime_core.errors import InterruptedTrainingError, RunError
-from anytime_core.files import locked
+from anytime_core.files import locked, naming
 from anytime_core.record import STAGES, RunRecord, Stage, StageRecord
 from anytime_core.training.interruption import Interruption
 from anytime_core.training.log import MetricsLog, OnProgress, ignore_progress
@@ -85,6 +85,7 @@ def _only_writer(folder: Path) -> Iterator[None]:
         if rank() == 0 and (folder.is_dir() or not folder.exists()):
             try:
                 stack.enter_context(locked(folder, LOCK, f"training {folder}"))
+            stack.enter_context(naming(folder))
             except OSError as error:
                 raise RunError(f"cannot make run folder {folder}: {error.strerror}; choose another --run") from error
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import json
 import logging
@@ -121,8 +122,9 @@ def writing_to(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as problem:
+        room = "make room there, or " if problem.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         raise AnytimeError(
-            f"cannot write to {folder}: {problem.strerror or problem}; choose another --out"
+            f"cannot write to {folder}: {problem.strerror or problem}; {room}choose another --out"
         ) from problem
 
 
