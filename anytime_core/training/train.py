@@ -85,9 +85,9 @@ def _only_writer(folder: Path) -> Iterator[None]:
         if rank() == 0 and (folder.is_dir() or not folder.exists()):
             try:
                 stack.enter_context(locked(folder, LOCK, f"training {folder}"))
-            stack.enter_context(naming(folder))
             except OSError as error:
                 raise RunError(f"cannot make run folder {folder}: {error.strerror}; choose another --run") from error
+        stack.enter_context(naming(folder))
         yield
 
 
