@@ -269,6 +269,16 @@ def filling(
 
 
 @contextmanager
+def naming(place: Path) -> Iterator[None]:
+    """Let an error of a full disk in the block name `place`, where it names no file itself."""
+    try:
+        yield
+    except OSError as error:
+        _name_final(error, place, place)
+        raise
+
+
+@contextmanager
 def locked(folder: Path, name: str, work: str) -> Iterator[None]:
     """Keep other processes from the same work in a folder while the block runs; one that was killed keeps nobody out.
 

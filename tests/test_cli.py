@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import logging
+import math
 import os
 import re
 import shlex
@@ -203,15 +204,27 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(anytime, her
     assert first != other
 
 
-def test_samples_are_added_to_a_folder_and_replace_those_of_the_same_name(anytime, here):
-    (here / "out").mkdir()
-    (here / "out" / "000000.png").write_bytes(b"old")
+def test_samples_replace_those_of_an_earlier_call_only_where_that_is_said(anytime, here):
+    assert anytime("sample", "--num", 3, "--out", "out").status == 0
     (here / "out" / "notes.txt").write_bytes(b"mine")
-    assert anytime("sample", "--num", 2, "--out", "out").status == 0
+    before = contents(here / "out")
+    refused = anytime("sample", "--num", 2, "--seed", 1, "--out", "out")
+    assert (refused.status, refused.out) == (2, "")
+    assert "out holds 5 files (000000.png, 000001.png, 000002.png, ...) of an earlier job" in error_of(refused)[0]
+    assert "--overwrite" in error_of(refused)[0]
+    assert contents(here / "out") == before
+    assert anytime("sample", "--num", 2, "--seed", 1, "--out", "out", "--overwrite").status == 0
     left = contents(here / "out")
     assert set(left) == {"000000.png", "000001.png", "notes.txt", "preview.png", "samples.json"}
     assert left["notes.txt"] == b"mine"
-    assert left["000000.png"] != b"old"
+    assert left["000000.png"] != before["000000.png"]
+
+
+@pytest.mark.parametrize("command", ["sample --num 3", "reconstruct photo.png"])
+def test_the_same_call_without_a_folder_can_be_repeated(anytime, here, command):
+    Image.radial_gradient("L").save(here / "photo.png")
+    for _ in range(2):
+        assert anytime(*shlex.split(command)).status == 0
 
 
 def test_json_is_samples_json_to_the_byte(anytime, here):
@@ -380,16 +393,27 @@ def test_a_deadline_is_for_all_samples_and_leaves_out_a_preview_of_unknown_cost(
 def test_a_call_without_a_preview_tells_the_folder(anytime, first_time):
     result = anytime("sample", "--num", 2, "--budget", "200ms", "--out", "out")
     assert (result.status, result.out) == (0, "")
-    assert re.search(r"2 samples of [1-8] of 8 codes in .*: out$", result.err.rstrip("\n"))
+    assert re.search(r"(?m)2 samples of [1-8] of 8 codes in .*: out$", result.err)
 
 
 def test_a_preview_of_earlier_samples_is_not_told_to_be_of_these(anytime, first_time):
     assert anytime("sample", "--num", 2, "--out", "out").status == 0
     (first_time / "runs" / "tiny" / "costs.json").unlink(missing_ok=True)
-    result = anytime("sample", "--num", 2, "--seed", 1, "--budget", "200ms", "--out", "out")
+    result = anytime("sample", "--num", 2, "--seed", 1, "--budget", "200ms", "--out", "out", "--overwrite")
     assert result.status == 0
     assert "preview.png" not in result.err
     assert json.loads((first_time / "out" / "samples.json").read_text())["preview"] is None
+
+
+def test_a_missed_deadline_is_told_with_what_would_have_been_enough(anytime, here):
+    result = anytime("sample", "--num", 2, "--budget", "0.01ms", "--out", "out")
+    deadline = json.loads((here / "out" / "samples.json").read_text())["deadline"]
+    assert deadline["seconds"] == 0.00001 < deadline["took"] < 60
+    over, enough = 1000 * (deadline["took"] - deadline["seconds"]), math.ceil(deadline["took"] * 100) * 10
+    assert result.err.splitlines()[-1] == (
+        f"missed the deadline of 0.01 ms by {over:.0f} ms: --budget {enough}ms would have been enough, or fewer samples"
+    )
+    assert "missed" not in anytime("sample", "--num", 2, "--budget", "1000s", "--out", "in-time").err
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"cpu": 3}', b'{"cpu": {"decode": {"x": [1]}}}', b"\xff"])
@@ -749,7 +773,7 @@ def test_a_write_that_fails_leaves_everything_as_it_was(anytime, here, monkeypat
     if exists:
         for folder in ("out", "deep/down/out", "runs/tiny/samples/1-seed0"):
             (here / folder).mkdir(parents=True)
-            (here / folder / "000000.png").write_bytes(b"old")
+            (here / folder / "notes.txt").write_bytes(b"old")
     written: list[Path] = []
 
     def fail(self: ImageModality, x: torch.Tensor, path: Path) -> None:

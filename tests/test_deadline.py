@@ -122,6 +122,13 @@ def test_the_time_that_is_left_is_divided_over_the_batches_that_are_left():
     assert deadline.pace(1, 1).end == 12.0 - 0.25
 
 
+def test_what_a_call_took_counts_what_is_still_to_be_done():
+    clock = Clock()
+    deadline = Deadline(2.0, costs_of(finish=0.5), [], clock=clock)
+    clock.now = 3.0
+    assert deadline.took({"finish": 1, "close": 1}) == 3.5
+
+
 def test_a_deadline_counts_from_when_it_is_made():
     clock = Clock()
     clock.now = 100.0

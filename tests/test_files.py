@@ -23,6 +23,7 @@ from anytime_core.errors import UsageError
 from anytime_core.files import (
     filling,
     locked,
+    naming,
     open_own,
     open_regular,
     read_limited,
@@ -670,11 +671,12 @@ def test_half_written_files_of_killed_processes_go_and_jobs_stay(precious, tmp_p
     assert set(os.listdir(folder)) == {kept.name, f"{kept.name}.lock"}
 
 
-def test_a_full_disk_is_told_with_the_file_that_was_meant(tmp_path):
+@pytest.mark.parametrize("block", [replacing, naming, filling])
+def test_a_full_disk_is_told_with_what_was_being_written(block, tmp_path):
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def fill() -> None:
-        with replacing(tmp_path / "numbers.txt"):
+        with block(tmp_path / "numbers.txt"):
             raise full
 
     with pytest.raises(OSError, match="No space") as error:

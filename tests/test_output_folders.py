@@ -206,14 +206,14 @@ def test_an_original_is_never_replaced(reconstruct, photos, tmp_path, spelling):
             out = photos / ".." / "photos"
         case "another suffix":
             options = {"suffix": "bmp"}
-    with pytest.raises(UsageError, match=r"is where 000000.png is, which is read and must stay as it is.*--out"):
+    with pytest.raises(UsageError, match=r"holds 000000.png, which is read and must stay as it is.*--out"):
         reconstruct(out, source, overwrite=True, **options)
 
 
 def test_what_an_earlier_job_wrote_is_not_replaced_by_what_is_made_of_it(sample, reconstruct, tmp_path):
     sample(tmp_path / "out")
     before = files(tmp_path / "out")
-    with pytest.raises(UsageError, match=r"is where 000000\.png is"):
+    with pytest.raises(UsageError, match=r"holds 000000\.png, which is read"):
         reconstruct(tmp_path / "out", tmp_path / "out" / "000000.png", overwrite=True)
     assert files(tmp_path / "out") == before
 

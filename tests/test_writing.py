@@ -16,6 +16,7 @@ import sys
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -696,6 +697,74 @@ def test_what_a_killed_process_wrote_into_a_shard_after_its_mark_is_dropped(writ
         file.write(left)
     write(killed, pack=True)
     assert outcome(killed) == outcome(disk.out)
+
+
+def shorten(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def spoil_line(path: Path) -> None:
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:70], b"\0" * (len(lines[70]) - 1) + b"\n", *lines[71:]]))
+
+
+LOST: dict[str, tuple[bool, str, Callable[[Path], object], int]] = {
+    "empty": (False, "000070.png", lambda path: os.truncate(path, 0), PREVIEWED),
+    "short": (False, "000070.png", shorten, PREVIEWED),
+    "gone": (False, "000079.png", Path.unlink, PREVIEWED),
+    "before the first mark": (False, "000003.png", shorten, 0),
+    "after the last mark": (False, "000081.png", lambda path: path.write_bytes(b""), PREVIEWED + BATCH),
+    "no JSON": (False, "entries.jsonl", spoil_line, PREVIEWED),
+    "entries cut off": (False, "entries.jsonl", shorten, 0),
+    "shard cut off": (True, "samples-000000.tar", shorten, 0),
+    "end of a shard": (
+        True,
+        "samples-000000.tar",
+        lambda path: os.truncate(path, path.stat().st_size - 20_000),
+        PREVIEWED,
+    ),
+    "shard gone": (True, "samples-000000.tar", Path.unlink, 0),
+    "shard's lines": (True, "entries.jsonl", spoil_line, PREVIEWED),
+}
+"""What a power cut took though there is a mark after it -> how many samples are still there."""
+
+
+@pytest.mark.parametrize("lost", LOST)
+def test_what_a_power_cut_took_is_drawn_again(write, disk, lost):
+    pack, name, take, left = LOST[lost]
+    write(disk.out, pack=pack, on_drawn=disk.copy_at((PREVIEWED + BATCH, 3)))
+    killed, watch = disk.killed(), Watch()
+    take(partial(killed) / name)
+    write(killed, pack=pack, on_drawn=watch)
+    assert watch.started_at == left
+    assert outcome(killed) == outcome(disk.out)
+
+
+def test_marks_follow_a_flush_of_what_they_tell(write, tmp_path, monkeypatch):
+    out, seen = tmp_path / "out", []
+
+    def note(descriptor: int) -> None:
+        lines = [len((partial(out) / name).read_bytes().splitlines()) for name in ("progress.jsonl", "entries.jsonl")]
+        seen.append((*lines, len(list(partial(out).glob("0*.png")))))
+
+    monkeypatch.setattr(anytime_core.files, "_syncfs", lambda: note)
+    write(out, 96)
+    assert seen[:3] == [(0, 64, 64), (1, 80, 80), (2, 96, 96)]
+
+
+@pytest.mark.parametrize(("share", "marks"), [(1.0, 7), (0.1, 2)])
+def test_marks_are_as_rare_as_flushes_are_slow(write, tmp_path, monkeypatch, share, marks):
+    """Nothing takes time but flushes: the third mark has to wait for work that takes nine times as long as one."""
+    clock = [0.0]
+
+    def flush(folder: Path) -> None:
+        clock.append(clock[-1] + 1.0)
+
+    monkeypatch.setattr(writing, "_FLUSHING_SHARE", share)
+    monkeypatch.setattr(writing, "flush_all", flush)
+    monkeypatch.setattr(writing, "time", SimpleNamespace(perf_counter=lambda: clock[-1]))
+    write(tmp_path / "out", NUM)
+    assert len(clock) - 1 == marks
 
 
 class StopAtOnce:

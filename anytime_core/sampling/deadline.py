@@ -86,7 +86,16 @@ class Deadline:
         clock: Clock = time.perf_counter,
     ) -> None:
         self.costs, self.works, self.last, self.clock = costs, works, last, clock
-        self.end = clock() + seconds
+        self.seconds, self.end = seconds, clock() + seconds
+
+    def took(self, left: Mapping[str, int]) -> float:
+        """Seconds from the beginning to now, and those that are expected of what is still to be done.
+
+        Args:
+            left: works -> of how many samples.
+        """
+        expected = sum(self.costs.expected(*work) or 0.0 for work in left.items())
+        return self.seconds + self.clock() - self.end + expected
 
     def pace(self, batch: int, batches_left: int) -> Pace:
         """The pace of the next batch, which gets an equal part of the time that is left for all of them."""

@@ -94,7 +94,7 @@ class OutputFolder:
             for entry in entries:
                 if self._inputs and _identity(Path(entry.path)) in self._inputs:
                     raise UsageError(
-                        f"{shown(self.folder)} is where {shown(entry.name)} is, which is read and must stay as it is: "
+                        f"{shown(self.folder)} holds {shown(entry.name)}, which is read and must stay as it is: "
                         "choose another folder with --out"
                     )
                 name = entry.name.casefold()

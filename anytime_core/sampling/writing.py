@@ -34,7 +34,7 @@ PREVIEW_COLUMNS = 8
 _PREVIEWED = 64
 _PREVIEW_SHARE = 0.2
 """Of a deadline that a preview may take."""
-_FLUSHING_SHARE = 0.2
+_FLUSHING_SHARE = 0.1
 """Of the time between two marks that bringing samples to the disk may take."""
 
 Stopped = Callable[[], bool]
@@ -309,7 +309,7 @@ class _Job:
         started = time.perf_counter()
         preview = partial / PREVIEW_FILE
         files = [path for path in (preview, *sorted(partial.glob("*.tar") if self.pack else ())) if path.exists()]
-        record = {
+        record: dict[str, Any] = {
             "run": str(self.run.folder),
             "budget": str(self.budget),
             "codes": self._wanted,
@@ -324,6 +324,9 @@ class _Job:
             "files": {path.name: path.stat().st_size for path in files},
             **({"job": self._whole, "shards": [self.part]} if self.part else {}),
         }
+        if self._deadline is not None:
+            left = {"finish": len(self.indices), "close": len(self.indices)}
+            record["deadline"] = {"seconds": self._deadline.seconds, "took": round(self._deadline.took(left), 4)}
         write_entries(partial / SAMPLES_FILE, SAMPLES_FILE, record, ledger.entries())
         self._note("finish", len(self.indices), time.perf_counter() - started)
         return record

@@ -205,4 +205,18 @@ class CodesWriter:
         if os.path.lexists(path):
             open_own(path, "rb").close()
             return np.lib.format.open_memmap(path, mode="r+")
-        return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+        try:
+            return _allocated(path, dtype, shape)
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            error.filename = str(self.folder / name)
+            raise
+
+
+def _allocated(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.memmap:
+    """A new file of rows, for all of which there is room: where a disk is full, writing to a map ends the process."""
+    rows = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return rows

@@ -13,7 +13,7 @@ from anytime_core.display import shown
 from anytime_core.distributed import rank
 from anytime_core.errors import InterruptedTrainingError, RunError, system_reason
 from anytime_core.exhaustion import explained
-from anytime_core.files import locked
+from anytime_core.files import locked, naming
 from anytime_core.record import RUN_FILE, STAGES, RunRecord, Stage, StageRecord
 from anytime_core.run import load
 from anytime_core.training.checkpoints import Checkpoint
@@ -160,6 +160,7 @@ def _only_writer(folder: Path) -> Iterator[None]:
                 raise RunError(
                     f"cannot make run folder {folder}: {system_reason(error)}; choose another --run"
                 ) from error
+        stack.enter_context(naming(folder))
         yield
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -72,7 +73,7 @@ def copy(
 
     recipe = find_recipe(name)
     path = path or Path(recipe.path.name)
-    if path.exists():
+    if os.path.lexists(path):
         raise UsageError(f"{path} exists: name another file")
     write_text(path, recipe.path.read_text(encoding="utf-8"))
     if json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import threading
 import time
@@ -166,6 +167,18 @@ def sample(
         f"{record['num']} samples of {record['drawn']} of {record['code_length']} codes{calls_shown} in "
         f"{seconds['codes'] + seconds['decode'] + seconds['write']:.2f} s: {shown}"
     )
+    if "deadline" in record:
+        _say_whether_missed(**record["deadline"])
+
+
+def _say_whether_missed(seconds: float, took: float) -> None:
+    """Say by how much a deadline was missed, and what would have been enough."""
+    if took > seconds:
+        enough = math.ceil(took * 100) * 10
+        output.say(
+            f"missed the deadline of {1000 * seconds:g} ms by {1000 * (took - seconds):.0f} ms: "
+            f"--budget {enough}ms would have been enough, or fewer samples"
+        )
 
 
 def _process_shard() -> str | None:

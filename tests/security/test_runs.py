@@ -13,11 +13,12 @@ import pytest
 
 from anytime_core.errors import RunError, UsageError
 from anytime_core.evaluation.drawn import DrawnCodes
-from anytime_core.files import JSON_LIMIT, filling
+from anytime_core.files import JSON_LIMIT
 from anytime_core.record import read_record
 from anytime_core.run import load
 from anytime_core.sampling.deadline import Costs
 from anytime_core.sampling.ledger import Ledger
+from anytime_core.sampling.output_folder import FILLING
 from anytime_core.sampling.sampler import SamplingOptions
 from anytime_core.sampling.writing import write_samples
 
@@ -216,6 +217,7 @@ def test_a_mark_of_another_job_is_not_gone_on_with(run_copy, tmp_path, monkeypat
     monkeypatch.setattr("anytime_core.sampling.writing._Job.digest", lambda job: "job")
     partial = tmp_path / ".partial-out-job"
     partial.mkdir()
+    (partial / FILLING).touch()
     place = {"number": 3, "inside": 0, "end": 2**40}
     (partial / "progress.jsonl").write_text(json.dumps({**MARK, "output": place}) + "\n")
     record = write_samples(run, tmp_path / "out", range(3), 1.0, SamplingOptions(engine="plain"))
@@ -223,10 +225,26 @@ def test_a_mark_of_another_job_is_not_gone_on_with(run_copy, tmp_path, monkeypat
     assert {"000000.png", "000002.png", "samples.json"} <= {path.name for path in (tmp_path / "out").iterdir()}
 
 
-def test_a_job_does_not_empty_a_folder_that_its_own_is_a_link_to(tmp_path, outside):
-    (tmp_path / ".partial-out-job").symlink_to(outside)
-    with pytest.raises(UsageError, match="is a link"), filling(tmp_path / "out", name="job"):
-        pytest.fail("nothing may be written")
+@pytest.mark.parametrize("planted", ["progress.jsonl", "entries.jsonl"])
+def test_a_ledger_that_is_a_link_is_not_written_through(planted, run_copy, tmp_path, outside, monkeypatch):
+    """The name of a job's temporary folder follows from the command line and the run, which others may know."""
+    run = load(run_copy, device="cpu")
+    monkeypatch.setattr("anytime_core.sampling.writing._Job.digest", lambda job: "job")
+    partial = tmp_path / ".partial-out-job"
+    partial.mkdir()
+    (partial / FILLING).touch()
+    (partial / planted).symlink_to(outside / "precious")
+    with pytest.raises(UsageError, match=f"{planted} is no file of this work's own: remove it"):
+        write_samples(run, tmp_path / "out", range(3), 1.0, SamplingOptions(engine="plain"))
+
+
+def test_a_folder_of_somebody_s_in_the_place_of_a_job_s_is_not_emptied(run_copy, tmp_path, outside, monkeypatch):
+    run = load(run_copy, device="cpu")
+    monkeypatch.setattr("anytime_core.sampling.writing._Job.digest", lambda job: "job")
+    outside.rename(tmp_path / ".partial-out-job")
+    with pytest.raises(UsageError, match="is not of this job, and would be emptied: remove it"):
+        write_samples(run, tmp_path / "out", range(3), 1.0, SamplingOptions(engine="plain"))
+    (tmp_path / ".partial-out-job").rename(outside)
 
 
 def test_kept_codes_that_there_are_none_of_are_an_error_that_names_the_file(tiny_run, tmp_path):
