@@ -7,7 +7,7 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,9 @@ from anytime_core.training.batches import to_device
 from anytime_core.training.checkpoints import Checkpoint
 from anytime_core.training.log import Progress
 from anytime_core.training.seeds import seed_process
-from anytime_core.training.surroundings import Surroundings
+
+if TYPE_CHECKING:  # evaluations learn by the same schedule, and need no accelerate
+    from anytime_core.training.surroundings import Surroundings
 
 _WARMUP_SHARE = 0.05
 _REPORT_EVERY = 20
