@@ -90,7 +90,7 @@ DAMAGES: dict[str, Damage] = {
     "wrong-type": edit_record(lambda data: data.update(code_length="many")),
     "wrong-stage": edit_record(lambda data: data["stages"].update(polish={"steps": 1, "seconds": 1})),
     "fewer-classes": edit_record(lambda data: data.update(classes=["a"])),
-    "other-length": edit_record(lambda data: data.update(code_length=5)),
+    "other-length": edit_record(lambda data: data.update(code_length=9)),
     "other-modality": edit_record(lambda data: data.update(modality="audio")),
     "without-prior": edit_record(lambda data: data["stages"].pop("prior")),
     "half-trained": edit_record(lambda data: data.update(stages={})),
