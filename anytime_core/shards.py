@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import logging
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -35,8 +34,6 @@ _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 _CLASS_FILES = ("classes.txt", "classnames.txt")
 _LARGEST_CLASS_FILE = 2**22
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # longer than the letter of a drive
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

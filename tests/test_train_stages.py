@@ -229,12 +229,18 @@ def test_codes_of_pictures_that_cannot_be_read_are_left_out_with_their_labels(
         assert np.array_equal(codes, whole[name][0][rows[name]])
         assert np.array_equal(labels, whole[name][1][rows[name]])
     assert f"4 of {len(data.train)} training samples cannot be read and are left out: {damaged}" in caplog.text
+    found = read_record(encoded_copy).found
+    assert found is not None
+    assert [(kind.reason, kind.count) for kind in found.passed_over] == [
+        ("training samples that cannot be read", 4),
+        ("validation samples that cannot be read", 1),
+    ]
     train(config, encoded_copy, stages=("prior",))
 
 
 def train_codes(config: Config, folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Stage codes once more: codes and labels of each part."""
-    train(config, folder, stages=("codes",))
+    train(config, folder, stages=("codes",), force=True)
     assert {path.name.removesuffix("-labels.npy").removesuffix(".npy") for path in (folder / "codes").iterdir()} == {
         "train",
         "validation",

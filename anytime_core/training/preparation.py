@@ -23,7 +23,7 @@ import anytime_core
 from anytime_core.allocation import LimitedElements, TooLargeError, trainable_weights
 from anytime_core.autoencoder import OrderedAutoencoder, build_autoencoder
 from anytime_core.config import AutoencoderConfig, Config
-from anytime_core.damaged import remembering_damaged, say_damaged
+from anytime_core.damaged import remembering_damaged, say_damaged, with_damaged
 from anytime_core.devices import local_rank, resolve_device, resolve_precision
 from anytime_core.distributed import launched, rank, world_size
 from anytime_core.errors import ConfigError, RunError, UsageError
@@ -291,7 +291,7 @@ class Preparation:
         """What the data is, for stage prior what its codes were made of."""
         if self.stages[0] == "prior":
             return self.started.found if self.started is not None else None
-        return found_in(self.datasets)
+        return with_damaged(found_in(self.datasets), self.datasets)
 
     def prior(self, autoencoder: OrderedAutoencoder, *, labelled: bool) -> Prior:
         """The prior that the config describes, untrained, of the codes of `autoencoder`."""
