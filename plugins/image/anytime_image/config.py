@@ -24,7 +24,7 @@ class DataConfig(Section):
     flip: bool = Field(False, description="mirror images left to right at random in training")
     shift: int = Field(0, ge=0, le=4096, description="move images by up to so many pixels at random in training")
     validation_share: float = Field(
-        0.1, gt=0, lt=1, description="folder, webdataset: share of images kept for validation where none is named test"
+        0.1, gt=0, lt=1, description="folder, webdataset: share of images kept for validation where none is named so"
     )
 
 
