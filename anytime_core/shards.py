@@ -115,7 +115,7 @@ def split_shards(root: Path | None, suffixes: Collection[str], *, share: float, 
     numbers = np.repeat(np.arange(len(shards), dtype=np.int32), sizes)
     files = ShardFiles(shards, numbers, np.concatenate([index.offsets for index in indexes]))
     if not len(files):
-        raise DataError(f"no {noun}s in the {len(shards)} shards in {root}, such as {shards[0]}")
+        raise DataError(f"no {noun}s in the {len(shards)} shards in {shown(root)}, such as {shown(shards[0])}")
     classes, labels = _labels(root, shards, indexes)
     items = Items(
         name=lambda index: str(files[index]),
@@ -148,7 +148,7 @@ def _find_shards(root: Path | None) -> tuple[Path, Listing, Tally]:
     if not root.is_dir():
         # The library would fetch such an address, or run it as a command.
         remote = ": shards are read at random places, so copy them to where they can be opened as files"
-        raise DataError(f"data.root={root} is not a folder{remote if _ADDRESS.match(str(root)) else ''}")
+        raise DataError(f"data.root={shown(root)} is not a folder{remote if _ADDRESS.match(str(root)) else ''}")
     tally = Tally(root)
     listed = list_files(root, (".tar", *_COMPRESSED), tally, known=_CLASS_FILES)
     for path in listed.files:

@@ -37,7 +37,7 @@ class DataConfig(Section):
         "first", description="folder, webdataset: of animations and many pages the first picture, or all of them"
     )
     validation_share: float = Field(
-        0.1, gt=0, lt=1, description="folder, webdataset: share of images kept for validation where none is named test"
+        0.1, gt=0, lt=1, description="folder, webdataset: share of images kept for validation where none is named so"
     )
 
     @field_validator("background")
