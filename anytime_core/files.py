@@ -6,7 +6,6 @@ whoever may write to the same place can neither change it nor have us write else
 
 from __future__ import annotations
 
-import codecs
 import errno
 import json
 import os
@@ -28,15 +27,10 @@ from filelock import FileLock, Timeout
 
 from anytime_core.display import shown
 from anytime_core.errors import UsageError
+from anytime_core.reading import JSON_LIMIT, read_limited
 
 PARTIAL_PREFIX = ".partial-"
 """Start of the names of files and folders that are being written."""
-
-JSON_LIMIT = 2**24
-"""The most bytes of a JSON file that is read back; the largest that runs have are a hundredth of it."""
-
-YAML_LIMIT = 2**18
-"""The most bytes of a config."""
 
 _FLUSHED_ONE_BY_ONE = 50
 _SINGLE_PREFIX = f"{PARTIAL_PREFIX}file-"
@@ -44,87 +38,6 @@ _SINGLE = re.compile(rf"{re.escape(_SINGLE_PREFIX)}\w{{8}}")
 """The folder of one file that is being written, as `tempfile` names it."""
 _PLACELESS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Errors of the disk, which the system tells without a file where it is being written to."""
-
-
-_KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
-
-
-def require_regular_file(path: Path) -> None:
-    """Raise OSError, of a sentence, unless `path` is a file with content: pipes and devices may never come to an end.
-
-    For libraries that open a path themselves; where we open it, `open_regular` leaves nobody time to swap it.
-    """
-    _require_regular(path.stat().st_mode, path)
-
-
-def open_regular(path: Path) -> BinaryIO:
-    """Open a file that may be somebody else's for reading; never waits, as opening a pipe would.
-
-    Raises:
-        OSError: there is none, or it is a folder, a pipe or a device; `strerror` says so in words.
-    """
-    require_regular_file(path)
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-    file = os.fdopen(os.open(path, flags), "rb")
-    try:
-        _require_regular(os.fstat(file.fileno()).st_mode, path)
-    except OSError:
-        file.close()
-        raise
-    return file
-
-
-def _require_regular(mode: int, path: Path) -> None:
-    if stat.S_ISREG(mode):
-        return
-    # OSError makes an IsADirectoryError of the number.
-    number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
-    raise OSError(number, f"it is {_KINDS.get(stat.S_IFMT(mode), 'something else')}, not a file", str(path))
-
-
-def read_limited(path: Path, limit: int) -> bytes:
-    """What is in a file, which may be somebody else's.
-
-    Raises:
-        OSError: it is no file that can be read, see `open_regular`.
-        ValueError: it holds more than `limit` bytes.
-    """
-    with open_regular(path) as file:
-        content = file.read(limit + 1)
-    if len(content) > limit:
-        raise ValueError(f"it is larger than {limit:,} bytes")
-    return content
-
-
-_MARKS = {
-    codecs.BOM_UTF8: "utf-8",
-    # Before those of UTF-16, with which they begin.
-    codecs.BOM_UTF32_LE: "utf-32-le",
-    codecs.BOM_UTF32_BE: "utf-32-be",
-    codecs.BOM_UTF16_LE: "utf-16-le",
-    codecs.BOM_UTF16_BE: "utf-16-be",
-}
-"""Byte order marks, with which some editors and shells begin a text, and the encodings that they stand for."""
-
-
-def decoded(content: bytes) -> str:
-    """The text in a file: UTF-8, or what its byte order mark says. Raises ValueError, which says what to do."""
-    mark = next((mark for mark in _MARKS if content.startswith(mark)), b"")
-    encoding = _MARKS.get(mark, "utf-8")
-    try:
-        text = content[len(mark) :].decode(encoding)
-    except UnicodeDecodeError as error:
-        line = content[: len(mark) + error.start].count(b"\n") + 1
-        raise ValueError(f"it is no text in {encoding.upper()}, see line {line}: save it as UTF-8") from error
-    if not mark and "\0" in text:
-        raise ValueError("it is no text in UTF-8, perhaps one in UTF-16 without byte order mark: save it as UTF-8")
-    return text
 
 
 @contextmanager

@@ -18,16 +18,23 @@ from typing import Literal, overload
 
 import numpy as np
 
+from anytime_core.data.listing import Listing, Tally, list_files
+from anytime_core.data.shard_index import (
+    LABEL_SUFFIX,
+    WHOLE_NUMBER,
+    ShardIndex,
+    checked_member,
+    index_shards,
+    passed_over,
+)
+from anytime_core.data.splitting import TRAINING_NAMES, VALIDATION_NAMES, Items, Split, split
+from anytime_core.data.tar_members import content, first_member, open_tar
 from anytime_core.display import shown
 from anytime_core.errors import DataError
 from anytime_core.extras import import_extra
-from anytime_core.files import read_limited
 from anytime_core.found import Found, class_counts
-from anytime_core.listing import Listing, Tally, list_files
 from anytime_core.locations import user_path
-from anytime_core.shard_index import LABEL_SUFFIX, WHOLE_NUMBER, ShardIndex, checked_member, index_shards, passed_over
-from anytime_core.splitting import TRAINING_NAMES, VALIDATION_NAMES, Items, Split, split
-from anytime_core.tar_members import content, first_member, open_tar
+from anytime_core.reading import read_limited
 from anytime_core.user_files import LabelledFiles, SplitFiles
 
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from anytime_core.data.listing import Place, Tally, list_files
+from anytime_core.data.splitting import TRAINING_NAMES, VALIDATION_NAMES, Items, held_out, split
 from anytime_core.display import shown
 from anytime_core.errors import DataError
 from anytime_core.found import Found, PassedOver, class_counts
-from anytime_core.listing import Place, Tally, list_files
 from anytime_core.locations import user_path
-from anytime_core.splitting import TRAINING_NAMES, VALIDATION_NAMES, Items, held_out, split
 
 if TYPE_CHECKING:
     from anytime_core.shards import ShardFile

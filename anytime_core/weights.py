@@ -22,10 +22,11 @@ from anytime_core.autoencoder import OrderedAutoencoder, build_autoencoder
 from anytime_core.config import MOST_CODES, AutoencoderConfig, Config, PriorConfig
 from anytime_core.display import shown
 from anytime_core.errors import ConfigError, RunError, UsageError
-from anytime_core.files import open_regular, replacing
+from anytime_core.files import replacing
 from anytime_core.modality import Modality
 from anytime_core.plugins import find_plugin, load_modality
 from anytime_core.priors import ARDMPrior, Digits, Prior, build_prior
+from anytime_core.reading import open_regular
 from anytime_core.record import FORMAT_VERSION, validated
 
 AUTOENCODER_FILE = "autoencoder.safetensors"

@@ -18,21 +18,19 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from anytime_core import files
+from anytime_core import files, reading
 from anytime_core.errors import UsageError
 from anytime_core.files import (
     filling,
     locked,
     naming,
     open_own,
-    open_regular,
-    read_limited,
     remove_partial_files,
     replacing,
-    require_regular_file,
     write_json,
     write_text,
 )
+from anytime_core.reading import open_regular, read_limited, require_regular_file
 
 FAILURES = pytest.mark.parametrize(
     "failure",
@@ -564,7 +562,7 @@ def test_what_is_no_file_is_said_in_words_and_never_waited_for(kind, linked, rea
 
 def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "it")
-    monkeypatch.setattr(files, "require_regular_file", lambda path: None)  # it was a file then
+    monkeypatch.setattr(reading, "require_regular_file", lambda path: None)  # it was a file then
     with pytest.raises(OSError, match="it is a pipe, not a file"):
         open_regular(tmp_path / "it")
 

@@ -27,8 +27,8 @@ import anytime_audio.config
 import anytime_audio.datasets
 import anytime_image.config
 import anytime_image.datasets
-from anytime_core import shard_index
 from anytime_core.damaged import remembering_damaged, say_damaged
+from anytime_core.data import shard_index
 from anytime_core.errors import DataError, UsageError
 from anytime_core.modality import Datasets, SampleDataset
 from anytime_core.run import Run, load

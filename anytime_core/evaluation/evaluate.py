@@ -24,9 +24,10 @@ from anytime_core.evaluation.judge import BATCH, Batches, Judge, OnProgress
 from anytime_core.evaluation.options import EvaluationOptions
 from anytime_core.evaluation.reconstruction import preview_lengths, reconstruction_curve
 from anytime_core.evaluation.result import EVALUATION_FILE, Evaluation, Row
-from anytime_core.files import JSON_LIMIT, locked, open_own, remove_partial_files, write_json
+from anytime_core.files import locked, open_own, remove_partial_files, write_json
 from anytime_core.found import found_in
 from anytime_core.priors import ARDMPrior
+from anytime_core.reading import JSON_LIMIT
 from anytime_core.run import Run
 from anytime_core.sampling.budget import Budget
 from anytime_core.sampling.plan import make_plan

@@ -10,7 +10,7 @@ from anytime_core.display import shown
 from anytime_core.errors import RunError, UsageError
 from anytime_core.evaluation.classifier import CLASSIFIER_FILE, ClassifierMetadata
 from anytime_core.evaluation.result import EVALUATION_FILE, Evaluation
-from anytime_core.files import JSON_LIMIT, read_limited
+from anytime_core.reading import JSON_LIMIT, read_limited
 from anytime_core.weights import read_header
 
 CSV_FILE, PLOT_FILE, REPORT_FILE = "evaluation.csv", "quality.png", "report.html"

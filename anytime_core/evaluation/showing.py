@@ -14,7 +14,8 @@ from anytime_core.evaluation.pictures import priority_codes, shown_samples
 from anytime_core.evaluation.plot import plot_evaluations
 from anytime_core.evaluation.report import render_report
 from anytime_core.evaluation.result import Evaluation, write_csv
-from anytime_core.files import YAML_LIMIT, read_limited, write_text
+from anytime_core.files import write_text
+from anytime_core.reading import YAML_LIMIT, read_limited
 from anytime_core.record import CONFIG_FILE
 from anytime_core.run import Run
 from anytime_core.sampling.draw import Filter

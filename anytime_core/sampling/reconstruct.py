@@ -17,8 +17,8 @@ from torch import Tensor
 
 from anytime_core.display import shown
 from anytime_core.errors import DataError
-from anytime_core.files import require_regular_file
 from anytime_core.modality import Modality, OpensFiles, PreviewRow, UserFile
+from anytime_core.reading import require_regular_file
 from anytime_core.run import Run
 from anytime_core.sampling.budget import Budget
 from anytime_core.sampling.output_folder import FILLING, OutputFolder

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from anytime_core.display import shown
 from anytime_core.errors import DataError, RunError
-from anytime_core.files import PARTIAL_PREFIX, open_own, open_regular
+from anytime_core.files import PARTIAL_PREFIX, open_own
+from anytime_core.reading import open_regular
 
 _WRITE_AGAIN = "write them again with --stage codes"
 _CHECKED_ROWS = 2**16

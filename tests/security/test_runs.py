@@ -13,7 +13,7 @@ import pytest
 
 from anytime_core.errors import RunError, UsageError
 from anytime_core.evaluation.drawn import DrawnCodes
-from anytime_core.files import JSON_LIMIT
+from anytime_core.reading import JSON_LIMIT
 from anytime_core.record import read_record
 from anytime_core.run import load
 from anytime_core.sampling.deadline import Costs

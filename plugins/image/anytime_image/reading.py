@@ -20,7 +20,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError, _imaging, fea
 from torch import Tensor
 
 from anytime_core.errors import DataError
-from anytime_core.files import require_regular_file
+from anytime_core.reading import require_regular_file
 from anytime_core.shards import ShardFile
 from anytime_image.pixels import central_square, from_picture, resized
 

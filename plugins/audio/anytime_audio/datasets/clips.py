@@ -28,9 +28,10 @@ from anytime_audio.datasets.reading import REMARKS, Remark
 from anytime_core.damaged import Damaged, left_out_sentence
 from anytime_core.display import shown
 from anytime_core.errors import DataError, system_reason
-from anytime_core.files import filling, read_limited, remove_partial_files, write_json
+from anytime_core.files import filling, remove_partial_files, write_json
 from anytime_core.found import PassedOver
 from anytime_core.locations import user_path
+from anytime_core.reading import read_limited
 from anytime_core.shards import ShardFile
 from anytime_core.user_files import LabelledFiles
 

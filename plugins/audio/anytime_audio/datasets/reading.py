@@ -19,7 +19,7 @@ from anytime_audio.config import Channels
 from anytime_audio.datasets.muffling import muffled
 from anytime_core.display import shown
 from anytime_core.errors import DataError, system_reason
-from anytime_core.files import open_regular
+from anytime_core.reading import open_regular
 from anytime_core.shards import ShardFile
 
 SOUND_SUFFIXES = frozenset(

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from anytime_core.data.listing import Tally
 from anytime_core.display import shown
 from anytime_core.errors import DataError
-from anytime_core.listing import Tally
 
 TRAINING_NAMES = ("train", "training")
 """What a user's data calls the part that is trained on, the first taken before the others."""

@@ -16,7 +16,7 @@ from typing import Self
 
 from anytime_core.display import shown
 from anytime_core.errors import DataError
-from anytime_core.files import open_regular
+from anytime_core.reading import open_regular
 
 _EXTENDED = frozenset({tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE})
 _HEADERS = _EXTENDED | {tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK}

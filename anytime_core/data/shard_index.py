@@ -20,12 +20,13 @@ from typing import Any
 
 import numpy as np
 
+from anytime_core.data.tar_members import content, members, open_tar
 from anytime_core.display import shown
 from anytime_core.errors import DataError
-from anytime_core.files import open_regular, replacing
+from anytime_core.files import replacing
 from anytime_core.found import PassedOver
 from anytime_core.locations import cache_folder
-from anytime_core.tar_members import content, members, open_tar
+from anytime_core.reading import open_regular
 from anytime_core.user_files import rank
 
 LABEL_SUFFIX = ".cls"

@@ -1,0 +1,1 @@
+"""How a user's data is found, on which `user_files` and `shards` build."""
