@@ -439,7 +439,7 @@ def test_a_dry_run_says_what_would_be_trained_and_writes_nothing(anytime, config
     result = anytime("train", "--config", config_file, "--dry-run")
     assert result.status == 0
     lines = result.err.splitlines()
-    assert lines[:4] == ["training tiny into runs/tiny-1", *SAID, "  code length 8, codebook size 16, on cpu"]
+    assert lines[:4] == ["would train tiny into runs/tiny-1", *SAID, "  code length 8, codebook size 16, on cpu"]
     assert [line.partition(",")[0] for line in lines[4:]] == [
         "  stage autoencoder: 2 steps",
         "  stage codes: 2 steps",

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from anytime_core.training.outline import Outline
 
 
-def announce(outline: Outline, name: str) -> None:
+def announce(outline: Outline, name: str, doing: str = "training") -> None:
     """Say what `name`, such as a recipe, is trained on and into, a line for each subject."""
     from anytime_core.record import STAGES
 
     stages = "" if tuple(outline.steps) == STAGES else f": {', '.join(outline.steps)}"
-    output.say(f"training {shown(name)} into {shown(outline.run)}{stages}")
+    output.say(f"{doing} {shown(name)} into {shown(outline.run)}{stages}")
     for line in outline.found.lines() if outline.found is not None else ():
         output.say(f"  {line}")
 
@@ -27,7 +27,7 @@ def show(outline: Outline, name: str, *, json: bool) -> None:
         found = outline.found.model_dump(mode="json") if outline.found is not None else None
         output.print_json({**vars(outline), "run": str(outline.run), "found": found})
         return
-    announce(outline, name)
+    announce(outline, name, "would train")
     codebook = f"{outline.codebook_size:,}" if outline.codebook_size is not None else "none, they are continuous"
     output.say(f"  code length {outline.code_length:,}, codebook size {codebook}, on {shown(outline.device)}")
     for number, (stage, steps) in enumerate(outline.steps.items()):
