@@ -368,10 +368,10 @@ def test_sounds_have_no_pictures_of_their_growth(anytime, here, unseen):
 
 def test_a_deadline_leaves_out_a_preview_that_takes_longer(anytime, here):
     for _ in range(2):  # what a preview costs is not known, and known to be too long then
-        printed = json_of(anytime("sample", "--num", 2, "--budget", "1ms", "--out", "out", "--json"))
+        printed = json_of(anytime("sample", "--num", 2, "--budget", "1ms", "--out", "out", "--overwrite", "--json"))
         assert (printed["num"], printed["budget"], printed["interrupted"]) == (2, "1ms", False)
         assert names(here / "out") == {"000000.wav", "000001.wav", "samples.json"}
-        assert anytime("sample", "--num", 1, "--out", "with a preview").status == 0
+        assert anytime("sample", "--num", 1, "--out", "with a preview", "--overwrite").status == 0
     assert (here / "with a preview" / "preview.png").exists()
 
 
@@ -503,7 +503,6 @@ def write_bad_file(path: Path) -> None:
         ("empty.wav", "no sound"),
         ("silent.wav", "silent"),
         ("nan.wav", "NaN"),
-        ("cut.flac", "ends early|cannot be read"),
         ("folder.wav", "cannot be read|directory"),
     ],
 )

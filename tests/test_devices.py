@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ from conftest import tiny_config
 
 from anytime_core.devices import resolve_device
 from anytime_core.errors import UsageError
+from anytime_core.record import STAGES
 from anytime_core.training import preparation
 from anytime_core.training.log import ignore_progress
 from anytime_core.training.preparation import Preparation
@@ -44,7 +46,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch):
 
 def prepared(device: str) -> Preparation:
     config = tiny_config(f"training.device={device}", "training.precision=auto")
-    return Preparation(config, folder=None, on_progress=ignore_progress)  # type: ignore[arg-type]
+    return Preparation(config, Path("nowhere"), STAGES, ignore_progress)
 
 
 @pytest.mark.parametrize(

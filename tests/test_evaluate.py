@@ -7,6 +7,8 @@ import dataclasses
 import json
 import math
 import os
+import re
+import shutil
 import weakref
 from pathlib import Path
 
@@ -29,7 +31,9 @@ from anytime_core.evaluation.options import EvaluationOptions
 from anytime_core.evaluation.pictures import priority_codes, shown_samples
 from anytime_core.evaluation.result import EVALUATION_FILE, Evaluation, cells, summary
 from anytime_core.evaluation.showing import show_evaluation
+from anytime_core.files import write_json
 from anytime_core.modality import Datasets, Extractor, OfferedExtractor
+from anytime_core.record import Validation
 from anytime_core.run import Run, load
 from anytime_core.sampling import sampler as sampler_module
 from anytime_core.sampling.budget import Budget
@@ -358,8 +362,11 @@ def test_the_classifier_knows_real_samples_by_their_own_label_only(judged, evalu
     assert extractor.features(batch["x"]).shape[0] == 200
 
 
-def test_a_damaged_classifier_is_trained_again(evaluation, tiny_run, folder):
+def test_a_damaged_classifier_is_trained_again_where_it_lies_with_an_evaluation(evaluation, tiny_run, folder):
     (folder / CLASSIFIER_FILE).write_bytes(b"no weights")
+    with pytest.raises(UsageError, match=f"holds {re.escape(CLASSIFIER_FILE)}, which no evaluation wrote"):
+        evaluate(tiny_run, folder, OPTIONS)
+    write_json(folder / EVALUATION_FILE, evaluation.model_dump(mode="json"))
     (again,) = evaluate(tiny_run, folder, OPTIONS)
     assert without_times(again) == without_times(evaluation)
 
@@ -423,7 +430,7 @@ def test_the_classifier_needs_labels():
         requested(ImageModality(), [ExtractorRequest("classifier")], labelled=False)
 
 
-def test_data_without_labels_and_extractors_still_has_its_reconstructions(tiny_run, folder):
+def test_data_without_labels_and_extractors_still_has_its_reconstructions(tiny_run, tmp_path):
     def unlabelled() -> Datasets:
         pictures = torch.randint(0, 255, (20, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
         return Datasets(ImageTensor(pictures, None), ImageTensor(pictures, None))
@@ -431,8 +438,11 @@ def test_data_without_labels_and_extractors_still_has_its_reconstructions(tiny_r
     modality = ImageModality(tiny_run.modality.config)
     modality.datasets = unlabelled
     modality.extractors = dict
-    run = dataclasses.replace(tiny_run, modality=modality)
-    (result,) = evaluate(run, folder, OPTIONS)
+    path = shutil.copytree(tiny_run.folder, tmp_path / "run")
+    train(tiny_config("prior.class_conditional=false", "training.prior.steps=2"), path, stages=["prior"])
+    run = load(path, device="cpu")
+    run = dataclasses.replace(run, modality=modality, record=run.record.model_copy(update={"classes": ()}))
+    (result,) = evaluate(run, tmp_path / "evaluation", OPTIONS)
     quality = result.rows[0].samples
     assert (quality.frechet, quality.precision, quality.recall, quality.label_accuracy) == ({}, None, None, None)
     assert result.rows[0].reconstruction["mse"] > 0
@@ -460,7 +470,7 @@ def test_a_metric_or_extractor_that_is_not_finite_is_named(tiny_run, folder, val
 
 def test_a_run_whose_prior_was_validated_less_has_no_bits(tiny_run, folder):
     stages = dict(tiny_run.record.stages)
-    stages["prior"] = stages["prior"].model_copy(update={"validation": {"bits_per_code": 3.0}})
+    stages["prior"] = stages["prior"].model_copy(update={"validation": Validation(bits_per_code=3.0)})
     run = dataclasses.replace(tiny_run, record=tiny_run.record.model_copy(update={"stages": stages}))
     (result,) = evaluate(run, folder, OPTIONS)
     assert [row.bits_per_code for row in result.rows] == [None] * 3

@@ -321,14 +321,13 @@ def test_what_was_found_comes_with_the_data_and_their_sizes(tmp_path, monkeypatc
         Image.new("L", size).save(tmp_path / f"{name}.png")
     (tmp_path / "train" / "b" / "damaged.png").write_bytes(b"damaged")
     (tmp_path / "train" / "b" / "0.heic").write_bytes(b"photo")
-    for limit in (2**31, 0):
+    unread = ("files with suffix .heic, which is not read", "save them as PNG or JPEG")
+    for limit, usable, further in ((2**31, 1, [("images that cannot be read", "")]), (0, 2, [])):
         monkeypatch.setattr(datasets, "_IN_MEMORY_BYTES", limit)
         found = load_datasets(folder_config(tmp_path)).found
-        assert found.forms == {"8x6": 2, "30x20": 1}
-        assert found.classes == {"a": (2, 1), "b": (2, 0)}
-        assert [(entry.reason, entry.way_out) for entry in found.passed_over] == [
-            ("files with suffix .heic, which is not read", "convert them to PNG or JPEG")
-        ]
+        assert found.forms == {"8x6": 2, "30x20": 1, "9x9": 1}
+        assert found.classes == {"a": (2, 1), "b": (usable, 0)}
+        assert [(entry.reason, entry.way_out) for entry in found.passed_over] == [unread, *further]
 
 
 def test_a_folder_too_large_for_memory_gives_the_same_items_from_its_files(tmp_path, monkeypatch):

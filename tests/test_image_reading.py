@@ -16,8 +16,9 @@ from torch import Tensor
 from anytime_core.errors import DataError
 from anytime_image import datasets, reading
 from anytime_image.config import DataConfig, ImageConfig
-from anytime_image.datasets import load_datasets, to_uint8
+from anytime_image.datasets import load_datasets
 from anytime_image.modality import ImageModality
+from anytime_image.pixels import to_uint8
 from anytime_image.reading import IMAGE_SUFFIXES, UNREAD_SUFFIXES, Rendering, full_scale, read_image
 
 RAMP = np.repeat(np.linspace(0, 1, 16)[None], 16, 0)

@@ -388,18 +388,18 @@ TRAIN = [
             ("image", "missing", "/missing is not a folder", "data.root="),
             ("audio", "missing", "/missing is not a folder", "data.root="),
             ("image", "notes.txt", "/notes.txt is not a folder", "data.root="),
-            ("image", "empty", "/empty", "looked for .bmp"),
+            ("image", "empty", "/empty", "looked for .apng"),
             ("audio", "empty", "/empty", "looked for .aif"),
-            ("image", "sounds", "/sounds", "looked for .bmp"),
+            ("image", "sounds", "/sounds", "looked for .apng"),
             ("audio", "single", "/single", "looked for .aif"),
-            ("image", "corrupt", "/corrupt can be read", "/corrupt/one.png"),
+            ("image", "corrupt", "none of the 2 images can be read", "/corrupt/two.png"),
             ("image", "single", "single/photo.png is the only image", "at least 2"),
             ("audio", "alone", "alone/tone.wav is the only sound", "at least 2"),
         )
     ),
     Case("train --config audio/folder --set data.root=sounds --set data.cache=notes.txt", 1, "notes.txt", "data.cache"),
     *(
-        Case(f"train --config {name} --set data.root={root}", 1, f"not found in {root}", "set data.root=DIR")
+        Case(f"train --config {name} --set data.root={root}", 1, f"/{root}", "set data.root=DIR")
         for name, root in (
             ("mnist", "empty"),
             ("mnist", "missing"),

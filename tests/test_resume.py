@@ -261,9 +261,8 @@ def died(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def latest(pictures: Path, folder: Path, *overrides: str) -> int:
     """The step that stage autoencoder of a run goes on from."""
-    checkpoint = (
-        Preparation(config_of(pictures, *overrides), folder, ignore_progress).checkpoints("autoencoder").latest()
-    )
+    training = Preparation(config_of(pictures, *overrides), folder, STAGES, ignore_progress)
+    checkpoint = training.checkpoints("autoencoder").latest()
     assert checkpoint is not None
     return checkpoint.position.step
 

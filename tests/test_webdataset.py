@@ -337,7 +337,7 @@ def test_what_was_found_in_shards_comes_with_the_data(tmp_path):
     (root / "notes.txt").write_bytes(b"notes")
     found = load_images(root).found
     assert found.root == root
-    assert (found.train + found.validation, sum(found.forms.values())) == (12, found.train)
+    assert (found.train + found.validation, sum(found.forms.values())) == (12, 12)
     assert [*found.forms] == ["8x8"]
     assert [entry.reason for entry in found.passed_over] == ["other files (1 .txt)"]
 
@@ -401,7 +401,7 @@ def test_images_are_neither_decoded_nor_held_before_they_are_asked_for(tmp_path,
     decoded = []
     read_image = anytime_image.datasets.read_image
     monkeypatch.setattr(
-        anytime_image.datasets, "read_image", lambda file, shape: decoded.append(file) or read_image(file, shape)
+        anytime_image.datasets, "read_image", lambda file, *how: decoded.append(file) or read_image(file, *how)
     )
     train = load_images(tmp_path).train
     assert decoded == []
@@ -415,7 +415,7 @@ def test_sounds_are_prepared_once_into_the_cache_on_disk(tmp_path, monkeypatch):
     root = fill(tmp_path / "data", AUDIO)
     first = load_sounds(root)
     assert isinstance(first.train.clips, np.memmap)
-    monkeypatch.setattr(anytime_audio.datasets.clips, "read_clips", None)
+    monkeypatch.setattr(anytime_audio.datasets.clips, "prepare", None)
     again = load_sounds(root)
     assert AUDIO.numbers(again.train) == AUDIO.numbers(first.train)
 
@@ -731,7 +731,7 @@ def passed_over(index: Path) -> list[tuple[int, str]]:
 @pytest.mark.parametrize(
     ("names", "expected", "said"),
     [
-        (["._a.png", "d/._b.png", ".c/c.png", ".README"], (4, ".README"), "4 hidden files, such as .README, are not"),
+        (["._a.png", "d/._b.png", ".c/c.png", ".README"], (4, ".README"), "not used: 4 hidden files, such as .README"),
         (["./c.png"], None, None),
         (
             ["a.mask.png", "a.2.jpg", "a.json", "a.txt.gz"],
@@ -741,28 +741,26 @@ def passed_over(index: Path) -> list[tuple[int, str]]:
     ],
     ids=["hidden", "here", "dotted"],
 )
-def test_files_of_shards_that_are_not_used_are_counted_and_said(names, expected, said, tmp_path, caplog):
+def test_files_of_shards_that_are_not_used_are_counted_and_said(names, expected, said, tmp_path):
     (tmp_path / "data").mkdir()
     write_tar(tmp_path / "data" / "x.tar", [(name, picture(3)) for name in sorted(["a.png", "b.png", *names])])
     found = load_images(tmp_path / "data")
     (index,) = (tmp_path / "cache").rglob("*.npz")
     assert passed_over(index) == ([expected] if expected else [])
     assert len(found.train) + len(found.validation) == 2 + ("./c.png" in names)
-    for _ in range(2):  # made, and read from the cache
-        assert said is None or said in caplog.text
-        caplog.clear()
-        load_images(tmp_path / "data")
+    for again in (found, load_images(tmp_path / "data")):  # made, and read from the cache
+        lines = again.found.lines()
+        assert said is None or [line for line in lines if said in line], lines
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, b"A"])
-def test_links_and_devices_in_shards_are_left_out_and_said(kind, tmp_path, caplog):
+def test_links_and_devices_in_shards_are_left_out_and_said(kind, tmp_path):
     (tmp_path / "data").mkdir()
     write_links(write_tar(tmp_path / "data" / "x.tar", two()), ["c.png", "d.png"], kind)
     found = load_images(tmp_path / "data")
     assert sorted(IMAGE.numbers(found.train) + IMAGE.numbers(found.validation)) == [1, 2]
-    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert line == (
-        "2 links and devices, which have no content of their own, such as c.png, are not used: "
+    assert found.found.lines()[-1] == (
+        "not used: 2 links and devices, which have no content of their own, such as c.png; "
         "pack the files themselves, with tar --dereference --hard-dereference"
     )
 

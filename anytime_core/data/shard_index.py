@@ -40,7 +40,7 @@ _LONGEST_EXAMPLE = 200
 _METADATA = re.compile(r"__[^/]*__($|/)")  # what the library leaves out
 _HIDDEN = re.compile(r"(^|/)\.(?!\.?(/|$))")  # such as macOS's ._NAME beside NAME
 _REASONS = (
-    ("hidden files", "they are the system's, as it seems"),
+    ("hidden files", ""),
     (
         "links and devices, which have no content of their own",
         "pack the files themselves, with tar --dereference --hard-dereference",

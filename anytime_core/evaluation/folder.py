@@ -25,9 +25,11 @@ def check_folder(folder: Path) -> None:
     Raises:
         UsageError: naming such files, and the way out.
     """
-    foreign = [] if _is_classifier(folder / CLASSIFIER_FILE) else [CLASSIFIER_FILE]
+    foreign = []
     if not _is_evaluation(folder / EVALUATION_FILE):
-        foreign += [EVALUATION_FILE, *SHOWING_FILES]
+        foreign = [EVALUATION_FILE, *SHOWING_FILES]
+        if not _is_classifier(folder / CLASSIFIER_FILE):
+            foreign.append(CLASSIFIER_FILE)
     there = [name for name in foreign if os.path.lexists(folder / name)]
     if there:
         raise UsageError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import librosa
 import numpy as np
 
 _AT_ONCE = 2**18
@@ -48,6 +47,8 @@ class Outline:
         peaks = np.concatenate([*self._peaks, [np.abs(self._piece).max(initial=0)]])
         if top_db is None:
             return Extent(0, self.length, float(peaks.max()))
+        import librosa
+
         self._frame(np.zeros(self.window // 2, np.float32))
         levels = librosa.amplitude_to_db(np.concatenate(self._levels), ref=np.max, top_db=None)
         heard = np.flatnonzero(levels > -top_db)
@@ -58,6 +59,8 @@ class Outline:
         return Extent(first * self.hop, min(self.length, last * self.hop), peak)
 
     def _frame(self, sound: np.ndarray) -> None:
+        import librosa
+
         framed = np.concatenate([self._framed, sound])
         number = (len(framed) - self.window) // self.hop + 1
         if number > 0:
