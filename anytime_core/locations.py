@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable
@@ -53,6 +54,13 @@ def lasting_path(text: str | os.PathLike[str]) -> Path:
     return path if _ADDRESS.match(os.fspath(text)) else path.absolute()
 
 
+def from_here(path: Path) -> str:
+    """`path` for a message: as it is seen from the present folder where it lies below it."""
+    with contextlib.suppress(OSError, ValueError):
+        return str(path.relative_to(Path.cwd()))
+    return str(path)
+
+
 def data_candidates(name: str, root: Path | None = None) -> list[Path]:
     """Folders in which the data set `name` is looked for, in order; `root` alone where it is given."""
     if root is not None:
@@ -93,8 +101,8 @@ def open_data_set(
                 folder.mkdir(parents=True, exist_ok=True)
             return open_in(folder, fetch)
         except (RuntimeError, OSError, ValueError, AssertionError, EOFError) as error:
-            problems.append(f"{folder}: {' '.join(str(error).split())[:200] or type(error).__name__}")
-    looked = ", ".join(map(str, candidates))
+            problems.append(f"{from_here(folder)}: {' '.join(str(error).split())[:200] or type(error).__name__}")
+    looked = ", ".join(map(from_here, candidates))
     found = f" ({'; '.join(problems)})" if problems else ""
     further = "" if download else f", or {way_out}"
     raise DataError(f"data set '{name}' not found in {looked}{found}: set data.root=DIR to where it is{further}")

@@ -810,7 +810,7 @@ def test_spoken_digits_without_one_of_the_parts_are_an_error_that_names_the_fold
     write_fsdd(nowhere / "root")
     for path in (nowhere / "root" / "recordings").glob(missing):
         path.unlink()
-    with pytest.raises(DataError, match=f"'fsdd' not found in {re.escape(str(nowhere / 'root'))}.*recordings"):
+    with pytest.raises(DataError, match="'fsdd' not found in root .*recordings"):
         found("fsdd", nowhere / "root")
 
 
@@ -868,7 +868,7 @@ def test_what_lies_in_a_collection_is_said_and_a_word_that_is_only_held_out_is_n
 def test_a_missing_collection_says_where_it_was_looked_for_and_what_to_set(name, nowhere):
     with pytest.raises(DataError) as error:
         load_datasets(DataConfig(name=name))
-    places = [nowhere / "store" / name, Path("data") / name, nowhere / "home" / ".cache" / "anytime" / name]
+    places = [Path("store") / name, Path("data") / name, Path("home/.cache/anytime") / name]
     for part in (f"'{name}'", "data.root", *map(str, places)):
         assert part in str(error.value)
     can_be_downloaded = name != "fsdd"
@@ -878,7 +878,7 @@ def test_a_missing_collection_says_where_it_was_looked_for_and_what_to_set(name,
 @COLLECTIONS
 def test_an_empty_folder_is_named_and_nothing_is_downloaded_into_it(name, nowhere):
     (nowhere / "given").mkdir()
-    with pytest.raises(DataError, match=re.escape(str(nowhere / "given"))):
+    with pytest.raises(DataError, match="not found in given "):
         load_datasets(DataConfig(name=name, root=nowhere / "given"))
     assert not list((nowhere / "given").iterdir())
 
@@ -888,7 +888,7 @@ def test_a_collection_whose_sounds_are_gone_is_named_with_its_place(name, nowher
     WRITERS[name](nowhere / "store" / name)
     for path in [*(nowhere / "store").rglob("*.wav"), *(nowhere / "store").rglob("*.flac")]:
         path.unlink()
-    with pytest.raises(DataError, match=re.escape(str(nowhere / "store" / name))):
+    with pytest.raises(DataError, match=re.escape(f"not found in store/{name}, ")):
         load_datasets(DataConfig(name=name))
 
 

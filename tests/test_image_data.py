@@ -412,7 +412,7 @@ def write_mnist(root: Path, *, train: int = 5, test: int = 3) -> None:
 def test_a_missing_data_set_says_where_it_was_looked_for_and_what_to_set(nowhere):
     with pytest.raises(DataError) as error:
         load_datasets(DataConfig(name="mnist"))
-    places = [nowhere / "store" / "mnist", Path("data/mnist"), nowhere / "home" / ".cache" / "anytime" / "mnist"]
+    places = [Path("store/mnist"), Path("data/mnist"), Path("home/.cache/anytime/mnist")]
     for part in ("'mnist'", "data.root", "data.download", *map(str, places)):
         assert part in str(error.value)
 
@@ -421,7 +421,7 @@ def test_only_the_given_folder_is_searched(nowhere):
     write_mnist(nowhere / "store" / "mnist")
     with pytest.raises(DataError) as error:
         load_datasets(DataConfig(name="mnist", root=nowhere / "given"))
-    assert str(nowhere / "given") in str(error.value)
+    assert "not found in given: set data.root=DIR" in str(error.value)
     assert "store" not in str(error.value)
 
 
@@ -441,5 +441,5 @@ def test_a_damaged_data_set_is_named_with_its_place(content, nowhere):
     root = nowhere / "store" / "mnist"
     write_mnist(root)
     (root / "MNIST" / "raw" / "train-images-idx3-ubyte").write_bytes(content)
-    with pytest.raises(DataError, match=re.escape(str(root))):
+    with pytest.raises(DataError, match=r"store/mnist, .*\(store/mnist: "):
         load_datasets(DataConfig(name="mnist"))

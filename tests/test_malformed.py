@@ -399,7 +399,7 @@ TRAIN = [
     ),
     Case("train --config audio/folder --set data.root=sounds --set data.cache=notes.txt", 1, "notes.txt", "data.cache"),
     *(
-        Case(f"train --config {name} --set data.root={root}", 1, f"/{root}", "set data.root=DIR")
+        Case(f"train --config {name} --set data.root={root}", 1, f"not found in {root}", "set data.root=DIR")
         for name, root in (
             ("mnist", "empty"),
             ("mnist", "missing"),
