@@ -810,7 +810,7 @@ def test_spoken_digits_without_one_of_the_parts_are_an_error_that_names_the_fold
     write_fsdd(nowhere / "root")
     for path in (nowhere / "root" / "recordings").glob(missing):
         path.unlink()
-    with pytest.raises(DataError, match="'fsdd' not found in root .*recordings"):
+    with pytest.raises(DataError, match=r"'fsdd' not found in root .*recordings"):
         found("fsdd", nowhere / "root")
 
 
