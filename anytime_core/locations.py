@@ -15,6 +15,9 @@ _T = TypeVar("_T")
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|pipe:")
 
+_ADVICE = re.compile(r"\W*(You can use|Please use) .?download=True.? to download it\W*$")
+"""What torchvision and torchaudio tell programmers to do."""
+
 DATA_VARIABLE = "ANYTIME_DATA"
 """Environment variable naming the folder that holds the user's data sets, one folder each."""
 
@@ -101,7 +104,8 @@ def open_data_set(
                 folder.mkdir(parents=True, exist_ok=True)
             return open_in(folder, fetch)
         except (RuntimeError, OSError, ValueError, AssertionError, EOFError) as error:
-            problems.append(f"{from_here(folder)}: {' '.join(str(error).split())[:200] or type(error).__name__}")
+            told = _ADVICE.sub("", " ".join(str(error).split()))[:200]
+            problems.append(f"{from_here(folder)}: {told or type(error).__name__}")
     looked = ", ".join(map(from_here, candidates))
     found = f" ({'; '.join(problems)})" if problems else ""
     further = "" if download else f", or {way_out}"

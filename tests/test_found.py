@@ -444,7 +444,7 @@ def test_a_dry_run_says_what_would_be_trained_and_writes_nothing(anytime, config
         "  stage autoencoder: 2 steps",
         "  stage codes: 2 steps",
         "  stage prior: 2 steps",
-        "nothing was trained or written",
+        "nothing was trained",
     ]
     printed = json.loads(anytime("train", "--config", config_file, "--dry-run", "--json").out)
     assert printed | {"weights": 0, "found": 0} == {
@@ -470,6 +470,16 @@ def test_the_weights_that_a_dry_run_tells_are_those_of_the_run(started, lies_the
         "autoencoder": sum(weight.numel() for weight in run.autoencoder.parameters()),
         "prior": sum(weight.numel() for weight in run.prior.parameters()),
     }
+
+
+def test_a_finished_stage_has_nothing_to_go_on_with(anytime, started, lies_there):
+    lies_there(data())
+    before = {path: path.stat().st_mtime_ns for path in started.rglob("*")}
+    for stage in ("codes", "prior"):
+        result = anytime("train", "--resume", started, "--stage", stage)
+        assert result.status == 2
+        assert f"stage {stage} of run {started} is finished: repeat it with --run {started}" in result.err
+    assert {path: path.stat().st_mtime_ns for path in started.rglob("*")} == before
 
 
 def test_a_dry_run_of_a_run_says_where_it_would_go_on(started, lies_there):

@@ -34,4 +34,4 @@ def show(outline: Outline, name: str, *, json: bool) -> None:
         done = f", {outline.done:,} of them done" if outline.done and not number else ""
         weights = f", {outline.weights[stage]:,} weights" if stage in outline.weights else ""
         output.say(f"  stage {stage}: {steps:,} steps{done}{weights}")
-    output.say("nothing was trained or written")
+    output.say("nothing was trained, and no run was made")

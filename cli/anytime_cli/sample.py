@@ -163,12 +163,17 @@ def sample(
     seconds = record["seconds"]
     shown = folder / (record["preview"] or "")
     calls_shown = f" by {record['calls']} calls" if record["calls"] != record["drawn"] else ""
+    took = record["deadline"]["took"] if "deadline" in record else sum(seconds[part] for part in _PARTS)
     output.say(
         f"{record['num']} samples of {record['drawn']} of {record['code_length']} codes{calls_shown} in "
-        f"{seconds['codes'] + seconds['decode'] + seconds['write']:.2f} s: {shown}"
+        f"{took:.2f} s: {shown}"
     )
     if "deadline" in record:
         _say_whether_missed(**record["deadline"])
+
+
+_PARTS = ("codes", "decode", "write")
+"""Of the seconds in the record, those after loading."""
 
 
 def _say_whether_missed(seconds: float, took: float) -> None:

@@ -131,7 +131,7 @@ def train(
     ] = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Say what was found and what would be trained, write nothing, and stop."),
+        typer.Option("--dry-run", help="Say what was found and what would be trained, and make no run."),
     ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Go on with a run although its data has changed since it was begun.")
@@ -183,6 +183,8 @@ def train(
         from_run = run if started is not None and config is None else None
         subject = _resolve(modality, config, baseline, [*(overrides or []), *settings], from_run)
         folder = run or new_run_folder(Path("runs"), subject.name.replace("/", "-"))
+        if resume is not None and started is not None:
+            _refuse_finished(stage, started, subject.config, shown(folder))
         resumes = resume is not None or (started is not None and stage in (None, "all"))
         first = launched()[0] == 0  # of several processes, it speaks for all
         if dry_run:
@@ -217,6 +219,15 @@ def _settings(options: Mapping[str, object], overrides: Sequence[str]) -> list[s
             name = key.rpartition(".")[2]
             raise UsageError(f"--{name} {given[key]} and --set {override} say two things: leave one of them out")
     return [f"{key}={value}" for key, value in given.items()]
+
+
+def _refuse_finished(stage: StageChoice | None, started: RunRecord, config: Config, folder: str) -> None:
+    """Raise UsageError where a finished stage is to be gone on with, and the config asks for no further steps of it."""
+    from anytime_core.errors import UsageError
+
+    settings = getattr(config.core.training, stage or "", None)
+    if stage in started.stages and getattr(settings, "steps", 0) <= started.stages[stage].steps:
+        raise UsageError(f"stage {stage} of run {folder} is finished: repeat it with --run {folder} --stage {stage}")
 
 
 def _run_to_resume(resume: str | None, run: Path | None) -> Path | None:

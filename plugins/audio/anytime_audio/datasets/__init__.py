@@ -6,13 +6,15 @@ Letters: n clips, L audio samples of a clip. Items are float32 [1, L] in [-1, 1]
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from anytime_audio.config import DataConfig
 from anytime_audio.datasets.clips import Clips, cached_clips
 from anytime_audio.datasets.files import ClipForm
 from anytime_audio.datasets.plucks import PITCH_CLASSES, synthesise
 from anytime_audio.datasets.reading import header_rate
 from anytime_audio.datasets.sources import find_files
-from anytime_core.found import Found, class_counts, count_forms
+from anytime_core.found import Found, PassedOver, class_counts, count_forms
 from anytime_core.locations import cache_folder
 from anytime_core.modality import Datasets
 
@@ -39,7 +41,8 @@ def load_datasets(config: DataConfig) -> Datasets:
         cached_clips(part, clip_form(config), folder, config.name) for part in (split.train, split.validation)
     )
     found, clips = split.found or Found(train=0, validation=0), len(train) + len(validation)
-    files = len(split.train.files) + len(split.validation.files)
+    unusable = [kind for part in (train, validation) for kind in part.passed_over]
+    files = len(split.train.files) + len(split.validation.files) - sum(kind.count for kind in unusable)
     forms, notes = count_forms(split.train.files, header_rate, most=_HEADERS)
     cut = (f"{files:,} sounds give {clips:,} clips",) if clips != files else ()
     found = found.model_copy(
@@ -49,7 +52,7 @@ def load_datasets(config: DataConfig) -> Datasets:
             "classes": class_counts(split.classes, *(_labels(part) for part in (train, validation))),
             "forms": forms,
             "notes": (*found.notes, *cut, *notes, *train.notes, *validation.notes),
-            "passed_over": (*found.passed_over, *train.passed_over, *validation.passed_over),
+            "passed_over": (*found.passed_over, *_together(unusable)),
         }
     )
     return Datasets(train, validation, split.classes, found)
@@ -57,6 +60,14 @@ def load_datasets(config: DataConfig) -> Datasets:
 
 def _labels(clips: Clips) -> list[int] | None:
     return None if clips.labels is None else clips.labels.tolist()
+
+
+def _together(kinds: Sequence[PassedOver]) -> list[PassedOver]:
+    """What was passed over for one reason in both parts as one kind."""
+    if len(kinds) < 2:
+        return list(kinds)
+    examples = tuple(example for kind in kinds for example in kind.examples)
+    return [kinds[0].model_copy(update={"count": sum(kind.count for kind in kinds), "examples": examples})]
 
 
 def _plucks(config: DataConfig) -> Datasets:
