@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 import anytime_core
+from anytime_core.display import shown
 from anytime_core.errors import UsageError
 from anytime_core.modality import API_VERSION
 from anytime_core.plugins import list_plugins
@@ -37,13 +38,15 @@ def write_plugin(name: str, folder: Path) -> list[Path]:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     if not re.fullmatch(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*", name):
-        raise UsageError(f"name '{name}' is not lower-case letters, digits, - and _, such as motion or heart-beats")
+        raise UsageError(
+            f"name '{shown(name)}' is not lower-case letters, digits, - and _, such as motion or heart-beats"
+        )
     if name in {plugin.name for plugin in list_plugins()}:
         raise UsageError(f"modality '{name}' is installed already: choose another name")
     words = re.split(r"[_-]", name)
     _refuse_taken(name, words)
     if os.path.lexists(folder):
-        raise UsageError(f"{folder} exists: name another folder with --out")
+        raise UsageError(f"{shown(folder)} exists: name another folder with --out")
     title = "".join(word.capitalize() for word in words)
     values: dict[str, str] = {
         "name": name,

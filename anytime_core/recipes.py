@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from anytime_core.config_parsing import read_yaml
+from anytime_core.display import shown
 from anytime_core.errors import UsageError, nearest
 from anytime_core.locations import user_path
 from anytime_core.plugins import list_plugins, package_folder
@@ -52,9 +53,9 @@ def find_recipe(name: str) -> Recipe:
     if len(same) == 1:
         return same[0]
     if same:
-        raise UsageError(f"recipe '{name}' could be {' or '.join(recipe.name for recipe in same)}")
+        raise UsageError(f"recipe '{shown(name)}' could be {' or '.join(recipe.name for recipe in same)}")
     known = [*recipes, *(recipe.rpartition("/")[2] for recipe in recipes)]
-    raise UsageError(f"no recipe '{name}'{nearest(name, known)}: see anytime recipes list, or give a YAML file")
+    raise UsageError(f"no recipe '{shown(name)}'{nearest(name, known)}: see anytime recipes list, or give a YAML file")
 
 
 def find_config(text: str) -> tuple[str, dict[str, Any]]:

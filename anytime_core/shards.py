@@ -35,7 +35,7 @@ from anytime_core.extras import import_extra
 from anytime_core.found import Found, class_counts
 from anytime_core.locations import user_path
 from anytime_core.reading import read_limited
-from anytime_core.user_files import LabelledFiles, SplitFiles
+from anytime_core.user_files import LabelledFiles, SplitFiles, beginnings
 
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 _CLASS_FILES = ("classes.txt", "classnames.txt")
@@ -207,6 +207,7 @@ def _digest(root: Path, listed: Listing, files: ShardFiles, result: Split) -> st
         labels = np.zeros(0) if result.labels is None else result.labels[part]
         for values in (files.numbers[part], files.offsets[part], labels):
             digest.update(f"\n{len(values)}\n".encode() + values.astype("<i8").tobytes())
+        digest.update(beginnings(files[part]))
     return digest.hexdigest()
 
 

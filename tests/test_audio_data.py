@@ -335,8 +335,8 @@ def nothing_usable_for_validation(root: Path) -> None:
         (empty_folder, r"no sounds in .*\.wav"),
         (file_instead_of_folder, "not a folder"),
         (single_sound, "the only sound"),
-        (nothing_usable, "none of the . sounds can be used"),
-        (nothing_usable_for_validation, "none of the 1 sounds can be used"),
+        (nothing_usable, "none of the . sounds of a part can be used"),
+        (nothing_usable_for_validation, "none of the 1 sounds of a part can be used"),
     ],
 )
 def test_a_folder_without_enough_sounds_is_an_error_that_names_it(prepare, reason, tmp_path):
@@ -616,7 +616,7 @@ def test_a_cache_that_cannot_be_a_folder_is_an_error_that_says_which_option_to_s
 def test_nothing_is_kept_where_no_file_can_be_used(tmp_path, store):
     bad = tmp_path / "bad.wav"
     bad.write_bytes(b"damaged")
-    with pytest.raises(DataError, match=r"none of the 2 sounds can be used: .*bad\.wav"):
+    with pytest.raises(DataError, match=r"none of the 2 sounds of a part can be used: .*bad\.wav"):
         cached_clips(LabelledFiles([bad, tmp_path / "missing.wav"]), FORM, store, "sounds")
     assert not caches(store)
 

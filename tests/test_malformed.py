@@ -392,7 +392,7 @@ TRAIN = [
             ("audio", "empty", "/empty", "looked for .aif"),
             ("image", "sounds", "/sounds", "looked for .apng"),
             ("audio", "single", "/single", "looked for .aif"),
-            ("image", "corrupt", "none of the 2 images can be read", "/corrupt/two.png"),
+            ("image", "corrupt", "none of the 2 images of a part can be read", "/corrupt/two.png"),
             ("image", "single", "single/photo.png is the only image", "at least 2"),
             ("audio", "alone", "alone/tone.wav is the only sound", "at least 2"),
         )

@@ -414,7 +414,7 @@ def test_only_the_last_of_a_class_that_would_be_held_out_whole_is_trained_on():
 # What is kept of it
 
 
-def test_the_digest_follows_names_sizes_parts_and_classes_and_nothing_else(tmp_path):
+def test_the_digest_follows_names_sizes_beginnings_parts_and_classes_and_nothing_else(tmp_path):
     files = [*numbered("train/cat", 2), *numbered("train/dog", 2), *numbered("val/cat", 1)]
 
     def digest(root: str, change: str = "") -> str:
@@ -423,6 +423,9 @@ def test_the_digest_follows_names_sizes_parts_and_classes_and_nothing_else(tmp_p
         match change:
             case "size":
                 put(folder, files[0], content=b"longer content")
+            case "content":
+                content = (folder / files[0]).read_bytes()
+                put(folder, files[0], content=content[:-1] + bytes([content[-1] ^ 1]))
             case "name":
                 (folder / files[0]).rename(folder / "train/cat/9.png")
             case "class":
@@ -440,7 +443,7 @@ def test_the_digest_follows_names_sizes_parts_and_classes_and_nothing_else(tmp_p
     first = digest("first")
     assert len(first) == 64
     assert digest("second/deeper") == digest("third", "sidecar") == first
-    changes = ("size", "name", "class", "part", "renamed class", "one more")
+    changes = ("size", "content", "name", "class", "part", "renamed class", "one more")
     assert len({first, *(digest(change, change) for change in changes)}) == 1 + len(changes)
 
 

@@ -13,6 +13,7 @@ The same command goes on with it from any point.
 
 from __future__ import annotations
 
+import glob
 import os
 import stat
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -21,7 +22,7 @@ from pathlib import Path
 
 from anytime_core.display import shown
 from anytime_core.errors import UsageError
-from anytime_core.files import filling, flush_all, holding, move_files
+from anytime_core.files import PARTIAL_PREFIX, filling, flush_all, holding, move_files
 from anytime_core.sampling.ledger import LEDGER_FILES
 from anytime_core.sampling.records import ENTRIES, JOINED, PREVIEW_FILE, told_files
 
@@ -84,7 +85,7 @@ class OutputFolder:
         Raises:
             UsageError: naming what is in the way, and the way out.
         """
-        if not self.folder.is_dir():
+        if not self._is_there():
             return {}
         earlier = self._earlier()
         joins = self.record in earlier and self.joins(self.folder / self.record)
@@ -101,9 +102,11 @@ class OutputFolder:
                 if (name in taken or name.endswith(self.suffixes)) and not _is(entry, {**earlier, **(ours or {})}):
                     foreign.append(entry.name)
         if foreign:
+            cut_off = self._cut_off()
             raise UsageError(
                 f"{shown(self.folder)} holds {_counted(foreign)} that no earlier job wrote: they would be lost, or "
                 "mixed with what is written now; choose another folder with --out"
+                + (f", or repeat the call that was killed while its files moved from {cut_off}" if cut_off else "")
             )
         if earlier and not joins and not self.overwrite:
             raise UsageError(
@@ -136,6 +139,7 @@ class OutputFolder:
             UsageError: see `check`; or the temporary folder is not of such a job.
         """
         self._durable = durable
+        self._is_there()
         found: set[str] = set()
 
         def keep() -> bool:
@@ -192,6 +196,20 @@ class OutputFolder:
                 with suppress(FileNotFoundError):
                     (folder / name).unlink()
             os.replace(temporary / self.record, folder / self.record)
+
+    def _is_there(self) -> bool:
+        """Whether the folder is there; UsageError where something else is."""
+        if self.folder.is_dir():
+            return True
+        if os.path.lexists(self.folder):
+            kind = "a file" if self.folder.exists() else "a link that leads nowhere"
+            raise UsageError(f"{shown(self.folder)} is {kind}, not a folder: choose another one with --out")
+        return False
+
+    def _cut_off(self) -> str:
+        """Another job's folder out of which files were moving here when it was killed, if there is one."""
+        folders = self.folder.parent.glob(f"{PARTIAL_PREFIX}{glob.escape(self.folder.resolve().name)}-*")
+        return next((shown(path) for path in folders if any(path.glob(f"{_REPLACED_PREFIX}*"))), "")
 
     def _earlier(self) -> Files:
         """What the records in the folder tell of, themselves included."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from anytime_cli import option_types, output, startup
+from anytime_core.display import shown
 
 if TYPE_CHECKING:
     from anytime_core.evaluation.result import Evaluation
@@ -128,7 +129,7 @@ def evaluate(
         kind = f" ({evaluation.baseline})" if evaluation.baseline else ""
         limit = f", at most {evaluation.calls} calls" if evaluation.calls else ""
         _print(evaluation, f"{evaluation.run}{kind}{limit}")
-    output.say(f"look at {folder / REPORT_FILE}")
+    output.say(f"look at {shown(folder / REPORT_FILE)}")
 
 
 def _calls(text: str) -> int | None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from anytime_cli import option_types, output, startup
+from anytime_core.display import shown
 
 EXAMPLES = """Examples:
 
@@ -70,5 +71,5 @@ def reconstruct(
         return
     for entry in record["reconstructions"]:
         measures = "  ".join(f"{name} {value:.4g}" for name, value in entry["metrics"].items())
-        output.say(f"{folder / entry['file']}  {measures}")
-    output.say(f"{record['codes']} of {record['code_length']} codes: {folder / PREVIEW_FILE}")
+        output.say(f"{shown(folder / entry['file'])}  {measures}")
+    output.say(f"{record['codes']} of {record['code_length']} codes: {shown(folder / PREVIEW_FILE)}")

@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from anytime_cli import option_types, output, startup
+from anytime_core.display import shown
 
 EXAMPLES = """Examples:
 
@@ -161,12 +162,12 @@ def sample(
     if record["interrupted"]:
         output.say(f"interrupted: wrote the {record['num']} samples that were begun")
     seconds = record["seconds"]
-    shown = folder / (record["preview"] or "")
+    place = folder / (record["preview"] or "")
     calls_shown = f" by {record['calls']} calls" if record["calls"] != record["drawn"] else ""
     took = record["deadline"]["took"] if "deadline" in record else sum(seconds[part] for part in _PARTS)
     output.say(
         f"{record['num']} samples of {record['drawn']} of {record['code_length']} codes{calls_shown} in "
-        f"{took:.2f} s: {shown}"
+        f"{took:.2f} s: {shown(place)}"
     )
     if "deadline" in record:
         _say_whether_missed(**record["deadline"])
@@ -204,7 +205,7 @@ def _shard(num: int, shard: str | None) -> range:
     written = index.isdecimal() and count.isdecimal()
     if written and max(len(index), len(count)) > len(str(output.MOST_SAMPLES)):
         raise UsageError(f"--shard {shard[:40]}... of {num} samples: use at most {num} shards")
-    if not (written and int(index) < int(count)):
+    if not (written and shard.isascii() and int(index) < int(count)):
         raise UsageError(f"--shard '{shard}' is not of the form i/n with 0 <= i < n, such as 0/4")
     if int(count) > num:
         raise UsageError(f"--shard {shard} of {num} samples: use at most {num} shards, or some are empty")

@@ -250,6 +250,9 @@ def _decode_all(files: ImageFiles, damaged: Damaged) -> ImageTensor:
         except DataError as error:
             damaged.add(damaged.count, str(error))
     if not images:
-        raise DataError(f"none of the {len(files)} images can be read: {damaged.examples[-1]}")
+        raise DataError(
+            f"none of the {len(files)} images of a part can be read: {damaged.examples[-1]}; "
+            "without the damaged ones, others are trained on or held out"
+        )
     labels = files.item_labels()
     return ImageTensor(torch.stack(images), None if labels is None else torch.from_numpy(labels[kept]))

@@ -175,7 +175,10 @@ def _build(files: Sequence[Path | ShardFile], form: ClipForm, place: Path) -> di
                 for remark in decoded.remarks:
                     odd.setdefault(remark, []).append(shown(files[number]))
         if not file_of_clip:
-            raise DataError(f"none of the {len(files)} sounds can be used: {damaged.examples[0]}")
+            raise DataError(
+                f"none of the {len(files)} sounds of a part can be used: {damaged.examples[0]}; "
+                "without the damaged ones, others are trained on or held out"
+            )
         index = {
             "file": file_of_clip,
             "left_out": damaged.count,
