@@ -270,6 +270,14 @@ class Run:
         """What decoding and writing took in calls with a deadline."""
         return Costs(self.folder / COSTS_FILE, self.device)
 
+    def refuse_data_folder(self, folder: Path) -> None:
+        """Raise UsageError where `folder` is that of the data, for which what is written there would be taken."""
+        root = self.record.found.root if self.record.found is not None else None
+        if root is not None and folder.resolve() == root.resolve():
+            raise UsageError(
+                f"{shown(folder)} is where the data of run {shown(self.folder)} lies: choose another --out"
+            )
+
     def require_prior(self) -> Prior:
         """The prior. Raises RunError naming the way out where the run has none yet."""
         if self.prior is None:

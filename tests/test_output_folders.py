@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import os
@@ -17,6 +18,7 @@ from anytime_core.errors import UsageError
 from anytime_core.evaluation.classifier import CLASSIFIER_FILE
 from anytime_core.evaluation.drawn import DrawnCodes
 from anytime_core.evaluation.evaluate import evaluate
+from anytime_core.found import Found
 from anytime_core.run import Run
 from anytime_core.sampling.reconstruct import _unique_names, write_reconstructions
 from anytime_core.sampling.records import told_files
@@ -56,6 +58,24 @@ def test_what_is_no_folder_is_refused_before_anything_is_drawn(kind, sample, tmp
     with pytest.raises(UsageError, match=f"out is {kind}, not a folder: choose another one with --out"):
         sample(out)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("spelling", ["data", "data/../data", "link"])
+def test_the_folder_of_a_run_s_data_takes_no_output(spelling, tiny_run, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "link").symlink_to("data")
+    found = Found(root=tmp_path / "data", train=1, validation=1)
+    run = dataclasses.replace(tiny_run, record=tiny_run.record.model_copy(update={"found": found}))
+    picture = tmp_path / "photo.png"
+    Image.new("L", (8, 8)).save(picture)
+    for write in (
+        lambda: write_samples(run, tmp_path / spelling, range(1), "1codes"),
+        lambda: write_reconstructions(run, tmp_path / spelling, [picture], "1codes"),
+        lambda: evaluate(run, tmp_path / spelling),
+    ):
+        with pytest.raises(UsageError, match=r"is where the data of run .* lies: choose another --out"):
+            write()
+    assert not list((tmp_path / "data").iterdir())
 
 
 def test_what_a_killed_call_left_between_two_jobs_is_named_with_the_call_to_repeat(sample, tmp_path):

@@ -85,7 +85,7 @@ def evaluate(
             one.share()
         return []
     with locked(folder, "evaluation", f"evaluating into {folder}"):
-        check_folder(folder)
+        check_folder(folder, run)
         judge = Judge(
             run, options.extractors, folder, seed=options.seed, download=options.download, on_progress=on_progress
         )

@@ -11,6 +11,7 @@ from anytime_core.errors import RunError, UsageError
 from anytime_core.evaluation.classifier import CLASSIFIER_FILE, ClassifierMetadata
 from anytime_core.evaluation.result import EVALUATION_FILE, Evaluation
 from anytime_core.reading import JSON_LIMIT, read_limited
+from anytime_core.run import Run
 from anytime_core.weights import read_header
 
 CSV_FILE, PLOT_FILE, REPORT_FILE = "evaluation.csv", "quality.png", "report.html"
@@ -19,12 +20,13 @@ SHOWING_FILES = (CSV_FILE, PLOT_FILE, REPORT_FILE)
 """What shows an evaluation, made from `evaluation.json`."""
 
 
-def check_folder(folder: Path) -> None:
-    """Refuse to evaluate into a folder where a file that no evaluation wrote would be replaced.
+def check_folder(folder: Path, run: Run) -> None:
+    """Refuse to evaluate into a folder of data, or where a file that no evaluation wrote would be replaced.
 
     Raises:
         UsageError: naming such files, and the way out.
     """
+    run.refuse_data_folder(folder)
     foreign = []
     if not _is_evaluation(folder / EVALUATION_FILE):
         foreign = [EVALUATION_FILE, *SHOWING_FILES]

@@ -72,6 +72,7 @@ def write_reconstructions(
     budget = Budget.parse(budget)
     suffix = output_suffix(run.modality, suffix)
     names = _unique_names(files, suffix)
+    run.refuse_data_folder(folder)
     place = OutputFolder(
         folder, RECONSTRUCTIONS_FILE, suffixes=run.modality.suffixes, overwrite=overwrite, inputs=files
     )

@@ -88,6 +88,7 @@ def write_samples(
     job.progressive, job.pack = progressive, pack
     job.seconds["load"] = load_seconds
     durable = job.budget.seconds is None
+    run.refuse_data_folder(folder)
     place = OutputFolder(
         folder,
         SAMPLES_FILE,
