@@ -8,6 +8,7 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 import typer
 from PIL import Image
@@ -28,6 +29,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_readme_work_as_printed(anytime, tmp_path, monkeypatch):
     """Every `anytime` line, in order, in one folder with pictures, shards and sounds; what takes long is cut short."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
