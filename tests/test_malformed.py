@@ -850,9 +850,14 @@ SAMPLE = [
     Case("sample --run agnostic --precision int8", 2, "'int8'", "use float32, bfloat16"),
     # Output
     *(
+        Case(f"{command} --out notes.txt", 2, "notes.txt is a file, not a folder", "choose another one with --out")
+        for command in ("sample", "sample --pack", "reconstruct photo.png")
+    ),
+    Case("evaluate --out notes.txt", 1, "cannot write to notes.txt", "choose another --out"),
+    *(
         Case(f"{command} --out {out}", 1, f"cannot write to {out}", "choose another --out")
         for command in ("sample", "sample --pack", "reconstruct photo.png", "evaluate")
-        for out in ("notes.txt", "notes.txt/below", "notes.txt/far/below")
+        for out in ("notes.txt/below", "notes.txt/far/below")
     ),
     *(
         Case(f"{command} --format '{name}'", 2, f"writes no .{name} files", "use .png, .jpg")
