@@ -56,11 +56,13 @@ class _Recorded(BaseModel):
 
 
 class Validation(_Recorded):
-    """What held-out samples said of a stage: of the autoencoder the first four, of the prior the others and `samples`.
+    """What held-out samples said of a stage: of the autoencoder the first six, of the prior the others and `samples`.
 
     Attributes:
         codes: numbers of leading codes that were looked at, ascending.
         reconstruction: measure -> its mean at each of `codes`.
+        shuffled: `loss` -> the same where samples are compared with reconstructions of others.
+        mean_sample: `loss` -> its mean where all samples are reconstructed as the mean of the training samples.
         codebook_use: share of the codebook's entries that occur; None for continuous codes.
         samples: how many.
         bits_per_code: mean negative log-likelihood of a code, or a bound of it.
@@ -71,6 +73,8 @@ class Validation(_Recorded):
 
     codes: tuple[_Codes, ...] = ()
     reconstruction: dict[_Text, tuple[Finite, ...]] = {}
+    shuffled: dict[_Text, tuple[Finite, ...]] = {}
+    mean_sample: dict[_Text, Finite] = {}
     codebook_use: _Share | None = None
     samples: int | None = Field(None, ge=0)
     bits_per_code: Finite | None = None
@@ -82,7 +86,7 @@ class Validation(_Recorded):
     def _check_lengths(self) -> Self:
         if list(self.codes) != sorted(set(self.codes)):
             raise ValueError("codes are not ascending")
-        for measure, values in self.reconstruction.items():
+        for measure, values in (*self.reconstruction.items(), *self.shuffled.items()):
             if len(values) != len(self.codes):
                 raise ValueError(f"{shown(measure)} has {len(values)} values for {len(self.codes)} numbers of codes")
         return self

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -20,6 +20,10 @@ class ReconstructionCurve:
     Attributes:
         lengths: numbers of codes, ascending.
         values: measure -> its mean over the samples at each length.
+        shuffled: `loss` -> the same where each sample is compared with the reconstruction of another one; empty where
+            there is no other.
+        mean_sample: `loss` -> its mean where every sample is reconstructed as the mean sample; empty where that is not
+            known.
         codebook_use: share of the codebook's entries that occur at all, over all codebooks where each position has
             its own; None for continuous codes.
         samples: number of samples.
@@ -29,6 +33,8 @@ class ReconstructionCurve:
     values: Mapping[str, tuple[float, ...]]
     codebook_use: float | None
     samples: int
+    shuffled: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    mean_sample: Mapping[str, float] = field(default_factory=dict)
 
     def mean(self, measure: str) -> float:
         """Mean of `measure` over the lengths."""
@@ -46,22 +52,34 @@ def validated_lengths(code_length: int) -> tuple[int, ...]:
     return tuple(sorted({*preview_lengths(code_length, 8), *powers}))
 
 
+Measures = Mapping[str, Callable[[Tensor, Tensor], Tensor]]
+"""Name -> (x_hat, x) -> [B]."""
+
+
 @torch.no_grad()
 def reconstruction_curve(
     autoencoder: OrderedAutoencoder,
-    measures: Mapping[str, Callable[[Tensor, Tensor], Tensor]],
+    measures: Measures,
     batches: Iterable[Mapping[str, Tensor]],
     lengths: Sequence[int],
+    mean_sample: Tensor | None = None,
 ) -> ReconstructionCurve:
-    """Encode each sample once, decode it at every one of `lengths`, and average `measures`, each (x_hat, x) -> [B].
+    """Encode each sample once, decode it at every one of `lengths`, and average `measures`.
 
     The autoencoder is evaluated in evaluation mode, in its own precision, and left in the mode it was in.
+
+    Args:
+        autoencoder: what is measured.
+        measures: what is averaged.
+        batches: of the samples.
+        lengths: numbers of codes, ascending.
+        mean_sample: [*sample_shape], that of the training data, to compare with.
     """
     device = autoencoder.device
-    totals = {name: torch.zeros(len(lengths), dtype=torch.float64) for name in measures}
+    compared = {name: measure for name, measure in measures.items() if name == "loss"}  # others may be slow, or fussy
+    totals, shuffled, of_mean = _Totals(measures, lengths), _Totals(compared, lengths), _Totals(compared, (0,))
     positions = torch.arange(autoencoder.code_length, device=device)
     used = torch.zeros(autoencoder.code_length, autoencoder.codebook_size or 0, dtype=torch.bool, device=device)
-    samples = 0
     training = autoencoder.training
     autoencoder.eval()
     try:
@@ -73,16 +91,50 @@ def reconstruction_curve(
                 used[positions, quantized.codes] = True
             for position, length in enumerate(lengths):
                 x_hat = autoencoder.decode_vectors(quantized.vectors, torch.full((len(x),), length, device=device))
-                for name, measure in measures.items():
-                    totals[name][position] += measure(x_hat, x).double().sum().cpu()
-            samples += len(x)
+                totals.add(position, x_hat, x)
+                if len(x) > 1:  # half a batch on, where neighbours are of one class they are of another one
+                    shuffled.add(position, x_hat.roll(len(x) // 2, 0), x)
+            if mean_sample is not None:
+                of_mean.add(0, mean_sample.to(device).expand_as(x), x)
     finally:
         autoencoder.train(training)
     if autoencoder.quantizer.shared:
         used = used.any(0)
     return ReconstructionCurve(
         lengths=tuple(lengths),
-        values={name: tuple((total / max(samples, 1)).tolist()) for name, total in totals.items()},
+        values=totals.means() or {name: (0.0,) * len(lengths) for name in measures},
         codebook_use=used.float().mean().item() if used.numel() else None,
-        samples=samples,
+        samples=totals.samples[0],
+        shuffled=shuffled.means(),
+        mean_sample={name: value for name, (value,) in of_mean.means().items()},
     )
+
+
+class _Totals:
+    """Sums of measures at each of some lengths, and how many samples they are of."""
+
+    def __init__(self, measures: Measures, lengths: Sequence[int]) -> None:
+        self.measures = measures
+        self.sums = {name: torch.zeros(len(lengths), dtype=torch.float64) for name in measures}
+        self.samples = [0] * len(lengths)
+
+    def add(self, position: int, x_hat: Tensor, x: Tensor) -> None:
+        for name, measure in self.measures.items():
+            self.sums[name][position] += measure(x_hat, x).double().sum().cpu()
+        self.samples[position] += len(x)
+
+    def means(self) -> dict[str, tuple[float, ...]]:
+        """Measure -> its mean at each length; empty without samples."""
+        if not self.samples[0]:
+            return {}
+        return {name: tuple((sums / self.samples[0]).tolist()) for name, sums in self.sums.items()}
+
+
+@torch.no_grad()
+def average_sample(batches: Iterable[Mapping[str, Tensor]]) -> Tensor:
+    """The mean of the samples of `batches`, [*sample_shape]."""
+    total, samples = torch.zeros((), dtype=torch.float64), 0
+    for batch in batches:
+        total = total + batch["x"].double().sum(0)
+        samples += len(batch["x"])
+    return (total / samples).float()

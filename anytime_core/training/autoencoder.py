@@ -15,10 +15,16 @@ from torch import Tensor, nn
 from anytime_core.autoencoder import OrderedAutoencoder
 from anytime_core.config import CoreConfig, TruncationConfig
 from anytime_core.distributed import own_share, rank, summed, world_size
-from anytime_core.evaluation.reconstruction import ReconstructionCurve, preview_lengths, reconstruction_curve
+from anytime_core.evaluation.reconstruction import (
+    ReconstructionCurve,
+    average_sample,
+    preview_lengths,
+    reconstruction_curve,
+)
 from anytime_core.modality import Datasets, Modality, PreviewRow, SampleDataset
 from anytime_core.pca import linear_networks, principal_components, scalar_codebooks
 from anytime_core.quantizers import VectorQuantizer
+from anytime_core.training import collapse
 from anytime_core.training.batches import Batches, ordered_batches, shuffled_batches
 from anytime_core.training.fit import Objective, fit
 from anytime_core.training.log import Progress
@@ -31,11 +37,15 @@ logger = logging.getLogger(__name__)
 _PREVIEW_SAMPLES = 12
 _MEAN_LOSS_RATE = 0.05
 _COMPONENT_SAMPLES, _COMPONENT_BATCH = 20_000, 1_000
-_COLLAPSED, _DRAWS_PER_CODE = 0.1, 10
+_MEAN_SAMPLES = 1_000
 
 
 class OrderedLoss:
     """Loss of an ordered autoencoder on a batch: reconstruction at drawn prefix lengths plus the quantizer's own.
+
+    Reconstruction is the modality's loss as a share of `reference`, that of the mean sample, so that it is of the order
+    of the quantizer's loss whatever the scale of the data is. Of small errors the commitment would else be all that
+    counts, and it is least where the codes say nothing.
 
     Args:
         modality: whose `reconstruction_loss` is used.
@@ -43,6 +53,7 @@ class OrderedLoss:
         code_length: N.
         steps: of the stage; the warm-up is a share of them.
         seed: what the prefix lengths of each step follow from.
+        reference: loss of reconstructing every sample as the mean sample, over 0.
         device: of the batches.
 
     Attributes:
@@ -57,9 +68,10 @@ class OrderedLoss:
         steps: int,
         *,
         seed: int,
+        reference: float = 1.0,
         device: torch.device | None = None,
     ) -> None:
-        self.modality, self.config, self.seed = modality, config, seed
+        self.modality, self.config, self.seed, self.reference = modality, config, seed, reference
         self.probabilities = length_probabilities(config.distribution, code_length, ratio=config.ratio)
         self.mean_losses = torch.zeros(code_length, device=device)
         self.warmup_steps = steps if config.distribution == "none" else round(config.warmup * steps)
@@ -89,7 +101,7 @@ class OrderedLoss:
         out = autoencoder(x, [lengths.to(x.device) for _, lengths in decodings])
         reconstruction = x.new_zeros(())
         for (weight, lengths), x_hat in zip(decodings, out.x_hat, strict=True):
-            losses = self.modality.reconstruction_loss(x_hat.float(), x)
+            losses = self.modality.reconstruction_loss(x_hat.float(), x) / self.reference
             if self.config.balance:
                 losses = losses * self._relative_weights(lengths.to(x.device), losses.detach())
             reconstruction = reconstruction + weight * losses.mean()
@@ -129,6 +141,7 @@ def train_autoencoder(
         The number of steps.
     """
     settings, truncation, seed = config.training.autoencoder, config.autoencoder.truncation, config.seed
+    validate = _Validation(autoencoder, modality, datasets, config, previews)
     seed_process(seed)
     loss = OrderedLoss(
         modality,
@@ -136,6 +149,7 @@ def train_autoencoder(
         autoencoder.code_length,
         settings.steps,
         seed=seed,
+        reference=validate.reference,
         device=surroundings.accelerator.device,
     )
 
@@ -147,7 +161,7 @@ def train_autoencoder(
         autoencoder,
         Objective(
             augmented_loss,
-            _validation(autoencoder, modality, datasets.validation, config, previews),
+            validate,
             keep,
             {"mean_losses": loss.mean_losses},
         ),
@@ -192,7 +206,7 @@ def keep_autoencoder(
         The number of steps: one.
     """
     autoencoder.to(surroundings.accelerator.device)
-    numbers = _validation(autoencoder, modality, datasets.validation, config, previews)(1)
+    numbers = _Validation(autoencoder, modality, datasets, config, previews)(1)
     surroundings.log.write("autoencoder", 1, {f"validation/{name}": value for name, value in numbers.items()})
     if rank() == 0:
         keep()
@@ -208,53 +222,74 @@ def _component_batches(dataset: SampleDataset, code_length: int, workers: int) -
     return ordered_batches(dataset, size, limit=number * size, workers=workers, whole=True)
 
 
-def _validation(
-    autoencoder: OrderedAutoencoder, modality: Modality, dataset: SampleDataset, config: CoreConfig, previews: Path
-) -> Callable[[int], dict[str, float]]:
-    """A function of the step that measures the autoencoder on held-out samples and writes a preview of them."""
-    settings = config.training.autoencoder
-    unordered = config.autoencoder.kind == "ordered" and config.autoencoder.truncation.distribution == "none"
-    lengths = preview_lengths(autoencoder.code_length)
-    held_out = ordered_batches(
-        dataset, settings.batch_size, limit=settings.validation_samples, workers=config.training.workers
+def mean_training_sample(datasets: Datasets, config: CoreConfig) -> Tensor:
+    """The mean of training samples, [*sample_shape], of a thousand of them where there are more."""
+    return average_sample(_some_training_samples(datasets, config))
+
+
+def _some_training_samples(datasets: Datasets, config: CoreConfig) -> Batches:
+    return ordered_batches(
+        datasets.train,
+        config.training.autoencoder.batch_size,
+        limit=_MEAN_SAMPLES,
+        workers=config.training.workers,
     )
-    shown = next(iter(ordered_batches(dataset, _PREVIEW_SAMPLES, limit=_PREVIEW_SAMPLES, workers=0)))["x"]
-
-    def validate(step: int) -> dict[str, float]:
-        curve = reconstruction_curve(autoencoder, {"loss": modality.reconstruction_loss}, held_out, lengths)
-        if rank() == 0:
-            write_reconstructions(autoencoder, modality, shown, lengths, previews / f"autoencoder-{step:06d}.png")
-            _warn_of_collapse(autoencoder, curve, step)
-        return _numbers(curve, unordered=unordered)
-
-    return validate
 
 
-def _warn_of_collapse(autoencoder: OrderedAutoencoder, curve: ReconstructionCurve, step: int) -> None:
-    """Say so where hardly any code is used of those that so many samples could use."""
-    size = autoencoder.codebook_size
-    if size is None or curve.codebook_use is None:
-        return
-    draws = curve.samples * (autoencoder.code_length if autoencoder.quantizer.shared else 1)
-    possible = min(1.0, draws / (_DRAWS_PER_CODE * size))
-    if curve.codebook_use < _COLLAPSED * possible:
-        logger.warning(
-            "the codebook has collapsed: %.1f %% of its %d codes are used at step %d; lower "
-            "training.autoencoder.learning_rate, or use autoencoder.quantizer.update=ema, a higher dead_threshold, a "
-            "smaller size, or kind=fsq",
-            100 * curve.codebook_use,
-            size,
-            step,
+class _Validation:
+    """A function of the step that measures the autoencoder on held-out samples and writes a preview of them."""
+
+    def __init__(
+        self,
+        autoencoder: OrderedAutoencoder,
+        modality: Modality,
+        datasets: Datasets,
+        config: CoreConfig,
+        previews: Path,
+    ) -> None:
+        self.autoencoder, self.modality, self.config, self.previews = autoencoder, modality, config, previews
+        settings, held_out = config.training.autoencoder, datasets.validation
+        self.lengths = preview_lengths(autoencoder.code_length)
+        self.batches = ordered_batches(
+            held_out, settings.batch_size, limit=settings.validation_samples, workers=config.training.workers
         )
+        self.shown = next(iter(ordered_batches(held_out, _PREVIEW_SAMPLES, limit=_PREVIEW_SAMPLES, workers=0)))["x"]
+        self.mean_sample = mean_training_sample(datasets, config)
+        self.reference = self._reference(_some_training_samples(datasets, config))
 
+    @torch.no_grad()
+    def _reference(self, batches: Batches) -> float:
+        """Loss of reconstructing training samples as their mean; 1 where they are all the same."""
+        losses = [
+            self.modality.reconstruction_loss(self.mean_sample.expand_as(batch["x"]), batch["x"]) for batch in batches
+        ]
+        return float(torch.cat(losses).mean()) or 1.0
 
-def _numbers(curve: ReconstructionCurve, *, unordered: bool) -> dict[str, float]:
-    numbers = {"selection": curve.values["loss"][-1] if unordered else curve.mean("loss")}
-    for metric, values in curve.values.items():
-        numbers.update({f"{metric}@{length}": value for length, value in zip(curve.lengths, values, strict=True)})
-    if curve.codebook_use is not None:
-        numbers["codebook_use"] = curve.codebook_use
-    return numbers
+    def __call__(self, step: int) -> dict[str, float]:
+        curve = reconstruction_curve(
+            self.autoencoder,
+            {"loss": self.modality.reconstruction_loss},
+            self.batches,
+            self.lengths,
+            self.mean_sample,
+        )
+        if rank() == 0:
+            path = self.previews / f"autoencoder-{step:06d}.png"
+            write_reconstructions(self.autoencoder, self.modality, self.shown, self.lengths, path)
+            for finding in collapse.findings(curve, self.autoencoder, self.config):
+                logger.warning("step %d: %s", step, finding)
+        return self._numbers(curve)
+
+    def _numbers(self, curve: ReconstructionCurve) -> dict[str, float]:
+        truncation = self.config.autoencoder.truncation
+        unordered = self.config.autoencoder.kind == "ordered" and truncation.distribution == "none"
+        numbers = {"selection": curve.values["loss"][-1] if unordered else curve.mean("loss")}
+        for metric, values in curve.values.items():
+            numbers.update({f"{metric}@{length}": value for length, value in zip(curve.lengths, values, strict=True)})
+        numbers.update({f"{metric} of the mean sample": value for metric, value in curve.mean_sample.items()})
+        if curve.codebook_use is not None:
+            numbers["codebook_use"] = curve.codebook_use
+        return numbers
 
 
 @torch.no_grad()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,13 +15,21 @@ from anytime_core.evaluation.plot import plot_curve
 from anytime_core.evaluation.reconstruction import reconstruction_curve, validated_lengths
 from anytime_core.priors import ARDMPrior
 from anytime_core.record import Stage
-from anytime_core.training.autoencoder import fit_principal_components, keep_autoencoder, train_autoencoder
+from anytime_core.training.autoencoder import (
+    fit_principal_components,
+    keep_autoencoder,
+    mean_training_sample,
+    train_autoencoder,
+)
 from anytime_core.training.batches import ordered_batches
+from anytime_core.training.collapse import worthless_prefixes
 from anytime_core.training.encoding import write_codes
 from anytime_core.training.preparation import Preparation
 from anytime_core.training.prior import train_prior, validate_prior
 from anytime_core.training.surroundings import Surroundings
 from anytime_core.weights import PRIOR_FILE, load_autoencoder, load_prior, save_autoencoder, save_prior
+
+logger = logging.getLogger(__name__)
 
 
 def run_stage(stage: Stage, training: Preparation, surroundings: Surroundings) -> tuple[int, dict[str, Any]]:
@@ -51,15 +61,28 @@ def _autoencoder_stage(training: Preparation, surroundings: Surroundings) -> tup
         {"loss": training.modality.reconstruction_loss, **training.modality.metrics()},
         ordered_batches(training.datasets.validation, core.training.codes.batch_size, workers=core.training.workers),
         validated_lengths(best.code_length),
+        mean_training_sample(training.datasets, core),
     )
     if rank() == 0:
+        if core.autoencoder.truncation.distribution != "none" and (worthless := worthless_prefixes(curve)):
+            logger.warning("%s", worthless)
         plot_curve(curve, training.previews / "quality.png")
     return steps, {
         "codes": list(curve.lengths),
-        "reconstruction": {name: [round(value, 6) for value in values] for name, values in curve.values.items()},
+        "reconstruction": _rounded(curve.values),
+        "shuffled": _rounded(curve.shuffled),
+        "mean_sample": {name: _significant(value) for name, value in curve.mean_sample.items()},
         "codebook_use": curve.codebook_use,
         "samples": curve.samples,
     }
+
+
+def _rounded(values: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+    return {name: [_significant(value) for value in of_lengths] for name, of_lengths in values.items()}
+
+
+def _significant(value: float) -> float:
+    return float(f"{value:.6g}")  # losses of quiet data are small numbers
 
 
 def _codes_stage(training: Preparation, surroundings: Surroundings) -> tuple[int, dict[str, Any]]:

@@ -17,6 +17,7 @@ from anytime_core.files import locked, naming
 from anytime_core.record import RUN_FILE, STAGES, RunRecord, Stage, StageRecord
 from anytime_core.run import load
 from anytime_core.training.checkpoints import Checkpoint
+from anytime_core.training.collapse import refuse_collapsed
 from anytime_core.training.interruption import Interruption
 from anytime_core.training.log import MetricsLog, OnProgress, ignore_progress
 from anytime_core.training.outline import Outline, outlined
@@ -55,13 +56,14 @@ def train(
         on_progress: called after every step.
         resume: go on with the first of `stages` from its last checkpoint, where there is one. On the CPU the result
             is that of a training that was never stopped, bit by bit.
-        force: go on with data that are not those of the run.
+        force: go on with data that are not those of the run, and with an autoencoder that ignores its input.
 
     Returns:
         The record, with every finished stage.
 
     Raises:
         InterruptedTrainingError: Ctrl-C or SIGTERM came; there is a checkpoint.
+        RunError: the autoencoder ignores its input, so that a prior would learn nothing.
         DataError: the data is missing, or a training that goes on would see other data than it began with.
         AnytimeError: of the kind that says what is wrong; finished stages and checkpoints stay.
     """
@@ -88,6 +90,7 @@ def train(
                 training.save(record)
                 training.accelerator.wait_for_everyone()
                 resumed = None
+                refuse_collapsed(record, stages[stages.index(stage) + 1 :], training, force=force)
                 signal = interruption.agreed(training.accelerator.device)
                 if signal and stage != stages[-1]:
                     raise InterruptedTrainingError(
@@ -112,6 +115,7 @@ def outline(
 def _found_good(training: Preparation, *, resume: bool, force: bool) -> Checkpoint | None:
     """What the first stage goes on from, after everything that can be found wrong before the first file is written."""
     training.check()
+    refuse_collapsed(training.started, training.stages, training, force=force)
     resumed = training.checkpoints(training.stages[0]).latest() if resume else None
     return checked_against_data(training, resumed, force=force)
 
