@@ -54,7 +54,7 @@ class VQConfig(Section):
     update: Literal["ema", "gradient"] = Field("ema", description="moving average, or the paper's codebook loss")
     decay: float = Field(0.99, ge=0, lt=1, description="decay of the moving average")
     commitment: float = Field(
-        0.8, ge=0, description="weight of the commitment loss beside the relative one of reconstruction"
+        0.25, ge=0, description="weight of the commitment loss beside the relative one of reconstruction"
     )
     dead_threshold: float = Field(
         0.1, ge=0, lt=1, description="share of uniform use under which a code restarts; 0 never restarts one"
@@ -238,7 +238,7 @@ class AutoencoderTraining(Section):
     batch_size: int = Field(128, ge=1, description="samples a step")
     learning_rate: float = Field(2e-3, gt=0, description="peak learning rate")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
-    gradient_clip: float = Field(3.0, gt=0, description="largest gradient norm")
+    gradient_clip: float = Field(1.0, gt=0, description="largest gradient norm")
     validations: int = Field(10, ge=1, description="how often the model is validated, previewed and kept if best")
     validation_samples: int = Field(2000, ge=1, description="validation samples used while training")
 
