@@ -112,13 +112,14 @@ def checked_samples(x: Media, modality: Modality) -> Tensor:
     values = _tensor("samples", x, f"{_listed('B', *shape)} numbers in [-1, 1], or paths of files")
     if tuple(values.shape) == shape:
         values = values.unsqueeze(0)
+    faults = []
     if tuple(values.shape[1:]) != shape or not len(values):
-        raise UsageError(
-            f"samples of shape {_listed(*values.shape)} are not {_listed('B', *shape)}{_way_to_shape(values, shape)}"
-        )
+        faults.append(f"of shape {_listed(*values.shape)}, not {_listed('B', *shape)}{_way_to_shape(values, shape)}")
     if not values.is_floating_point():
         way = f": give {_SCALED[values.dtype]}" if values.dtype in _SCALED else ""
-        raise UsageError(f"samples are of type {_type(values)}, not float32 in [-1, 1]{way}")
+        faults.append(f"of type {_type(values)}, not float32 in [-1, 1]{way}")
+    if faults:
+        raise UsageError(f"samples are {'; and '.join(faults)}")
     values = values.float()
     if not values.isfinite().all():
         raise UsageError(f"samples hold {'NaN' if values.isnan().any() else 'infinite values'}: leave them out")
@@ -180,18 +181,16 @@ def checked_lengths(length: int | Numbers, batch: int, given: int) -> int | Tens
     Raises:
         UsageError: other than 1..given, or not one for each sample.
     """
+    wanted = f"in 1..{given}, the number of codes that are given"
     if isinstance(length, float) and 0 < length <= 1:
-        raise UsageError(
-            f"length {length:g} is not a whole number in 1..{given}: that share of {given} codes is "
-            f"{codes_of_share(length, given)}"
-        )
+        wanted = f"in 1..{given}: that share of {given} codes is {codes_of_share(length, given)}"
     if not is_sequence(length):
-        return whole_number("length", length, f"in 1..{given}", 1, given)
+        return whole_number("length", length, wanted, 1, given)
     lengths = whole_numbers("lengths", length, "[B] whole numbers")
     if lengths.shape != (batch,):
         raise UsageError(f"lengths of shape {_listed(*lengths.shape)} are not one for each of {batch} samples")
     for extreme in lengths.aminmax():
-        whole_number("length", extreme.item(), f"in 1..{given}", 1, given)
+        whole_number("length", extreme.item(), wanted, 1, given)
     return lengths
 
 
@@ -233,7 +232,7 @@ def _way_to_shape(values: Tensor, shape: tuple[int, ...]) -> str:
         return f": add the axis of one channel, {'x[None]' if len(given) < len(shape) else 'x[:, None]'}"
     if given[-len(shape) :] == (*shape[1:], shape[0]) and len(given) in (len(shape), len(shape) + 1):
         return f": channels come first, np.moveaxis(x, -1, {len(given) - len(shape)})"
-    return f", or {_listed(*shape)} for a single one"
+    return f", nor {_listed(*shape)} for a single one"
 
 
 def _listed(*sizes: object) -> str:
