@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ from anytime_core.arguments import (
     checked_known,
     checked_lengths,
     checked_samples,
+    is_sequence,
     sample_indices,
     whole_number,
 )
@@ -264,10 +266,9 @@ class Run:
         sampler = self.sampler(options)
         if budgets is None:
             return sampler.stream(range(num), None)
-        if not isinstance(budgets, Sequence) or isinstance(budgets, str):
-            budgets = [budgets]
+        several: Sequence[Any] = budgets if is_sequence(budgets) else [budgets]
         length = sampler.prior.code_length
-        lengths = [Budget.parse(budget, Spending(length, SHARE_OR_CODES)).codes(length) for budget in budgets]
+        lengths = [Budget.parse(budget, Spending(length, SHARE_OR_CODES)).codes(length) for budget in several]
         if not lengths:
             raise UsageError("no budget to give samples at: name at least one, or None for every code")
         return sampler.stream(range(num), lengths)

@@ -96,7 +96,8 @@ def test_numbers_may_be_numpys(tiny_run):
 
 
 def test_a_stream_takes_one_budget_too(tiny_run):
-    assert [prefix.codes.shape[1] for prefix in tiny_run.stream(2, "50%")] == [4]
+    for budgets in ("50%", 4, [0.5], np.array([0.5])):
+        assert [prefix.codes.shape[1] for prefix in tiny_run.stream(2, budgets)] == [4]
 
 
 # What is refused
@@ -271,6 +272,18 @@ def test_saving_replaces_what_an_earlier_call_saved_only_when_told_to(tiny_run, 
         first.save(tmp_path / "mine", overwrite=True)
 
 
+def test_saving_goes_on_where_it_was_killed(tiny_run, tmp_path, monkeypatch):
+    samples = tiny_run.sample(64, "1codes")
+    with monkeypatch.context() as patch:
+        patch.setattr("anytime_core.sampling.writing._Job._finish", lambda *arguments: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            samples.save(tmp_path / "out")
+    assert list(tmp_path.glob(".partial-*"))
+    samples.save(tmp_path / "out")
+    assert record_of(tmp_path / "out")["num"] == 64
+    assert len(list((tmp_path / "out").glob("0*.png"))) == 64
+
+
 def test_samples_of_a_deadline_and_completed_ones_are_saved_as_they_are(tiny_run, agnostic_run, tmp_path):
     hurried = tiny_run.sample(4, "0.01ms")
     hurried.save(tmp_path / "hurried")
@@ -295,7 +308,7 @@ def documented(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["run", "sampling.samples", "sampling.budget"])
+@pytest.mark.parametrize("name", ["", ".run", ".sampling.samples", ".sampling.budget"])
 def test_the_examples_in_docstrings_are_true(documented, monkeypatch, name):
     monkeypatch.chdir(documented)
     run = load("runs/image-digits-1", device="cpu")
@@ -303,7 +316,7 @@ def test_the_examples_in_docstrings_are_true(documented, monkeypatch, name):
     known |= {"np": np, "torch": torch, "run": run, "samples": run.sample(16)}
     finder, runner = doctest.DocTestFinder(exclude_empty=True), doctest.DocTestRunner()
     said: list[str] = []
-    for test in finder.find(importlib.import_module(f"anytime_core.{name}"), extraglobs=known):
+    for test in finder.find(importlib.import_module(f"anytime_core{name}"), extraglobs=known):
         runner.run(test, out=said.append)
     assert runner.summarize(verbose=False).attempted > 0
     assert not said, "".join(said)

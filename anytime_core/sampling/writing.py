@@ -26,7 +26,7 @@ from anytime_core.sampling.ledger import LEDGER_FILES, Ledger
 from anytime_core.sampling.output import FolderOutput, Output, TarOutput
 from anytime_core.sampling.output_folder import FILLING, OutputFolder
 from anytime_core.sampling.records import PREVIEW_FILE, SAMPLES_FILE, join, read_head, write_entries
-from anytime_core.sampling.sampler import SamplingOptions
+from anytime_core.sampling.sampler import OnCode, SamplingOptions
 from anytime_core.sampling.samples import Samples
 
 PREVIEW_COLUMNS = 8
@@ -219,12 +219,7 @@ class _Job:
 
             if self._deadline is not None:
                 self._measure_writing(partial)
-            batches: Iterable[Samples] = (self.drawn,) if self.drawn is not None else ()
-            if self.drawn is None:
-                batches = self.run.sampler(self.options).batches(
-                    self.indices[self._done :], self.budget, deadline=self._deadline, on_code=on_code
-                )
-            for batch in batches:
+            for batch in self._batches(on_code):
                 started = time.perf_counter()
                 self._add(batch, output, ledger, partial)
                 self._note("write", len(batch.indices), time.perf_counter() - started)
@@ -240,6 +235,13 @@ class _Job:
         finally:
             output.close()
             ledger.close()
+
+    def _batches(self, on_code: OnCode) -> Iterable[Samples]:
+        """What is still to be written."""
+        left = self.indices[self._done :]
+        if self.drawn is not None:
+            return (self.drawn,) if left else ()  # it was written as a whole, or not at all
+        return self.run.sampler(self.options).batches(left, self.budget, deadline=self._deadline, on_code=on_code)
 
     def _mark(self, output: Output, ledger: Ledger, partial: Path) -> None:
         """Let a killed job go on from here, when all that it has is on the disk; not so often that this takes long."""
