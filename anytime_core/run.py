@@ -266,7 +266,7 @@ class Run:
         sampler = self.sampler(options)
         if budgets is None:
             return sampler.stream(range(num), None)
-        several: Sequence[Any] = budgets if is_sequence(budgets) else [budgets]
+        several: list[Any] = list(budgets) if is_sequence(budgets) else [budgets]
         length = sampler.prior.code_length
         lengths = [Budget.parse(budget, Spending(length, SHARE_OR_CODES)).codes(length) for budget in several]
         if not lengths:
