@@ -1,6 +1,10 @@
 """Anytime sampling: autoregressive generation that can stop at any moment.
 
 `load(folder)` opens a trained run; `Run.sample`, `Run.stream`, `Run.encode` and `Run.decode` use it.
+
+>>> run = load("runs/image-digits-1", device="cpu")
+>>> run.sample(16, budget=0.25).save("coarse")
+PosixPath('coarse')
 """
 
 from __future__ import annotations

@@ -179,7 +179,9 @@ class Modality(Protocol):
     """A kind of data, configured: the entry point names a class, and core makes `cls(config)`.
 
     Class attributes state what it is before any configuration; every method works on samples `x`, float32 of
-    `sample_shape`, values in [-1, 1].
+    `sample_shape`, values in [-1, 1]. What a modality may have besides: `file_tolerance` (`FILE_TOLERANCE`),
+    `open_file` (`OpensFiles`), `write_growth` (`ShowsGrowth`), `feature_network` (`HasFeatureNetwork`), `extractors`
+    (`HasExtractors`). `anytime plugins check NAME` tries all of it.
     """
 
     name: ClassVar[str]

@@ -12,37 +12,54 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from anytime_core.arguments import (
+    Media,
+    Numbers,
+    checked_codes,
+    checked_known,
+    checked_lengths,
+    checked_samples,
+    is_sequence,
+    sample_indices,
+    whole_number,
+)
 from anytime_core.autoencoder import OrderedAutoencoder
 from anytime_core.devices import resolve_device
-from anytime_core.display import listed, shown
-from anytime_core.errors import RunError, UsageError, nearest
+from anytime_core.display import shown
+from anytime_core.errors import RunError, UsageError
+from anytime_core.labels import ClassLabels, Label, Labels
 from anytime_core.locations import user_path
 from anytime_core.modality import Modality
 from anytime_core.priors import ARDMPrior, Prior, TransformerPrior
-from anytime_core.record import RUN_FILE, STAGES, RunRecord, latest_run, read_record
+from anytime_core.record import STAGES, RunRecord, latest_run
 from anytime_core.relocation import relocated
-from anytime_core.sampling.budget import Budget
+from anytime_core.run_files import open_run_files
+from anytime_core.sampling.budget import SHARE_OR_CODES, Budget, Spending
 from anytime_core.sampling.call_sampler import CallSampler
 from anytime_core.sampling.code_sampler import CodeSampler
 from anytime_core.sampling.deadline import COSTS_FILE, Costs
 from anytime_core.sampling.draw import Filter
 from anytime_core.sampling.engines import CALL_ENGINES, ENGINES, CallEngine, Engine
 from anytime_core.sampling.sampler import OnCode, Sampler, SamplingOptions
-from anytime_core.sampling.samples import Prefix, Samples
-from anytime_core.weights import AUTOENCODER_FILE, PRIOR_FILE, load_autoencoder, load_prior, require_plugin
-
-_NUMBERED = "index:"
-"""Start of a label that is the number of a class."""
+from anytime_core.sampling.samples import Prefix, Samples, joined
 
 
-@dataclass
+@dataclass(repr=False)
 class Run:
     """A trained model, opened.
+
+    >>> run = load("runs/image-digits-1", device="cpu")
+    >>> run
+    Run(runs/image-digits-1, image, 16 codes of 64, 10 classes, transformer prior, cpu)
+    >>> samples = run.sample(16, budget=0.5)  # half of the codes of 16 new samples
+    >>> codes = run.encode(samples.x)  # the most important first
+    >>> coarse = run.decode(codes, length=2)  # whole samples from their first 2 codes
 
     Attributes:
         folder: the run folder.
@@ -69,24 +86,101 @@ class Run:
         """N."""
         return self.autoencoder.code_length
 
-    @torch.inference_mode()
-    def encode(self, x: Tensor) -> Tensor:
-        """Codes [B, N] int64 of samples [B, *sample_shape] in [-1, 1]."""
-        return self.autoencoder.encode(x.to(self.device)).cpu()
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, by number; empty where the data has no labels.
+
+        >>> run.classes[:3]
+        ('0', '1', '2')
+        """
+        return self.record.classes
+
+    def __repr__(self) -> str:
+        size = self.autoencoder.codebook_size
+        parts = [
+            shown(str(self.folder)),
+            self.record.modality,
+            f"{self.code_length} codes of {size}" if size is not None else f"{self.code_length} continuous codes",
+            f"{len(self.classes)} classes" if self.classes else "no classes",
+            self._shown_prior(),
+            str(self.device),
+        ]
+        return f"Run({', '.join(parts)})"
+
+    def _shown_prior(self) -> str:
+        if self.prior is None:
+            return "no prior yet"
+        return f"{'ardm' if isinstance(self.prior, ARDMPrior) else 'transformer'} prior"
 
     @torch.inference_mode()
-    def decode(self, codes: Tensor, length: int | Tensor | None = None) -> Tensor:
-        """Samples from the first `length` codes (one number or [B]; None: all) of `codes` [B, n], n <= N."""
-        return self.autoencoder.decode(codes.to(self.device), length).cpu()
+    def encode(self, x: Media) -> Tensor:
+        """Codes of samples, the most important ones first.
 
-    def reconstruct(self, x: Tensor, budget: float | str | Budget = 1.0) -> Tensor:
-        """Samples [B, *sample_shape] through the autoencoder, keeping as many codes as `budget` buys."""
-        length = Budget.parse(budget).codes(self.code_length)
+        >>> run.encode(samples.x).shape
+        torch.Size([16, 16])
+        >>> run.encode(np.zeros((1, 8, 8))).shape  # one sample
+        torch.Size([1, 16])
+
+        Args:
+            x: [B, *sample_shape] in [-1, 1], a tensor, array or list; one sample; or paths of files that hold one each.
+
+        Returns:
+            [B, N] int64.
+
+        Raises:
+            UsageError: samples of another shape, type or range, or a run with continuous codes.
+            DataError: a file that cannot be read.
+        """
+        self._require_codebook("encode")
+        return self.autoencoder.encode(checked_samples(x, self.modality).to(self.device)).cpu()
+
+    @torch.inference_mode()
+    def decode(self, codes: Numbers, length: int | Numbers | None = None) -> Tensor:
+        """Whole samples from the first of their codes.
+
+        >>> run.decode(samples.codes, length=2).shape
+        torch.Size([16, 1, 8, 8])
+
+        Args:
+            codes: [B, n] whole numbers with n <= N, a tensor, array or list, or [n] for one sample.
+            length: how many of them are used, one number or [B], in 1..n; None: all.
+
+        Returns:
+            [B, *sample_shape].
+
+        Raises:
+            UsageError: other codes than the codebook has, or more than N, or a length out of range.
+        """
+        given = checked_codes(codes, self.code_length, self._require_codebook("decode"))
+        if length is not None:
+            length = checked_lengths(length, *given.shape)
+        kept = length.to(self.device) if isinstance(length, Tensor) else length
+        return self.autoencoder.decode(given.to(self.device), kept).cpu()
+
+    @torch.inference_mode()
+    def reconstruct(self, x: Media, budget: float | str | Budget = 1.0) -> Tensor:
+        """Samples through the autoencoder, keeping as many codes as `budget` buys.
+
+        >>> run.reconstruct(samples.x, budget=0.25).shape
+        torch.Size([16, 1, 8, 8])
+
+        Args:
+            x: as for `encode`.
+            budget: a share of the codes (0.6, `"60%"`) or a number of them (12, `"12codes"`).
+
+        Returns:
+            [B, *sample_shape].
+
+        Raises:
+            UsageError: samples or a budget that make no sense here.
+            DataError: a file that cannot be read.
+        """
+        length = Budget.parse(budget, self.coding).codes(self.code_length)
+        given = checked_samples(x, self.modality).to(self.device)
         if self.autoencoder.codebook_size is None:
-            with torch.inference_mode():
-                vectors = self.autoencoder.encode_vectors(x.to(self.device))
-                return self.autoencoder.decode_vectors(vectors, torch.full((len(x),), length, device=self.device)).cpu()
-        return self.decode(self.encode(x), length)
+            lengths = torch.full((len(given),), length, device=self.device)
+            return self.autoencoder.decode_vectors(self.autoencoder.encode_vectors(given), lengths).cpu()
+        return self.autoencoder.decode(self.autoencoder.encode(given), length).cpu()
 
     def sample(
         self,
@@ -94,7 +188,7 @@ class Run:
         budget: float | str | Budget = 1.0,
         *,
         seed: int = 0,
-        label: int | str | None = None,
+        label: Label | None = None,
         temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
@@ -106,9 +200,14 @@ class Run:
     ) -> Samples:
         """Draw `num` new samples.
 
+        >>> run.sample(4, budget=0.5, seed=1)
+        Samples(4 of shape [1, 8, 8], 8 codes each, 4 classes)
+        >>> run.sample(4, budget="3codes", label="7").labels
+        tensor([7, 7, 7, 7])
+
         Args:
             num: how many.
-            budget: a share of the codes (0.6, `"60%"`), a number of codes (`"42codes"`), a deadline for this call
+            budget: a share of the codes (0.6, `"60%"`), a number of codes (12, `"12codes"`), a deadline for this call
                 (`"200ms"`), `"adaptive"`, or a `Budget`.
             seed: sample i of a seed is the same in every call, whatever `num` is.
             label: name of a class, or its number, in text `index:3`; None takes each class in turn.
@@ -121,20 +220,8 @@ class Run:
         """
         filtering = Filter(temperature, top_k, top_p, guidance)
         options = SamplingOptions(seed, label, filtering, engine, precision, calls=calls, plan=plan)
-        parts = list(self.sample_batches(range(num), budget, options))
-        if not parts:
-            raise UsageError(f"number of samples {num} is not at least 1")
-        longest = max(part.codes.shape[1] for part in parts)
-        labels = [part.labels for part in parts if part.labels is not None]
-        return Samples(
-            x=torch.cat([part.x for part in parts]),
-            codes=torch.cat([F.pad(part.codes, (0, longest - part.codes.shape[1])) for part in parts]),
-            lengths=torch.cat([part.lengths for part in parts]),
-            labels=torch.cat(labels) if labels else None,
-            indices=tuple(range(num)),
-            calls=max(part.calls for part in parts),
-            seconds={name: sum(part.seconds[name] for part in parts) for name in parts[0].seconds},
-        )
+        count = whole_number("number of samples", num, "of at least 1", 1)
+        return joined(list(self.sample_batches(range(count), budget, options)))
 
     def sample_batches(
         self,
@@ -153,51 +240,60 @@ class Run:
             on_code: called after each code of each batch with the number of codes drawn of it; true stops there and
                 decodes what is drawn.
         """
-        return self.sampler(options).batches(indices, Budget.parse(budget), on_code=on_code)
+        sampler = self.sampler(options)
+        return sampler.batches(sample_indices(indices), Budget.parse(budget, sampler.spending), on_code=on_code)
 
     def stream(
         self,
         num: int = 1,
-        budgets: Sequence[float | str | Budget] | None = None,
+        budgets: float | str | Budget | Sequence[float | str | Budget] | None = None,
         options: SamplingOptions | None = None,
     ) -> Iterator[Prefix]:
         """Draw `num` samples together and give what there is of them again and again, each time with more codes.
 
+        >>> [prefix.codes.shape[1] for prefix in run.stream(2, [0.25, 1.0])]
+        [4, 16]
+
         Args:
             num: how many, as one batch.
-            budgets: shares or numbers of codes after which to give them; None: after every code.
+            budgets: shares or numbers of codes after which to give them, one or more; None: after every code.
             options: how codes are drawn.
 
         Yields:
             Growing prefixes, each decoded only where its `x` is asked for. Stop at any time.
         """
-        if num < 1:
-            raise UsageError(f"number of samples {num} is not at least 1")
+        num = whole_number("number of samples", num, "of at least 1", 1)
         sampler = self.sampler(options)
         if budgets is None:
             return sampler.stream(range(num), None)
-        lengths = [Budget.parse(budget).codes(sampler.prior.code_length) for budget in budgets]
+        several: list[Any] = list(budgets) if is_sequence(budgets) else [budgets]
+        length = sampler.prior.code_length
+        lengths = [Budget.parse(budget, Spending(length, SHARE_OR_CODES)).codes(length) for budget in several]
         if not lengths:
             raise UsageError("no budget to give samples at: name at least one, or None for every code")
         return sampler.stream(range(num), lengths)
 
     def complete(
         self,
-        codes: Tensor,
-        known: Tensor,
+        codes: Numbers,
+        known: Numbers,
         *,
-        label: int | str | Tensor | None = None,
+        label: Labels | None = None,
         options: SamplingOptions | None = None,
     ) -> Samples:
         """Draw the codes that are not known, given those that are.
 
         An order-agnostic prior can be given any codes of each sample; one that writes code after code, its first ones.
 
+        >>> known = torch.ones(16, 2, dtype=torch.bool)
+        >>> run.complete(samples.codes[:, :2], known, label=samples.labels)
+        Samples(16 of shape [1, 8, 8], 16 codes each, 10 classes)
+
         Args:
-            codes: [B, n], n the prior's code length or fewer, of which all that follow are unknown; what stands where
-                nothing is known is not looked at.
-            known: [B, n] bool.
-            label: name or number of the class of all samples, in text `index:3`, or numbers [B].
+            codes: [B, n] whole numbers, n the prior's code length or fewer, of which all that follow are unknown; what
+                stands where nothing is known is not looked at. Or [n] for one sample.
+            known: booleans of the same shape.
+            label: name or number of the class of all samples, in text `index:3`; or a sequence with one for each.
             options: how codes are drawn; the noise is that of the samples 0..B-1.
 
         Returns:
@@ -208,28 +304,11 @@ class Run:
             UsageError: codes or labels that the prior cannot be given.
         """
         prior = self.require_prior()
-        if codes.ndim != 2 or codes.shape != known.shape or known.dtype != torch.bool or not len(codes):
-            raise UsageError(
-                f"codes {tuple(codes.shape)} and known {tuple(known.shape)} are not [B, n] numbers and [B, n] booleans"
-            )
-        missing = prior.code_length - codes.shape[1]
-        if missing < 0:
-            raise UsageError(f"{codes.shape[1]} codes are more than the {prior.code_length} that the prior models")
-        codes = F.pad(codes.long().masked_fill(~known, 0), (0, missing))
-        if not ((codes >= 0) & (codes < prior.codebook_size)).all():
-            raise UsageError(f"codes are not in 0..{prior.codebook_size - 1}")
-        labels = label if isinstance(label, Tensor) else None
-        if labels is None and prior.classes:
-            number = self.label_number(label if not isinstance(label, Tensor) else None)
-            if number is None:
-                names = listed([shown(name) for name in self.record.classes])
-                raise UsageError(f"the prior of run {self.folder} needs a label: {names}")
-            labels = torch.full((len(codes),), number)
-        if labels is not None and (not prior.classes or labels.shape != codes.shape[:1]):
-            raise UsageError(f"labels {tuple(labels.shape)} are not one for each of {len(codes)} samples of this run")
-        if labels is not None and not ((labels >= 0) & (labels < prior.classes)).all():
-            raise UsageError(f"labels {labels.tolist()} are not all in 0..{prior.classes - 1}")
-        return self.sampler(options).complete(codes, F.pad(known, (0, missing)), labels)
+        given = checked_known(known)
+        numbers = checked_codes(codes, prior.code_length, prior.codebook_size, given)
+        missing = prior.code_length - numbers.shape[1]
+        labels = self._labels.numbers(label, len(numbers))
+        return self.sampler(options).complete(F.pad(numbers, (0, missing)), F.pad(given, (0, missing)), labels)
 
     def sampler(self, options: SamplingOptions | None = None) -> Sampler:
         """The sampler that the prior needs. Raises RunError where there is none, UsageError for a wrong option."""
@@ -278,6 +357,25 @@ class Run:
                 f"{shown(folder)} is where the data of run {shown(self.folder)} lies: choose another --out"
             )
 
+    @property
+    def drawn_length(self) -> int:
+        """How many codes new samples can have: those that the prior models, N where there is none yet."""
+        return self.code_length if self.prior is None else self.prior.code_length
+
+    @property
+    def coding(self) -> Spending:
+        """What a budget can be where samples are encoded and decoded."""
+        return Spending(self.code_length, SHARE_OR_CODES)
+
+    def _require_codebook(self, what: str) -> int:
+        """K. Raises UsageError, saying that the run cannot `what`, where codes are continuous."""
+        size = self.autoencoder.codebook_size
+        if size is None:
+            raise UsageError(
+                f"run {self.folder} cannot {what}: its codes are continuous, and have no numbers; use run.reconstruct"
+            )
+        return size
+
     def require_prior(self) -> Prior:
         """The prior. Raises RunError naming the way out where the run has none yet."""
         if self.prior is None:
@@ -287,38 +385,27 @@ class Run:
             )
         return self.prior
 
-    def label_number(self, label: int | str | None) -> int | None:
+    def label_number(self, label: Label | None) -> int | None:
         """The number of a class given by its name, by its number, or in text by its number as `index:3`.
 
-        Text is a name first: of classes named 1 and 2, `2` is the one so named, whatever its number.
+        >>> run.label_number("7"), run.label_number("index:3"), run.label_number(3)
+        (7, 3, 3)
 
         Raises:
             UsageError: the prior is unconditional, or there is no such class.
         """
-        if label is None:
-            return None
-        classes = self.record.classes
-        prior = self.require_prior()
-        if prior.classes == 0:
-            raise UsageError(
-                f"label '{shown(label)}' has no meaning here: run {self.folder} has an unconditional prior"
-            )
-        if label in classes:
-            return classes.index(str(label))
-        known = f"the classes are {listed([shown(name) for name in classes])}"
-        number = label if isinstance(label, int) else _number(label)
-        if number is None:
-            raise UsageError(
-                f"no class '{shown(label)}'{nearest(str(label), classes)}: {known}, by number {_NUMBERED}0 to "
-                f"{_NUMBERED}{prior.classes - 1}"
-            )
-        if not 0 <= number < prior.classes:
-            raise UsageError(f"label {label} is not in 0..{prior.classes - 1}: {known}")
-        return number
+        return self._labels.number(label)
+
+    @property
+    def _labels(self) -> ClassLabels:
+        return ClassLabels(self.classes, self.require_prior().classes > 0, self.folder)
 
 
 def load(folder: str | Path | None = None, *, device: str = "auto", settings: Sequence[str] = ()) -> Run:
     """Open a run.
+
+    >>> load("runs/image-digits-1", device="cpu").code_length
+    16
 
     Args:
         folder: the run folder, `~` for a home folder; None takes the latest one in `runs/`.
@@ -331,44 +418,8 @@ def load(folder: str | Path | None = None, *, device: str = "auto", settings: Se
         UsageError: no such device, or settings of something else.
     """
     path = latest_run(Path("runs")) if folder is None else user_path(folder)
-    record = read_record(path)
-    require_plugin(record.modality, path / RUN_FILE)
+    record, modality, autoencoder, prior = open_run_files(path)
     place = resolve_device(device)
-    weights = path / AUTOENCODER_FILE
-    if "autoencoder" not in record.stages or not weights.exists():
-        raise RunError(
-            f"run {path} has no autoencoder yet: train it with anytime train --run {path} --stage autoencoder"
-        )
-    autoencoder, modality = load_autoencoder(weights)
-    prior = load_prior(path / PRIOR_FILE).to(place) if "prior" in record.stages else None
-    _check_same(path, record, modality, autoencoder, prior)
     if settings:
         modality = relocated(record, settings)
-    return Run(path, record, modality, autoencoder.to(place), prior, place)
-
-
-def _number(label: str) -> int | None:
-    """What a label such as `index:3` says; None for any other text."""
-    number = label.removeprefix(_NUMBERED)
-    return int(number) if number != label and number.isascii() and number.isdecimal() and len(number) < 10 else None
-
-
-def _check_same(
-    folder: Path, record: RunRecord, modality: Modality, autoencoder: OrderedAutoencoder, prior: Prior | None
-) -> None:
-    """Raise RunError where the files of a run are not of one training: sizes that differ would end far from here."""
-    told: dict[str, tuple[object, object]] = {
-        "modality": (record.modality, modality.name),
-        "code length": (record.code_length, autoencoder.code_length),
-        "codebook size": (record.codebook_size, autoencoder.codebook_size),
-    }
-    if prior is not None:
-        told["codebook size of the prior"] = (record.codebook_size, prior.codebook_size)
-        told["code length of the prior"] = (min(record.code_length, prior.code_length), prior.code_length)
-        told["number of classes"] = (len(record.classes) if prior.classes else 0, prior.classes)
-    for what, (recorded, held) in told.items():
-        if recorded != held:
-            raise RunError(
-                f"{folder / RUN_FILE} does not fit the weights beside it: {what} {recorded}, where they have {held}; "
-                "put back the files that belong together, or train another with anytime train"
-            )
+    return Run(path, record, modality, autoencoder.to(place), None if prior is None else prior.to(place), place)

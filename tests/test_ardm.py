@@ -473,16 +473,24 @@ def test_first_codes_can_be_given_to_a_prior_that_writes_code_after_code(tiny_ru
         tiny_run.complete(whole.codes, known, label=whole.labels)
 
 
+def zeros(*shape: int) -> Tensor:
+    return torch.zeros(shape, dtype=torch.int64)
+
+
 @pytest.mark.parametrize(
     ("codes", "known", "label", "message"),
     [
-        (torch.zeros(2, 9), torch.zeros(2, 9).bool(), 1, "9 codes are more than the 8"),
-        (torch.full((2, 8), 16), torch.ones(2, 8).bool(), 1, "not in 0..15"),
-        (torch.zeros(2, 8), torch.zeros(2, 7).bool(), 1, "are not"),
-        (torch.zeros(2, 8), torch.zeros(2, 8), 1, "booleans"),
-        (torch.zeros(2, 8), torch.zeros(2, 8).bool(), None, "needs a label"),
-        (torch.zeros(2, 8), torch.zeros(2, 8).bool(), torch.tensor([1]), "labels"),
-        (torch.zeros(2, 8), torch.zeros(2, 8).bool(), torch.tensor([1, 10]), "labels"),
+        (zeros(2, 9), zeros(2, 9) > 0, 1, "9 codes are more than the 8"),
+        (zeros(2, 8) + 16, zeros(2, 8) == 0, 1, r"code 16 is not in 0\.\.15"),
+        (zeros(2, 8) - 1, zeros(2, 8) == 0, 1, r"code -1 is not in 0\.\.15"),
+        (zeros(2, 8).float(), zeros(2, 8) > 0, 1, "codes are of type float32, not"),
+        (zeros(2, 8), zeros(2, 7) > 0, 1, r"known of shape \[2, 7\] is not that of the codes"),
+        (zeros(2, 8), zeros(2, 8), 1, "known is of type int64, not .* booleans"),
+        (zeros(2, 8), zeros(2, 8) > 0, None, "needs a label: the classes are 0, 1"),
+        (zeros(2, 8), zeros(2, 8) > 0, torch.tensor([1]), "1 labels are not one for each of 2 samples"),
+        (zeros(2, 8), zeros(2, 8) > 0, torch.tensor([1, 10]), "label 10 is not a whole number in 0..9"),
+        (zeros(2, 8), zeros(2, 8) > 0, ["1", "cat"], "no class 'cat'"),
+        (zeros(2, 8), zeros(2, 8) > 0, [None, 1], "label None is not"),
     ],
 )
 def test_codes_that_cannot_be_completed_are_refused(agnostic_run, codes, known, label, message):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 import subprocess
 import sys
 
@@ -13,12 +14,20 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from anytime_core.errors import UsageError
-from anytime_core.sampling.budget import DEFAULT_THRESHOLD, Budget, codes_of_share
+from anytime_core.sampling.budget import (
+    ANYWHERE,
+    DEFAULT_THRESHOLD,
+    SHARE_OR_CODES,
+    Budget,
+    Spending,
+    codes_of_share,
+)
 
 LONG_S = "\u017f"
 """Equal to an s where case is ignored."""
 SHARES = st.floats(0, 1, exclude_min=True)
 CODE_LENGTHS = st.integers(1, 5000)
+WRONG = st.sampled_from(["120%", "0codes", "x", "1.5codes", "adaptive:x"])
 BUDGETS = {
     "share": st.builds(Budget, SHARES),
     "codes": st.builds(Budget, st.integers(1, 10**6), st.just("codes")),
@@ -31,7 +40,10 @@ BUDGETS = {
     ("value", "expected"),
     [
         (0.6, Budget(0.6)),
-        (1, Budget(1.0)),
+        (2, Budget(2, "codes")),
+        (42, Budget(42, "codes")),
+        (np.int64(42), Budget(42, "codes")),
+        ("1", Budget(1.0)),
         (1.0, Budget(1.0)),
         ("1.0", Budget(1.0)),
         (" 0.5 ", Budget(0.5)),
@@ -65,7 +77,7 @@ def test_budgets_are_understood_as_shares_codes_deadlines_and_thresholds(value, 
 @pytest.mark.parametrize(
     "value",
     [
-        *(0, -1, math.nan, math.inf, 1.7, 42, True, None, [0.5]),
+        *(0, 1, -1, math.nan, math.inf, 1.7, 42.0, True, None, [0.5]),
         *("abc", "", "0", "-0.5", "nan", "inf", "1.7", "120%", "0%", "-5%", "0codes", "-3codes", "1.5codes"),
         *("1e999", "1e999codes", "0.5 0.5", "60%%", "codes", "1_000codes", "0x10codes", f"5{LONG_S}", f"3code{LONG_S}"),
         *("0ms", "0s", "-1s", "-200ms", "infs", "nanms", "1e400s", "1e-400s", "ms", "200 m s", "2sec", "1m", "1_0ms"),
@@ -108,7 +120,7 @@ def test_an_enormous_exponent_is_refused_instead_of_being_computed(value):
 @pytest.mark.parametrize(
     ("value", "way_out"),
     [
-        *((42, "42codes"), (42, "42%"), ("200", "200codes"), ("1.7", "1.7%")),
+        *((42.0, "42codes"), ("42", "42%"), ("200", "200codes"), ("1.7", "1.7%"), (1, "1.0"), (1, "1codes")),
         *(
             ("abc", "42codes"),
             ("200 m", "200ms"),
@@ -122,6 +134,51 @@ def test_a_refused_budget_says_what_was_probably_meant(value, way_out):
     with pytest.raises(UsageError) as error:
         Budget.parse(value)
     assert way_out in str(error.value)
+
+
+@pytest.mark.parametrize("units", [ANYWHERE.units, SHARE_OR_CODES], ids=["drawing", "encoding"])
+@settings(deadline=None)
+@given(
+    written=st.integers(-2, 300).map(str) | st.floats(0, 300).map(str) | WRONG,
+    code_length=CODE_LENGTHS,
+)
+@example("200", 64)
+@example("42", 8)
+@example("100", 64)
+def test_what_a_refusal_suggests_can_be_had_there(units, written, code_length):
+    spending = Spending(code_length, units)
+    with contextlib.suppress(UsageError):
+        Budget.parse(written, spending)
+        return
+    with pytest.raises(UsageError) as error:
+        Budget.parse(written, spending)
+    message = str(error.value).removeprefix(f"budget '{written}'")
+    suggested = re.findall(r"[\d.]+(?:codes|%|ms)|adaptive", message)
+    assert suggested
+    for way in suggested:
+        budget = Budget.parse(way, spending)
+        assert budget.unit in units
+        assert 1 <= budget.most_codes(code_length) <= code_length
+
+
+@pytest.mark.parametrize(
+    ("written", "spending", "message"),
+    [
+        ("200", Spending(64), "there are 64 codes, so write at most 64codes, for a deadline write 200ms"),
+        ("200", Spending(64, SHARE_OR_CODES), "there are 64 codes, so write at most 64codes"),
+        ("42", Spending(64), "for 42 codes write 42codes, for a share of the codes write 42%"),
+        (
+            "42",
+            Spending(8, SHARE_OR_CODES),
+            "there are 8 codes, so write at most 8codes, for a share of the codes write 42%",
+        ),
+        ("1.7", Spending(64), "for a share of the codes write 1.7%"),
+    ],
+)
+def test_a_number_that_is_too_large_leads_to_what_was_meant(written, spending, message):
+    with pytest.raises(UsageError) as error:
+        Budget.parse(written, spending)
+    assert str(error.value) == f"budget '{written}' is more than the whole: {message}"
 
 
 @pytest.mark.parametrize(
@@ -189,7 +246,7 @@ def test_the_text_of_a_budget_parses_back_to_an_equal_budget(unit, data):
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        *(("60%", "0.6"), (1, "1.0"), ("42 CODES", "42codes")),
+        *(("60%", "0.6"), ("1", "1.0"), (12, "12codes"), ("42 CODES", "42codes")),
         *(("200 ms", "200ms"), ("0.2s", "200ms"), ("1500ms", "1.5s"), ("1s", "1s")),
         *(("adaptive", "adaptive:0.5"), ("ADAPTIVE:0.25", "adaptive:0.25")),
     ],

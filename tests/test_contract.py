@@ -53,9 +53,10 @@ def good(tmp_path_factory) -> Any:
 CONFIG = {"data": {"samples": 100}}
 
 
-def test_what_the_template_makes_keeps_the_contract(good, monkeypatch):
+@pytest.mark.parametrize("channels", [1, 2])
+def test_what_the_template_makes_keeps_the_contract(good, monkeypatch, channels):
     monkeypatch.setenv("PYTHONPATH", sys.path[0])
-    results = check_modality(good, CONFIG)
+    results = check_modality(good, {"data": {**CONFIG["data"], "channels": channels}})
     assert [result.name for result in results if not result.good] == []
     assert len(results) == len(CHECKS) > 20
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 import tarfile
@@ -13,7 +14,11 @@ import soundfile
 import typer
 from PIL import Image
 
+from anytime_audio.config import AudioConfig
 from anytime_cli.main import app
+from anytime_core.config_parsing import apply_overrides, parse_config
+from anytime_core.errors import ConfigError
+from anytime_image.config import ImageConfig
 
 ROOT = Path(__file__).parents[1]
 SHORT = {
@@ -55,6 +60,20 @@ def test_the_commands_of_the_readme_work_as_printed(anytime, tmp_path, monkeypat
     namespace: dict[str, object] = {}
     exec(compile(python, "README.md", "exec"), namespace)
     assert namespace["coarse"].shape == namespace["samples"].x.shape == (16, 1, 8, 8)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/tuning.md"])
+def test_the_settings_that_pages_name_are_options_of_a_config(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    settings = set(re.findall(r"\b((?:autoencoder|data|network|prior|training)(?:\.[a-z_]+)+=[\w.\[\],]+)", text))
+    for setting in settings:
+        for config in (ImageConfig, AudioConfig):
+            with contextlib.suppress(ConfigError):
+                parse_config(apply_overrides({}, [setting]), config)
+                break
+        else:
+            pytest.fail(f"{page} names {setting}, which neither images nor sounds have")
+    assert settings
 
 
 def test_the_page_of_the_command_line_names_every_command_and_option():

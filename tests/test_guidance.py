@@ -222,7 +222,7 @@ def test_completed_samples_are_guided(guidable, kind):
     run = guidable[kind]
     known = torch.zeros(4, run.prior.code_length, dtype=torch.bool)
     drawn = [
-        run.complete(torch.zeros_like(known), known, label=3, options=SamplingOptions(filtering=Filter(guidance=one)))
+        run.complete(known.long(), known, label=3, options=SamplingOptions(filtering=Filter(guidance=one)))
         for one in (1.0, 3.0)
     ]
     assert torch.equal(drawn[1].codes, run.sample(4, label=3, guidance=3.0).codes)

@@ -622,7 +622,7 @@ BUDGETS = [
         for budget in budgets
     ),
     *(
-        Case(f"{command} {budget}", 2, f"budget {budget} is more than the 8 codes there are")
+        Case(f"{command} {budget}", 2, f"budget {budget} is more than the 8 codes there are", "at most 8codes or 100%")
         for command in ("sample --budget", "reconstruct photo.png --budget", "evaluate --budgets")
         for budget in ("9codes", "1000000000codes")
     ),
@@ -630,7 +630,20 @@ BUDGETS = [
         Case(f"{command} 1.7", 2, "budget '1.7'", "write 1.7%")
         for command in ("sample --budget", "reconstruct photo.png --budget", "evaluate --budgets")
     ),
-    Case("sample --budget 42", 2, "budget '42'", "for 42 codes write 42codes"),
+    Case("sample --budget 7", 2, "budget '7'", "for 7 codes write 7codes, for a share of the codes write 7%"),
+    *(
+        Case(
+            f"{command} 200",
+            2,
+            "budget '200'",
+            "there are 8 codes, so write at most 8codes, for a deadline write 200ms",
+        )
+        for command in ("sample --budget", "sample --run agnostic --calls 3 --budget")
+    ),
+    *(
+        Case(f"{command} 200", 2, "budget '200'", "there are 8 codes, so write at most 8codes")
+        for command in ("reconstruct photo.png --budget", "evaluate --calls all,3 --budgets")
+    ),
     Case("sample --budget 0,5", 2, "budget '0,5'", SHARE),
     *(
         Case(f"sample --budget adaptive:{value}", 2, f"'adaptive:{value}'", "adaptive")

@@ -190,7 +190,7 @@ def test_samples_of_a_class_are_the_same_by_name_and_by_number(tiny_run):
         ({"budget": "adaptive:x"}, "budget 'adaptive:x'"),
         ({"seed": -1}, "seed -1"),
         ({"seed": 2**63}, f"seed {2**63}"),
-        ({"label": 10}, r"label 10 is not in 0\.\.9"),
+        ({"label": 10}, r"label 10 is not a whole number in 0\.\.9"),
         ({"label": -1}, "label -1 "),
         ({"label": "cat"}, "no class 'cat'.*classes are 0, 1"),
         ({"temperature": -1.0}, r"temperature -1\.0"),
@@ -448,7 +448,7 @@ def test_auto_takes_an_engine_of_its_own_buffers_where_batches_may_be_open_at_a_
     elif work == "stream":
         next(iter(tiny_run.stream(1)))
     else:
-        tiny_run.complete(torch.zeros(1, CODES), torch.zeros(1, CODES, dtype=torch.bool), label=0)
+        tiny_run.complete([0] * CODES, [False] * CODES, label=0)
     assert asked == [work != "sample"]
 
 

@@ -74,8 +74,7 @@ def evaluate(
         DataError: the data is gone, or has other classes than the run.
     """
     options = options or EvaluationOptions()
-    basis = run.prior.code_length if run.prior is not None else run.code_length
-    codes = sorted({budget.codes(basis) for budget in options.budgets})
+    codes = sorted({budget.codes(run.drawn_length) for budget in options.budgets})
     for other in against:
         _check_comparable(run, other)
     draws = [Draws(one, folder, options, codes) for one in (run, *against)]

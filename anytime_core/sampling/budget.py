@@ -6,11 +6,11 @@ import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from numbers import Integral, Real
+from typing import Literal, SupportsFloat
 
 from anytime_core.errors import UsageError
 
-_HELP = "use a share such as 0.6 or 60%, a number of codes such as 42codes, a deadline such as 200ms, or adaptive"
 DEFAULT_THRESHOLD = 0.5
 """Of `adaptive`: half of what a code brings on average."""
 # Bounded in length, as exact arithmetic with a billion digits would never end.
@@ -27,6 +27,52 @@ _UNITS: dict[str, tuple[int, Unit]] = {
     "ms": (1000, "seconds"),
     "s": (1, "seconds"),
 }
+_EXAMPLES: dict[Unit, str] = {
+    "share": "a share such as 0.6 or 60%",
+    "codes": "a number of codes such as {codes}codes",
+    "seconds": "a deadline such as 200ms",
+    "adaptive": "adaptive",
+}
+
+
+@dataclass(frozen=True)
+class Spending:
+    """What a budget can be where it is spent, so that messages show no way that is closed there.
+
+    Attributes:
+        code_length: how many codes there are, None where that is not known yet.
+        units: of the budgets that have a meaning there.
+    """
+
+    code_length: int | None = None
+    units: tuple[Unit, ...] = ("share", "codes", "seconds", "adaptive")
+
+    @property
+    def help(self) -> str:
+        """An example of each kind."""
+        codes = 42 if self.code_length is None else min(42, self.code_length)
+        *first, last = [_EXAMPLES[unit].format(codes=codes) for unit in self.units]
+        return f"use {', '.join(first)}, or {last}"
+
+    def meant_by(self, amount: float) -> str:
+        """What was probably meant by a bare number over 1, as far as it can be had here."""
+        ways = []
+        whole, most = amount == int(amount), self.code_length
+        fits = whole and (most is None or amount <= most)
+        if fits:
+            ways.append(f"for {amount:.15g} codes write {amount:.15g}codes")
+        elif most is not None and amount > most:
+            ways.append(f"there are {most} codes, so write at most {most}codes")
+        if amount <= 100:
+            ways.append(f"for a share of the codes write {amount:.15g}%")
+        if whole and not fits and "seconds" in self.units:
+            ways.append(f"for a deadline write {amount:.15g}ms")
+        return ", ".join(ways) or self.help
+
+
+ANYWHERE = Spending()
+SHARE_OR_CODES: tuple[Unit, ...] = ("share", "codes")
+"""Units of budgets where nothing is drawn: time and what a sample is worth have no meaning there."""
 
 
 @dataclass(frozen=True)
@@ -44,38 +90,58 @@ class Budget:
     unit: Unit = "share"
 
     def __post_init__(self) -> None:
-        _check(self.amount, self.unit, f"{self.amount:g}")
+        _check(self.amount, self.unit, f"{self.amount:g}", ANYWHERE)
 
     @classmethod
-    def parse(cls, value: float | str | Budget) -> Budget:
-        """A budget from a share (0.6), a string (`0.6`, `60%`, `42codes`, `200ms`, `adaptive:0.5`), or itself.
+    def parse(cls, value: float | str | Budget, spending: Spending = ANYWHERE) -> Budget:
+        """A budget from a share, a whole number of codes, text, or itself.
+
+        Text is `0.6`, `60%`, `42codes`, `200ms`, `1.5s`, `adaptive` or `adaptive:0.5`. In text a number alone is a
+        share, so that `1` is all codes; the number 1 in Python could as well be one code, and is refused.
+
+        >>> Budget.parse(0.6), Budget.parse(12), Budget.parse("200ms")
+        (Budget(amount=0.6, unit='share'), Budget(amount=12, unit='codes'), Budget(amount=0.2, unit='seconds'))
+
+        Args:
+            value: see above.
+            spending: where it will be spent, for what messages suggest.
 
         Raises:
             UsageError: naming the value and what was probably meant.
         """
         if isinstance(value, Budget):
             return value
-        if isinstance(value, bool) or not isinstance(value, int | float | str):
-            raise UsageError(f"budget {value!r} is not understood: {_HELP}")
+        if isinstance(value, bool) or not isinstance(value, Real | str):
+            raise UsageError(f"budget {value!r} is not understood: {spending.help}")
+        if isinstance(value, Integral):
+            return cls._of_codes(int(value), spending)
         if not isinstance(value, str):
             amount = _number(value)
-            _check(amount, "share", str(value))
+            _check(amount, "share", str(value), spending)
             return cls(amount)
         word, _, threshold = value.strip().lower().partition(":")
         if word == "adaptive":
-            amount = _threshold(threshold, value)
-            _check(amount, "adaptive", f"'{value}'")
+            amount = _threshold(threshold, value, spending)
+            _check(amount, "adaptive", f"'{value}'", spending)
             return cls(amount, "adaptive")
         match = _PATTERN.fullmatch(value)
         if match is None:
-            raise UsageError(f"budget '{value}' is not understood: {_HELP}")
+            raise UsageError(f"budget '{value}' is not understood: {spending.help}")
         shown, (divisor, unit) = (match[2] or "").lower(), _UNITS[(match[2] or "").lower()]
         # In exact fractions, so that 0.9% is the share 0.009.
         amount = _number(Fraction(match[1]) / divisor)
         if shown == "%" and amount > 1:
-            raise UsageError(f"budget '{value}' is more than the whole: {_HELP}")
-        _check(amount, unit, f"'{value}'")
+            raise UsageError(f"budget '{value}' is more than the whole: {spending.help}")
+        _check(amount, unit, f"'{value}'", spending)
         return cls(amount, unit)
+
+    @classmethod
+    def _of_codes(cls, number: int, spending: Spending) -> Budget:
+        if number == 1:
+            raise UsageError("budget 1 can mean all codes or one of them: write 1.0 or '1codes'")
+        amount = _number(number)
+        _check(amount, "codes", f"{amount:.15g}", spending)
+        return cls(number, "codes")
 
     @property
     def seconds(self) -> float | None:
@@ -98,7 +164,10 @@ class Budget:
         if self.unit != "codes":
             return code_length
         if self.amount > code_length:
-            raise UsageError(f"budget {self.amount:.15g}codes is more than the {code_length} codes there are")
+            raise UsageError(
+                f"budget {self.amount:.15g}codes is more than the {code_length} codes there are: write at most "
+                f"{code_length}codes or 100%"
+            )
         return int(self.amount)
 
     def codes(self, code_length: int) -> int:
@@ -128,29 +197,29 @@ def codes_of_share(share: float, code_length: int) -> int:
     return max(1, math.ceil(Fraction(repr(float(share))) * code_length))
 
 
-def _threshold(text: str, shown: str) -> float:
+def _threshold(text: str, shown: str, spending: Spending) -> float:
     """The number after `adaptive:`, the default where there is none."""
     try:
         if "_" in text:
             raise ValueError(text)
         return float(text) if text else DEFAULT_THRESHOLD
     except ValueError:
-        raise UsageError(f"budget '{shown}' is not understood: use adaptive, or adaptive:0.5") from None
+        help = "use adaptive, or adaptive:0.5" if "adaptive" in spending.units else spending.help
+        raise UsageError(f"budget '{shown}' is not understood: {help}") from None
 
 
-def _number(value: float | Fraction) -> float:
+def _number(value: SupportsFloat) -> float:
     try:
         return float(value)
     except OverflowError:
         return math.inf
 
 
-def _check(amount: float, unit: str, shown: str) -> None:
+def _check(amount: float, unit: Unit, shown: str, spending: Spending) -> None:
     """Raise UsageError for an amount that no budget has; `shown` is how the caller wrote it."""
     if not math.isfinite(amount) or amount <= 0:
-        raise UsageError(f"budget {shown} is not a positive number: {_HELP}")
+        raise UsageError(f"budget {shown} is not a positive number: {spending.help}")
     if unit == "codes" and amount != int(amount):
-        raise UsageError(f"budget {shown} is not a whole number of codes: {_HELP}")
+        raise UsageError(f"budget {shown} is not a whole number of codes: {spending.help}")
     if unit == "share" and amount > 1:
-        whole = f"for {amount:g} codes write {amount:g}codes, " if amount == int(amount) else ""
-        raise UsageError(f"budget {shown} is more than the whole: {whole}for a share of the codes write {amount:g}%")
+        raise UsageError(f"budget {shown} is more than the whole: {spending.meant_by(amount)}")

@@ -22,7 +22,7 @@ from anytime_core.sampling.in_calls import OnCall, draw_in_calls, sample_orders
 from anytime_core.sampling.noise import GumbelNoise
 from anytime_core.sampling.plan import Plan, make_plan
 from anytime_core.sampling.sampler import Drawn, OnCode, Sampler
-from anytime_core.sampling.samples import Prefix, Samples
+from anytime_core.sampling.samples import Origin, Prefix, Samples
 
 _CALL = "call"
 """What `Costs` keeps the time of a call under, by the number of sequences that go through the network."""
@@ -36,6 +36,7 @@ class CallSampler(Sampler[CallEngine]):
     """
 
     prior: ARDMPrior
+    units = ("share", "codes", "seconds")
 
     def _check(self, budget: Budget) -> None:
         """Order-agnostic priors have no adaptive budget, and no more calls than codes."""
@@ -94,7 +95,8 @@ class CallSampler(Sampler[CallEngine]):
         ended = time.perf_counter()
         x = self.run.decode(result)
         seconds = {"codes": ended - started, "decode": time.perf_counter() - ended}
-        return Samples(x, result, lengths, labels, tuple(range(len(codes))), most_calls, seconds)
+        origin = Origin(self.run, Budget(1.0), self.options, completed=True)
+        return Samples(x, result, lengths, labels, tuple(range(len(codes))), most_calls, seconds, origin)
 
     def _open(self, engine: CallEngine, indices: Sequence[int]) -> None:
         """Also measures a call, of a code with half of them known."""

@@ -22,7 +22,7 @@ from anytime_core.sampling.engines import Engine, SteppedEngine, choose_engine, 
 from anytime_core.sampling.engines.base import torch_threads
 from anytime_core.sampling.noise import GumbelNoise
 from anytime_core.sampling.sampler import Drawn, OnCode, Sampler, SamplingOptions
-from anytime_core.sampling.samples import Prefix, Samples
+from anytime_core.sampling.samples import Origin, Prefix, Samples
 
 if TYPE_CHECKING:
     from anytime_core.run import Run
@@ -75,7 +75,8 @@ class CodeSampler(Sampler[Engine]):
         ended = time.perf_counter()
         x = self.run.decode(result)
         seconds = {"codes": ended - started, "decode": time.perf_counter() - ended}
-        return Samples(x, result, torch.full((batch,), length), labels, tuple(range(batch)), length, seconds)
+        lengths, origin = torch.full((batch,), length), Origin(self.run, Budget(1.0), self.options, completed=True)
+        return Samples(x, result, lengths, labels, tuple(range(batch)), length, seconds, origin)
 
     def _open(self, engine: Engine, indices: Sequence[int]) -> None:
         noise = self._noise(indices, self.prior.code_length)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from anytime_core.errors import UsageError
+from anytime_core.arguments import real_number, whole_number
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,16 @@ class Filter:
     guidance: float = 1.0
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.temperature) or self.temperature < 0:
-            raise UsageError(f"temperature {self.temperature} is not 0 or a positive number")
-        if self.top_k is not None and self.top_k < 1:
-            raise UsageError(f"top-k {self.top_k} is not at least 1")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise UsageError(f"top-p {self.top_p} is not in (0, 1]")
-        if not math.isfinite(self.guidance) or self.guidance < 0:
-            raise UsageError(f"guidance {self.guidance} is not 0 or a positive number")
+        for name in ("temperature", "guidance"):
+            self._settle(name, real_number(name, getattr(self, name), "0 or a positive number", _is_weight))
+        if self.top_k is not None:
+            self._settle("top_k", whole_number("top-k", self.top_k, "of at least 1", 1))
+        if self.top_p is not None:
+            self._settle("top_p", real_number("top-p", self.top_p, "in (0, 1]", lambda share: 0 < share <= 1))
+
+    def _settle(self, name: str, value: float) -> None:
+        """Numbers of other types, such as NumPy's, are plain ones from here on."""
+        object.__setattr__(self, name, value)
 
     @property
     def guided(self) -> bool:
@@ -46,6 +48,10 @@ class Filter:
     def rows(self, batch: int) -> int:
         """How many sequences go through the network for a batch: with guidance each one twice."""
         return 2 * batch if self.guided else batch
+
+
+def _is_weight(value: float) -> bool:
+    return 0 <= value < math.inf
 
 
 def draw_codes(logits: Tensor, noise: Tensor, filtering: Filter) -> Tensor:

@@ -15,10 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anytime_core.display import shown
-from anytime_core.errors import DataError
-from anytime_core.modality import Modality, OpensFiles, PreviewRow, UserFile
-from anytime_core.reading import require_regular_file
+from anytime_core.media import open_file
+from anytime_core.modality import Modality, PreviewRow
 from anytime_core.run import Run
 from anytime_core.sampling.budget import Budget
 from anytime_core.sampling.output_folder import FILLING, OutputFolder
@@ -69,7 +67,7 @@ def write_reconstructions(
         DataError: naming a file that cannot be read.
         UsageError: before anything is written, where files would be lost, or mixed with those of others.
     """
-    budget = Budget.parse(budget)
+    budget = Budget.parse(budget, run.coding)
     suffix = output_suffix(run.modality, suffix)
     names = _unique_names(files, suffix)
     run.refuse_data_folder(folder)
@@ -81,7 +79,7 @@ def write_reconstructions(
             return _told(partial / RECONSTRUCTIONS_FILE)
         _empty(partial)
         started = time.perf_counter()
-        opened = [_open(run.modality, path) for path in files]
+        opened = [open_file(run.modality, path) for path in files]
         seconds = {"read": time.perf_counter() - started, "codes": 0.0, "write": 0.0}
         passes: list[_Pass] = []
         total = sum(map(len, opened))
@@ -176,32 +174,6 @@ class _Pass:
 
     def metrics(self) -> dict[str, float]:
         return {name: round(total / self.samples, 6) for name, total in self._totals.items()}
-
-
-class _SampleFile:
-    """A file of a modality whose files hold one sample each."""
-
-    def __init__(self, modality: Modality, path: Path) -> None:
-        self.modality, self.x = modality, modality.read(path)
-
-    def __len__(self) -> int:
-        return 1
-
-    def __iter__(self) -> Iterator[Tensor]:
-        yield self.x
-
-    def write(self, x: Iterable[Tensor], path: Path) -> None:
-        for sample in x:
-            self.modality.write(sample, path)
-
-
-def _open(modality: Modality, path: Path) -> UserFile:
-    try:
-        require_regular_file(path)
-    except OSError as error:
-        reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
-        raise DataError(f"{shown(path)} {reason}") from error
-    return modality.open_file(path) if isinstance(modality, OpensFiles) else _SampleFile(modality, path)
 
 
 def _write_preview(modality: Modality, passes: Sequence[_Pass], codes: int, path: Path) -> None:

@@ -10,22 +10,23 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
+from anytime_core.arguments import whole_number
 from anytime_core.errors import UsageError, nearest
 from anytime_core.exhaustion import explained
 from anytime_core.priors import Prior
 from anytime_core.sampling.batch_size import BatchSizes
-from anytime_core.sampling.budget import Budget
+from anytime_core.sampling.budget import ANYWHERE, Budget, Spending, Unit
 from anytime_core.sampling.deadline import Deadline, Pace
 from anytime_core.sampling.draw import Filter
 from anytime_core.sampling.engines import ENGINES, PRECISIONS
 from anytime_core.sampling.engines.base import torch_threads
 from anytime_core.sampling.guidance import check_guidance
-from anytime_core.sampling.samples import Prefix, Samples
+from anytime_core.sampling.samples import Origin, Prefix, Samples
 
 if TYPE_CHECKING:
     from anytime_core.run import Run
@@ -70,20 +71,24 @@ class SamplingOptions:
     plan: str = "optimal"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
-            raise UsageError(f"seed {self.seed} is not a whole number in 0..2^63-1")
+        self._settle("seed", whole_number("seed", self.seed, "in 0..2^63-1", 0, 2**63 - 1))
+        for name, what in (("batch_size", "batch size"), ("calls", "calls")):
+            if getattr(self, name) is not None:
+                self._settle(name, whole_number(what, getattr(self, name), "of at least 1", 1))
         if self.engine != "auto" and self.engine not in ENGINES:
             raise UsageError(
                 f"no engine '{self.engine}'{nearest(self.engine, ENGINES)}: use auto, {', '.join(ENGINES)}"
             )
         if self.precision != "auto" and self.precision not in PRECISIONS:
             raise UsageError(f"no precision '{self.precision}': use auto, {', '.join(PRECISIONS)}")
-        if self.batch_size is not None and (not isinstance(self.batch_size, int) or self.batch_size < 1):
-            raise UsageError(f"batch size {self.batch_size} is not a whole number of at least 1")
-        if self.calls is not None and (not isinstance(self.calls, int) or self.calls < 1):
-            raise UsageError(f"calls {self.calls} is not a whole number of at least 1")
+        if self.label is not None and not isinstance(self.label, str):
+            self._settle("label", whole_number("label", self.label, "of at least 0, or the name of a class", 0))
         if self.plan not in PLANS:
             raise UsageError(f"no plan '{self.plan}'{nearest(self.plan, PLANS)}: use {', '.join(PLANS)}")
+
+    def _settle(self, name: str, value: int) -> None:
+        """Whole numbers of other types, such as NumPy's, are plain ones from here on."""
+        object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)
@@ -120,12 +125,20 @@ class Sampler(ABC, Generic[AnyEngine]):
         UsageError: an option that this run cannot follow.
     """
 
+    units: ClassVar[tuple[Unit, ...]] = ANYWHERE.units
+    """Of the budgets that it can keep."""
+
     def __init__(self, run: Run, options: SamplingOptions) -> None:
         self.run, self.options = run, options
         self.prior: Prior = run.require_prior()
         check_guidance(self.prior, options.filtering, run.folder)
         self._label = run.label_number(options.label)
         self._largest_batch = max(1, _LARGEST_NOISE // (self.prior.code_length * self.prior.codebook_size))
+
+    @property
+    def spending(self) -> Spending:
+        """What its budgets can be."""
+        return Spending(self.prior.code_length, self.units)
 
     def batches(
         self,
@@ -262,7 +275,8 @@ class Sampler(ABC, Generic[AnyEngine]):
         if pace is not None:
             self.run.costs.note("decode", len(indices), ended - ended_drawing)
         seconds = {"codes": ended_drawing - started, "decode": ended - ended_drawing}
-        return Samples(x, codes, lengths, labels, tuple(indices), drawn.calls, seconds)
+        origin = Origin(self.run, budget, self.options)
+        return Samples(x, codes, lengths, labels, tuple(indices), drawn.calls, seconds, origin)
 
     def _synchronise(self) -> None:
         """Wait for the device, where time is measured."""

@@ -2,16 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
+
+from anytime_core.sampling.budget import Budget
+
+if TYPE_CHECKING:
+    from anytime_core.run import Run
+    from anytime_core.sampling.sampler import SamplingOptions
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where samples come from, as the record beside their files tells it.
+
+    Attributes:
+        run: that drew them.
+        budget: of the call.
+        options: how codes were drawn.
+        completed: whether some of the codes were given.
+    """
+
+    run: Run
+    budget: Budget
+    options: SamplingOptions
+    completed: bool = False
+
+
+@dataclass(frozen=True, repr=False)
 class Samples:
     """Samples and the codes they were decoded from.
+
+    >>> samples = run.sample(16, budget=0.5)
+    >>> samples.x.shape
+    torch.Size([16, 1, 8, 8])
+    >>> samples.numpy().dtype
+    dtype('float32')
+    >>> samples.save("new")
+    PosixPath('new')
 
     Attributes:
         x: [B, *sample_shape] on the CPU.
@@ -21,6 +59,7 @@ class Samples:
         indices: global index of each sample.
         calls: of the prior's network, for the batch.
         seconds: time spent on `codes` and `decode`.
+        origin: what drew them.
     """
 
     x: Tensor
@@ -30,9 +69,77 @@ class Samples:
     indices: tuple[int, ...]
     calls: int
     seconds: Mapping[str, float]
+    origin: Origin = field(compare=False)
+
+    def __repr__(self) -> str:
+        return f"Samples({_described(self.x.shape, self.lengths, self.labels)})"
+
+    def __len__(self) -> int:
+        """B."""
+        return len(self.x)
+
+    def numpy(self) -> NDArray[np.float32]:
+        """The samples as an array, [B, *sample_shape]."""
+        return self.x.numpy()
+
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        suffix: str | None = None,
+        progressive: bool = False,
+        pack: bool = False,
+        overwrite: bool = False,
+    ) -> Path:
+        """Write files, a preview and `samples.json`, as `anytime sample --out FOLDER` does.
+
+        Args:
+            folder: made where it is missing; nothing but an earlier job's files is ever replaced.
+            suffix, progressive, pack: see `anytime_core.sampling.writing.write_samples`.
+            overwrite: replace the files of an earlier job in `folder`, all of them.
+
+        Returns:
+            The folder.
+
+        Raises:
+            UsageError: before anything is written, where files would be lost, or mixed with those of others.
+        """
+        from anytime_core.locations import user_path
+        from anytime_core.sampling.writing import write_samples
+
+        origin, path = self.origin, user_path(folder)
+        write_samples(
+            origin.run,
+            path,
+            self.indices,
+            origin.budget,
+            origin.options,
+            suffix=suffix,
+            progressive=progressive,
+            pack=pack,
+            overwrite=overwrite,
+            drawn=self,
+        )
+        return path
 
 
-@dataclass(frozen=True)
+def joined(batches: Sequence[Samples]) -> Samples:
+    """Batches of one call, at least one, as one; codes are padded with zeros to the longest."""
+    longest = max(batch.codes.shape[1] for batch in batches)
+    labels = [batch.labels for batch in batches if batch.labels is not None]
+    return Samples(
+        x=torch.cat([batch.x for batch in batches]),
+        codes=torch.cat([F.pad(batch.codes, (0, longest - batch.codes.shape[1])) for batch in batches]),
+        lengths=torch.cat([batch.lengths for batch in batches]),
+        labels=torch.cat(labels) if labels else None,
+        indices=tuple(index for batch in batches for index in batch.indices),
+        calls=max(batch.calls for batch in batches),
+        seconds={name: sum(batch.seconds[name] for batch in batches) for name in batches[0].seconds},
+        origin=batches[0].origin,
+    )
+
+
+@dataclass(frozen=True, repr=False)
 class Prefix:
     """The first codes of samples that are being drawn.
 
@@ -47,7 +154,27 @@ class Prefix:
     indices: tuple[int, ...]
     _decode: Callable[[Tensor], Tensor]
 
+    def __repr__(self) -> str:
+        lengths = torch.full((1,), self.codes.shape[1])
+        return f"Prefix({_described(self.codes.shape[:1], lengths, self.labels)})"
+
     @cached_property
     def x(self) -> Tensor:
         """The samples as far as they are known, [B, *sample_shape] on the CPU, decoded when first asked for."""
         return self._decode(self.codes)
+
+
+def _described(shape: Sequence[int], lengths: Tensor, labels: Tensor | None) -> str:
+    """How many samples, of which shape if it is known, of how many codes, and of how many classes."""
+    batch, *sample = shape
+    least, most = int(lengths.min()), int(lengths.max())
+    parts = [
+        f"{batch} of shape {list(sample)}" if sample else str(batch),
+        f"{least} to {most} codes" if least < most else f"{most} {'code' if most == 1 else 'codes'} each",
+        *([] if labels is None else [f"{_counted(len(labels.unique()))}"]),
+    ]
+    return ", ".join(parts)
+
+
+def _counted(classes: int) -> str:
+    return f"{classes} {'class' if classes == 1 else 'classes'}"

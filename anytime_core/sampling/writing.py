@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from anytime_core.sampling.ledger import LEDGER_FILES, Ledger
 from anytime_core.sampling.output import FolderOutput, Output, TarOutput
 from anytime_core.sampling.output_folder import FILLING, OutputFolder
 from anytime_core.sampling.records import PREVIEW_FILE, SAMPLES_FILE, join, read_head, write_entries
-from anytime_core.sampling.sampler import SamplingOptions
+from anytime_core.sampling.sampler import OnCode, SamplingOptions
 from anytime_core.sampling.samples import Samples
 
 PREVIEW_COLUMNS = 8
@@ -56,6 +56,7 @@ def write_samples(
     pack: bool = False,
     overwrite: bool = False,
     load_seconds: float = 0.0,
+    drawn: Samples | None = None,
 ) -> dict[str, Any]:
     """Draw samples and write them into `folder`, which stays untouched until all of them are written.
 
@@ -77,6 +78,7 @@ def write_samples(
         pack: into tar shards.
         overwrite: replace the files of an earlier job in `folder`, all of them.
         load_seconds: time that opening the run took, for the record.
+        drawn: these samples, of the same indices, budget and options, instead of new ones.
 
     Returns:
         What `samples.json` says, without the list of samples, which can be long.
@@ -84,10 +86,12 @@ def write_samples(
     Raises:
         UsageError: before anything is drawn, where files would be lost, or mixed with those of others.
     """
-    job = _Job(run, indices, Budget.parse(budget), options or SamplingOptions(), output_suffix(run.modality, suffix))
+    options = options or SamplingOptions()
+    budget = Budget.parse(budget, run.sampler(options).spending)
+    job = _Job(run, indices, budget, options, output_suffix(run.modality, suffix), drawn)
     job.progressive, job.pack = progressive, pack
     job.seconds["load"] = load_seconds
-    durable = job.budget.seconds is None
+    durable = not job.timed
     run.refuse_data_folder(folder)
     place = OutputFolder(
         folder,
@@ -104,7 +108,7 @@ def write_samples(
             record = read_head(partial / SAMPLES_FILE, SAMPLES_FILE)
         job.resumable = False
         closing = time.perf_counter()
-    if job.budget.seconds is not None:
+    if job.timed:
         run.costs.note("close", len(indices), time.perf_counter() - closing)
     run.costs.save()
     return record
@@ -116,12 +120,22 @@ class _Job:
     Attributes:
         seconds: spent on each part of the work, over all processes that were at it.
         resumable: whether another call can go on from what is on the disk.
+        timed: whether it has a deadline, and not only samples that were drawn within one.
     """
 
     progressive: bool
     pack: bool
 
-    def __init__(self, run: Run, indices: Sequence[int], budget: Budget, options: SamplingOptions, suffix: str) -> None:
+    def __init__(
+        self,
+        run: Run,
+        indices: Sequence[int],
+        budget: Budget,
+        options: SamplingOptions,
+        suffix: str,
+        drawn: Samples | None,
+    ) -> None:
+        self.drawn, self.timed = drawn, drawn is None and budget.seconds is not None
         self.run, self.indices, self.budget, self.options, self.suffix = run, indices, budget, options, suffix
         self.seconds = {"load": 0.0, "codes": 0.0, "decode": 0.0, "write": 0.0}
         self.resumable = False
@@ -133,7 +147,7 @@ class _Job:
         self._prior_length = run.require_prior().code_length
         self._wanted = budget.most_codes(self._prior_length)
         self._deadline: Deadline | None = None
-        if budget.seconds is not None:
+        if self.timed and budget.seconds is not None:
             previews = run.costs.expected("preview", self._previewable)
             self._previewed = previews is None or previews > _PREVIEW_SHARE * budget.seconds
             last = {"finish": len(indices), "close": len(indices)}
@@ -177,6 +191,7 @@ class _Job:
             "budget": str(self.budget),
             "options": dataclasses.asdict(dataclasses.replace(self.options, batch_size=None)),
             "files": [self.suffix, self.progressive, self.pack],
+            **({} if self.drawn is None else {"codes": self.drawn.codes.tolist(), "of": self.drawn.lengths.tolist()}),
         }
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -204,10 +219,7 @@ class _Job:
 
             if self._deadline is not None:
                 self._measure_writing(partial)
-            batches = self.run.sampler(self.options).batches(
-                self.indices[self._done :], self.budget, deadline=self._deadline, on_code=on_code
-            )
-            for batch in batches:
+            for batch in self._batches(on_code):
                 started = time.perf_counter()
                 self._add(batch, output, ledger, partial)
                 self._note("write", len(batch.indices), time.perf_counter() - started)
@@ -223,6 +235,13 @@ class _Job:
         finally:
             output.close()
             ledger.close()
+
+    def _batches(self, on_code: OnCode) -> Iterable[Samples]:
+        """What is still to be written."""
+        left = self.indices[self._done :]
+        if self.drawn is not None:
+            return (self.drawn,) if left else ()  # it was written as a whole, or not at all
+        return self.run.sampler(self.options).batches(left, self.budget, deadline=self._deadline, on_code=on_code)
 
     def _mark(self, output: Output, ledger: Ledger, partial: Path) -> None:
         """Let a killed job go on from here, when all that it has is on the disk; not so often that this takes long."""
@@ -318,6 +337,7 @@ class _Job:
             "drawn": self._most_codes,
             "calls": self._calls,
             "seed": self.options.seed,
+            **({"completed": True} if self.drawn is not None and self.drawn.origin.completed else {}),
             "num": self._done,
             "preview": PREVIEW_FILE if preview.exists() else None,
             "interrupted": self._interrupted or self._done < len(self.indices),

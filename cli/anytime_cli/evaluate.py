@@ -97,10 +97,14 @@ def evaluate(
     from anytime_core.evaluation.result import EVALUATION_FILE
     from anytime_core.evaluation.showing import show_evaluation
     from anytime_core.run import load
-    from anytime_core.sampling.budget import Budget
+    from anytime_core.sampling.budget import SHARE_OR_CODES, Budget, Spending
 
+    with output.chatter_to_stderr():
+        opened = load(run, device=device, settings=settings or ())
+        others = [load(folder, device=device) for folder in against or ()]
+    spending = Spending(opened.drawn_length, SHARE_OR_CODES)
     options = EvaluationOptions(
-        budgets=tuple(Budget.parse(budget) for budget in budgets.split(",")),
+        budgets=tuple(Budget.parse(budget, spending) for budget in budgets.split(",")),
         num=num,
         seed=seed,
         extractors=tuple(ExtractorRequest.parse(text) for text in extractor or ()),
@@ -109,9 +113,6 @@ def evaluate(
         plan=plan,
         guidance=guidance,
     )
-    with output.chatter_to_stderr():
-        opened = load(run, device=device, settings=settings or ())
-        others = [load(folder, device=device) for folder in against or ()]
     folder = out or opened.folder / "evaluation"
     with output.progress_bar("evaluating") as advance, output.writing_to(folder), output.chatter_to_stderr():
 

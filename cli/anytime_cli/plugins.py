@@ -87,7 +87,10 @@ def check(
         output.print_json([dataclasses.asdict(result) for result in results])
     failed = [result for result in results if not result.good]
     if failed:
-        output.say(f"modality '{name}' fails {len(failed)} of {len(results)} checks; docs/plugins.md has the contract")
+        output.say(
+            f"modality '{name}' fails {len(failed)} of {len(results)} checks; the contract is shown by "
+            "python -m pydoc anytime_core.modality.Modality"
+        )
         raise typer.Exit(1)
     output.say(f"modality '{name}' passes all {len(results)} checks")
 

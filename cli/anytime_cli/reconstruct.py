@@ -42,15 +42,14 @@ def reconstruct(
 ) -> None:
     """Encode files, keep as many codes as the budget buys, and write what they decode to."""
     startup.import_torch()
-    from anytime_core.sampling.budget import Budget
-
-    parsed = Budget.parse(budget)
     from anytime_core.run import load
+    from anytime_core.sampling.budget import Budget
     from anytime_core.sampling.reconstruct import write_reconstructions
     from anytime_core.sampling.records import PREVIEW_FILE
 
     with output.chatter_to_stderr():
         opened = load(run, device=device)
+    parsed = Budget.parse(budget, opened.coding)
     folder = out or opened.folder / "reconstructions" / str(parsed)
     with (
         output.progress_bar("reconstructing") as advance,

@@ -108,7 +108,7 @@ def sample(
     from anytime_core.sampling.draw import Filter
     from anytime_core.sampling.sampler import SamplingOptions
 
-    parsed, filtering = Budget.parse(budget), Filter(temperature, top_k, top_p, guidance)
+    filtering = Filter(temperature, top_k, top_p, guidance)
     options = SamplingOptions(seed, label, filtering, engine, precision, batch_size, calls, plan)
     shard = _process_shard() if shard is None else shard
     indices = _shard(num, shard)
@@ -119,8 +119,10 @@ def sample(
 
     with output.chatter_to_stderr():
         opened = load(run, device=device)
+        sampler = opened.sampler(options)
+        parsed = Budget.parse(budget, sampler.spending)
         if parsed.seconds is not None:
-            opened.sampler(options).prepare(len(indices))
+            sampler.prepare(len(indices))
     number = opened.label_number(label)
     load_seconds = time.perf_counter() - started
     choices = {

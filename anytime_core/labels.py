@@ -1,0 +1,93 @@
+"""Labels as callers write them: classes by name, by number, or in text by number as `index:3`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from anytime_core.arguments import Numbers, is_sequence, whole_number
+from anytime_core.display import listed, shown
+from anytime_core.errors import UsageError, nearest
+
+_NUMBERED = "index:"
+"""Start of a label that is the number of a class."""
+
+Label = int | str
+Labels = Label | Numbers | Sequence[Label]
+"""One for all samples, or one for each."""
+
+
+@dataclass(frozen=True)
+class ClassLabels:
+    """The labels that the prior of a run can be told.
+
+    Attributes:
+        names: of the classes, by number.
+        conditional: whether the prior can be told any.
+        run: in messages.
+    """
+
+    names: tuple[str, ...]
+    conditional: bool
+    run: Path
+
+    def number(self, label: Label | None) -> int | None:
+        """The number of a class, None where none is asked for.
+
+        Text is a name first: of classes named 1 and 2, `2` is the one so named, whatever its number.
+
+        Raises:
+            UsageError: the prior is unconditional, or there is no such class.
+        """
+        return None if label is None else self._number(label)
+
+    def numbers(self, label: Labels | None, batch: int) -> Tensor | None:
+        """The numbers of the classes of `batch` samples, [B] int64, None for an unconditional prior.
+
+        Raises:
+            UsageError: see `number`; or a prior that has to be told labels and is not, or not one for each sample.
+        """
+        labels: list[Any] = [label] * batch
+        if is_sequence(label):
+            labels = label.tolist() if isinstance(label, Tensor | np.ndarray) else list(label)
+        if len(labels) != batch:
+            raise UsageError(f"{len(labels)} labels are not one for each of {batch} samples")
+        if label is None and not self.conditional:
+            return None
+        if label is None:
+            raise UsageError(f"the prior of run {self.run} needs a label: {self._known}")
+        return torch.tensor([self._number(one) for one in labels])
+
+    def _number(self, label: Label) -> int:
+        if not self.conditional:
+            raise UsageError(f"label '{shown(label)}' has no meaning here: run {self.run} has an unconditional prior")
+        most = len(self.names) - 1
+        if not isinstance(label, str):
+            return whole_number("label", label, f"in 0..{most}, or the name of a class: {self._known}", 0, most)
+        if label in self.names:
+            return self.names.index(label)
+        number = _numbered(label)
+        if number is None:
+            raise UsageError(
+                f"no class '{shown(label)}'{nearest(label, self.names)}: {self._known}, by number {_NUMBERED}0 to "
+                f"{_NUMBERED}{most}"
+            )
+        if not 0 <= number <= most:
+            raise UsageError(f"label {label} is not in 0..{most}: {self._known}")
+        return number
+
+    @property
+    def _known(self) -> str:
+        return f"the classes are {listed([shown(name) for name in self.names])}"
+
+
+def _numbered(label: str) -> int | None:
+    """What a label such as `index:3` says; None for any other text."""
+    number = label.removeprefix(_NUMBERED)
+    return int(number) if number != label and number.isascii() and number.isdecimal() and len(number) < 10 else None

@@ -1,0 +1,44 @@
+"""A user's file as samples, whichever modality it is of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from torch import Tensor
+
+from anytime_core.display import shown
+from anytime_core.errors import DataError
+from anytime_core.modality import Modality, OpensFiles, UserFile
+from anytime_core.reading import require_regular_file
+
+
+def open_file(modality: Modality, path: Path) -> UserFile:
+    """The samples of a file, as many as the modality finds in it.
+
+    Raises:
+        DataError: naming a file that is missing or cannot be read.
+    """
+    try:
+        require_regular_file(path)
+    except OSError as error:
+        reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
+        raise DataError(f"{shown(path)} {reason}") from error
+    return modality.open_file(path) if isinstance(modality, OpensFiles) else _SampleFile(modality, path)
+
+
+class _SampleFile:
+    """A file of a modality whose files hold one sample each."""
+
+    def __init__(self, modality: Modality, path: Path) -> None:
+        self.modality, self.x = modality, modality.read(path)
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[Tensor]:
+        yield self.x
+
+    def write(self, x: Iterable[Tensor], path: Path) -> None:
+        for sample in x:
+            self.modality.write(sample, path)

@@ -1,0 +1,53 @@
+"""The files of a run, opened together and held against each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from anytime_core.autoencoder import OrderedAutoencoder
+from anytime_core.errors import RunError
+from anytime_core.modality import Modality
+from anytime_core.priors import Prior
+from anytime_core.record import RUN_FILE, RunRecord, read_record
+from anytime_core.weights import AUTOENCODER_FILE, PRIOR_FILE, load_autoencoder, load_prior, require_plugin
+
+
+def open_run_files(folder: Path) -> tuple[RunRecord, Modality, OrderedAutoencoder, Prior | None]:
+    """What a run folder holds, on the CPU; the prior is None where its stage has not ended.
+
+    Raises:
+        RunError: missing, without an autoencoder, damaged, of a newer format, or not of one training.
+        PluginError: its modality does not work.
+    """
+    record = read_record(folder)
+    require_plugin(record.modality, folder / RUN_FILE)
+    weights = folder / AUTOENCODER_FILE
+    if "autoencoder" not in record.stages or not weights.exists():
+        raise RunError(
+            f"run {folder} has no autoencoder yet: train it with anytime train --run {folder} --stage autoencoder"
+        )
+    autoencoder, modality = load_autoencoder(weights)
+    prior = load_prior(folder / PRIOR_FILE) if "prior" in record.stages else None
+    _check_same(folder, record, modality, autoencoder, prior)
+    return record, modality, autoencoder, prior
+
+
+def _check_same(
+    folder: Path, record: RunRecord, modality: Modality, autoencoder: OrderedAutoencoder, prior: Prior | None
+) -> None:
+    """Raise RunError where the files of a run are not of one training: sizes that differ would end far from here."""
+    told: dict[str, tuple[object, object]] = {
+        "modality": (record.modality, modality.name),
+        "code length": (record.code_length, autoencoder.code_length),
+        "codebook size": (record.codebook_size, autoencoder.codebook_size),
+    }
+    if prior is not None:
+        told["codebook size of the prior"] = (record.codebook_size, prior.codebook_size)
+        told["code length of the prior"] = (min(record.code_length, prior.code_length), prior.code_length)
+        told["number of classes"] = (len(record.classes) if prior.classes else 0, prior.classes)
+    for what, (recorded, held) in told.items():
+        if recorded != held:
+            raise RunError(
+                f"{folder / RUN_FILE} does not fit the weights beside it: {what} {recorded}, where they have {held}; "
+                "put back the files that belong together, or train another with anytime train"
+            )
