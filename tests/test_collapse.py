@@ -28,6 +28,8 @@ from tests.conftest import tiny_config
 UNTAUGHT = ("training.autoencoder.learning_rate=1e-12", "training.autoencoder.validations=1")
 """With which nothing is learned."""
 
+SHORT = ("data.size=8", "data.color=grey", "training.autoencoder.steps=2", "training.prior.steps=2")
+
 
 def curve_of(*losses: float, mean: float | None = None, shuffled: tuple[float, ...] = ()) -> ReconstructionCurve:
     return ReconstructionCurve(
@@ -153,6 +155,11 @@ def test_no_prior_is_trained_on_codes_that_say_nothing_unless_forced(tmp_path, c
     assert "going on all the same" in caplog.text
 
 
+def test_data_that_fill_little_of_their_range_are_said(tmp_path, caplog):
+    train(tiny_config("data.name=folder", f"data.root={small(0.04, tmp_path / 'pictures')}", *SHORT), tmp_path / "run")
+    assert "training samples stay within 0.043 of 0, and networks learn best where they fill [-1, 1]" in caplog.text
+
+
 def test_a_training_of_few_steps_is_not_judged(tmp_path):
     record = train(tiny_config(*UNTAUGHT, "training.autoencoder.steps=99"), tmp_path / "run")
     assert list(record.stages) == ["autoencoder", "codes", "prior"]
@@ -180,6 +187,7 @@ def test_every_prefix_is_better_than_the_mean_sample_and_more_codes_are_better(t
     root = small(scale, tmp_path / "pictures")
     changes = [f"data.root={root}", "data.size=8", "data.color=grey", "network.channels=16", "network.widths=[32]"]
     changes += [f"network.decoder_norm={norm}", "training.autoencoder.steps=300", "training.autoencoder.batch_size=64"]
+    changes += ["training.autoencoder.learning_rate=0.003"]
     config = parse_config(apply_overrides(find_config("image/folder")[1], changes), ImageConfig)
     validation = train(config, tmp_path / "run", stages=("autoencoder",)).stages["autoencoder"].validation
     losses = validation.reconstruction["loss"]

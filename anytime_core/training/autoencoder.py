@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 _PREVIEW_SAMPLES = 12
 _MEAN_LOSS_RATE = 0.05
 _COMPONENT_SAMPLES, _COMPONENT_BATCH = 20_000, 1_000
-_MEAN_SAMPLES = 1_000
+_MEAN_SAMPLES, _SMALL = 1_000, 0.1
 
 
 class OrderedLoss:
@@ -260,10 +260,18 @@ class _Validation:
     @torch.no_grad()
     def _reference(self, batches: Batches) -> float:
         """Loss of reconstructing training samples as their mean; 1 where they are all the same."""
-        losses = [
-            self.modality.reconstruction_loss(self.mean_sample.expand_as(batch["x"]), batch["x"]) for batch in batches
-        ]
-        return float(torch.cat(losses).mean()) or 1.0
+        losses, largest = [], 0.0
+        for batch in batches:
+            x = batch["x"]
+            losses.append(self.modality.reconstruction_loss(self.mean_sample.expand_as(x), x))
+            largest = max(largest, x.abs().max().item())
+        if rank() == 0 and largest < _SMALL:
+            logger.warning(
+                "training samples stay within %.2g of 0, and networks learn best where they fill [-1, 1]: "
+                "scale them up where they are read",
+                largest,
+            )
+        return torch.cat(losses).mean().item() or 1.0
 
     def __call__(self, step: int) -> dict[str, float]:
         curve = reconstruction_curve(
@@ -276,7 +284,7 @@ class _Validation:
         if rank() == 0:
             path = self.previews / f"autoencoder-{step:06d}.png"
             write_reconstructions(self.autoencoder, self.modality, self.shown, self.lengths, path)
-            for finding in collapse.findings(curve, self.autoencoder, self.config):
+            for finding in collapse.findings(curve, step, self.autoencoder, self.config):
                 logger.warning("step %d: %s", step, finding)
         return self._numbers(curve)
 

@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 
 _WORTH = 0.97
 """Share of the loss without a model, of the mean sample or of others' codes, that a model must get below."""
-_TELLING_STEPS = 100
-"""Of fewer steps nobody expects that they teach anything."""
+TELLING_STEPS = 100
+"""Nobody expects that fewer steps teach anything."""
 _FEW_USED, _DRAWS_PER_CODE = 0.1, 10
 _FEW_CODES, _HIGH_THRESHOLD = 16, 0.3
 
@@ -72,7 +72,7 @@ def refuse_collapsed(record: RunRecord | None, stages: Sequence[Stage], training
         force: say it, and go on.
     """
     trained = record.stages.get("autoencoder") if record is not None else None
-    if trained is None or trained.steps < _TELLING_STEPS or not stages or stages[0] == "autoencoder":
+    if trained is None or trained.steps < TELLING_STEPS or not stages or stages[0] == "autoencoder":
         return
     validation = trained.validation
     evidence = ignored_input(validation.reconstruction.get("loss", ()), validation)
@@ -89,9 +89,12 @@ def refuse_collapsed(record: RunRecord | None, stages: Sequence[Stage], training
         logger.warning("%s; going on all the same", found)
 
 
-def findings(curve: ReconstructionCurve, autoencoder: OrderedAutoencoder, config: CoreConfig) -> Iterator[str]:
-    """What is wrong with an autoencoder in training, each with its evidence and what to change in `config`."""
-    if evidence := ignored_input(curve.values["loss"], curve):
+def findings(
+    curve: ReconstructionCurve, step: int, autoencoder: OrderedAutoencoder, config: CoreConfig
+) -> Iterator[str]:
+    """What is wrong with an autoencoder after `step` steps, each with its evidence and what to change in `config`."""
+    evidence = ignored_input(curve.values["loss"], curve)
+    if evidence and step >= TELLING_STEPS:
         yield f"the autoencoder ignores its input: {evidence}; {advice(config)}"
     if evidence := _unused_codebook(curve, autoencoder):
         yield f"the codebook has collapsed: {evidence}; {advice(config, codebook=True)}"

@@ -22,7 +22,7 @@ from anytime_core.training.autoencoder import (
     train_autoencoder,
 )
 from anytime_core.training.batches import ordered_batches
-from anytime_core.training.collapse import worthless_prefixes
+from anytime_core.training.collapse import TELLING_STEPS, worthless_prefixes
 from anytime_core.training.encoding import write_codes
 from anytime_core.training.preparation import Preparation
 from anytime_core.training.prior import train_prior, validate_prior
@@ -64,7 +64,8 @@ def _autoencoder_stage(training: Preparation, surroundings: Surroundings) -> tup
         mean_training_sample(training.datasets, core),
     )
     if rank() == 0:
-        if core.autoencoder.truncation.distribution != "none" and (worthless := worthless_prefixes(curve)):
+        ordered = core.autoencoder.truncation.distribution != "none"
+        if ordered and steps >= TELLING_STEPS and (worthless := worthless_prefixes(curve)):
             logger.warning("%s", worthless)
         plot_curve(curve, training.previews / "quality.png")
     return steps, {
