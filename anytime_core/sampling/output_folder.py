@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from anytime_core.display import shown
+from anytime_core.display import counted, shown
 from anytime_core.errors import UsageError
 from anytime_core.files import PARTIAL_PREFIX, filling, flush_all, holding, move_files
 from anytime_core.sampling.ledger import LEDGER_FILES
@@ -240,4 +240,4 @@ def _counted(names: Collection[str]) -> str:
     """How many files, with the first names."""
     first = ", ".join(map(shown, sorted(names)[:_NAMED]))
     more = ", ..." if len(names) > _NAMED else ""
-    return f"{len(names)} {'file' if len(names) == 1 else 'files'} ({first}{more})"
+    return f"{counted(len(names), 'files')} ({first}{more})"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ import torch
 from torch import Tensor
 
 from anytime_core.display import shown
-from anytime_core.errors import DataError
-from anytime_core.modality import Modality, OpensFiles, PreviewRow, UserFile
+from anytime_core.errors import DataError, UsageError
+from anytime_core.modality import Modality, OpensFiles, PreviewRow, Restored, RestoresFiles, UserFile
 from anytime_core.reading import require_regular_file
 from anytime_core.run import Run
 from anytime_core.sampling.budget import Budget
@@ -45,6 +46,7 @@ def write_reconstructions(
     budget: float | str | Budget,
     *,
     suffix: str | None = None,
+    restore: Restored | None = None,
     overwrite: bool = False,
     on_samples: OnSamples = lambda done, total: None,
 ) -> dict[str, Any]:
@@ -59,6 +61,7 @@ def write_reconstructions(
         files: of the run's modality.
         budget: share or number of codes.
         suffix: of the written files, see `output_suffix`.
+        restore: of the form of each file, give back its size or its rate; None writes the form of samples.
         overwrite: replace the files of an earlier job in `folder`, all of them.
         on_samples: progress.
 
@@ -67,21 +70,23 @@ def write_reconstructions(
 
     Raises:
         DataError: naming a file that cannot be read.
-        UsageError: before anything is written, where files would be lost, or mixed with those of others.
+        UsageError: before anything is written, where files would be lost, or mixed with those of others; or the
+            modality does not restore what is asked for.
     """
     budget = Budget.parse(budget)
     suffix = output_suffix(run.modality, suffix)
+    open_file = _opener(run.modality, restore)
     names = _unique_names(files, suffix)
     run.refuse_data_folder(folder)
     place = OutputFolder(
         folder, RECONSTRUCTIONS_FILE, suffixes=run.modality.suffixes, overwrite=overwrite, inputs=files
     )
-    with place.filled(_digest(run, files, budget, suffix), (*names, PREVIEW_FILE)) as partial:
+    with place.filled(_digest(run, files, budget, suffix, restore), (*names, PREVIEW_FILE)) as partial:
         if not (partial / FILLING).exists():  # made, and not all moved
             return _told(partial / RECONSTRUCTIONS_FILE)
         _empty(partial)
         started = time.perf_counter()
-        opened = [_open(run.modality, path) for path in files]
+        opened = [_open(open_file, path) for path in files]
         seconds = {"read": time.perf_counter() - started, "codes": 0.0, "write": 0.0}
         passes: list[_Pass] = []
         total = sum(map(len, opened))
@@ -107,6 +112,7 @@ def write_reconstructions(
             "budget": str(budget),
             "codes": codes,
             "code_length": run.code_length,
+            "restored": restore,
             "num": len(entries),
             "seconds": {name: round(value, 4) for name, value in seconds.items()},
             "files": {name: (partial / name).stat().st_size for name in (PREVIEW_FILE, *names)},
@@ -115,10 +121,10 @@ def write_reconstructions(
     return {**record, "reconstructions": entries}
 
 
-def _digest(run: Run, files: Sequence[Path], budget: Budget, suffix: str) -> str:
+def _digest(run: Run, files: Sequence[Path], budget: Budget, suffix: str, restore: Restored | None) -> str:
     """A name for the job: everything that decides what the files will be."""
     read = [(os.path.abspath(path), *_state(path)) for path in files]
-    described = [str(run.folder.resolve()), run.record.created, read, str(budget), suffix]
+    described = [str(run.folder.resolve()), run.record.created, read, str(budget), suffix, restore]
     return hashlib.sha256(json.dumps(described).encode()).hexdigest()[:12]
 
 
@@ -195,13 +201,29 @@ class _SampleFile:
             self.modality.write(sample, path)
 
 
-def _open(modality: Modality, path: Path) -> UserFile:
+_OPTIONS: Mapping[Restored, str] = {"size": "--original-size", "rate": "--keep-rate"}
+
+
+def _opener(modality: Modality, restore: Restored | None) -> Callable[[Path], UserFile]:
+    """How a modality opens files. Raises UsageError where it does not restore what is asked for."""
+    if restore is None:
+        return modality.open_file if isinstance(modality, OpensFiles) else functools.partial(_SampleFile, modality)
+    restored = modality.restores if isinstance(modality, RestoresFiles) else None
+    if restored != restore or not isinstance(modality, RestoresFiles):
+        way_out = "leave it out" if restored is None else f"use {_OPTIONS[restored]}, or leave it out"
+        raise UsageError(
+            f"{_OPTIONS[restore]}: modality '{modality.name}' does not restore the {restore} of files; {way_out}"
+        )
+    return modality.open_to_restore
+
+
+def _open(open_file: Callable[[Path], UserFile], path: Path) -> UserFile:
     try:
         require_regular_file(path)
     except OSError as error:
         reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
         raise DataError(f"{shown(path)} {reason}") from error
-    return modality.open_file(path) if isinstance(modality, OpensFiles) else _SampleFile(modality, path)
+    return open_file(path)
 
 
 def _write_preview(modality: Modality, passes: Sequence[_Pass], codes: int, path: Path) -> None:
