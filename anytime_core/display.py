@@ -10,6 +10,7 @@ _SHOWN_AS_ESCAPES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Unicode categories: control, format (such as bidirectional overrides), surrogates, unassigned, line separators."""
 
 _PLURAL = re.compile(r"\b(\w+?)(?:(?<=ss)es|(?<!s)s)\b")
+_SINGULAR = r"\1"
 _LISTED = 12
 """Names that one line has at most."""
 
@@ -36,4 +37,4 @@ def listed(names: Sequence[str]) -> str:
 
 def counted(count: int, things: str) -> str:
     """How many there are of `things`, which are named in the plural, their noun first: `1 hidden file`, `20 codes`."""
-    return f"{count:,} {_PLURAL.sub(r'\1', things, count=1) if count == 1 else things}"
+    return f"{count:,} {things if count != 1 else _PLURAL.sub(_SINGULAR, things, count=1)}"

@@ -103,8 +103,8 @@ class Found(BaseModel):
         """
         if (self.train, self.validation) != (now.train, now.validation):
             return (
-                f"{counted(now.train, 'items')} to train on and {now.validation:,} held out, where there were {self.train:,} and "
-                f"{self.validation:,}"
+                f"{counted(now.train, 'items')} to train on and {now.validation:,} held out, where there were "
+                f"{self.train:,} and {self.validation:,}"
             )
         if self.digest and now.digest:
             return "" if self.digest == now.digest else "as many items, but with other names or sizes"

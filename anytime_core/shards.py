@@ -123,8 +123,8 @@ def split_shards(root: Path | None, suffixes: Collection[str], *, share: float, 
     files = ShardFiles(shards, numbers, np.concatenate([index.offsets for index in indexes]))
     if not len(files):
         raise DataError(
-            f"no {noun}s in the {counted(len(shards), 'shards')} in {shown(root)}, such as {shown(shards[0])}: looked for "
-            f"{', '.join(sorted(suffixes))}; pack files named KEY.SUFFIX"
+            f"no {noun}s in {counted(len(shards), 'shards')} in {shown(root)}, such as {shown(shards[0])}: looked for "
+            f"{', '.join(sorted(suffixes))} in them"
         )
     classes, labels = _labels(root, shards, indexes)
     items = Items(

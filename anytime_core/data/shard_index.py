@@ -144,8 +144,8 @@ def _make_index(
         key, label = sample["__key__"], sample.get(LABEL_SUFFIX[1:])
         if key in keys:
             raise DataError(
-                f"{shown(shard)} has sample {key!r} twice: pack it anew, with the files of each sample one after the other, as "
-                "tar --sort=name does, and a key of its own for each"
+                f"{shown(shard)} has sample {key!r} twice: pack it anew with a key for each sample, and the files of a "
+                "sample one after the other"
             )
         keys.add(key)
         media = [member for suffix, member in sample.items() if f".{suffix}" in suffixes]
@@ -156,8 +156,8 @@ def _make_index(
         if len(media) != 1:
             wrong = f"{counted(len(media), f'{noun}s')}, not one" if media else f"no {noun}"
             raise DataError(
-                f"{shown(shard)}: sample {key!r} has {wrong}: looked for {', '.join(sorted(suffixes))}; "
-                f"pack it anew with one, named {key}.SUFFIX"
+                f"{shown(shard)}: sample {key!r} has {wrong}: looked for {', '.join(sorted(suffixes))}; pack it anew "
+                "with one for each sample"
             )
         for suffix in dotted:
             passed_over.add(_DOTTED, sample[suffix].name)
@@ -219,9 +219,7 @@ def _samples(
         yield from group(_members(shard, passed_over))
     except ValueError as error:  # the library's "NAME: duplicate file name in tar file ..."
         name = str(error.args[0]).partition(": duplicate")[0]
-        raise DataError(
-            f"{shown(shard)} has a file twice: {name!r}: pack it anew with one of them, or with another name"
-        ) from error
+        raise DataError(f"{shown(shard)} has a file twice: {name!r}; pack it anew with one of them") from error
 
 
 def _members(shard: Path, passed_over: _PassedOverMembers) -> Iterator[dict[str, Any]]:
@@ -232,8 +230,8 @@ def _members(shard: Path, passed_over: _PassedOverMembers) -> Iterator[dict[str,
                 continue
             if member.name.startswith("/") or ".." in member.name.split("/"):
                 raise DataError(
-                    f"{shown(shard)}: member {member.name!r} names a place outside of the shard: pack it anew with names "
-                    "relative to its folder"
+                    f"{shown(shard)}: member {member.name!r} names a place outside of the shard: pack it anew with "
+                    "names below its folder"
                 )
             if _HIDDEN.search(member.name):
                 passed_over.add(_HIDDEN_FILES, member.name)
@@ -254,8 +252,8 @@ def _label(shard: Path, tar: tarfile.TarFile, member: tarfile.TarInfo) -> str:
     label = content(tar, checked_member(shard, member, _LARGEST_LABEL)).decode("utf-8", "replace").strip()
     if not _is_label(label):
         raise DataError(
-            f"{shown(shard)}: member {member.name!r} is no label: it holds {label[:40]!r}; write the name or number of a class "
-            "there, or pack it anew without"
+            f"{shown(shard)}: member {member.name!r} is no label: it holds {label[:40]!r}, not the name or number of a "
+            "class; write one there, or leave the file out"
         )
     return str(int(label)) if WHOLE_NUMBER.fullmatch(label) else label
 

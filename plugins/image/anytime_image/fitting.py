@@ -105,9 +105,8 @@ def fitting_note(sizes: Mapping[tuple[int, int], int], side: int, fit: Fit) -> t
     if changed:
         number = sum(sizes[size] for size in changed)
         mean = fmean(changed.values(), weights=[sizes[size] for size in changed])
-        parts.append(
-            f"{'all' if number == total else f'{number:,}'} {_CHANGES[fit].format(mean=mean, most=max(changed.values()))} (data.fit={fit})"
-        )
+        how = _CHANGES[fit].format(mean=mean, most=max(changed.values()))
+        parts.append(f"{'all' if number == total else f'{number:,}'} {how} (data.fit={fit})")
     return ("; ".join(parts),)
 
 

@@ -181,9 +181,10 @@ def _build(files: Sequence[Path | ShardFile], form: ClipForm, place: Path) -> di
                     damaged.add(number, str(error))
                 for remark in decoded.remarks:
                     odd.setdefault(remark, []).append(shown(files[number]))
+        sounds = counted(len(files), "sounds")
         if not file_of_clip:
             raise DataError(
-                f"none of the {counted(len(files), 'sounds')} of a part can be used: {damaged.examples[0]}; "
+                f"none of the {sounds} of a part can be used: {damaged.examples[0]}; "
                 "without the damaged ones, others are trained on or held out"
             )
         index = {
@@ -191,7 +192,7 @@ def _build(files: Sequence[Path | ShardFile], form: ClipForm, place: Path) -> di
             "left_out": damaged.count,
             "examples": damaged.examples,
             "notes": [
-                f"{len(names):,} of {counted(len(files), 'sounds')} {REMARKS[remark][len(names) > 1]}, such as {names[0]}"
+                f"{len(names):,} of {sounds} {REMARKS[remark][len(names) > 1]}, such as {names[0]}"
                 for remark, names in odd.items()
             ],
             "fitting": fitting.numbers(),
