@@ -8,7 +8,7 @@ Letters: B batch, N code length, n a prefix length.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -90,11 +90,12 @@ class Run:
 
     def sample(
         self,
-        num: int = 16,
+        num: int | None = None,
         budget: float | str | Budget = 1.0,
         *,
         seed: int = 0,
         label: int | str | None = None,
+        labels: Mapping[int | str, int] | None = None,
         temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
@@ -107,11 +108,12 @@ class Run:
         """Draw `num` new samples.
 
         Args:
-            num: how many.
+            num: how many; 16, or as many as `labels` counts.
             budget: a share of the codes (0.6, `"60%"`), a number of codes (`"42codes"`), a deadline for this call
                 (`"200ms"`), `"adaptive"`, or a `Budget`.
             seed: sample i of a seed is the same in every call, whatever `num` is.
             label: name of a class, or its number, in text `index:3`; None takes each class in turn.
+            labels: how many of each class, in place of `num` and `label`.
             temperature, top_k, top_p, guidance: see `Filter`.
             engine, precision, calls, plan: see `SamplingOptions`.
 
@@ -120,17 +122,21 @@ class Run:
             UsageError: an argument out of range.
         """
         filtering = Filter(temperature, top_k, top_p, guidance)
-        options = SamplingOptions(seed, label, filtering, engine, precision, calls=calls, plan=plan)
+        counts = tuple((labels or {}).items())
+        options = SamplingOptions(seed, label, filtering, engine, precision, calls=calls, plan=plan, labels=counts)
+        if counts and num is not None:
+            raise UsageError(f"number of samples {num} and counts of labels say two things: leave one of them out")
+        num = sum(count for _, count in counts) if counts else 16 if num is None else num
         parts = list(self.sample_batches(range(num), budget, options))
         if not parts:
             raise UsageError(f"number of samples {num} is not at least 1")
         longest = max(part.codes.shape[1] for part in parts)
-        labels = [part.labels for part in parts if part.labels is not None]
+        numbers = [part.labels for part in parts if part.labels is not None]
         return Samples(
             x=torch.cat([part.x for part in parts]),
             codes=torch.cat([F.pad(part.codes, (0, longest - part.codes.shape[1])) for part in parts]),
             lengths=torch.cat([part.lengths for part in parts]),
-            labels=torch.cat(labels) if labels else None,
+            labels=torch.cat(numbers) if numbers else None,
             indices=tuple(range(num)),
             calls=max(part.calls for part in parts),
             seconds={name: sum(part.seconds[name] for part in parts) for name in parts[0].seconds},

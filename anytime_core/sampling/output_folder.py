@@ -23,6 +23,7 @@ from pathlib import Path
 from anytime_core.display import counted, shown
 from anytime_core.errors import UsageError
 from anytime_core.files import PARTIAL_PREFIX, filling, flush_all, holding, move_files
+from anytime_core.sampling.arrays import ROW_FILES
 from anytime_core.sampling.ledger import LEDGER_FILES
 from anytime_core.sampling.records import ENTRIES, JOINED, PREVIEW_FILE, told_files
 
@@ -165,7 +166,7 @@ class OutputFolder:
         lock = temporary.with_name(f"{temporary.name.rpartition('-')[0]}-moving")
         with holding(lock, f"moving files to {shown(folder)}", wait=_LONGEST_MOVE):
             self.moving = True
-            for name in (FILLING, *LEDGER_FILES, JOINED):
+            for name in (FILLING, *LEDGER_FILES, *ROW_FILES, JOINED):
                 (temporary / name).unlink(missing_ok=True)
             if not folder.exists():
                 move_files(temporary, folder)

@@ -22,6 +22,7 @@ from anytime_core.modality import Modality, OpensFiles, PreviewRow, Restored, Re
 from anytime_core.reading import require_regular_file
 from anytime_core.run import Run
 from anytime_core.sampling.budget import Budget
+from anytime_core.sampling.output import output_suffix
 from anytime_core.sampling.output_folder import FILLING, OutputFolder
 from anytime_core.sampling.records import (
     ENTRIES,
@@ -31,7 +32,7 @@ from anytime_core.sampling.records import (
     read_head,
     write_entries,
 )
-from anytime_core.sampling.writing import PREVIEW_COLUMNS, output_suffix
+from anytime_core.sampling.writing import PREVIEW_COLUMNS
 
 _BATCH = 64
 

@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One of `Samples`.
+
+    Attributes:
+        index: global.
+        label: the number of its class, None for an unconditional prior.
+        length: number of its codes.
+        x: [*sample_shape] on the CPU.
+        codes: [n] int64 on the CPU, zero after the last one.
+    """
+
+    index: int
+    label: int | None
+    length: int
+    x: Tensor
+    codes: Tensor
 
 
 @dataclass(frozen=True)
@@ -30,6 +49,12 @@ class Samples:
     indices: tuple[int, ...]
     calls: int
     seconds: Mapping[str, float]
+
+    def __iter__(self) -> Iterator[Sample]:
+        """One after the other."""
+        labels = [None] * len(self.indices) if self.labels is None else self.labels.tolist()
+        for columns in zip(self.indices, labels, self.lengths.tolist(), self.x, self.codes, strict=True):
+            yield Sample(*columns)
 
 
 @dataclass(frozen=True)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import hashlib
 import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from anytime_cli import option_types, output, startup
-from anytime_core.display import shown
+from anytime_core.display import counted, shown
+
+if TYPE_CHECKING:
+    from anytime_core.run import Run
+    from anytime_core.sampling.sampler import SamplingOptions
 
 EXAMPLES = """Examples:
 
@@ -26,9 +32,13 @@ anytime sample --budget 200ms
 
 anytime sample --run runs/image-mnist-1 --budget 12codes --num 64 --label index:7
 
+anytime sample --label cat=10 --label dog=5
+
 anytime sample --budget 0.6 --calls 10
 
 anytime sample --num 4 --progressive --format flac
+
+anytime sample --num 10000 --format npz --out arrays
 
 anytime sample --num 1000000 --pack --shard 0/4 --out part0
 """
@@ -52,10 +62,22 @@ def sample(
         ),
     ] = None,
     plan: output.PlanOption = "optimal",
-    num: Annotated[int, typer.Option(min=1, max=output.MOST_SAMPLES, help="How many samples.")] = 16,
+    num: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=output.MOST_SAMPLES,
+            help="How many samples. Default: 16, or as --label counts.",
+            show_default=False,
+        ),
+    ] = None,
     label: Annotated[
-        str | None,
-        typer.Option(help="Class by its name, or as index:3 by its number. Default: each in turn.", show_default=False),
+        list[str] | None,
+        typer.Option(
+            help="Class by its name, or as index:3 by its number. Default: each in turn. With a number of samples, as "
+            "in cat=10, also several.",
+            show_default=False,
+        ),
     ] = None,
     temperature: Annotated[float, typer.Option(help="Below 1: more likely codes; 0: the most likely ones.")] = 1.0,
     top_k: Annotated[
@@ -76,7 +98,14 @@ def sample(
         ),
     ] = None,
     overwrite: output.OverwriteOption = False,
-    format: output.FormatOption = None,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            help="Suffix of the files, such as png or flac, or npz for one file of arrays that numpy reads. Default: "
+            "the modality's own.",
+            show_default=False,
+        ),
+    ] = None,
     progressive: Annotated[
         bool, typer.Option("--progressive", help="Also write each sample from five growing numbers of codes.")
     ] = False,
@@ -109,9 +138,9 @@ def sample(
     from anytime_core.sampling.sampler import SamplingOptions
 
     parsed, filtering = Budget.parse(budget), Filter(temperature, top_k, top_p, guidance)
-    options = SamplingOptions(seed, label, filtering, engine, precision, batch_size, calls, plan)
+    options = SamplingOptions(seed, None, filtering, engine, precision, batch_size, calls, plan)
     shard = _process_shard() if shard is None else shard
-    indices = _shard(num, shard)
+    part = _part(shard)
     started = time.perf_counter()
     from anytime_core.run import load
     from anytime_core.sampling.records import SAMPLES_FILE
@@ -119,14 +148,15 @@ def sample(
 
     with output.chatter_to_stderr():
         opened = load(run, device=device)
+        options, num = _labelled(options, num, label or (), opened)
+        indices = _indices(num, *part)
         if parsed.seconds is not None:
             opened.sampler(options).prepare(len(indices))
-    number = opened.label_number(label)
     load_seconds = time.perf_counter() - started
     choices = {
         "calls": calls,
         "plan": None if plan == "optimal" else plan,
-        "label": None if number is None else opened.record.classes[number],
+        "label": _label_name(options, opened),
         "t": None if temperature == 1 else temperature,
         "k": top_k,
         "p": top_p,
@@ -134,8 +164,8 @@ def sample(
         "shard": shard,
     }
     name = "-".join([f"{parsed}-seed{seed}", *(f"{key}{value}" for key, value in choices.items() if value is not None)])
-    part = name.replace("/", "of").replace(":", "")
-    folder = out / part if out and _process_shard() else out or opened.folder / "samples" / part
+    name = name.replace("/", "of").replace(":", "")
+    folder = out / name if out and _process_shard() else out or opened.folder / "samples" / name
     with (
         _stop_on_interrupt() as stopped,
         output.progress_bar("drawing") as advance,
@@ -160,13 +190,13 @@ def sample(
         output.print_file(folder / SAMPLES_FILE)
         return
     if record["interrupted"]:
-        output.say(f"interrupted: wrote the {record['num']} samples that were begun")
+        output.say(f"interrupted: wrote the {counted(record['num'], 'samples')} that were begun")
     seconds = record["seconds"]
     place = folder / (record["preview"] or "")
-    calls_shown = f" by {record['calls']} calls" if record["calls"] != record["drawn"] else ""
+    calls_shown = f" by {counted(record['calls'], 'calls')}" if record["calls"] != record["drawn"] else ""
     took = record["deadline"]["took"] if "deadline" in record else sum(seconds[part] for part in _PARTS)
     output.say(
-        f"{record['num']} samples of {record['drawn']} of {record['code_length']} codes{calls_shown} in "
+        f"{counted(record['num'], 'samples')} of {record['drawn']} of {record['code_length']} codes{calls_shown} in "
         f"{took:.2f} s: {shown(place)}"
     )
     if "deadline" in record:
@@ -187,6 +217,48 @@ def _say_whether_missed(seconds: float, took: float) -> None:
         )
 
 
+_SAMPLES = 16
+_LONGEST_NAME = 60
+
+
+def _labelled(
+    options: SamplingOptions, num: int | None, labels: Sequence[str], run: Run
+) -> tuple[SamplingOptions, int]:
+    """The options with the classes that `--label` names, and how many samples they make.
+
+    Raises:
+        UsageError: some of several classes have no count, or there is a number of samples besides.
+    """
+    from anytime_core.errors import UsageError
+    from anytime_core.sampling.labels import counted_label
+
+    parsed = [counted_label(text, run.record.classes) for text in labels]
+    counts = tuple((label, count) for label, count in parsed if count is not None)
+    if not counts and len(parsed) < 2:
+        return dataclasses.replace(options, label=parsed[0][0] if parsed else None), num or _SAMPLES
+    if uncounted := [label for label, count in parsed if count is None]:
+        raise UsageError(
+            f"--label {shown(uncounted[0])} is one of several and has no count: say how many samples of each, as in "
+            f"--label {shown(uncounted[0])}=10"
+        )
+    total = sum(count for _, count in counts)
+    if num is not None:
+        raise UsageError(f"--num {num} and the counts of --label, {total} in all, say two things: leave --num out")
+    if total > output.MOST_SAMPLES:
+        raise UsageError(f"the counts of --label make {total} samples: use at most {output.MOST_SAMPLES}")
+    return dataclasses.replace(options, labels=counts), total
+
+
+def _label_name(options: SamplingOptions, run: Run) -> str | None:
+    """Of the classes that are asked for, for the name of a folder."""
+    if options.label is not None:
+        return run.record.classes[run.label_number(options.label) or 0]
+    name = "+".join(f"{label}={count}" for label, count in options.labels)
+    if len(name) > _LONGEST_NAME:
+        return f"s{len(options.labels)}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return name or None
+
+
 def _process_shard() -> str | None:
     """The part of this process, where torchrun or accelerate launch started several."""
     from anytime_core.distributed import launched
@@ -195,21 +267,28 @@ def _process_shard() -> str | None:
     return f"{rank}/{processes}" if processes > 1 else None
 
 
-def _shard(num: int, shard: str | None) -> range:
-    """Global indices of part i of n: i, i + n, i + 2n, ..."""
+def _part(shard: str | None) -> tuple[int, int]:
+    """i and n of `i/n`; the only one where there is none."""
     from anytime_core.errors import UsageError
 
     if shard is None:
-        return range(num)
+        return 0, 1
     index, _, count = shard.partition("/")
-    written = index.isdecimal() and count.isdecimal()
+    written = index.isdecimal() and count.isdecimal() and shard.isascii()
     if written and max(len(index), len(count)) > len(str(output.MOST_SAMPLES)):
-        raise UsageError(f"--shard {shard[:40]}... of {num} samples: use at most {num} shards")
-    if not (written and shard.isascii() and int(index) < int(count)):
+        raise UsageError(f"--shard {shard[:40]}...: use at most one shard for each sample")
+    if not (written and int(index) < int(count)):
         raise UsageError(f"--shard '{shard}' is not of the form i/n with 0 <= i < n, such as 0/4")
-    if int(count) > num:
-        raise UsageError(f"--shard {shard} of {num} samples: use at most {num} shards, or some are empty")
-    return range(int(index), num, int(count))
+    return int(index), int(count)
+
+
+def _indices(num: int, part: int, parts: int) -> range:
+    """Global indices of part i of n: i, i + n, i + 2n, ..."""
+    from anytime_core.errors import UsageError
+
+    if parts > num:
+        raise UsageError(f"--shard {part}/{parts} of {num} samples: use at most {num} shards, or some are empty")
+    return range(part, num, parts)
 
 
 @contextlib.contextmanager
