@@ -42,7 +42,7 @@ _HIDDEN = re.compile(r"(^|/)\.(?!\.?(/|$))")  # such as macOS's ._NAME beside NA
 _REASONS = (
     ("hidden files", ""),
     (
-        "members without content of their own, such as links",
+        "members without content (links and devices)",
         "pack the files themselves, with tar --dereference --hard-dereference",
     ),
     (
