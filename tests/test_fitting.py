@@ -87,10 +87,10 @@ def test_a_reconstruction_is_given_back_at_the_size_of_the_picture_as_it_is_show
     ("sizes", "fit", "expected"),
     [
         ({(8, 8): 5}, "crop", ()),
-        ({WIDE: 2, (8, 8): 1}, "crop", "3 pictures of 8x8 to 30x20 made 8x8 (data.size); 2 cropped to the middle square, "
-         "by 33 % of the area on average and 33 % at most (data.fit=crop)"),
-        ({WIDE: 3, LARGE: 1}, "pad", "4 pictures of 30x20 to 2000x1000 made 8x8 (data.size); all padded, by 41 % of the "
-         "square on average and 50 % at most (data.fit=pad)"),
+        ({WIDE: 2, (8, 8): 1}, "crop", "3 pictures of 8x8 to 30x20 made 8x8 (data.size); 2 cropped to the middle "
+         "square, by 33 % of the area on average and 33 % at most (data.fit=crop)"),
+        ({WIDE: 3, LARGE: 1}, "pad", "4 pictures of 30x20 to 2000x1000 made 8x8 (data.size); all padded, by 41 % of "
+         "the square on average and 50 % at most (data.fit=pad)"),
         ({WIDE: 1}, "stretch", "1 picture of 30x20 made 8x8 (data.size); all stretched, by a factor of 1.50 on average "
          "and 1.50 at most (data.fit=stretch)"),
         ({(4, 4): 7}, "crop", "7 pictures of 4x4 made 8x8 (data.size); all enlarged"),
