@@ -203,7 +203,7 @@ def test_class_folders_become_labels_that_stay_with_every_clip_of_a_file(tmp_pat
     put(root / "test" / "low" / "b.wav", tone(1024, hertz=250))
     data = load_datasets(folder_config(root, cut="all", length=1024))
     assert data.classes == ("high", "low")
-    assert data.found.notes[1:] == ("13 sounds give 23 clips",)
+    assert data.found.notes[1:] == ("23 clips come from 13 sounds",)
     assert len(data.train) == 24 - 3
     assert len(data.validation) == 2
     for part in (data.train, data.validation):
@@ -335,7 +335,7 @@ def nothing_usable_for_validation(root: Path) -> None:
         (file_instead_of_folder, "not a folder"),
         (single_sound, "the only sound"),
         (nothing_usable, "none of the . sounds of a part can be used"),
-        (nothing_usable_for_validation, "none of the 1 sounds of a part can be used"),
+        (nothing_usable_for_validation, "none of the 1 sound of a part can be used"),
     ],
 )
 def test_a_folder_without_enough_sounds_is_an_error_that_names_it(prepare, reason, tmp_path):

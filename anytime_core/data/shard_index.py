@@ -99,7 +99,7 @@ def index_shards(
     places = [_index_place(shard, suffixes) for shard in shards]
     indexes = [_read_index(place, shard.stat().st_size) for place, shard in zip(places, shards, strict=True)]
     if missing := indexes.count(None):
-        logger.info("indexing %d shards, once, into %s", missing, cache_folder("shards"))
+        logger.info("indexing %s, once, into %s", counted(missing, "shards"), cache_folder("shards"))
     whole = []
     for shard, place, index in zip(shards, places, indexes, strict=True):
         if index is None:

@@ -33,7 +33,7 @@ class ArrayOutput:
     `samples` float32 [n, *sample_shape] in [-1, 1], `indices` int64 [n], `codes` uint16 or uint32 [n, N], zero after a
     sample's last code, and `lengths` int64 [n], how many it has. Where the prior knows classes, `labels` int64 [n] and
     `classes`, their names. Of a progressive job also `growth` float32 [n, 5, *sample_shape], each sample from ever more
-    codes, and `growth_lengths` int64 [n, 5], how many.
+    codes, and `growth_lengths` int64 [n, 5], how many at most.
 
     Args:
         folder: where.

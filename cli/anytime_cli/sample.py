@@ -140,7 +140,7 @@ def sample(
     parsed, filtering = Budget.parse(budget), Filter(temperature, top_k, top_p, guidance)
     options = SamplingOptions(seed, None, filtering, engine, precision, batch_size, calls, plan)
     shard = _process_shard() if shard is None else shard
-    part = _part(shard)
+    part = _part(shard, num or output.MOST_SAMPLES)
     started = time.perf_counter()
     from anytime_core.run import load
     from anytime_core.sampling.records import SAMPLES_FILE
@@ -267,8 +267,8 @@ def _process_shard() -> str | None:
     return f"{rank}/{processes}" if processes > 1 else None
 
 
-def _part(shard: str | None) -> tuple[int, int]:
-    """i and n of `i/n`; the only one where there is none."""
+def _part(shard: str | None, most: int) -> tuple[int, int]:
+    """i and n of `i/n`, n at most about `most`; the only part where there is no shard."""
     from anytime_core.errors import UsageError
 
     if shard is None:
@@ -276,7 +276,7 @@ def _part(shard: str | None) -> tuple[int, int]:
     index, _, count = shard.partition("/")
     written = index.isdecimal() and count.isdecimal() and shard.isascii()
     if written and max(len(index), len(count)) > len(str(output.MOST_SAMPLES)):
-        raise UsageError(f"--shard {shard[:40]}...: use at most one shard for each sample")
+        raise UsageError(f"--shard {shard[:40]}... is of too many: use at most {most} shards")
     if not (written and int(index) < int(count)):
         raise UsageError(f"--shard '{shard}' is not of the form i/n with 0 <= i < n, such as 0/4")
     return int(index), int(count)

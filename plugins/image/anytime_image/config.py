@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from anytime_core.config import Section
+from anytime_core.display import counted
 
 Name = Literal["digits", "mnist", "fashion-mnist", "cifar10", "celeba", "folder", "webdataset"]
 Fit = Literal["crop", "pad", "stretch"]
@@ -116,9 +117,9 @@ class ImageConfig(Section):
         size, halvings = sample_shape(self.data)[1], len(self.network.widths)
         if size < 2**halvings:
             raise ValueError(
-                f"data.size={size} cannot be halved {halvings} times, once for each of network.widths="
+                f"data.size={size} cannot be halved {counted(halvings, 'times')}, once for each of network.widths="
                 f"{list(self.network.widths)}: choose data.size={2**halvings} or more, or at most "
-                f"{size.bit_length() - 1} widths"
+                f"{counted(size.bit_length() - 1, 'widths')}"
             )
         return self
 

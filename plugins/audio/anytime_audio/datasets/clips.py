@@ -162,7 +162,7 @@ def _checksum(path: Path, file_of_clip: Sequence[int]) -> int:
 
 
 def _build(files: Sequence[Path | ShardFile], form: ClipForm, place: Path) -> dict[str, Any]:
-    logger.info("decoding %d sounds, once, into %s", len(files), place)
+    logger.info("decoding %s, once, into %s", counted(len(files), "sounds"), place)
     file_of_clip: list[int] = []
     damaged = Damaged("sounds")
     odd: dict[Remark, list[str]] = {}
