@@ -418,6 +418,17 @@ def test_what_the_autoencoder_keeps_is_written_at_the_original_level(anytime, he
     assert (entry["metrics"]["log_mel"], entry["metrics"]["snr"]) == (0, 100)
 
 
+@pytest.mark.parametrize(("rate", "frames"), [(44_100, 70_001), (11_025, 9_999), (RATE, 4000), (192_000, 33_333)])
+def test_a_recording_is_given_back_at_its_own_rate_and_length(anytime, here, perfect, unseen, rate, frames):
+    soundfile.write(here / "a.wav", sine(frames, rate, level=0.5), rate)
+    told = json_of(anytime("reconstruct", "a.wav", "--keep-rate", "--out", "out", "--json"))
+    assert told["restored"] == "rate"
+    written, written_rate = soundfile.read(here / "out" / "a.wav")
+    assert (written_rate, len(written)) == (rate, frames)
+    inside = slice(rate // 50, -rate // 50)
+    np.testing.assert_allclose(written[inside], sine(frames, rate, level=0.5)[inside], atol=2e-3)
+
+
 @pytest.mark.parametrize(
     ("name", "subtype", "tolerance"),
     [("a.flac", "PCM_24", 1e-4), ("a.ogg", "VORBIS", 0.1), ("a.mp3", "MPEG_LAYER_III", 0.1), ("a.wav", "PCM_U8", 0.02)],

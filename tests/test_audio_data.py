@@ -276,6 +276,36 @@ DAMAGED: Mapping[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.parametrize(
+    ("cut", "expected"),
+    [
+        (
+            "start",
+            "4 sounds made clips of 0.032 s (data.length=256, data.rate=8000); 2 cut (data.cut), 58 % of what is left "
+            "on average; 1 padded with silence, 50 % of the clips on average",
+        ),
+        (
+            "all",
+            "4 sounds made clips of 0.032 s (data.length=256, data.rate=8000); 1 cut (data.cut), 17 % of what is left "
+            "on average; 1 padded with silence, 50 % of the clips on average",
+        ),
+    ],
+)
+def test_how_much_of_sounds_is_cut_and_padded_is_said_with_numbers(cut, expected, tmp_path):
+    for number, length in enumerate((128, 512, 256)):
+        put(tmp_path / "sounds" / "train" / f"{number}.wav", tone(length))
+    put(tmp_path / "sounds" / "test" / "a.wav", tone(768 if cut == "start" else 307))
+    for _ in range(2):  # made, and read from the cache
+        assert expected in load_datasets(folder_config(tmp_path / "sounds", cut=cut)).found.notes
+
+
+def test_silence_that_is_trimmed_is_said_with_numbers(tmp_path):
+    for name in ("train/a.wav", "train/b.wav", "test/c.wav"):
+        put(tmp_path / "sounds" / name, np.concatenate([np.zeros(4096, np.float32), tone(4096)]))
+    found = load_datasets(folder_config(tmp_path / "sounds", top_db=30.0, length=4096)).found
+    assert any("; silence trimmed off 3 (data.top_db), 49 % of the sound" in note for note in found.notes), found.notes
+
+
 def test_files_that_cannot_be_used_are_left_out_named_and_counted_once(tmp_path, caplog):
     root = tmp_path / "sounds"
     for number in range(30):
