@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import hashlib
 import math
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from anytime_cli import option_types, output, startup
+from anytime_cli import labels, option_types, output, startup
 from anytime_core.display import counted, shown
-
-if TYPE_CHECKING:
-    from anytime_core.run import Run
-    from anytime_core.sampling.sampler import SamplingOptions
 
 EXAMPLES = """Examples:
 
@@ -148,7 +142,7 @@ def sample(
 
     with output.chatter_to_stderr():
         opened = load(run, device=device)
-        options, num = _labelled(options, num, label or (), opened)
+        options, num = labels.labelled(options, num, label or (), opened)
         indices = _indices(num, *part)
         if parsed.seconds is not None:
             opened.sampler(options).prepare(len(indices))
@@ -156,7 +150,7 @@ def sample(
     choices = {
         "calls": calls,
         "plan": None if plan == "optimal" else plan,
-        "label": _label_name(options, opened),
+        "label": labels.name(options, opened),
         "t": None if temperature == 1 else temperature,
         "k": top_k,
         "p": top_p,
@@ -215,48 +209,6 @@ def _say_whether_missed(seconds: float, took: float) -> None:
             f"missed the deadline of {1000 * seconds:g} ms by {1000 * (took - seconds):.0f} ms: "
             f"--budget {enough}ms would have been enough, or fewer samples"
         )
-
-
-_SAMPLES = 16
-_LONGEST_NAME = 60
-
-
-def _labelled(
-    options: SamplingOptions, num: int | None, labels: Sequence[str], run: Run
-) -> tuple[SamplingOptions, int]:
-    """The options with the classes that `--label` names, and how many samples they make.
-
-    Raises:
-        UsageError: some of several classes have no count, or there is a number of samples besides.
-    """
-    from anytime_core.errors import UsageError
-    from anytime_core.sampling.labels import counted_label
-
-    parsed = [counted_label(text, run.record.classes) for text in labels]
-    counts = tuple((label, count) for label, count in parsed if count is not None)
-    if not counts and len(parsed) < 2:
-        return dataclasses.replace(options, label=parsed[0][0] if parsed else None), num or _SAMPLES
-    if uncounted := [label for label, count in parsed if count is None]:
-        raise UsageError(
-            f"--label {shown(uncounted[0])} is one of several and has no count: say how many samples of each, as in "
-            f"--label {shown(uncounted[0])}=10"
-        )
-    total = sum(count for _, count in counts)
-    if num is not None:
-        raise UsageError(f"--num {num} and the counts of --label, {total} in all, say two things: leave --num out")
-    if total > output.MOST_SAMPLES:
-        raise UsageError(f"the counts of --label make {total} samples: use at most {output.MOST_SAMPLES}")
-    return dataclasses.replace(options, labels=counts), total
-
-
-def _label_name(options: SamplingOptions, run: Run) -> str | None:
-    """Of the classes that are asked for, for the name of a folder."""
-    if options.label is not None:
-        return run.record.classes[run.label_number(options.label) or 0]
-    name = "+".join(f"{label}={count}" for label, count in options.labels)
-    if len(name) > _LONGEST_NAME:
-        return f"s{len(options.labels)}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-    return name or None
 
 
 def _process_shard() -> str | None:
