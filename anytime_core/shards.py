@@ -231,7 +231,7 @@ def _labels(root: Path, shards: Sequence[Path], indexes: Sequence[ShardIndex]) -
         if unknown is not None:
             raise DataError(
                 f"{shown(shard)} has label {unknown!r}, which is neither a name in {shown(listed)} nor a number under "
-                f"{len(classes)}"
+                f"{len(classes)}: add it there, or pack the shard anew"
             )
         known = [numbers[str(name)] for name in index.names]
         labels.append(np.array([*known, -1], dtype=np.int64)[index.labels])
