@@ -103,7 +103,7 @@ def test_where_a_modality_does_not_say_what_it_found_core_counts(train_labels, v
 
 
 def test_classes_without_counts_are_named():
-    assert Found(train=3, validation=2, classes={"a": None}).lines()[1] == "1 classes: a"
+    assert Found(train=3, validation=2, classes={"a": None}).lines()[1] == "1 class: a"
 
 
 @pytest.mark.parametrize(
