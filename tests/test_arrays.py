@@ -148,7 +148,7 @@ def test_samples_of_counted_classes_come_one_class_after_the_other(run, anytime,
     ("arguments", "message"),
     [
         ({"labels": {"3": 2, 3: 1}}, "class '3' is counted twice"),
-        ({"labels": {"3": 0}}, "0 samples of label '3' are not"),
+        ({"labels": {"3": 0}}, "label '3': count 0 is not"),
         ({"labels": {"3": 2}, "num": 2}, "leave one of them out"),
         ({"labels": {"3": 2}, "label": "3"}, "leave one of them out"),
         ({"labels": {"thirty": 2}}, "no class 'thirty'"),

@@ -82,7 +82,7 @@ class SamplingOptions:
         if self.labels and self.label is not None:
             raise UsageError(f"label '{self.label}' and counts of labels say two things: leave one of them out")
         for label, count in self.labels:
-            _ = whole_number(f"number of samples of label '{shown(str(label))}'", count, "of at least 1", 1)
+            _ = whole_number(f"label '{shown(str(label))}': count", count, "of at least 1", 1)
         if self.engine != "auto" and self.engine not in ENGINES:
             raise UsageError(
                 f"no engine '{self.engine}'{nearest(self.engine, ENGINES)}: use auto, {', '.join(ENGINES)}"
