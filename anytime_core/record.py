@@ -67,6 +67,8 @@ class Validation(_Recorded):
         standard_error: of that.
         bits_per_position: of each code.
         bits_per_step: of an order-agnostic prior: digit -> known codes -> bits.
+        mean_sample: measure -> its mean where every sample is predicted as the mean of the training samples.
+        shuffled: measure -> its mean at each of `codes` where samples are decoded from the codes of others.
     """
 
     codes: tuple[_Codes, ...] = ()
@@ -77,12 +79,14 @@ class Validation(_Recorded):
     standard_error: Finite | None = None
     bits_per_position: tuple[Finite, ...] = ()
     bits_per_step: tuple[tuple[Finite, ...], ...] = ()
+    mean_sample: dict[_Text, Finite] = {}
+    shuffled: dict[_Text, tuple[Finite, ...]] = {}
 
     @model_validator(mode="after")
     def _check_lengths(self) -> Self:
         if list(self.codes) != sorted(set(self.codes)):
             raise ValueError("codes are not ascending")
-        for measure, values in self.reconstruction.items():
+        for measure, values in (*self.reconstruction.items(), *self.shuffled.items()):
             if len(values) != len(self.codes):
                 raise ValueError(f"{shown(measure)} has {len(values)} values for {len(self.codes)} numbers of codes")
         return self
@@ -98,6 +102,20 @@ class StageRecord(_Recorded):
     steps: int = Field(ge=0)
     seconds: Finite = Field(ge=0)
     validation: Validation = Validation()
+
+
+class Change(_Recorded):
+    """Values of the config that a training went on with, in place of those in `run.json`.
+
+    Attributes:
+        at: when, an ISO time.
+        stages: what was trained with them.
+        values: dotted config key -> new value.
+    """
+
+    at: _Text
+    stages: tuple[Stage, ...]
+    values: dict[str, Any]
 
 
 class PluginRecord(_Recorded):
@@ -127,6 +145,8 @@ class RunRecord(_Recorded):
     stages: dict[Stage, StageRecord] = Field(default_factory=dict)
     libraries: dict[_Text, _Text]
     config: dict[str, Any]
+    changes: tuple[Change, ...] = ()
+    """Of the config, where the training went on with another one, the earliest first."""
 
     @field_validator("created")
     @classmethod

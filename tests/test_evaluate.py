@@ -20,13 +20,14 @@ from safetensors.torch import save_file
 
 from anytime_core.errors import PluginError, UsageError
 from anytime_core.evaluation import classifier as classifier_module
-from anytime_core.evaluation import evaluate as evaluate_module
+from anytime_core.evaluation import job as job_module
 from anytime_core.evaluation import judge as judge_module
 from anytime_core.evaluation.classifier import CLASSIFIER_FILE, ClassifierMetadata, open_classifier
 from anytime_core.evaluation.cost import sampling_cost
 from anytime_core.evaluation.drawn import DrawnCodes
 from anytime_core.evaluation.evaluate import evaluate
 from anytime_core.evaluation.extractors import ExtractorRequest, requested
+from anytime_core.evaluation.gains import order_agreement
 from anytime_core.evaluation.options import EvaluationOptions
 from anytime_core.evaluation.pictures import priority_codes, shown_samples
 from anytime_core.evaluation.result import EVALUATION_FILE, Evaluation, cells, summary
@@ -143,11 +144,11 @@ def test_gains_are_losses_at_every_number_of_codes(evaluation):
     [([8.0, 4.0, 2.0, 1.0], 1.0), ([8.0, 7.0, 4.0, 0.0], 0.0), ([4.0, 3.0, 2.0, 0.0], 0.5), ([2.0, 1.0], None)],
 )
 def test_order_agrees_where_a_code_buys_at_least_as_much_as_the_next(losses, agreement):
-    assert evaluate_module._order_agreement(dict(enumerate(losses, 1))) == agreement
+    assert order_agreement(dict(enumerate(losses, 1))) == agreement
 
 
 def test_a_gain_over_many_codes_counts_for_each_of_them():
-    assert evaluate_module._order_agreement({1: 10.0, 2: 8.0, 6: 4.0}) == 1.0
+    assert order_agreement({1: 10.0, 2: 8.0, 6: 4.0}) == 1.0
 
 
 # The same again, and after a kill
@@ -240,7 +241,7 @@ def test_samples_are_looked_at_in_batches_that_are_not_kept(tiny_run, folder, mo
         return x
 
     monkeypatch.setattr(Run, "decode", counted)
-    monkeypatch.setattr(evaluate_module, "BATCH", 50)
+    monkeypatch.setattr(job_module, "BATCH", 50)
     evaluate(tiny_run, folder, dataclasses.replace(OPTIONS, budgets=(Budget(1.0),), num=1000))
     assert len(alive) > 20
     assert max(alive) <= 2
@@ -352,7 +353,7 @@ def test_the_classifier_knows_real_samples_by_their_own_label_only(judged, evalu
     datasets = tiny_run.modality.datasets()
     config = {key: tiny_run.record.config[key] for key in ("data", "network", "loss")}
     before = torch.random.get_rng_state()
-    classifier, extractor = open_classifier(
+    classifier, extractor, _ = open_classifier(
         judged, tiny_run.modality, datasets, config=config, seed=0, device=torch.device("cpu"), on_step=pytest.fail
     )
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -570,7 +571,7 @@ def test_bits_by_calls_fall_to_those_of_one_by_one(by_calls):
 
 def test_a_killed_evaluation_by_calls_goes_on(agnostic_run, by_calls, folder, monkeypatch):
     options = dataclasses.replace(OPTIONS, calls=(None, 3))
-    quality, calls = evaluate_module.Judge.quality, []
+    quality, calls = judge_module.Judge.quality, []
 
     def fails(self, *arguments):
         calls.append(arguments)
@@ -579,7 +580,7 @@ def test_a_killed_evaluation_by_calls_goes_on(agnostic_run, by_calls, folder, mo
         return quality(self, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate_module.Judge, "quality", fails)
+        patch.setattr(judge_module.Judge, "quality", fails)
         with pytest.raises(KeyboardInterrupt):
             evaluate(agnostic_run, folder, options)
     assert list(folder.glob(".rows-*"))

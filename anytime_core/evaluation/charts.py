@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from xml.etree import ElementTree
@@ -71,7 +71,13 @@ class Scale:
         return self.start + (value - low) / (high - low) * (self.end - self.start)
 
 
-def line_chart(title: str, lines: Sequence[Line], share: bool = False, unit: str = "code") -> str:
+def line_chart(
+    title: str,
+    lines: Sequence[Line],
+    share: bool = False,
+    unit: str = "code",
+    levels: Mapping[str, float] | None = None,
+) -> str:
     """Lines against codes or calls; on a logarithmic scale where they need one.
 
     Args:
@@ -79,15 +85,21 @@ def line_chart(title: str, lines: Sequence[Line], share: bool = False, unit: str
         lines: at least one, each with a point; those that come first are drawn on top.
         share: values are shares, on a scale from 0 to 1.
         unit: what is counted, in the singular.
+        levels: name -> value to compare with, a thin line each.
     """
+    levels = levels or {}
     labelled = [line for line in lines if line.label]
     if len(labelled) < 2:
         labelled = []
     letters = max((len(_shortened(line.label)) for line in labelled), default=0)
     x = _code_scale(max(line.points[-1][0] for line in lines), letters)
-    y = _share_scale() if share else value_scale([value for line in lines for _, value in line.points])
-    said = "; ".join(_in_words(line, unit) for line in lines)
+    values = [*levels.values(), *(value for line in lines for _, value in line.points)]
+    y = _share_scale() if share else value_scale(values)
+    known = [f"{name}: {brief(value)}" for name, value in levels.items()]
+    said = "; ".join([*(_in_words(line, unit) for line in lines), *known])
     svg = _canvas(f"{title} against {unit}s. {said}.", x, y, f"{unit}s")
+    for name, value in levels.items():
+        _draw_level(svg, name, value, x, y)
     for line in reversed(lines):
         _draw_line(svg, line, x, y, unit)
     taken = [spot for line in lines for spot in _spots([(x(codes), y(value)) for codes, value in line.points])]
@@ -189,6 +201,16 @@ def _draw_line(svg: Element, line: Line, x: Scale, y: Scale, unit: str) -> None:
         if line.accented and unit == "code":
             point.set("data-codes", str(codes))
         _add(point, "title", f"{line.name}, {_counted(codes, unit)}: {brief(value)}")
+
+
+def _draw_level(svg: Element, name: str, value: float, x: Scale, y: Scale) -> None:
+    """A thin line with its name above, or below where it is too near to the top."""
+    height = y(value)
+    mark = _add(svg, "line", class_="level", x1=x.start, x2=x.end, y1=height, y2=height)
+    _add(mark, "title", f"{name}: {brief(value)}")
+    above = height - _LINE > _TOP
+    text = f"{name} {brief(value)}"
+    _add(svg, "text", text, class_="tick end", x=x.end, y=height - 4 if above else height + _LINE)
 
 
 def _write_label(svg: Element, line: Line, x: Scale, y: Scale, taken: list[tuple[float, float]]) -> None:

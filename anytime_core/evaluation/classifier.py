@@ -45,6 +45,7 @@ class ClassifierMetadata(BaseModel):
     """Digest of the data that it was trained on."""
     samples: int = Field(ge=1)
     accuracy: float = Field(ge=0, le=1)
+    """Share of the validation data that it is right on."""
 
 
 class Classifier(nn.Module):
@@ -97,7 +98,7 @@ def open_classifier(
     seed: int,
     device: torch.device,
     on_step: Callable[[int, int], None] = lambda step, steps: None,
-) -> tuple[Classifier, Extractor]:
+) -> tuple[Classifier, Extractor, ClassifierMetadata]:
     """The classifier kept in `folder`, or a new one, trained and kept there where it is missing or of other data.
 
     Args:
@@ -109,7 +110,7 @@ def open_classifier(
         on_step: called after each training step with steps done and steps in all.
 
     Returns:
-        The classifier in evaluation mode, and its features as an extractor.
+        The classifier in evaluation mode, its features as an extractor, and what is known of it.
     """
     path = folder / CLASSIFIER_FILE
     data = _digest(config, datasets, seed)
@@ -127,7 +128,7 @@ def open_classifier(
         f"classifier trained on {metadata.samples:,} training samples of {len(datasets.classes)} classes, "
         f"right on {metadata.accuracy:.1%} of the validation data"
     )
-    return classifier.eval(), Extractor(description, classifier.extract)
+    return classifier.eval(), Extractor(description, classifier.extract), metadata
 
 
 def _untrained(modality: Modality, datasets: Datasets, seed: int) -> Classifier:
