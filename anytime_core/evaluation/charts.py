@@ -99,7 +99,8 @@ def line_chart(
     said = "; ".join([*(_in_words(line, unit) for line in lines), *known])
     svg = _canvas(f"{title} against {unit}s. {said}.", x, y, f"{unit}s")
     for name, value in levels.items():
-        _draw_level(svg, name, value, x, y)
+        ends = [[y(line.points[end][1]) for line in lines] for end in (0, -1)]
+        _draw_level(svg, name, value, x, y, ends)
     for line in reversed(lines):
         _draw_line(svg, line, x, y, unit)
     taken = [spot for line in lines for spot in _spots([(x(codes), y(value)) for codes, value in line.points])]
@@ -183,7 +184,7 @@ def _canvas(description: str, x: Scale, y: Scale, unit: str = "codes") -> Elemen
         _add(svg, "text", f"{tick:.6g}", class_="tick end", x=x.start - 8, y=y(tick) + 4)
     _add(svg, "line", class_="axis", x1=x.start, x2=x.end, y1=_BOTTOM, y2=_BOTTOM)
     if y.logarithmic:
-        _add(svg, "text", "log scale", class_="tick", x=x.start + 6, y=_BOTTOM - 6)
+        _add(svg, "text", "log scale", class_="tick", x=x.start, y=_TOP - 3)
     for tick in x.ticks:
         _add(svg, "line", class_="axis", x1=x(tick), x2=x(tick), y1=_BOTTOM, y2=_BOTTOM + 4)
         _add(svg, "text", f"{tick:g}", class_="tick middle", x=x(tick), y=_BOTTOM + 18)
@@ -203,14 +204,16 @@ def _draw_line(svg: Element, line: Line, x: Scale, y: Scale, unit: str) -> None:
         _add(point, "title", f"{line.name}, {_counted(codes, unit)}: {brief(value)}")
 
 
-def _draw_level(svg: Element, name: str, value: float, x: Scale, y: Scale) -> None:
-    """A thin line with its name above, or below where it is too near to the top."""
+def _draw_level(svg: Element, name: str, value: float, x: Scale, y: Scale, ends: Sequence[Sequence[float]]) -> None:
+    """A thin line with its name on the side where the lines of the chart, whose `ends` these are, are farther away."""
     height = y(value)
+    left, right = (min(abs(height - other) for other in side) for side in ends)
     mark = _add(svg, "line", class_="level", x1=x.start, x2=x.end, y1=height, y2=height)
     _add(mark, "title", f"{name}: {brief(value)}")
     above = height - _LINE > _TOP
-    text = f"{name} {brief(value)}"
-    _add(svg, "text", text, class_="tick end", x=x.end, y=height - 4 if above else height + _LINE)
+    text, across = f"{name} {brief(value)}", x.end if right >= left else x.start + 6
+    kind = "tick end" if right >= left else "tick"
+    _add(svg, "text", text, class_=kind, x=across, y=height - 4 if above else height + _LINE)
 
 
 def _write_label(svg: Element, line: Line, x: Scale, y: Scale, taken: list[tuple[float, float]]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +57,8 @@ def quality_figure(evaluations: Sequence[Evaluation]) -> Figure:
                 if drawn:
                     panel.plot(*zip(*drawn, strict=True), style, marker=_MARKERS[number % len(_MARKERS)], **look)
                     shown += [value for _, value in drawn]
-        for name, value in measure.levels.items() if shown else ():
-            panel.axhline(value, color="0.6", linewidth=0.8)
-            place = panel.get_yaxis_transform()  # across in shares of the panel, up in values
-            panel.text(0.99, value, name, transform=place, ha="right", va="bottom", fontsize="x-small", color="0.4")
+        own = evaluations[0]
+        _draw_levels(panel, measure.levels, curve(own, measure.column) or curve(own, measure.reconstructed))
         if not measure.share and need_logarithms(shown):
             panel.set_yscale("log")
         panel.set_title(measure.title)
@@ -74,6 +72,23 @@ def quality_figure(evaluations: Sequence[Evaluation]) -> Figure:
     if len(handles) > 1:
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return figure
+
+
+def _draw_levels(panel: Axes, levels: Mapping[str, float], line: Sequence[tuple[int, float]]) -> None:
+    """Thin lines with their names, on the side where the line of the run is farther away."""
+    for name, value in levels.items() if line else ():
+        panel.axhline(value, color="0.6", linewidth=0.8)
+        right = abs(line[-1][1] - value) >= abs(line[0][1] - value)
+        panel.annotate(
+            name,
+            (0.99 if right else 0.01, value),
+            (0, 2),
+            panel.get_yaxis_transform(),  # across in shares of the panel, up in values
+            "offset points",
+            ha="right" if right else "left",
+            fontsize="x-small",
+            color="0.4",
+        )
 
 
 def spaced_ticks(numbers: Sequence[int], most: int = 8) -> list[int]:

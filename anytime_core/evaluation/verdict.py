@@ -68,7 +68,7 @@ def verdict(evaluation: Evaluation, config: Mapping[str, Any]) -> tuple[str, ...
 def _best(evaluation: Evaluation, points: Sequence[_Point], extractor: str) -> str:
     """At which budget samples are best."""
     best, first, last = _best_point(points), points[0], points[-1]
-    where, distance = _amount(best, evaluation), f"a Fréchet distance of {best.judged:.3g} by {extractor}"
+    where, distance = _amount(best, evaluation), f"a Fréchet distance of {best.judged:.3g} ({extractor})"
     what = "samples" if last.samples is not None else "without a prior only reconstructions are judged, and"
     be = "are" if last.samples is not None else "these are"
     if _rises(points):
