@@ -197,8 +197,7 @@ RISING = (141.0, 135.0, 167.0, 196.0)
             [
                 "Without a prior only reconstructions are judged, and these are best with all 16 codes, at a Fréchet "
                 "distance of 11 (classifier).",
-                "Training data stands at 1: to come closer, first train it longer (training.autoencoder.steps=8000, now "
-                "4000)",
+                "Training data stands at 1: to come closer, first train it longer (training.autoencoder.steps=8000",
             ],
             id="no-prior",
         ),
