@@ -56,31 +56,31 @@ class _Recorded(BaseModel):
 
 
 class Validation(_Recorded):
-    """What held-out samples said of a stage: of the autoencoder the first four, of the prior the others and `samples`.
+    """What held-out samples said of a stage: of the autoencoder the first six, of the prior the others and `samples`.
 
     Attributes:
         codes: numbers of leading codes that were looked at, ascending.
         reconstruction: measure -> its mean at each of `codes`.
+        shuffled: `loss` -> the same where samples are compared with reconstructions of others.
+        mean_sample: `loss` -> its mean where all samples are reconstructed as the mean of the training samples.
         codebook_use: share of the codebook's entries that occur; None for continuous codes.
         samples: how many.
         bits_per_code: mean negative log-likelihood of a code, or a bound of it.
         standard_error: of that.
         bits_per_position: of each code.
         bits_per_step: of an order-agnostic prior: digit -> known codes -> bits.
-        mean_sample: measure -> its mean where every sample is predicted as the mean of the training samples.
-        shuffled: measure -> its mean at each of `codes` where samples are decoded from the codes of others.
     """
 
     codes: tuple[_Codes, ...] = ()
     reconstruction: dict[_Text, tuple[Finite, ...]] = {}
+    shuffled: dict[_Text, tuple[Finite, ...]] = {}
+    mean_sample: dict[_Text, Finite] = {}
     codebook_use: _Share | None = None
     samples: int | None = Field(None, ge=0)
     bits_per_code: Finite | None = None
     standard_error: Finite | None = None
     bits_per_position: tuple[Finite, ...] = ()
     bits_per_step: tuple[tuple[Finite, ...], ...] = ()
-    mean_sample: dict[_Text, Finite] = {}
-    shuffled: dict[_Text, tuple[Finite, ...]] = {}
 
     @model_validator(mode="after")
     def _check_lengths(self) -> Self:
@@ -105,17 +105,23 @@ class StageRecord(_Recorded):
 
 
 class Change(_Recorded):
-    """Values of the config that a training went on with, in place of those in `run.json`.
+    """A config that was changed while the run was under way.
 
     Attributes:
-        at: when, an ISO time.
-        stages: what was trained with them.
-        values: dotted config key -> new value.
+        at: when, as an ISO time.
+        stages: that were trained with it from then on.
+        values: dotted key -> its new value.
     """
 
     at: _Text
     stages: tuple[Stage, ...]
-    values: dict[str, Any]
+    values: dict[_Text, Any]
+
+    @field_validator("at")
+    @classmethod
+    def _is_a_time(cls, at: str) -> str:
+        datetime.datetime.fromisoformat(at)
+        return at
 
 
 class PluginRecord(_Recorded):
@@ -134,6 +140,8 @@ class RunRecord(_Recorded):
     plugin: PluginRecord
     recipe: _Text | None
     baseline: _Text | None = None
+    quick: bool = False
+    """Whether the config is the quick variant of the recipe, or was made from that."""
     seed: int
     code_length: _Codes
     codebook_size: int | None = Field(ge=2, le=MOST_CODES)
@@ -146,7 +154,7 @@ class RunRecord(_Recorded):
     libraries: dict[_Text, _Text]
     config: dict[str, Any]
     changes: tuple[Change, ...] = ()
-    """Of the config, where the training went on with another one, the earliest first."""
+    """In order, of a run that was gone on with; `config` has them all."""
 
     @field_validator("created")
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import html
 import json
 import math
 import os
@@ -29,14 +30,14 @@ from anytime_core.evaluation.evaluate import evaluate
 from anytime_core.evaluation.extractors import ExtractorRequest, requested
 from anytime_core.evaluation.gains import order_agreement
 from anytime_core.evaluation.options import EvaluationOptions
-from anytime_core.evaluation.pictures import priority_codes, real_samples, shown_samples
+from anytime_core.evaluation.pictures import priority_codes, real_samples, real_sheet, shown_samples
 from anytime_core.evaluation.result import EVALUATION_FILE, Evaluation, cells
 from anytime_core.evaluation.sheets import Shown
 from anytime_core.evaluation.showing import show_evaluation
 from anytime_core.evaluation.tables import printed_table
 from anytime_core.files import write_json
 from anytime_core.modality import Datasets, Extractor, OfferedExtractor
-from anytime_core.record import Validation
+from anytime_core.record import Change, Validation
 from anytime_core.run import Run, load
 from anytime_core.sampling import sampler as sampler_module
 from anytime_core.sampling.budget import Budget
@@ -538,7 +539,7 @@ def test_costs_and_pictures_of_a_run_whose_noise_allows_only_small_batches(tiny_
 
 
 def shown(run: Run, **others: Run) -> list[Shown]:
-    real, _ = real_samples(run, run.modality.datasets())
+    real = real_samples(run, run.modality.datasets())
     return shown_samples(run, [2, 8], SamplingOptions(), real, others)
 
 
@@ -563,12 +564,12 @@ def test_a_run_without_a_prior_shows_reconstructions(unordered):
 
 def test_real_samples_are_of_each_class_in_turn(tiny_run):
     datasets = tiny_run.modality.datasets()
-    x, sheet = real_samples(tiny_run, datasets)
+    real = real_samples(tiny_run, datasets)
     validation = datasets.validation.batch(range(len(datasets.validation)))
-    numbers = [int((validation["x"] == one).flatten(1).all(1).nonzero()[0, 0]) for one in x]
-    assert validation["label"][numbers].tolist() == [number % 10 for number in range(16)]
+    numbers = [int((validation["x"] == one).flatten(1).all(1).nonzero()[0, 0]) for one in real.x]
+    assert validation["label"][numbers].tolist() == real.labels.tolist() == [number % 10 for number in range(16)]
     assert len(set(numbers)) == 16
-    assert sheet.picture.startswith(b"\x89PNG")
+    assert real_sheet(tiny_run, real).picture.startswith(b"\x89PNG")
 
 
 def test_rows_of_priority_codes_share_their_first_codes(tiny_run, monkeypatch):
@@ -692,6 +693,17 @@ def test_the_command_writes_tables_a_plot_and_a_page(anytime, tiny_folder, folde
     assert (folder / "quality.png").read_bytes().startswith(b"\x89PNG")
     assert "--extractor" not in (folder / "report.html").read_text()
     assert "<html" in (folder / "report.html").read_text()
+
+
+def test_the_page_says_how_the_config_of_the_run_was_changed(tiny_run, evaluation, folder):
+    change = Change(
+        at="2026-01-02T03:04:05", stages=("codes", "prior"), values={"prior.dropout": 0.2, "data.root": None}
+    )
+    record = tiny_run.record.model_copy(update={"changes": (change,), "quick": True})
+    show_evaluation(dataclasses.replace(tiny_run, record=record), [evaluation], folder)
+    page = html.unescape((folder / "report.html").read_text())
+    assert "2026-01-02T03:04:05: prior.dropout=0.2 data.root=null (stages codes, prior)" in page
+    assert "the quick variant of image/tiny" in page
 
 
 def test_json_is_the_evaluation_or_a_list_where_there_are_baselines(anytime, tiny_folder, unordered, folder):

@@ -124,6 +124,12 @@ RISING = (141.0, 135.0, 167.0, 196.0)
             id="flat",
         ),
         pytest.param(
+            evaluation((9.0, 8.0, 7.0, 6.0), (9.0, 8.0, 7.0, 6.0)),
+            {**CONFIG, "prior": {"code_length": 16}},
+            ["best with", "or let the prior learn more of its codes (prior.code_length, now 16)."],
+            id="prior-of-fewer-codes",
+        ),
+        pytest.param(
             evaluation((9.0, 4.0, 2.0, 1.2), (8.0, 3.0, 1.5, 1.1)),
             CONFIG,
             ["best with all 16 codes", "Training data itself stands at 1: neither autoencoder nor prior is to blame."],

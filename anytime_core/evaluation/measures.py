@@ -13,7 +13,7 @@ from anytime_core.evaluation.metrics import LOSS
 from anytime_core.evaluation.result import Evaluation, Quality, Row, cells
 
 _LOGARITHMIC_BEYOND = 30.0  # largest over smallest value
-_SAME_CHANCE = 0.01
+_SAME_CHANCE = 0.05
 _SETS = {"samples": "samples", "reconstructed": "reconstructions"}
 
 

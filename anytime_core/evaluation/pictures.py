@@ -6,6 +6,7 @@ import mimetypes
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -22,7 +23,8 @@ from anytime_core.training.batches import ordered_batches
 
 _COLUMNS = 8
 _SHOWN, _COMPARED = 32, 16
-"""New samples in a picture, and those of validation data and of their reconstructions."""
+"""New samples in a picture, and those of validation data and of their reconstructions; half as many of what one plays,
+whose pictures are larger."""
 _PLAYED, _COMPARED_PLAYED = 6, 3
 """How many of them one can play."""
 _CANDIDATES = 250
@@ -30,8 +32,16 @@ _CANDIDATES = 250
 _PRIORITY_ROWS = 4
 
 
+@dataclass(frozen=True)
+class RealSamples:
+    """Validation samples [B, *sample_shape] and their labels [B], None where the data has none."""
+
+    x: Tensor
+    labels: Tensor | None
+
+
 def shown_samples(
-    run: Run, codes: Sequence[int], options: SamplingOptions, real: Tensor, others: Mapping[str, Run]
+    run: Run, codes: Sequence[int], options: SamplingOptions, real: RealSamples, others: Mapping[str, Run]
 ) -> list[Shown]:
     """What the page shows at each number of codes: the first samples, reconstructions, and samples of other runs.
 
@@ -39,7 +49,7 @@ def shown_samples(
         run: that the page is about; without a prior it has no samples.
         codes: ascending numbers of codes.
         options: of sampling.
-        real: validation samples [B, *sample_shape] to reconstruct.
+        real: samples to reconstruct.
         others: name -> run that is compared with; of those without a prior there is nothing to show.
     """
     length = run.prior.code_length if run.prior is not None else run.code_length
@@ -49,16 +59,16 @@ def shown_samples(
     def sheets(number: int) -> Iterator[Sheet]:
         if own is not None:
             yield _sheet(run, "New samples", own.decoded(number), own.labels, _PLAYED)
-        reconstructed = run.reconstruct(real, Budget(number, "codes"))
-        yield _sheet(run, "Reconstructions of validation data", reconstructed)
+        reconstructed = run.reconstruct(real.x, Budget(number, "codes"))
+        yield _sheet(run, "Reconstructions of validation data", reconstructed, real.labels)
         for name, samples in theirs.items():
             yield _sheet(samples.run, f"New samples, {name}", samples.decoded(number), samples.labels)
 
     return [Shown(number / length, number, tuple(sheets(number))) for number in codes]
 
 
-def real_samples(run: Run, datasets: Datasets) -> tuple[Tensor, Sheet]:
-    """Some validation samples, one of each class in turn as new samples are, and the sheet that shows them."""
+def real_samples(run: Run, datasets: Datasets) -> RealSamples:
+    """Some validation samples, one of each class in turn as new samples are."""
     batch = next(iter(ordered_batches(datasets.validation, _CANDIDATES, limit=_CANDIDATES, workers=0)))
     x, labels = batch["x"], batch.get("label")
     if labels is not None and datasets.classes:
@@ -69,8 +79,13 @@ def real_samples(run: Run, datasets: Datasets) -> tuple[Tensor, Sheet]:
             seen[label] += 1
         picked = torch.tensor([position for _, _, position in sorted(turns)])
         x, labels = x[picked], labels[picked]
-    x = x[:_COMPARED]
-    return x, _sheet(run, "Validation data", x, labels if datasets.classes else None)
+    number = _COMPARED // 2 if _played(run) else _COMPARED
+    return RealSamples(x[:number], labels[:number] if labels is not None and datasets.classes else None)
+
+
+def real_sheet(run: Run, real: RealSamples) -> Sheet:
+    """What the page shows of validation data."""
+    return _sheet(run, "Validation data", real.x, real.labels)
 
 
 class _Samples:
@@ -78,29 +93,36 @@ class _Samples:
 
     def __init__(self, run: Run, options: SamplingOptions) -> None:
         self.run, self.options = run, options
-        self.whole = _drawn(run, _SHOWN, Budget(1.0), options)
+        self.number = _SHOWN // 2 if _played(run) else _SHOWN
+        self.whole = _drawn(run, self.number, Budget(1.0), options)
         self.labels = self.whole.labels
 
     def decoded(self, number: int) -> Tensor:
         prior = self.run.require_prior()
         number = min(number, prior.code_length)
         if isinstance(prior, ARDMPrior):
-            return _drawn(self.run, _SHOWN, Budget(number, "codes"), self.options).x
+            return _drawn(self.run, self.number, Budget(number, "codes"), self.options).x
         return self.run.decode(self.whole.codes, number)
 
 
 def _sheet(run: Run, caption: str, x: Tensor, labels: Tensor | None = None, played: int = _COMPARED_PLAYED) -> Sheet:
     """A sheet of samples; the first `played` as files too, where one plays them."""
-    media_type = mimetypes.guess_type(f"x{run.modality.suffixes[0]}")[0] or ""
-    played = played if media_type.startswith(("audio/", "video/")) else 0
+    media_type = _played(run)
+    played = played if media_type else 0
     names = () if labels is None else tuple(run.record.classes[label] for label in labels[:played].tolist())
     return Sheet(
         caption=caption,
         picture=_picture(run.modality, [PreviewRow("", part) for part in x.split(_COLUMNS)]),
         media=tuple(_file(run.modality, one) for one in x[:played]),
-        media_type=media_type if played else "",
+        media_type=media_type,
         labels=names,
     )
+
+
+def _played(run: Run) -> str:
+    """The type of files that one plays, such as `audio/wav`; empty for samples that one looks at."""
+    media_type = mimetypes.guess_type(f"x{run.modality.suffixes[0]}")[0] or ""
+    return media_type if media_type.startswith(("audio/", "video/")) else ""
 
 
 def priority_codes(run: Run, options: SamplingOptions) -> list[PriorityCodes]:

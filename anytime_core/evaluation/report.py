@@ -32,11 +32,13 @@ class Origin:
         config: of the run, YAML.
         commands: that reproduce it, in order.
         changes: of the config while it was trained, which the commands do not repeat.
+        quick: what the config is the quick variant of, such as the name of a recipe; empty for a whole one.
     """
 
     config: str
     commands: Sequence[str]
     changes: Sequence[str] = ()
+    quick: str = ""
 
 
 def render_report(
@@ -84,6 +86,7 @@ def render_report(
         config=origin.config,
         commands="\n".join(origin.commands),
         changes=origin.changes,
+        quick=origin.quick,
     )
 
 

@@ -12,7 +12,7 @@ from anytime_core.evaluation.extractors import requested
 from anytime_core.evaluation.folder import CSV_FILE, PLOT_FILE, REPORT_FILE
 from anytime_core.evaluation.judge import OnProgress
 from anytime_core.evaluation.measures import names
-from anytime_core.evaluation.pictures import priority_codes, real_samples, shown_samples
+from anytime_core.evaluation.pictures import priority_codes, real_samples, real_sheet, shown_samples
 from anytime_core.evaluation.plot import plot_evaluations
 from anytime_core.evaluation.report import Origin, render_report
 from anytime_core.evaluation.result import Evaluation, write_csv
@@ -48,19 +48,25 @@ def show_evaluation(
     on_progress("making the page", 1, 2)
     own = evaluations[0]
     sampling = SamplingOptions(own.seed, filtering=Filter(guidance=own.guidance))
-    real, sheet = real_samples(run, data_of(run)[0])
+    real = real_samples(run, data_of(run)[0])
     others = {
         name: other
         for name, one in zip(names(evaluations), evaluations, strict=True)
         for other in against
         if one.run == str(other.folder) and one.calls is None
     }
+    origin = Origin(
+        _config_text(run),
+        _commands(run, evaluations),
+        [_in_words(change) for change in run.record.changes],
+        quick=(run.record.recipe or "a config") if run.record.quick else "",
+    )
     page = render_report(
         evaluations,
         shown_samples(run, [row.codes for row in own.rows], sampling, real, others),
         priority_codes(run, sampling) if run.prior is not None else [],
-        Origin(_config_text(run), _commands(run, evaluations), [_in_words(change) for change in run.record.changes]),
-        sheet,
+        origin,
+        real_sheet(run, real),
     )
     write_text(folder / REPORT_FILE, page)
     on_progress("making the page", 2, 2)

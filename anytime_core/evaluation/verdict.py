@@ -158,7 +158,10 @@ def _prior_advice(evaluation: Evaluation, row: Row, config: Mapping[str, Any], k
 def _autoencoder_advice(config: Mapping[str, Any]) -> str:
     autoencoder, network = _section(config, "autoencoder"), _section(config, "network")
     more = "give it more codes"
-    if autoencoder.get("code_length") is not None:
+    learned = _section(config, "prior").get("code_length")
+    if learned is not None:
+        more = f"let the prior learn more of its codes (prior.code_length, now {learned})"
+    elif autoencoder.get("code_length") is not None:
         more += f" (autoencoder.code_length, now {autoencoder['code_length']})"
     elif autoencoder.get("axis") == "channel" and "channels" in network:
         more += f" (network.channels, now {network['channels']})"
