@@ -145,7 +145,8 @@ def test_training_data_chance_and_the_judge_are_what_to_compare_with(evaluation,
     assert evaluation.floor.frechet["classifier"] < evaluation.rows[-1].reconstructed.frechet["classifier"]
     assert evaluation.floor.coverage > 0.9
     assert (evaluation.judge.samples, evaluation.judge.classes) == (1497, 10)
-    assert f"right on {evaluation.judge.accuracy:.1%}" in evaluation.label_judge
+    said = f"right on {evaluation.judge.accuracy:.1%} of the validation data, by chance {evaluation.judge.chance:.1%}"
+    assert said in evaluation.label_judge
     assert evaluation.perfect == {"loss": 0.0, "mse": 0.0, "psnr": pytest.approx(100), "ssim": pytest.approx(1)}
     assert "codes" in evaluation.verdict[0]
 

@@ -309,16 +309,16 @@ def test_changes_of_data_and_config_are_said():
 
 
 CHANCE = {"samples": 0.1, "reconstructed": 0.4}
-WEAK = LabelJudge(samples=1000, classes=10, accuracy=0.712)
+WEAK = LabelJudge(samples=1000, classes=10, accuracy=0.712, chance=0.2)
 
 
 @pytest.mark.parametrize(
     ("judge", "weakness"),
     [
-        (LabelJudge(samples=1000, classes=10, accuracy=0.9), ""),
-        (WEAK, "it is right on only 71.2% of the validation data"),
+        (LabelJudge(samples=1000, classes=10, accuracy=0.9, chance=0.2), ""),
+        (WEAK, "it is right on only 71.2% of the validation data, by chance 20.0%"),
         (
-            LabelJudge(samples=499, classes=10, accuracy=1.0),
+            LabelJudge(samples=499, classes=10, accuracy=1.0, chance=0.2),
             "it was trained on only 499 samples of 10 classes",
         ),
     ],

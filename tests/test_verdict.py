@@ -16,7 +16,7 @@ CONFIG = {
     "prior": {"dropout": 0.1, "width": 256, "label_dropout": 0.0},
     "training": {"autoencoder": {"steps": 4000}, "prior": {"steps": 800}},
 }
-GOOD = LabelJudge(samples=60_000, classes=10, accuracy=0.99)
+GOOD = LabelJudge(samples=60_000, classes=10, accuracy=0.99, chance=0.1)
 GUIDED = {**CONFIG, "prior": {**CONFIG["prior"], "label_dropout": 0.1}}
 
 

@@ -46,6 +46,8 @@ class ClassifierMetadata(BaseModel):
     samples: int = Field(ge=1)
     accuracy: float = Field(ge=0, le=1)
     """Share of the validation data that it is right on."""
+    chance: float = Field(ge=0, le=1)
+    """The same of whoever always names the largest class."""
 
 
 class Classifier(nn.Module):
@@ -120,13 +122,13 @@ def open_classifier(
         # Weights of another network may have been loaded as far as they fit.
         classifier = _untrained(modality, datasets, seed).to(device)
         _train(classifier, modality, datasets, seed=seed, device=device, on_step=on_step)
-        accuracy = _accuracy(classifier, datasets)
-        metadata = ClassifierMetadata(data=data, samples=len(datasets.train), accuracy=accuracy)
+        accuracy, chance = _accuracy(classifier, datasets)
+        metadata = ClassifierMetadata(data=data, samples=len(datasets.train), accuracy=accuracy, chance=chance)
         folder.mkdir(parents=True, exist_ok=True)
         save_weights(path, classifier, metadata)
     description = (
         f"classifier trained on {metadata.samples:,} training samples of {len(datasets.classes)} classes, "
-        f"right on {metadata.accuracy:.1%} of the validation data"
+        f"right on {metadata.accuracy:.1%} of the validation data, by chance {metadata.chance:.1%}"
     )
     return classifier.eval(), Extractor(description, classifier.extract), metadata
 
@@ -194,7 +196,11 @@ def _train(
     classifier.eval()
 
 
-def _accuracy(classifier: Classifier, datasets: Datasets) -> float:
-    """Share of the validation data that is recognised."""
-    batches = ordered_batches(datasets.validation, _EVALUATED, workers=0)
-    return torch.cat([classifier.recognised(batch["x"], batch["label"]) for batch in batches]).double().mean().item()
+def _accuracy(classifier: Classifier, datasets: Datasets) -> tuple[float, float]:
+    """Share of the validation data that is recognised, and that of its largest class."""
+    recognised, counts = 0, torch.zeros(len(datasets.classes), dtype=torch.long)
+    for batch in ordered_batches(datasets.validation, _EVALUATED, workers=0):
+        recognised += int(classifier.recognised(batch["x"], batch["label"]).sum())
+        counts += torch.bincount(batch["label"], minlength=len(counts))
+    samples = max(int(counts.sum()), 1)
+    return recognised / samples, int(counts.max()) / samples

@@ -129,12 +129,12 @@ class Job:
 
     def _chance(self) -> dict[str, float]:
         """Label accuracy of whoever always names the largest class, of samples and of reconstructions."""
-        chance = {}
-        if self.run.prior is not None and self.run.prior.classes and self.judge.judge is not None:
+        if self.judge.judge is None:
+            return {}
+        chance = {"reconstructed": self.judge.judge.chance}
+        if self.run.prior is not None and self.run.prior.classes:
             chance["samples"] = math.ceil(self.options.num / self.run.prior.classes) / self.options.num
-        if self.judge.largest_class is not None:
-            chance["reconstructed"] = self.judge.largest_class
-        return chance
+        return dict(sorted(chance.items(), reverse=True))
 
     def _rows(self, calls: int | None) -> list[Row]:
         kept = self._kept_rows()

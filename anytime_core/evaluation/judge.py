@@ -72,7 +72,6 @@ class Judge:
         extractors: by name; manifolds are compared in the features of the first.
         label_judge: what says whether samples are what they are meant to be; None where the data has no labels.
         judge: how good that is.
-        largest_class: its share of the validation data; None where the data has no labels.
     """
 
     def __init__(
@@ -110,16 +109,15 @@ class Judge:
             )
             self.extractors[CLASSIFIER], self.label_judge = extractor, extractor.description
             self.judge = LabelJudge(
-                samples=metadata.samples, classes=len(self.datasets.classes), accuracy=metadata.accuracy
+                samples=metadata.samples,
+                classes=len(self.datasets.classes),
+                accuracy=metadata.accuracy,
+                chance=metadata.chance,
             )
         self.extractors = {request.name: self.extractors[request.name] for request in wanted}
-        counts = torch.zeros(len(self.datasets.classes))
         self._reference = self._look_at(
-            _labels_counted(
-                _counted(self.validation(), "looking at validation data", self.reference, on_progress), counts
-            )
+            _counted(self.validation(), "looking at validation data", self.reference, on_progress)
         )
-        self.largest_class = (counts.max() / counts.sum()).item() if counts.any() else None
         say_damaged(self.datasets)
 
     @property
@@ -202,11 +200,3 @@ def _counted(batches: Batches, activity: str, total: int, on_progress: OnProgres
         yield x, labels
         done += len(x)
         on_progress(activity, done, total)
-
-
-def _labels_counted(batches: Batches, counts: Tensor) -> Batches:
-    """The batches; how often each class occurs in them is added to `counts` [classes]."""
-    for x, labels in batches:
-        if labels is not None and len(counts):
-            counts += torch.bincount(labels.cpu(), minlength=len(counts))
-        yield x, labels

@@ -51,17 +51,19 @@ class LabelJudge(_Record):
         samples: that it was trained on.
         classes: that it tells apart.
         accuracy: share of the validation data that it is right on.
+        chance: the same of whoever always names the largest class.
     """
 
     samples: int
     classes: int
     accuracy: float
+    chance: float
 
     @property
     def weakness(self) -> str:
         """Why its word counts for little; empty where it counts."""
         if self.accuracy < _GOOD_ACCURACY:
-            return f"it is right on only {self.accuracy:.1%} of the validation data"
+            return f"it is right on only {self.accuracy:.1%} of the validation data, by chance {self.chance:.1%}"
         if self.samples < _ENOUGH_A_CLASS * self.classes:
             return f"it was trained on only {self.samples:,} samples of {self.classes} classes"
         return ""
