@@ -15,6 +15,8 @@ _ALIKE = 1.05
 """Distances whose ratio is less are as good as equal, as further samples would move them as much."""
 _WORSE = 1.1
 """A distance that is more than this many times the best one is worse, not only uncertain."""
+_MOSTLY = 1.5
+"""What costs more than this many times the distance of something else is to blame alone."""
 _CLOSE = 1.25
 """Samples whose distance is at most this many times that of training data leave nothing to blame."""
 _COLLAPSED = 0.98
@@ -93,16 +95,22 @@ def _blame(evaluation: Evaluation, points: Sequence[_Point], config: Mapping[str
     training = "" if floor is None else f", training data at {floor:.3g}"
     if floor is not None and point.judged <= _CLOSE * floor:
         return [f"Training data itself stands at {floor:.3g}: neither autoencoder nor prior is to blame."]
-    lost = max(0.0, point.reconstructed - (floor or 0.0))
     if point.samples is None:
-        advice = _autoencoder_advice(config)
+        advice = f"first {_autoencoder_advice(config)}"
         return [f"Training data stands at {floor:.3g}: to come closer, {advice}."] if floor is not None else []
-    if point.samples - point.reconstructed > lost:
+    # Reconstructions are of the validation data itself: a perfect autoencoder's have no distance to it. Samples of a
+    # perfect prior are others, and have that of training data besides.
+    by_autoencoder = point.reconstructed
+    by_prior = point.samples - by_autoencoder - (floor or 0.0)
+    if by_prior > _MOSTLY * by_autoencoder:
         advice = _prior_advice(evaluation, point.row, config, keep=_best_point(points).row.codes if rises else None)
         said = "The prior is to blame, not the autoencoder: reconstructions"
-    else:
-        advice = _autoencoder_advice(config)
+    elif by_autoencoder > _MOSTLY * by_prior:
+        advice = f"first {_autoencoder_advice(config)}"
         said = "The autoencoder is to blame rather than the prior: even reconstructions"
+    else:
+        advice = f"first {_longer(config, 'autoencoder', 'prior')}"
+        said = "Autoencoder and prior are to blame alike: reconstructions"
     return [f"{said} from as many codes stand at {point.reconstructed:.3g}{training}; {advice}."]
 
 
@@ -133,14 +141,14 @@ def _collapse(evaluation: Evaluation, config: Mapping[str, Any]) -> str:
     return (
         f"The autoencoder has collapsed: with {codes} of {evaluation.code_length} codes samples are reconstructed no "
         f"better than from the codes of others (loss {evaluation.gains[codes]:.3g} against {others:.3g}), so that no "
-        f"budget and no prior can help; {_autoencoder_advice(config)}."
+        f"budget and no prior can help; first {_autoencoder_advice(config)}."
     )
 
 
 def _prior_advice(evaluation: Evaluation, row: Row, config: Mapping[str, Any], keep: int | None) -> str:
     """What to change of the prior, or of sampling; `keep` is how many codes it should rather learn, if not all."""
     prior = _section(config, "prior")
-    longer = _longer("prior", config)
+    longer = _longer(config, "prior")
     if keep is not None:
         dropout = f"raise prior.dropout (now {prior.get('dropout', 0):g})"
         small = evaluation.judge is not None and evaluation.judge.samples < _SMALL_DATA
@@ -166,14 +174,18 @@ def _autoencoder_advice(config: Mapping[str, Any]) -> str:
     elif autoencoder.get("axis") == "channel" and "channels" in network:
         more += f" (network.channels, now {network['channels']})"
     if autoencoder.get("kind", "ordered") != "ordered":
-        return f"first {more}"
-    return f"first {_longer('autoencoder', config)}, or {more}"
+        return more
+    return f"{_longer(config, 'autoencoder')}, or {more}"
 
 
-def _longer(stage: str, config: Mapping[str, Any]) -> str:
-    steps = _section(_section(config, "training"), stage).get("steps")
-    named = f"training.{stage}.steps"
-    return f"train it longer ({named}={2 * steps}, now {steps})" if steps else f"train it longer ({named})"
+def _longer(config: Mapping[str, Any], *stages: str) -> str:
+    """To double the steps of some stages."""
+    training = _section(config, "training")
+    named = []
+    for stage in stages:
+        steps = _section(training, stage).get("steps")
+        named.append(f"training.{stage}.steps={2 * steps}, now {steps}" if steps else f"training.{stage}.steps")
+    return f"train {'both' if len(stages) > 1 else f'the {stages[0]}'} longer ({'; '.join(named)})"
 
 
 # What it goes by
