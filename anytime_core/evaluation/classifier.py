@@ -46,8 +46,8 @@ class ClassifierMetadata(BaseModel):
     samples: int = Field(ge=1)
     accuracy: float = Field(ge=0, le=1)
     """Share of the validation data that it is right on."""
-    chance: float = Field(ge=0, le=1)
-    """The same of whoever always names the largest class."""
+    chance: float = Field(0.0, ge=0, le=1)
+    """The same of whoever always names the largest class; 0 in files of versions that did not say."""
 
 
 class Classifier(nn.Module):
@@ -143,7 +143,7 @@ def _kept(path: Path, classifier: Classifier, data: str) -> ClassifierMetadata |
     """Load what is kept; None where there is nothing, or nothing of these data, which can be trained again."""
     try:
         _, metadata = read_header(path, ClassifierMetadata)
-        if metadata.data != data:
+        if metadata.data != data or not metadata.chance:
             return None
         load_state(path, classifier)
     except RunError:
