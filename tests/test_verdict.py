@@ -223,6 +223,12 @@ RISING = (141.0, 135.0, 167.0, 196.0)
             id="no-prior",
         ),
         pytest.param(
+            evaluation(None, FALLING, floor=12.0),
+            CONFIG,
+            ["only reconstructions are judged", "Training data itself stands at 12: the autoencoder is not to blame."],
+            id="no-prior-and-good",
+        ),
+        pytest.param(
             evaluation(
                 FALLING,
                 FALLING,

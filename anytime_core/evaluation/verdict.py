@@ -9,7 +9,7 @@ from typing import Any
 
 from anytime_core.evaluation.extractors import CLASSIFIER
 from anytime_core.evaluation.metrics import LOSS
-from anytime_core.evaluation.result import Evaluation, Row
+from anytime_core.evaluation.result import Evaluation, Quality, Row
 
 _ALIKE = 1.05
 """Distances whose ratio is less are as good as equal, as further samples would move them as much."""
@@ -94,7 +94,8 @@ def _blame(evaluation: Evaluation, points: Sequence[_Point], config: Mapping[str
     floor = _floor(evaluation)
     training = "" if floor is None else f", training data at {floor:.3g}"
     if floor is not None and point.judged <= _CLOSE * floor:
-        return [f"Training data itself stands at {floor:.3g}: neither autoencoder nor prior is to blame."]
+        blameless = "the autoencoder is not" if point.samples is None else "neither autoencoder nor prior is"
+        return [f"Training data itself stands at {floor:.3g}: {blameless} to blame."]
     if point.samples is None:
         advice = f"first {_autoencoder_advice(config)}"
         return [f"Training data stands at {floor:.3g}: to come closer, {advice}."] if floor is not None else []
@@ -220,8 +221,9 @@ def _floor(evaluation: Evaluation) -> float | None:
     return None if evaluation.floor is None else next(iter(evaluation.floor.frechet.values()), None)
 
 
-def _falls_short(samples: Any, reconstructed: Any, share: str, by: float) -> bool:
-    own, other = getattr(samples, share), getattr(reconstructed, share)
+def _falls_short(samples: Quality | None, reconstructed: Quality, share: str, by: float) -> bool:
+    """Whether a share of new samples is lower than that of reconstructions by more than so much."""
+    own, other = getattr(samples, share, None), getattr(reconstructed, share)
     return own is not None and other is not None and own < other - by
 
 
