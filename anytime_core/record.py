@@ -56,11 +56,13 @@ class _Recorded(BaseModel):
 
 
 class Validation(_Recorded):
-    """What held-out samples said of a stage: of the autoencoder the first four, of the prior the others and `samples`.
+    """What held-out samples said of a stage: of the autoencoder the first six, of the prior the others and `samples`.
 
     Attributes:
         codes: numbers of leading codes that were looked at, ascending.
         reconstruction: measure -> its mean at each of `codes`.
+        shuffled: `loss` -> the same where samples are compared with reconstructions of others.
+        mean_sample: `loss` -> its mean where all samples are reconstructed as the mean of the training samples.
         codebook_use: share of the codebook's entries that occur; None for continuous codes.
         samples: how many.
         bits_per_code: mean negative log-likelihood of a code, or a bound of it.
@@ -71,6 +73,8 @@ class Validation(_Recorded):
 
     codes: tuple[_Codes, ...] = ()
     reconstruction: dict[_Text, tuple[Finite, ...]] = {}
+    shuffled: dict[_Text, tuple[Finite, ...]] = {}
+    mean_sample: dict[_Text, Finite] = {}
     codebook_use: _Share | None = None
     samples: int | None = Field(None, ge=0)
     bits_per_code: Finite | None = None
@@ -82,7 +86,7 @@ class Validation(_Recorded):
     def _check_lengths(self) -> Self:
         if list(self.codes) != sorted(set(self.codes)):
             raise ValueError("codes are not ascending")
-        for measure, values in self.reconstruction.items():
+        for measure, values in (*self.reconstruction.items(), *self.shuffled.items()):
             if len(values) != len(self.codes):
                 raise ValueError(f"{shown(measure)} has {len(values)} values for {len(self.codes)} numbers of codes")
         return self
@@ -98,6 +102,26 @@ class StageRecord(_Recorded):
     steps: int = Field(ge=0)
     seconds: Finite = Field(ge=0)
     validation: Validation = Validation()
+
+
+class Change(_Recorded):
+    """A config that was changed while the run was under way.
+
+    Attributes:
+        at: when, as an ISO time.
+        stages: that were trained with it from then on.
+        values: dotted key -> its new value.
+    """
+
+    at: _Text
+    stages: tuple[Stage, ...]
+    values: dict[_Text, Any]
+
+    @field_validator("at")
+    @classmethod
+    def _is_a_time(cls, at: str) -> str:
+        datetime.datetime.fromisoformat(at)
+        return at
 
 
 class PluginRecord(_Recorded):
@@ -116,6 +140,8 @@ class RunRecord(_Recorded):
     plugin: PluginRecord
     recipe: _Text | None
     baseline: _Text | None = None
+    quick: bool = False
+    """Whether the config is the quick variant of the recipe, or was made from that."""
     seed: int
     code_length: _Codes
     codebook_size: int | None = Field(ge=2, le=MOST_CODES)
@@ -127,6 +153,8 @@ class RunRecord(_Recorded):
     stages: dict[Stage, StageRecord] = Field(default_factory=dict)
     libraries: dict[_Text, _Text]
     config: dict[str, Any]
+    changes: tuple[Change, ...] = ()
+    """In order, of a run that was gone on with; `config` has them all."""
 
     @field_validator("created")
     @classmethod

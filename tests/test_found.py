@@ -15,7 +15,7 @@ from conftest import tiny_config
 from torch import Tensor, nn
 
 from anytime_core.errors import ConfigError, DataError, UsageError
-from anytime_core.evaluation.same_data import data_of
+from anytime_core.evaluation.same_data import data_of, warn_of_changes
 from anytime_core.found import ClassCount, Found, PassedOver, class_difference, found_in
 from anytime_core.modality import Datasets
 from anytime_core.record import STAGES, RunRecord, read_record
@@ -299,6 +299,7 @@ def test_an_evaluation_says_that_its_data_are_others(finished, lies_there, caplo
     datasets, changes = data_of(load(finished, device="cpu"))
     assert datasets is now
     assert changes == (f"there are {message} in /pictures",)
+    warn_of_changes(load(finished, device="cpu"), changes)
     assert [record.getMessage() for record in caplog.records] == [
         f"the data of run {finished} has changed since it was trained, and is what it is judged by now: {changes[0]}"
     ]
