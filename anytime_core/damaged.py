@@ -9,7 +9,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from anytime_core.display import shown
+from anytime_core.display import counted, shown
 from anytime_core.distributed import rank, world_size
 from anytime_core.found import Found, PassedOver
 from anytime_core.modality import Datasets, SampleDataset
@@ -66,7 +66,7 @@ class Damaged:
 def left_out_sentence(noun: str, count: int, total: int, examples: Sequence[str]) -> str:
     """One line on `count` of `total` items that cannot be read, with the first few reasons."""
     named = "; ".join((*examples, *([f"and {count - len(examples):,} more"] if count > len(examples) else [])))
-    return f"{count:,} of {total:,} {noun} cannot be read and {'is' if count == 1 else 'are'} left out: {named}"
+    return f"{count:,} of {counted(total, noun)} cannot be read and {'is' if count == 1 else 'are'} left out: {named}"
 
 
 class RemembersDamaged:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from anytime_core.display import listed, shown
+from anytime_core.display import counted, listed, shown
 from anytime_core.errors import DataError
 
 if TYPE_CHECKING:
@@ -78,14 +78,14 @@ class Found(BaseModel):
     def lines(self) -> list[str]:
         """The same for people, a line for each subject."""
         place = f" in {shown(self.root)}" if self.root is not None else ""
-        lines = [f"{self.train:,} items to train on and {self.validation:,} held out{place}"]
+        lines = [f"{counted(self.train, 'items')} to train on and {self.validation:,} held out{place}"]
         if self.classes:
-            counted = [
+            named = [
                 shown(name) if count is None else f"{shown(name)} ({count.train:,} + {count.validation:,})"
                 for name, count in self.classes.items()
             ]
             counts = " (to train on + held out)" if None not in self.classes.values() else ""
-            lines.append(f"{len(counted):,} classes{counts}: {listed(counted)}")
+            lines.append(f"{counted(len(named), 'classes')}{counts}: {listed(named)}")
         if self.forms:
             common = Counter(self.forms).most_common()
             lines.append(f"as they lie there: {listed([f'{shown(form)} ({count:,})' for form, count in common])}")
@@ -93,7 +93,7 @@ class Found(BaseModel):
         for passed in self.passed_over:
             examples = f", such as {listed([shown(name) for name in passed.examples])}" if passed.examples else ""
             way_out = f"; {shown(passed.way_out)}" if passed.way_out else ""
-            lines.append(f"not used: {passed.count:,} {shown(passed.reason)}{examples}{way_out}")
+            lines.append(f"not used: {counted(passed.count, shown(passed.reason))}{examples}{way_out}")
         return lines
 
     def listing_difference(self, now: Found) -> str:
@@ -103,8 +103,8 @@ class Found(BaseModel):
         """
         if (self.train, self.validation) != (now.train, now.validation):
             return (
-                f"{now.train:,} items to train on and {now.validation:,} held out, where there were {self.train:,} and "
-                f"{self.validation:,}"
+                f"{counted(now.train, 'items')} to train on and {now.validation:,} held out, where there were "
+                f"{self.train:,} and {self.validation:,}"
             )
         if self.digest and now.digest:
             return "" if self.digest == now.digest else "as many items, but with other names or sizes"
@@ -174,4 +174,6 @@ def count_forms(
         forms[f"{len(counts) - _FORMS_NAMED} others"] = further
     if len(looked_at) == len(files):
         return forms, ()
-    return forms, (f"{len(looked_at)} of {len(files)} files, evenly spread, were looked at for what they are like",)
+    return forms, (
+        f"{len(looked_at):,} of {counted(len(files), 'files')}, evenly spread, were looked at for what they are like",
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from torch import Tensor
@@ -13,8 +13,13 @@ from anytime_core.modality import Modality, OpensFiles, UserFile
 from anytime_core.reading import require_regular_file
 
 
-def open_file(modality: Modality, path: Path) -> UserFile:
+def open_file(modality: Modality, path: Path, *, opened: Callable[[Path], UserFile] | None = None) -> UserFile:
     """The samples of a file, as many as the modality finds in it.
+
+    Args:
+        modality: whose file it is.
+        path: of the file.
+        opened: opens it in another way than the modality's usual one.
 
     Raises:
         DataError: naming a file that is missing or cannot be read.
@@ -24,6 +29,8 @@ def open_file(modality: Modality, path: Path) -> UserFile:
     except OSError as error:
         reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
         raise DataError(f"{shown(path)} {reason}") from error
+    if opened is not None:
+        return opened(path)
     return modality.open_file(path) if isinstance(modality, OpensFiles) else _SampleFile(modality, path)
 
 

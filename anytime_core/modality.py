@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
@@ -96,6 +96,27 @@ class OpensFiles(Protocol):
 
     def open_file(self, path: Path) -> UserFile:
         """A user's file. Raises DataError naming it if it cannot be read to its end."""
+        ...
+
+
+Restored = Literal["size", "rate"]
+"""What of the form of a user's file a modality can give back: how large it is, or how many values a second it has."""
+
+
+@runtime_checkable
+class RestoresFiles(Protocol):
+    """A modality that brings files to one size or rate, and can give reconstructions back as the files were, adds this.
+
+    It is asked for by `anytime reconstruct --original-size` or `--keep-rate`, whichever `restores` names.
+    """
+
+    restores: ClassVar[Restored]
+
+    def open_to_restore(self, path: Path) -> UserFile:
+        """A user's file whose `write` gives back its size or rate; its samples are those of `open_file` or `read`.
+
+        Raises DataError naming a file that cannot be read to its end.
+        """
         ...
 
 

@@ -8,7 +8,7 @@ Letters: B batch, N code length, n a prefix length.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -184,11 +184,12 @@ class Run:
 
     def sample(
         self,
-        num: int = 16,
+        num: int | None = None,
         budget: float | str | Budget = 1.0,
         *,
         seed: int = 0,
         label: Label | None = None,
+        labels: Mapping[Label, int] | None = None,
         temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
@@ -206,11 +207,12 @@ class Run:
         tensor([7, 7, 7, 7])
 
         Args:
-            num: how many.
+            num: how many; 16, or as many as `labels` counts.
             budget: a share of the codes (0.6, `"60%"`), a number of codes (12, `"12codes"`), a deadline for this call
                 (`"200ms"`), `"adaptive"`, or a `Budget`.
             seed: sample i of a seed is the same in every call, whatever `num` is.
             label: name of a class, or its number, in text `index:3`; None takes each class in turn.
+            labels: how many of each class, in place of `num` and `label`.
             temperature, top_k, top_p, guidance: see `Filter`.
             engine, precision, calls, plan: see `SamplingOptions`.
 
@@ -219,9 +221,13 @@ class Run:
             UsageError: an argument out of range.
         """
         filtering = Filter(temperature, top_k, top_p, guidance)
-        options = SamplingOptions(seed, label, filtering, engine, precision, calls=calls, plan=plan)
-        count = whole_number("number of samples", num, "of at least 1", 1)
-        return joined(list(self.sample_batches(range(count), budget, options)))
+        counts = tuple((labels or {}).items())
+        options = SamplingOptions(seed, label, filtering, engine, precision, calls=calls, plan=plan, labels=counts)
+        if counts and num is not None:
+            raise UsageError(f"number of samples {num} and counts of labels say two things: leave one of them out")
+        wanted = sum(count for _, count in counts) if counts else 16 if num is None else num
+        wanted = whole_number("number of samples", wanted, "of at least 1", 1)
+        return joined(list(self.sample_batches(range(wanted), budget, options)))
 
     def sample_batches(
         self,

@@ -29,7 +29,7 @@ from anytime_core.data.shard_index import (
 )
 from anytime_core.data.splitting import TRAINING_NAMES, VALIDATION_NAMES, Items, Split, split
 from anytime_core.data.tar_members import content, first_member, open_tar
-from anytime_core.display import shown
+from anytime_core.display import counted, shown
 from anytime_core.errors import DataError
 from anytime_core.extras import import_extra
 from anytime_core.found import Found, class_counts
@@ -122,7 +122,10 @@ def split_shards(root: Path | None, suffixes: Collection[str], *, share: float, 
     numbers = np.repeat(np.arange(len(shards), dtype=np.int32), sizes)
     files = ShardFiles(shards, numbers, np.concatenate([index.offsets for index in indexes]))
     if not len(files):
-        raise DataError(f"no {noun}s in the {len(shards)} shards in {shown(root)}, such as {shown(shards[0])}")
+        raise DataError(
+            f"no {noun}s in {counted(len(shards), 'shards')} in {shown(root)}, such as {shown(shards[0])}: looked for "
+            f"{', '.join(sorted(suffixes))} in them"
+        )
     classes, labels = _labels(root, shards, indexes)
     items = Items(
         name=lambda index: str(files[index]),
@@ -228,7 +231,7 @@ def _labels(root: Path, shards: Sequence[Path], indexes: Sequence[ShardIndex]) -
         if unknown is not None:
             raise DataError(
                 f"{shown(shard)} has label {unknown!r}, which is neither a name in {shown(listed)} nor a number under "
-                f"{len(classes)}"
+                f"{len(classes)}: add it there, or pack the shard anew"
             )
         known = [numbers[str(name)] for name in index.names]
         labels.append(np.array([*known, -1], dtype=np.int64)[index.labels])
@@ -244,5 +247,5 @@ def _read_classes(path: Path) -> tuple[str, ...]:
     classes = tuple(line.strip() for line in text.strip().splitlines())
     if len(set(classes)) < len(classes):
         twice = Counter(classes).most_common(1)[0][0]
-        raise DataError(f"{shown(path)} names class {twice!r} twice")
+        raise DataError(f"{shown(path)} names class {twice!r} twice: a name a line, in the order of their numbers")
     return classes

@@ -294,7 +294,7 @@ def test_a_format_that_sounds_are_not_written_in_is_one_error_with_the_way_out(a
     result = anytime(*shlex.split(f"{command} --out out --format {format}"))
     assert result.status == 2
     suffix = format.strip("'").removeprefix(".")
-    assert re.search(rf"'audio' writes no \.{suffix} files: use \.wav, \.flac$", error_of(result))
+    assert re.search(rf"'audio' writes no \.{suffix} files: use \.wav, \.flac(, or npz for arrays)?$", error_of(result))
     assert listing(here) == before
 
 
@@ -416,6 +416,17 @@ def test_what_the_autoencoder_keeps_is_written_at_the_original_level(anytime, he
     np.testing.assert_allclose(written[inside], sine(26_400, RATE, level=level)[inside], atol=1e-3 * level + 4e-5)
     (entry,) = printed["reconstructions"]
     assert (entry["metrics"]["log_mel"], entry["metrics"]["snr"]) == (0, 100)
+
+
+@pytest.mark.parametrize(("rate", "frames"), [(44_100, 70_001), (11_025, 9_999), (RATE, 4000), (192_000, 33_333)])
+def test_a_recording_is_given_back_at_its_own_rate_and_length(anytime, here, perfect, unseen, rate, frames):
+    soundfile.write(here / "a.wav", sine(frames, rate, level=0.5), rate)
+    told = json_of(anytime("reconstruct", "a.wav", "--keep-rate", "--out", "out", "--json"))
+    assert told["restored"] == "rate"
+    written, written_rate = soundfile.read(here / "out" / "a.wav")
+    assert (written_rate, len(written)) == (rate, frames)
+    inside = slice(rate // 50, -rate // 50)
+    np.testing.assert_allclose(written[inside], sine(frames, rate, level=0.5)[inside], atol=2e-3)
 
 
 @pytest.mark.parametrize(

@@ -203,7 +203,7 @@ def test_class_folders_become_labels_that_stay_with_every_clip_of_a_file(tmp_pat
     put(root / "test" / "low" / "b.wav", tone(1024, hertz=250))
     data = load_datasets(folder_config(root, cut="all", length=1024))
     assert data.classes == ("high", "low")
-    assert data.found.notes[1:] == ("13 sounds give 23 clips",)
+    assert data.found.notes[1:] == ("23 clips come from 13 sounds",)
     assert len(data.train) == 24 - 3
     assert len(data.validation) == 2
     for part in (data.train, data.validation):
@@ -276,7 +276,37 @@ DAMAGED: Mapping[str, Callable[[Path], object]] = {
 }
 
 
-def test_files_that_cannot_be_used_are_left_out_named_and_counted(tmp_path, caplog):
+@pytest.mark.parametrize(
+    ("cut", "expected"),
+    [
+        (
+            "start",
+            "4 sounds made clips of 0.032 s (data.length=256, data.rate=8000); 2 cut (data.cut), 58 % of what is left "
+            "on average; 1 padded with silence, 50 % of the clips on average",
+        ),
+        (
+            "all",
+            "4 sounds made clips of 0.032 s (data.length=256, data.rate=8000); 1 cut (data.cut), 17 % of what is left "
+            "on average; 1 padded with silence, 50 % of the clips on average",
+        ),
+    ],
+)
+def test_how_much_of_sounds_is_cut_and_padded_is_said_with_numbers(cut, expected, tmp_path):
+    for number, length in enumerate((128, 512, 256)):
+        put(tmp_path / "sounds" / "train" / f"{number}.wav", tone(length))
+    put(tmp_path / "sounds" / "test" / "a.wav", tone(768 if cut == "start" else 307))
+    for _ in range(2):  # made, and read from the cache
+        assert expected in load_datasets(folder_config(tmp_path / "sounds", cut=cut)).found.notes
+
+
+def test_silence_that_is_trimmed_is_said_with_numbers(tmp_path):
+    for name in ("train/a.wav", "train/b.wav", "test/c.wav"):
+        put(tmp_path / "sounds" / name, np.concatenate([np.zeros(4096, np.float32), tone(4096)]))
+    found = load_datasets(folder_config(tmp_path / "sounds", top_db=30.0, length=4096)).found
+    assert any("; silence trimmed off 3 (data.top_db), 49 % of the sound" in note for note in found.notes), found.notes
+
+
+def test_files_that_cannot_be_used_are_left_out_named_and_counted_once(tmp_path, caplog):
     root = tmp_path / "sounds"
     for number in range(30):
         numbered(root / "train" / f"{number:02d}.wav", number)
@@ -286,17 +316,16 @@ def test_files_that_cannot_be_used_are_left_out_named_and_counted(tmp_path, capl
     data = load_datasets(folder_config(root))
     assert sorted(numbers(data.train)) == list(range(30))
     assert numbers(data.validation) == [99]
-    (warning,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     named = sorted(DAMAGED.keys() - {"empty.wav"})  # which is passed over before it is read
-    assert warning.startswith(f"{len(named)} of {30 + len(named)} sounds cannot be read and are left out: ")
-    assert [name for name in named if str(root / "train" / name) in warning] == named[:5]
     assert data.found is not None
     assert (data.found.train, data.found.validation) == (30, 1)
     empty, left_out = data.found.passed_over
     assert (empty.reason, empty.count) == ("empty sounds", 1)
-    assert (left_out.count, len(left_out.examples)) == (len(named), 5)
-    load_datasets(folder_config(root))
-    assert caplog.records[-1].getMessage() == warning, "clips of the cache are spoken of alike"
+    assert left_out.count == len(named)
+    assert len(left_out.examples) == 5
+    assert all(str(root / "train" / name) in text for name, text in zip(named, left_out.examples, strict=False))
+    assert load_datasets(folder_config(root)).found == data.found, "clips of the cache are spoken of alike"
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING], "which would say it again"
 
 
 def nowhere_folder(root: Path) -> None:
@@ -336,7 +365,7 @@ def nothing_usable_for_validation(root: Path) -> None:
         (file_instead_of_folder, "not a folder"),
         (single_sound, "the only sound"),
         (nothing_usable, "none of the . sounds of a part can be used"),
-        (nothing_usable_for_validation, "none of the 1 sounds of a part can be used"),
+        (nothing_usable_for_validation, "none of the 1 sound of a part can be used"),
     ],
 )
 def test_a_folder_without_enough_sounds_is_an_error_that_names_it(prepare, reason, tmp_path):
@@ -353,14 +382,15 @@ def test_a_folder_that_is_not_given_is_asked_for():
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_left_out_and_named(tmp_path, caplog):
+def test_a_file_that_may_not_be_read_is_left_out_and_named(tmp_path):
     root = tmp_path / "sounds"
     for number in range(3):
         numbered(root / "train" / f"{number}.wav", number)
     numbered(root / "test" / "good.wav", 9)
     (root / "train" / "1.wav").chmod(0)
-    assert numbers(load_datasets(folder_config(root)).train) == [0, 2]
-    assert re.search(r"1\.wav cannot be read: Permission denied", caplog.text)
+    data = load_datasets(folder_config(root))
+    assert numbers(data.train) == [0, 2]
+    assert re.search(r"1\.wav cannot be read: Permission denied", data.found.passed_over[0].examples[0])
 
 
 # The cache of clips.

@@ -778,3 +778,25 @@ def test_a_preview_shows_the_first_eight_clips_what_they_sound_like_and_the_capt
     assert picture("", torch.cat([eight, noise(3, 256, seed=1)])) == plain
     assert picture("", torch.cat([eight[:7], noise(1, 256, seed=1)])) != plain
     assert picture("60 %", eight) != plain
+
+
+def sheet(rows: list[Tensor], path: Path) -> np.ndarray:
+    """A preview of rows of clips as pixels [H, W, 3]."""
+    audio_modality().preview([PreviewRow("", x) for x in rows], path)
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB")).astype(int)
+
+
+def test_a_row_of_fewer_sounds_has_the_scale_of_time_of_the_others(tmp_path):
+    x = tones(8)
+    pixels = sheet([x, x[:2]], tmp_path / "a.png")
+    first, second = (pixels[top + 70 : top + 150, 80:330] for top in (0, 160))
+    assert np.abs(first - second).mean() < 5, "the same sounds at the same places"
+    assert (pixels[160 + 20 : 160 + 160, 400:] == 255).all(), "nothing is where there is no sound"
+
+
+def test_a_row_that_is_nearly_silent_is_dark_beside_one_that_is_loud(tmp_path):
+    quiet = 1e-5 * tones(2)
+    alone, beside = sheet([quiet], tmp_path / "a.png"), sheet([tones(2), quiet], tmp_path / "b.png")[160:]
+    assert alone[70:150, 80:1000].mean() > 60
+    assert beside[70:150, 80:1000].mean() < 20

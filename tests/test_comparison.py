@@ -1,4 +1,4 @@
-"""Fréchet distance, precision and recall of sets of features."""
+"""Fréchet distance of sets of features, and how their manifolds lie to each other."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from anytime_core.evaluation.comparison import Moments, caution, frechet_distance, precision_and_recall
+from anytime_core.evaluation.comparison import Moments, caution, compare_manifolds, frechet_distance
 
 FEATURES = 6
 
@@ -64,6 +64,11 @@ def test_a_set_has_no_distance_to_itself_even_where_features_never_vary():
     assert frechet_distance(single, single) == 0
 
 
+def precision_and_recall(samples: Tensor, reference: Tensor) -> tuple[float, float]:
+    compared = compare_manifolds(samples, reference)
+    return compared.precision, compared.recall
+
+
 def test_a_set_is_all_precision_and_recall_against_itself():
     assert precision_and_recall(cloud(50), cloud(50)) == (1.0, 1.0)
 
@@ -94,9 +99,9 @@ def test_a_wider_set_recalls_and_is_not_precise():
 
 def test_more_samples_than_are_compared_at_a_time_change_nothing(monkeypatch):
     samples, reference = cloud(60, spread=1.5), cloud(50, seed=1)
-    whole = precision_and_recall(samples, reference)
+    whole = compare_manifolds(samples, reference)
     monkeypatch.setattr("anytime_core.evaluation.comparison._ROWS", 7)
-    assert precision_and_recall(samples, reference) == whole
+    assert compare_manifolds(samples, reference) == whole
 
 
 def test_sets_of_a_few_samples_have_what_neighbours_there_are():
@@ -104,9 +109,33 @@ def test_sets_of_a_few_samples_have_what_neighbours_there_are():
     assert precision_and_recall(cloud(1), cloud(1)) == (1.0, 1.0)
 
 
+@pytest.mark.parametrize("samples", [50, 400])
+def test_sets_of_one_distribution_are_dense_and_cover_each_other(samples):
+    compared = compare_manifolds(cloud(samples), cloud(samples, seed=1))
+    assert compared.density == pytest.approx(1, abs=0.25)
+    assert compared.coverage > 0.9
+    assert compare_manifolds(cloud(samples), cloud(samples)).coverage == 1
+
+
+def test_garbage_in_the_wide_ball_of_one_outlier_is_precise_but_neither_dense_nor_covering():
+    reference = torch.cat([cloud(400), cloud(1, moved=60.0)])
+    garbage = cloud(401, seed=1, spread=0.01, moved=50.0)
+    compared = compare_manifolds(garbage, reference)
+    assert (compared.precision, compared.recall) == (1.0, 0.0)
+    assert compared.density == pytest.approx(1 / 5)
+    assert compared.coverage == pytest.approx(1 / 401)
+
+
+def test_one_mode_of_two_is_dense_and_covers_half():
+    first, second = cloud(100), cloud(100, seed=1, moved=100.0)
+    compared = compare_manifolds(first, torch.stack([first[:50], second[:50]], 1).flatten(0, 1))
+    assert compared.density > 0.9
+    assert compared.coverage == 0.5
+
+
 # Few samples
 
-SAY = "Fréchet distance, precision and recall from them say little"
+SAY = "Fréchet distance, density and coverage from them say little"
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ SINGLE_MISTAKES = [
     ({"prior": {"class_conditional": "sometimes"}}, "prior.class_conditional: ", "'sometimes'"),
     ({"training": {"device": "gpu"}}, "training.device: ", "'gpu'"),
     ({"training": {"prior": {"steps": 0}}}, "training.prior.steps: ", "found 0"),
-    ({"data": {"size": 30}}, "data.size", "30", "a multiple of 4"),
+    ({"data": {"size": 5}, "network": {"widths": [4] * 3}}, "data.size=5 cannot", "data.size=8 or more"),
 ]
 
 

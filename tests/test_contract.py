@@ -280,6 +280,11 @@ FAULTS: dict[str, tuple[str, dict[str, Any], str]] = {
         {"write_growth": lambda self, steps, stem: stem.with_name("other.gif").write_bytes(b"GIF")},
         "not named after the stem",
     ),
+    "restores something else": (
+        "optional-parts-work",
+        {"restores": "depth", "open_to_restore": lambda self, path: None},
+        "restores is 'depth', not size or rate",
+    ),
 }
 
 

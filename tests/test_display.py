@@ -17,7 +17,7 @@ import pytest
 import typer
 
 from anytime_cli import main, option_types, output
-from anytime_core.display import shown
+from anytime_core.display import counted, shown
 from anytime_core.errors import AnytimeError, system_reason
 
 NAMES = {
@@ -89,6 +89,22 @@ def test_help_shows_brackets_of_a_plugins_descriptions():
 
     line = "a.b=[1, 2]  [/x] \\[y] [bold]z[/bold] \x1b"
     assert Text.from_markup(output.without_markup(line)).plain == line.replace("\x1b", r"\x1b")
+
+
+@pytest.mark.parametrize(
+    ("count", "things", "expected"),
+    [
+        (0, "files", "0 files"),
+        (1, "files", "1 file"),
+        (1, "empty images", "1 empty image"),
+        (1, "classes", "1 class"),
+        (1, "shards of classes", "1 shard of classes"),
+        (1, "files with suffix .heic, which is not read", "1 file with suffix .heic, which is not read"),
+        (2000, "codes", "2,000 codes"),
+    ],
+)
+def test_one_thing_is_named_in_the_singular(count, things, expected):
+    assert counted(count, things) == expected
 
 
 # Streams

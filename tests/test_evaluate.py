@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import html
 import json
 import math
 import os
@@ -20,20 +21,23 @@ from safetensors.torch import save_file
 
 from anytime_core.errors import PluginError, UsageError
 from anytime_core.evaluation import classifier as classifier_module
-from anytime_core.evaluation import evaluate as evaluate_module
+from anytime_core.evaluation import job as job_module
 from anytime_core.evaluation import judge as judge_module
 from anytime_core.evaluation.classifier import CLASSIFIER_FILE, ClassifierMetadata, open_classifier
 from anytime_core.evaluation.cost import sampling_cost
 from anytime_core.evaluation.drawn import DrawnCodes
 from anytime_core.evaluation.evaluate import evaluate
 from anytime_core.evaluation.extractors import ExtractorRequest, requested
+from anytime_core.evaluation.gains import order_agreement
 from anytime_core.evaluation.options import EvaluationOptions
-from anytime_core.evaluation.pictures import priority_codes, shown_samples
-from anytime_core.evaluation.result import EVALUATION_FILE, Evaluation, cells, summary
+from anytime_core.evaluation.pictures import priority_codes, real_samples, real_sheet, shown_samples
+from anytime_core.evaluation.result import EVALUATION_FILE, Evaluation, cells
+from anytime_core.evaluation.sheets import Shown
 from anytime_core.evaluation.showing import show_evaluation
+from anytime_core.evaluation.tables import printed_table
 from anytime_core.files import write_json
 from anytime_core.modality import Datasets, Extractor, OfferedExtractor
-from anytime_core.record import Validation
+from anytime_core.record import Change, Validation
 from anytime_core.run import Run, load
 from anytime_core.sampling import sampler as sampler_module
 from anytime_core.sampling.budget import Budget
@@ -98,7 +102,8 @@ def test_rows_are_budgets_in_order_with_all_that_is_measured(evaluation):
         assert row.calls == row.codes
         for quality in (row.samples, row.reconstructed):
             assert set(quality.frechet) == {"classifier"}
-            assert all(0 <= value <= 1 for value in (quality.precision, quality.recall, quality.label_accuracy))
+            shares = (quality.precision, quality.recall, quality.coverage, quality.label_accuracy)
+            assert all(0 <= value <= 1 for value in shares)
         numbers = [value for name, value in cells(row) if name not in ("peak memory", "bits standard error")]
         assert all(math.isfinite(value) for value in numbers)
         assert row.seconds_per_sample > 0
@@ -133,6 +138,30 @@ def test_every_number_names_its_extractor_and_how_good_it_is(evaluation):
     assert "% of the validation data" in evaluation.extractors["classifier"]
 
 
+def test_training_data_chance_and_the_judge_are_what_to_compare_with(evaluation, tiny_run):
+    labels = tiny_run.modality.datasets().validation.batch(range(300))["label"]
+    assert evaluation.chance == {"samples": 0.1, "reconstructed": pytest.approx(labels.bincount().max().item() / 300)}
+    assert evaluation.floor.label_accuracy is None
+    assert evaluation.floor.frechet["classifier"] < evaluation.rows[-1].reconstructed.frechet["classifier"]
+    assert evaluation.floor.coverage > 0.9
+    assert (evaluation.judge.samples, evaluation.judge.classes) == (1497, 10)
+    said = f"right on {evaluation.judge.accuracy:.1%} of the validation data, by chance {evaluation.judge.chance:.1%}"
+    assert said in evaluation.label_judge
+    assert evaluation.perfect == {"loss": 0.0, "mse": 0.0, "psnr": pytest.approx(100), "ssim": pytest.approx(1)}
+    assert "codes" in evaluation.verdict[0]
+
+
+def test_what_validation_said_of_other_reconstructions_is_passed_on(tiny_run, folder):
+    stages = dict(tiny_run.record.stages)
+    validation = stages["autoencoder"].validation
+    said = {"mean_sample": {"loss": 0.3}, "shuffled": {"loss": tuple(range(len(validation.codes)))}}
+    stages["autoencoder"] = stages["autoencoder"].model_copy(update={"validation": validation.model_copy(update=said)})
+    run = dataclasses.replace(tiny_run, record=tiny_run.record.model_copy(update={"stages": stages}))
+    (result,) = evaluate(run, folder, dataclasses.replace(OPTIONS, budgets=(Budget(1.0),), num=20))
+    assert result.mean_sample == {"loss": 0.3}
+    assert result.shuffled == {"loss": dict(zip(validation.codes, range(len(validation.codes)), strict=True))}
+
+
 def test_gains_are_losses_at_every_number_of_codes(evaluation):
     assert list(evaluation.gains) == list(range(1, 9))
     assert evaluation.gains[8] < evaluation.gains[1]
@@ -143,11 +172,11 @@ def test_gains_are_losses_at_every_number_of_codes(evaluation):
     [([8.0, 4.0, 2.0, 1.0], 1.0), ([8.0, 7.0, 4.0, 0.0], 0.0), ([4.0, 3.0, 2.0, 0.0], 0.5), ([2.0, 1.0], None)],
 )
 def test_order_agrees_where_a_code_buys_at_least_as_much_as_the_next(losses, agreement):
-    assert evaluate_module._order_agreement(dict(enumerate(losses, 1))) == agreement
+    assert order_agreement(dict(enumerate(losses, 1))) == agreement
 
 
 def test_a_gain_over_many_codes_counts_for_each_of_them():
-    assert evaluate_module._order_agreement({1: 10.0, 2: 8.0, 6: 4.0}) == 1.0
+    assert order_agreement({1: 10.0, 2: 8.0, 6: 4.0}) == 1.0
 
 
 # The same again, and after a kill
@@ -178,7 +207,7 @@ def test_a_killed_evaluation_goes_on_where_it_was(evaluation, tiny_run, folder):
     seen: list[str] = []
     (again,) = evaluate(tiny_run, folder, OPTIONS, on_progress=lambda activity, done, total: seen.append(activity))
     assert without_times(again) == without_times(evaluation)
-    assert not any("drawing" in activity or "2 of 8" in activity or "training" in activity for activity in seen)
+    assert not any("drawing" in activity or "2 of 8" in activity or "training the" in activity for activity in seen)
     assert {path.name for path in folder.iterdir()} == {CLASSIFIER_FILE, EVALUATION_FILE}
 
 
@@ -240,7 +269,7 @@ def test_samples_are_looked_at_in_batches_that_are_not_kept(tiny_run, folder, mo
         return x
 
     monkeypatch.setattr(Run, "decode", counted)
-    monkeypatch.setattr(evaluate_module, "BATCH", 50)
+    monkeypatch.setattr(job_module, "BATCH", 50)
     evaluate(tiny_run, folder, dataclasses.replace(OPTIONS, budgets=(Budget(1.0),), num=1000))
     assert len(alive) > 20
     assert max(alive) <= 2
@@ -352,7 +381,7 @@ def test_the_classifier_knows_real_samples_by_their_own_label_only(judged, evalu
     datasets = tiny_run.modality.datasets()
     config = {key: tiny_run.record.config[key] for key in ("data", "network", "loss")}
     before = torch.random.get_rng_state()
-    classifier, extractor = open_classifier(
+    classifier, extractor, _ = open_classifier(
         judged, tiny_run.modality, datasets, config=config, seed=0, device=torch.device("cpu"), on_step=pytest.fail
     )
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -406,7 +435,8 @@ def test_features_that_mean_something_are_reported_by_name(tiny_run, folder):
     assert row.samples.label_accuracy is not None
     assert set(result.extractors) == {"brightness"}
     assert "classifier trained on" in result.label_judge
-    assert summary(row)["brightness"].count("/") == 1
+    titles, rows = printed_table(result)
+    assert rows[-1][titles.index("brightness")].count("/") == 1
 
 
 @pytest.mark.parametrize(
@@ -497,23 +527,50 @@ def test_everything_that_may_take_long_tells_how_far_it_is(fixture, request, fol
 
 
 def test_costs_and_pictures_of_a_run_whose_noise_allows_only_small_batches(tiny_run, monkeypatch):
-    expected = shown_samples(tiny_run, [2, 8], SamplingOptions())
+    expected = shown(tiny_run)
     prior = tiny_run.require_prior()
     monkeypatch.setattr(sampler_module, "_LARGEST_NOISE", 10 * prior.code_length * prior.codebook_size)
     cost = sampling_cost(tiny_run, 4, None, Filter())
     assert cost.seconds_per_sample > 0
     assert cost.codes_per_second > 0
-    assert shown_samples(tiny_run, [2, 8], SamplingOptions()) == expected
+    assert shown(tiny_run) == expected
 
 
 # Pictures
 
 
-def test_shown_samples_are_the_same_ones_at_every_budget(tiny_run):
-    shown = shown_samples(tiny_run, [2, 8], SamplingOptions())
-    assert [one.codes for one in shown] == [2, 8]
-    assert shown[0].picture != shown[1].picture
-    assert all(one.picture.startswith(b"\x89PNG") and not one.media for one in shown)
+def shown(run: Run, **others: Run) -> list[Shown]:
+    real = real_samples(run, run.modality.datasets())
+    return shown_samples(run, [2, 8], SamplingOptions(), real, others)
+
+
+def test_the_same_samples_are_shown_at_every_budget_beside_reconstructions_and_those_of_other_runs(
+    tiny_run, agnostic_run, unordered
+):
+    few, all_ = shown(tiny_run, agnostic=agnostic_run, unordered=unordered)
+    assert (few.codes, all_.codes) == (2, 8)
+    captions = ["New samples", "Reconstructions of validation data", "New samples, agnostic"]
+    assert [sheet.caption for sheet in few.sheets] == [sheet.caption for sheet in all_.sheets] == captions
+    for coarse, fine in zip(few.sheets, all_.sheets, strict=True):
+        assert coarse.picture != fine.picture
+        assert fine.picture.startswith(b"\x89PNG")
+        assert not fine.media
+
+
+def test_a_run_without_a_prior_shows_reconstructions(unordered):
+    assert [[sheet.caption for sheet in one.sheets] for one in shown(unordered)] == [
+        ["Reconstructions of validation data"]
+    ] * 2
+
+
+def test_real_samples_are_of_each_class_in_turn(tiny_run):
+    datasets = tiny_run.modality.datasets()
+    real = real_samples(tiny_run, datasets)
+    validation = datasets.validation.batch(range(len(datasets.validation)))
+    numbers = [int((validation["x"] == one).flatten(1).all(1).nonzero()[0, 0]) for one in real.x]
+    assert validation["label"][numbers].tolist() == real.labels.tolist() == [number % 10 for number in range(16)]
+    assert len(set(numbers)) == 16
+    assert real_sheet(tiny_run, real).picture.startswith(b"\x89PNG")
 
 
 def test_rows_of_priority_codes_share_their_first_codes(tiny_run, monkeypatch):
@@ -570,16 +627,16 @@ def test_bits_by_calls_fall_to_those_of_one_by_one(by_calls):
 
 def test_a_killed_evaluation_by_calls_goes_on(agnostic_run, by_calls, folder, monkeypatch):
     options = dataclasses.replace(OPTIONS, calls=(None, 3))
-    quality, calls = evaluate_module.Judge.quality, []
+    quality, calls = judge_module.Judge.quality, []
 
     def fails(self, *arguments):
         calls.append(arguments)
-        if len(calls) == 5:
+        if len(calls) == 6:  # the first is of training data
             raise KeyboardInterrupt
         return quality(self, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate_module.Judge, "quality", fails)
+        patch.setattr(judge_module.Judge, "quality", fails)
         with pytest.raises(KeyboardInterrupt):
             evaluate(agnostic_run, folder, options)
     assert list(folder.glob(".rows-*"))
@@ -607,9 +664,9 @@ def test_the_command_compares_calls_and_the_page_shows_them(anytime, agnostic_fo
 
 
 def test_shown_samples_are_drawn_for_each_number_of_codes(agnostic_run):
-    shown = shown_samples(agnostic_run, [2, 8], SamplingOptions())
-    assert [one.codes for one in shown] == [2, 8]
-    assert shown[0].picture != shown[1].picture
+    few, all_ = shown(agnostic_run)
+    assert (few.codes, all_.codes) == (2, 8)
+    assert few.sheets[0].picture != all_.sheets[0].picture
     assert [one.shared for one in priority_codes(agnostic_run, SamplingOptions())] == [1, 2, 4]
 
 
@@ -620,6 +677,8 @@ def test_the_command_writes_tables_a_plot_and_a_page(anytime, tiny_folder, folde
     result = anytime("evaluate", "--run", tiny_folder, "--budgets", "0.25,8codes", "--num", 20, "--out", folder)
     assert result.status == 0, result.err
     assert "recognised" in result.out
+    assert "a / b: of new samples / of reconstructions" in result.out
+    assert "loss" not in result.out.splitlines()[2]
     assert "report.html" in result.err
     written = json.loads((folder / "evaluation.json").read_text())
     assert [row["codes"] for row in written["rows"]] == [2, 8]
@@ -635,6 +694,17 @@ def test_the_command_writes_tables_a_plot_and_a_page(anytime, tiny_folder, folde
     assert (folder / "quality.png").read_bytes().startswith(b"\x89PNG")
     assert "--extractor" not in (folder / "report.html").read_text()
     assert "<html" in (folder / "report.html").read_text()
+
+
+def test_the_page_says_how_the_config_of_the_run_was_changed(tiny_run, evaluation, folder):
+    change = Change(
+        at="2026-01-02T03:04:05", stages=("codes", "prior"), values={"prior.dropout": 0.2, "data.root": None}
+    )
+    record = tiny_run.record.model_copy(update={"changes": (change,), "quick": True})
+    show_evaluation(dataclasses.replace(tiny_run, record=record), [evaluation], folder)
+    page = html.unescape((folder / "report.html").read_text())
+    assert "2026-01-02T03:04:05: prior.dropout=0.2 data.root=null (stages codes, prior)" in page
+    assert "the quick variant of image/tiny" in page
 
 
 def test_json_is_the_evaluation_or_a_list_where_there_are_baselines(anytime, tiny_folder, unordered, folder):

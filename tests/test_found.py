@@ -15,7 +15,7 @@ from conftest import tiny_config
 from torch import Tensor, nn
 
 from anytime_core.errors import ConfigError, DataError, UsageError
-from anytime_core.evaluation.same_data import data_of
+from anytime_core.evaluation.same_data import data_of, warn_of_changes
 from anytime_core.found import ClassCount, Found, PassedOver, class_difference, found_in
 from anytime_core.modality import Datasets
 from anytime_core.record import STAGES, RunRecord, read_record
@@ -103,7 +103,7 @@ def test_where_a_modality_does_not_say_what_it_found_core_counts(train_labels, v
 
 
 def test_classes_without_counts_are_named():
-    assert Found(train=3, validation=2, classes={"a": None}).lines()[1] == "1 classes: a"
+    assert Found(train=3, validation=2, classes={"a": None}).lines()[1] == "1 class: a"
 
 
 @pytest.mark.parametrize(
@@ -299,6 +299,7 @@ def test_an_evaluation_says_that_its_data_are_others(finished, lies_there, caplo
     datasets, changes = data_of(load(finished, device="cpu"))
     assert datasets is now
     assert changes == (f"there are {message} in /pictures",)
+    warn_of_changes(load(finished, device="cpu"), changes)
     assert [record.getMessage() for record in caplog.records] == [
         f"the data of run {finished} has changed since it was trained, and is what it is judged by now: {changes[0]}"
     ]

@@ -98,13 +98,26 @@ def test_in_evaluation_a_sample_does_not_depend_on_the_rest_of_its_batch():
         torch.testing.assert_close(decoder(encoder(x))[2:3], decoder(encoder(x[2:3])))
 
 
-@pytest.mark.parametrize(
-    ("size", "widths", "multiple"), [(30, [4, 4], 4), (9, [4], 2), (12, [4, 4, 4], 8), (4, [4, 4, 4], 8)]
-)
-def test_a_size_that_cannot_be_halved_often_enough_is_refused_with_the_way_out(size, widths, multiple):
+@pytest.mark.parametrize(("size", "widths", "side"), [(30, [4, 4], 8), (9, [4], 5), (28, [4, 4, 4], 4)])
+def test_a_size_that_halves_unevenly_is_padded_for_the_networks_and_cropped_after_them(size, widths, side):
+    modality = image_modality({"size": size}, network={"widths": widths})
+    x = images(2, 1, size)
+    latent = modality.encoder()(x)
+    assert latent.shape == (2, 32, side, side)
+    assert modality.decoder(32)(latent).shape == x.shape
+
+
+def test_weights_of_a_size_that_halves_evenly_have_the_names_that_they_always_had():
+    names = [*image_modality({"size": 8}, network={"widths": [4, 4]}).encoder().state_dict()]
+    assert names[0] == "0.weight"
+
+
+@pytest.mark.parametrize(("size", "widths"), [(4, [4, 4, 4]), (15, [4] * 4)])
+def test_a_size_that_cannot_be_halved_often_enough_is_refused_with_the_way_out(size, widths):
     with pytest.raises(ValidationError) as error:
         ImageConfig.model_validate({"data": {"size": size}, "network": {"widths": widths}})
-    for part in (f"data.size={size}", f"multiple of {multiple}", str(widths)):
+    least, most = 2 ** len(widths), len(widths) - 1
+    for part in (f"data.size={size} ", str(widths), f"data.size={least} or more", f"at most {most} widths"):
         assert part in str(error.value)
 
 

@@ -187,7 +187,7 @@ def test_values_below_zero_are_said(tmp_path):
         saved(tmp_path / f"{number}.tif", np.full((8, 8), -0.5 * number, np.float32))
     found = load_datasets(DataConfig(name="folder", root=tmp_path, size=8)).found
     assert found is not None
-    assert any("1 floating-point greys hold values below 0, which are black" in note for note in found.notes)
+    assert any("values below 0 are black in 1 floating-point grey, such as" in note for note in found.notes)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -232,7 +232,7 @@ def test_of_animations_and_pages_the_first_or_all_are_taken(which, in_memory, su
     assert data.found is not None
     assert data.found.train == len(seen)
     assert data.found.classes["b"] == (len(one), len(one))
-    said = "of 4 animations and files of pages the first picture is taken" if which == "first" else "give 12 pictures"
+    said = "of 4 files of several frames or pages the first picture" if which == "first" else "12 pictures come from 4"
     assert len([note for note in data.found.notes if said in note]) == 1
 
 

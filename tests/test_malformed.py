@@ -521,8 +521,7 @@ CONFIG = [
         ("prior.width=33", "prior.width=33 is not a multiple of prior.heads=2"),
         ("prior.heads=3", "prior.width=32 is not a multiple of prior.heads=3"),
         ("prior.code_length=9", "prior.code_length=9 is more than the 8 codes"),
-        ("data.size=9", "data.size=9 cannot be halved 1 times"),
-        ("network.widths=[8,8,8,8]", "choose a multiple of 16"),
+        ("network.widths=[8,8,8,8]", "choose data.size=16 or more, or at most 3 widths"),
         ("network.widths=[]", "network.widths: tuple should have at least 1 item"),
         ("network.widths=16", "network.widths: input should be a valid tuple, found 16"),
         ("network.widths=[16,0]", "network.widths.1: input should be greater than or equal to 1, found 0"),
@@ -792,6 +791,19 @@ SAMPLE = [
     Case("sample --label seven", 2, "'seven'", "by number index:0 to index:9"),
     Case("sample --label index:10", 2, "label index:10 is not in 0..9", "the classes are 0, 1, 2"),
     Case("sample --label ''", 2, "no class ''", "the classes are 0, 1, 2"),
+    Case("sample --label 3=2 --label 4", 2, "--label 4 is one of several", "as in --label 4=10"),
+    Case("sample --label 3 --label 4", 2, "--label 3 is one of several", "as in --label 3=10"),
+    Case("sample --label 3=2 --num 2", 2, "--num 2", "leave --num out"),
+    Case("sample --label 3=2 --label index:3=4", 2, "class '3' is counted twice", "give it one count"),
+    Case("sample --label seven=2", 2, "no class 'seven'", "the classes are 0, 1, 2"),
+    Case("sample --label 3=2 --shard 2/4", 2, "--shard 2/4", "use at most 2 shards"),
+    *(
+        Case(f"sample --label 3={count}", 2, f"'{count}' no number of samples of class '3'", "as in 3=10")
+        for count in ("", "0", "-1", "1.5", "ten", "1" + "0" * 12)
+    ),
+    Case("sample --label 3=999999999999 --label 4=2", 2, "make 1000000000001 samples", "use at most"),
+    Case("sample --run unconditional --label 3=2", 2, "label '3", "unconditional"),
+    Case("sample --format npz --pack", 2, "--format npz", "leave one of them out"),
     Case("sample --budget 200ms --label seven", 2, "'seven'", "the classes are 0, 1, 2"),
     Case("sample --run unconditional --label 3", 2, "label '3'", "unconditional"),
     Case("sample --run audio --label hihg", 2, "'hihg'", "did you mean 'high'"),
@@ -937,6 +949,10 @@ RECONSTRUCT = [
             ("/dev/zero", "cannot be read: it is a device, not a file"),
         )
     ),
+    Case("reconstruct photo.png --keep-rate", 2, "modality 'image' does not restore the rate", "use --original-size"),
+    Case("reconstruct --run audio tone.wav --original-size", 2, "does not restore the size", "use --keep-rate"),
+    Case("reconstruct photo.png --keep-rate --original-size", 2, "--keep-rate for sounds", "leave one of them out"),
+    Case("reconstruct photo.png --format npz", 2, "no arrays", "use .png"),
     Case("reconstruct --run audio tone.wav missing.wav", 1, "missing.wav does not exist"),
 ]
 
@@ -1032,7 +1048,7 @@ PLUGINS = [
             ("network.channels=0", "network.channels", "greater than or equal to 1"),
             ("prior.layers=0", "prior.layers", "greater than or equal to 1"),
             ("loss=l3", "'l3'", "'mse' or 'l1'"),
-            ("data.size=9", "data.size=9", "choose a multiple of 4"),
+            ("network.widths=[8,8,8,8]", "data.size=8", "choose data.size=16 or more"),
             ("nonsense=1", "'nonsense'", ""),
         )
     ),

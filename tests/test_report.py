@@ -13,9 +13,11 @@ import soundfile
 from PIL import Image
 
 from anytime_core.evaluation.charts import Bar, Line, bar_chart, line_chart, logarithmic_ticks, round_ticks, value_scale
-from anytime_core.evaluation.plot import quality_figure
-from anytime_core.evaluation.report import PriorityCodes, Shown, render_report
-from anytime_core.evaluation.result import Evaluation, Quality, Row
+from anytime_core.evaluation.plot import quality_figure, spaced_ticks
+from anytime_core.evaluation.report import Origin, render_report
+from anytime_core.evaluation.result import Evaluation, LabelJudge, Quality, Row
+from anytime_core.evaluation.sheets import PriorityCodes, Sheet, Shown
+from anytime_core.evaluation.tables import full_table, legend, printed_table
 
 CODES = (1, 2, 4, 8, 12, 16)
 HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(2)>&amp;'"
@@ -26,6 +28,8 @@ def quality(codes: int, worse: float) -> Quality:
         frechet={"classifier": worse * 60 / codes, "pixels": worse * 9 / codes**0.5},
         precision=0.4 + 0.5 * codes / 16 / worse,
         recall=0.3 + 0.5 * codes / 16 / worse,
+        density=codes / 16 / worse,
+        coverage=0.3 + 0.6 * codes / 16 / worse,
         label_accuracy=1 - 0.6 * worse / codes**0.8,
         scores={"sharpness": 0.2 + codes / 40},
     )
@@ -91,12 +95,22 @@ def wav(pitch: float = 440.0, rate: int = 8000) -> bytes:
 
 
 def pictures() -> list[Shown]:
-    return [Shown(codes / 16, codes, png(seed=codes)) for codes in CODES]
+    return [
+        Shown(
+            codes / 16,
+            codes,
+            (Sheet("New samples", png(seed=codes)), Sheet("Reconstructions", png(height=66, seed=codes + 20))),
+        )
+        for codes in CODES
+    ]
 
 
 def sounds() -> list[Shown]:
     media, labels = (wav(), wav(660.0)), ("seven", "nine")
-    return [Shown(codes / 16, codes, png(1120, 300, codes), media, "audio/wav", labels) for codes in CODES]
+    return [
+        Shown(codes / 16, codes, (Sheet("New samples", png(1120, 300, codes), media, "audio/wav", labels),))
+        for codes in CODES
+    ]
 
 
 def page(
@@ -106,9 +120,13 @@ def page(
     priority: tuple[PriorityCodes, ...] = (PriorityCodes(1, png()), PriorityCodes(4, png(seed=1))),
     config: str = "modality: image\n",
     commands: tuple[str, ...] = ("anytime train --run runs/ordered", "anytime evaluate"),
+    changes: tuple[str, ...] = (),
+    quick: str = "",
+    real: Sheet | None = None,
 ) -> str:
     evaluations = [own or evaluation(), *baselines]
-    return render_report(evaluations, pictures() if shown is None else shown, priority, config, commands)
+    origin = Origin(config, commands, changes, quick)
+    return render_report(evaluations, pictures() if shown is None else shown, priority, origin, real)
 
 
 class Page(HTMLParser):
@@ -193,7 +211,7 @@ def test_sounds_have_players_with_labels_and_pictures_that_scale_smoothly():
 
 
 def test_small_pictures_are_enlarged_by_whole_pixels():
-    (picture,) = Page(page(shown=[Shown(1.0, 16, png(60, 40))], priority=())).all("img")
+    (picture,) = Page(page(shown=[Shown(1.0, 16, (Sheet("New samples", png(60, 40)),))], priority=())).all("img")
     assert (picture["class"], picture["width"], picture["height"]) == ("picture pixelated", "480", "320")
 
 
@@ -257,6 +275,128 @@ def test_shared_codes_are_said():
     assert "Samples of a row share their first 4 codes" in text
 
 
+def test_the_conclusion_comes_before_all_numbers():
+    text = Page(page(own=evaluation(verdict=("The prior is to blame.",)))).text
+    assert text.index("The prior is to blame.") < text.index("Modality")
+    assert "In short" not in Page(page()).text
+
+
+def test_validation_data_and_other_samples_stand_beside_the_samples():
+    shown = Page(page(real=Sheet("Validation data", png(height=66))))
+    captions = [picture["alt"].partition(" from ")[0] for picture in shown.all("img")]
+    assert captions[:2] == ["New samples", "Reconstructions"]
+    assert captions.count("Validation data") == 1
+    assert captions.count("Reconstructions") == len(CODES)
+
+
+@pytest.mark.parametrize(("stops", "labels"), [(6, 6), (10, 10), (24, 8)])
+def test_stops_of_the_slider_are_labelled_as_far_as_there_is_room(stops, labels):
+    shown = [Shown(codes / stops, codes, (Sheet("New samples", png(8, 8)),)) for codes in range(1, stops + 1)]
+    html = page(shown=shown, priority=())
+    found = re.findall(r"<span>(\d*)</span>", html.partition('class="ticks"')[2].partition("</div>")[0])
+    assert len(found) == stops
+    assert found[-1] == str(stops)
+    assert sum(bool(label) for label in found) == labels
+
+
+def test_changes_of_data_and_config_are_said():
+    assert not re.search("come about|quick variant", Page(page()).text)
+    assert "the quick variant of image/digits" in Page(page(quick="image/digits")).text
+    text = Page(page(own=evaluation(changes=("there are 9 more samples",)), changes=("prior.dropout=0.2",))).text
+    assert "Not the data that the run was trained on: there are 9 more samples." in text
+    assert "The run itself did not come about so" in text
+    assert "prior.dropout=0.2" in text
+
+
+CHANCE = {"samples": 0.1, "reconstructed": 0.4}
+WEAK = LabelJudge(samples=1000, classes=10, accuracy=0.712, chance=0.2)
+
+
+@pytest.mark.parametrize(
+    ("judge", "weakness"),
+    [
+        (LabelJudge(samples=1000, classes=10, accuracy=0.9, chance=0.2), ""),
+        (WEAK, "it is right on only 71.2% of the validation data, by chance 20.0%"),
+        (
+            LabelJudge(samples=499, classes=10, accuracy=1.0, chance=0.2),
+            "it was trained on only 499 samples of 10 classes",
+        ),
+    ],
+)
+def test_a_weak_judge_is_named_beside_what_it_judges(judge, weakness):
+    own = evaluation(judge=judge)
+    assert judge.weakness == weakness
+    marked = {title.removesuffix(" (weak judge)") for title in charts(page(own=own)) if title.endswith("(weak judge)")}
+    assert marked == ({"Fréchet distance: classifier", "Label accuracy", "Density", "Coverage"} if weakness else set())
+    assert marked < {panel.get_title().removesuffix(" (weak judge)") for panel in quality_figure([own]).axes}
+    assert ("Label accuracy (weak judge)" in Page(page(own=own)).text) == bool(weakness)
+    assert sum("(weak judge)" in title for title in printed_table(own)[0]) == len(marked)
+
+
+def test_chance_and_training_data_are_thin_lines():
+    own = evaluation(chance=CHANCE, floor=Quality(frechet={"classifier": 3.0}, density=1.1, coverage=0.9))
+    labels = {svg["aria-label"].partition(" against ")[0]: svg["aria-label"] for svg in Page(page(own=own)).all("svg")}
+    assert "chance, samples: 0.1; chance, reconstructions: 0.4" in labels["Label accuracy"]
+    assert "training data: 3" in labels["Fréchet distance: classifier"]
+    assert "training data: 0.9" in labels["Coverage"]
+    assert "training data" not in labels["Fréchet distance: pixels"]
+    assert "by chance 10 %84.1 %" in Page(page(own=own)).text
+    same = Page(page(own=evaluation(chance={"samples": 0.1, "reconstructed": 0.14})))
+    assert any("; chance: 0.1." in svg["aria-label"] for svg in same.all("svg"))
+
+
+# Tables
+
+
+def test_the_printed_table_says_which_values_are_better_and_how_to_read_it():
+    own = evaluation(chance=CHANCE, perfect={"loss": 0.0, "psnr": 100.0}, floor=Quality(frechet={"classifier": 3.0}))
+    titles, rows = printed_table(own)
+    assert titles == [
+        "codes",
+        "budget",
+        "psnr ↑",
+        "Fréchet, classifier ↓",
+        "Fréchet, pixels ↓",
+        "density ↑",
+        "coverage ↑",
+        "recognised ↑",
+        "sharpness",
+        "bits per code ↓",
+        "ms a sample ↓",
+    ]
+    assert rows[0][:4] == ["1", "6%", "9", "84 / 60"]
+    said = "\n".join(legend(own))
+    assert "a / b: of new samples / of reconstructions" in said
+    assert "by chance 10.0% / 40.0%, the share of the largest class" in said
+    assert "training data in the place of samples has a Fréchet distance of: classifier 3" in said
+
+
+def test_a_legend_explains_only_what_there_is():
+    rows = [row(4).model_copy(update={"samples": None, "reconstructed": Quality(frechet={})})]
+    assert legend(evaluation(rows=rows)) == ["↓ lower is better, ↑ higher is better"]
+    assert legend(evaluation(rows=[])) == []
+
+
+@pytest.mark.parametrize(("loss", "columns"), [(0.5, ["mse"]), (0.6, ["loss", "mse"])])
+def test_a_loss_that_is_one_of_the_metrics_is_no_column_of_its_own(loss, columns):
+    rows = [row(4).model_copy(update={"reconstruction": {"loss": loss, "mse": 0.5}, "reconstruction_spread": {}})]
+    table = full_table("ordered", evaluation(rows=rows), own=True)
+    assert [column for column in table.columns if column in ("loss", "mse")] == columns
+    assert "loss" not in printed_table(evaluation(rows=rows))[0]
+
+
+def test_evaluations_of_earlier_versions_have_a_page_and_a_table():
+    said = evaluation(rows=[row(4)]).model_dump(mode="json")
+    for name in ("judge", "chance", "floor", "perfect", "mean_sample", "shuffled", "verdict"):
+        del said[name]
+    for one in ("samples", "reconstructed"):
+        del said["rows"][0][one]["density"], said["rows"][0][one]["coverage"]
+    old = Evaluation.model_validate(said)
+    assert "Coverage" not in charts(page(own=old))
+    assert "psnr" in printed_table(old)[0]
+    assert legend(old)
+
+
 # Little to show
 
 
@@ -287,10 +427,15 @@ def test_hostile_names_stay_text():
         modality=HOSTILE,
         recipe=HOSTILE,
         extractors={HOSTILE: HOSTILE},
+        verdict=(HOSTILE,),
+        changes=(HOSTILE,),
+        cautions=[HOSTILE],
+        floor=Quality(frechet={HOSTILE: 1.0}),
         rows=[row(4).model_copy(update={"reconstruction": {HOSTILE: 1.0}})],
     )
-    shown = [Shown(0.25, 4, png(), (wav(),), "audio/wav", (HOSTILE,))]
-    html = page(baseline(HOSTILE, HOSTILE, 1.5), own=hostile, shown=shown, config=HOSTILE, commands=(HOSTILE,))
+    sheet = Sheet(HOSTILE, png(), (wav(),), "audio/wav", (HOSTILE,))
+    told = {"config": HOSTILE, "commands": (HOSTILE,), "changes": (HOSTILE,)}
+    html = page(baseline(HOSTILE, HOSTILE, 1.5), own=hostile, shown=[Shown(0.25, 4, (sheet,))], real=sheet, **told)
     parsed = Page(html)
     assert len(parsed.all("script")) == 1
     assert {picture["src"][:15] for picture in parsed.all("img")} == {"data:image/png;"}
@@ -356,6 +501,25 @@ def test_the_plot_is_logarithmic_where_values_are_far_apart():
     assert [panel.get_yscale() for panel in near.axes if panel.get_title() == title] == ["linear"]
     assert [panel.get_yscale() for panel in far.axes if panel.get_title() == title] == ["log"]
     assert {panel.get_yscale() for panel in far.axes if panel.get_title() in {"Recall", "Bits per code"}} == {"linear"}
+
+
+@pytest.mark.parametrize(
+    ("numbers", "kept"),
+    [
+        ([1, 2, 4, 8, 16, 32, 48, 64], [1, 16, 32, 48, 64]),
+        ([1, 2, 3, 4], [1, 2, 3, 4]),
+        ([1], [1]),
+        ([60, 63, 64], [60, 63, 64]),
+    ],
+)
+def test_labels_of_codes_do_not_touch(numbers, kept):
+    assert spaced_ticks(numbers) == kept
+
+
+def test_panels_of_reconstructions_are_dashed():
+    panels = {panel.get_title(): panel for panel in quality_figure([evaluation()]).axes}
+    assert {line.get_linestyle() for line in panels["Reconstruction: psnr"].lines} == {"--"}
+    assert {line.get_linestyle() for line in panels["Bits per code"].lines} == {"-"}
 
 
 def test_labels_of_lines_that_end_together_do_not_overlap():

@@ -32,6 +32,8 @@ FLAGS = (
     "--autoplay-policy=no-user-gesture-required",
 )
 SECONDS = 20
+STILL = {"name": "prefers-reduced-motion", "value": "reduce"}
+FIRST, LAST = "1 of 16 codes, budget 0.0625", "16 of 16 codes, budget 1"
 PHONE = {"width": 375, "height": 812, "deviceScaleFactor": 2, "mobile": True}
 
 
@@ -60,10 +62,12 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def opened(browser: WebDriver, path: Path) -> WebDriver:
-    """The page of a run of sounds with a baseline, just loaded."""
+def opened(browser: WebDriver, path: Path) -> Iterator[WebDriver]:
+    """The page of a run of sounds with a baseline, just loaded, for somebody who wants nothing to move."""
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [STILL]})
     browser.get(path.as_uri())
-    return browser
+    yield browser
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
 def visible(browser: WebDriver, selector: str) -> list[WebElement]:
@@ -80,21 +84,42 @@ def says(browser: WebDriver) -> str:
     return browser.find_element(By.TAG_NAME, "output").text
 
 
-def test_the_slider_follows_the_keyboard(opened):
+def test_the_slider_follows_the_keyboard_from_the_coarse_end(opened):
     slider = opened.find_element(By.ID, "budget")
-    assert says(opened) == slider.get_attribute("aria-valuetext") == "16 of 16 codes, budget 1"
-    last = shown_picture(opened)
-    slider.send_keys(Keys.ARROW_LEFT, Keys.ARROW_LEFT)
+    assert says(opened) == slider.get_attribute("aria-valuetext") == FIRST
+    first = shown_picture(opened)
+    slider.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
     assert says(opened) == slider.get_attribute("aria-valuetext") == "8 of 16 codes, budget 0.5"
-    assert shown_picture(opened) != last
-    slider.send_keys(Keys.HOME)
-    assert says(opened) == "1 of 16 codes, budget 0.0625"
+    assert shown_picture(opened) != first
     slider.send_keys(Keys.END)
-    assert shown_picture(opened) == last
+    assert says(opened) == LAST
+    slider.send_keys(Keys.HOME)
+    assert shown_picture(opened) == first
+
+
+def test_samples_play_once_from_coarse_to_fine(browser, path):
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    browser.get(path.as_uri())
+    browser.execute_script("document.querySelector('#control').scrollIntoView({block: 'center', behavior: 'instant'})")
+    button = browser.find_element(By.ID, "play")
+    WebDriverWait(browser, SECONDS).until(lambda _: button.text == "Pause")
+    WebDriverWait(browser, SECONDS).until(lambda _: says(browser) == LAST)
+    assert button.text == "Play"
+
+
+def test_whoever_wants_no_motion_starts_and_stops_it_by_a_button(opened):
+    button = opened.find_element(By.ID, "play")
+    assert (button.text, says(opened)) == ("Play", FIRST)
+    button.send_keys(Keys.ENTER)
+    WebDriverWait(opened, SECONDS).until(lambda driver: says(driver) != FIRST)
+    button.send_keys(Keys.ENTER)
+    assert button.text == "Play"
+    opened.find_element(By.ID, "budget").send_keys(Keys.HOME)
+    assert says(opened) == FIRST
 
 
 def test_charts_and_tables_mark_the_budget_of_the_slider(opened):
-    opened.find_element(By.ID, "budget").send_keys(Keys.HOME)
+    opened.find_element(By.ID, "budget").send_keys(Keys.END, Keys.HOME)
     marked = opened.find_elements(By.CSS_SELECTOR, "circle.now, tr.now")
     assert {mark.tag_name for mark in marked} == {"circle", "tr"}
     assert {mark.get_attribute("data-codes") for mark in marked} == {"1"}
@@ -110,7 +135,7 @@ def test_one_sound_plays_at_a_time_and_stops_when_the_budget_changes(opened):
         )
     assert opened.execute_script("return arguments[0].paused", first)
     assert not opened.execute_script("return arguments[0].paused", second)
-    opened.find_element(By.ID, "budget").send_keys(Keys.ARROW_LEFT)
+    opened.find_element(By.ID, "budget").send_keys(Keys.ARROW_RIGHT)
     assert opened.execute_script("return arguments[0].paused", second)
 
 
@@ -151,7 +176,7 @@ def test_the_last_budget_is_shown_without_scripts(opened, path):
         opened.get(path.as_uri())
         assert len(visible(opened, ".stop img")) == 1
         assert not visible(opened, "#budget, #copy")
-        assert says(opened) == "16 of 16 codes, budget 1"
+        assert says(opened) == LAST
     finally:
         opened.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 

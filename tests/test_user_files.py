@@ -464,7 +464,7 @@ def test_forms_are_of_files_evenly_spread_and_named_where_they_are_frequent():
     assert count_forms(range(9), form) == ({"0": 3, "2": 3, "1": 2}, ())
     forms, notes = count_forms(range(1000), lambda number: f"{number}", most=100)
     assert [*forms.items()][-2:] == [("190", 1), ("80 others", 80)]
-    assert notes == ("100 of 1000 files, evenly spread, were looked at for what they are like",)
+    assert notes == ("100 of 1,000 files, evenly spread, were looked at for what they are like",)
 
 
 # What is wrong
@@ -476,11 +476,11 @@ def test_forms_are_of_files_evenly_spread_and_named_where_they_are_frequent():
         (
             ["a.heic", "b.heic", "c.txt"],
             "no images in {root}: looked for .jpg, .png in it and below; passed over: 2 files with suffix .heic, which "
-            f"is not read: {CONVERT}; 1 other files (1 .txt)",
+            f"is not read: {CONVERT}; 1 other file (1 .txt)",
         ),
         (
             ["train/a.png", "test/a.txt"],
-            "no images in {root}/test: looked for .jpg, .png in it and below; passed over: 1 other files (1 .txt)",
+            "no images in {root}/test: looked for .jpg, .png in it and below; passed over: 1 other file (1 .txt)",
         ),
         (["a.png"], "{root}/a.png is the only image: at least 2 are needed, one of them for validation"),
     ],

@@ -44,10 +44,17 @@ Write = Callable[..., dict[str, Any]]
 NUM, BATCH, CODES = 150, 16, 8
 PREVIEWED = 64
 """Samples after which the preview is drawn, and from which every batch ends with a mark."""
+ARRAYS = {"suffix": "npz"}
 FORMS = pytest.mark.parametrize(
     ("pack", "progressive"),
     [(False, False), (True, False), (False, True), (True, True)],
     ids=["files", "tar", "progressive files", "progressive tar"],
+)
+
+EVERY_FORM = pytest.mark.parametrize(
+    "form",
+    [{}, {"pack": True}, ARRAYS, *({"progressive": True, **form} for form in ({}, {"pack": True}, ARRAYS))],
+    ids=["files", "tar", "arrays", "progressive files", "progressive tar", "progressive arrays"],
 )
 
 
@@ -403,14 +410,12 @@ def test_the_webdataset_library_reads_progressive_shards(write, tmp_path):
 # Killed jobs
 
 
-@FORMS
-def test_a_job_killed_while_it_draws_goes_on_and_ends_as_if_it_had_not_been(
-    write, disk, small_shards, pack, progressive
-):
+@EVERY_FORM
+def test_a_job_killed_while_it_draws_goes_on_and_ends_as_if_it_had_not_been(write, disk, small_shards, form):
     num, moments = NUM, [(0, 1), (48, CODES), (PREVIEWED, 1), (PREVIEWED + BATCH, 5), (144, CODES)]
-    if progressive:
+    if "progressive" in form:
         num, moments = 82, [(48, CODES), (PREVIEWED, 1), (PREVIEWED + BATCH, CODES)]
-    form = {"num": num, "pack": pack, "progressive": progressive}
+    form = {"num": num, **form}
     write(disk.out, **form, on_drawn=disk.copy_at(*moments))
     expected = outcome(disk.out)
     assert expected[1]["num"] == num

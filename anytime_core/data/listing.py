@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from anytime_core.display import shown
+from anytime_core.display import counted, shown
 from anytime_core.errors import DataError, system_reason
 from anytime_core.found import PassedOver
 
@@ -107,7 +107,8 @@ class Tally:
     def __str__(self) -> str:
         """All of it in one line."""
         return "; ".join(
-            f"{entry.count} {entry.reason}{entry.way_out and f': {entry.way_out}'}" for entry in self.passed_over()
+            f"{counted(entry.count, entry.reason)}{entry.way_out and f': {entry.way_out}'}"
+            for entry in self.passed_over()
         )
 
     def _name(self, path: str) -> str:

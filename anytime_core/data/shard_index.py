@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from anytime_core.data.tar_members import content, members, open_tar
-from anytime_core.display import shown
+from anytime_core.data.tar_members import REPLACE, content, members, open_tar
+from anytime_core.display import counted, shown
 from anytime_core.errors import DataError
 from anytime_core.files import replacing
 from anytime_core.found import PassedOver
@@ -42,7 +42,7 @@ _HIDDEN = re.compile(r"(^|/)\.(?!\.?(/|$))")  # such as macOS's ._NAME beside NA
 _REASONS = (
     ("hidden files", ""),
     (
-        "links and devices, which have no content of their own",
+        "members without content (links and devices)",
         "pack the files themselves, with tar --dereference --hard-dereference",
     ),
     (
@@ -99,7 +99,7 @@ def index_shards(
     places = [_index_place(shard, suffixes) for shard in shards]
     indexes = [_read_index(place, shard.stat().st_size) for place, shard in zip(places, shards, strict=True)]
     if missing := indexes.count(None):
-        logger.info("indexing %d shards, once, into %s", missing, cache_folder("shards"))
+        logger.info("indexing %s, once, into %s", counted(missing, "shards"), cache_folder("shards"))
     whole = []
     for shard, place, index in zip(shards, places, indexes, strict=True):
         if index is None:
@@ -143,7 +143,10 @@ def _make_index(
     for sample in _samples(shard, group, passed_over):
         key, label = sample["__key__"], sample.get(LABEL_SUFFIX[1:])
         if key in keys:
-            raise DataError(f"{shown(shard)} has sample {key!r} twice; the files of a sample must follow each other")
+            raise DataError(
+                f"{shown(shard)} has sample {key!r} twice: pack it anew with a key for each sample, and the files of a "
+                "sample one after the other"
+            )
         keys.add(key)
         media = [member for suffix, member in sample.items() if f".{suffix}" in suffixes]
         dotted = [suffix for suffix in sample if "." in suffix and Path(suffix).suffix in suffixes]
@@ -151,8 +154,11 @@ def _make_index(
             lost[sample[dotted[0]].name] = len(dotted)
             continue
         if len(media) != 1:
-            wrong = f"{len(media)} {noun}s, not one" if media else f"no {noun}"
-            raise DataError(f"{shown(shard)}: sample {key!r} has {wrong}: looked for {', '.join(sorted(suffixes))}")
+            wrong = f"{counted(len(media), f'{noun}s')}, not one" if media else f"no {noun}"
+            raise DataError(
+                f"{shown(shard)}: sample {key!r} has {wrong}: looked for {', '.join(sorted(suffixes))}; pack it anew "
+                "with one for each sample"
+            )
         for suffix in dotted:
             passed_over.add(_DOTTED, sample[suffix].name)
         offsets.append(checked_member(shard, media[0]).offset)
@@ -213,7 +219,7 @@ def _samples(
         yield from group(_members(shard, passed_over))
     except ValueError as error:  # the library's "NAME: duplicate file name in tar file ..."
         name = str(error.args[0]).partition(": duplicate")[0]
-        raise DataError(f"{shown(shard)} has a file twice: {name!r}") from error
+        raise DataError(f"{shown(shard)} has a file twice: {name!r}; pack it anew with one of them") from error
 
 
 def _members(shard: Path, passed_over: _PassedOverMembers) -> Iterator[dict[str, Any]]:
@@ -223,7 +229,10 @@ def _members(shard: Path, passed_over: _PassedOverMembers) -> Iterator[dict[str,
             if member.isdir() or _METADATA.match(member.name):
                 continue
             if member.name.startswith("/") or ".." in member.name.split("/"):
-                raise DataError(f"{shown(shard)}: member {member.name!r} names a place outside of the shard")
+                raise DataError(
+                    f"{shown(shard)}: member {member.name!r} names a place outside of the shard: pack it anew with "
+                    "names below its folder"
+                )
             if _HIDDEN.search(member.name):
                 passed_over.add(_HIDDEN_FILES, member.name)
             elif not member.isreg():
@@ -236,13 +245,16 @@ def _members(shard: Path, passed_over: _PassedOverMembers) -> Iterator[dict[str,
             tar.fileobj.seek(tar.offset)
             rest = tar.fileobj.read(_TAIL)
             if len(rest) < tarfile.BLOCKSIZE or rest.strip(b"\0"):
-                raise DataError(f"{shown(shard)} is truncated or damaged at byte {tar.offset}")
+                raise DataError(f"{shown(shard)} is truncated or damaged at byte {tar.offset}: {REPLACE}")
 
 
 def _label(shard: Path, tar: tarfile.TarFile, member: tarfile.TarInfo) -> str:
     label = content(tar, checked_member(shard, member, _LARGEST_LABEL)).decode("utf-8", "replace").strip()
     if not _is_label(label):
-        raise DataError(f"{shown(shard)}: member {member.name!r} is no label: it holds {label[:40]!r}")
+        raise DataError(
+            f"{shown(shard)}: member {member.name!r} is no label: it holds {label[:40]!r}, not the name or number of a "
+            "class; write one there, or leave the file out"
+        )
     return str(int(label)) if WHOLE_NUMBER.fullmatch(label) else label
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from anytime_core.data.listing import Tally
-from anytime_core.display import shown
+from anytime_core.display import counted, shown
 from anytime_core.errors import DataError
 
 TRAINING_NAMES = ("train", "training")
@@ -101,7 +101,9 @@ def split(items: Items, share: float, tally: Tally, *, noun: str, unlabelled: st
     held_classes = set(numbers[validation].tolist())
     never_held = [name for number, name in enumerate(classes) if number not in held_classes]
     if never_held:
-        notes.append(f"nothing is held out of {len(never_held)} of {len(classes)} classes ({_some(never_held)})")
+        notes.append(
+            f"nothing is held out of {len(never_held):,} of {counted(len(classes), 'classes')} ({_some(never_held)})"
+        )
     return Split(train, validation, classes, numbers, tuple(notes))
 
 
@@ -114,7 +116,7 @@ def _trained_classes(items: Items, noun: str, unlabelled: str, notes: list[str])
     if trained.sum() < 2:
         return np.zeros_like(trained)
     if 2 * without > len(labels):
-        notes.append(f"labels are not used: {without} of {len(labels)} {noun}s have none ({unlabelled})")
+        notes.append(f"labels are not used: {without:,} of {counted(len(labels), f'{noun}s')} have none ({unlabelled})")
         return np.zeros_like(trained)
     lying = np.bincount(items.labels[items.labels >= 0], minlength=len(items.classes))
     if empty := [name for name, count in zip(items.classes, lying, strict=True) if not count]:

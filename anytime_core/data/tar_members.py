@@ -22,6 +22,9 @@ _EXTENDED = frozenset({tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE
 _HEADERS = _EXTENDED | {tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK}
 _LARGEST_HEADER = 2**16  # bytes of a long name or of extended attributes, which tarfile holds in memory
 _MOST_GLOBAL_RECORDS = 100
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")  # how gzip, bzip2, xz and zstd begin
+REPLACE = "copy or pack it anew, or move it out of the folder"
+"""The way out where a shard is damaged."""
 _KIND = slice(156, 157)
 _RECORD = re.compile(rb"([0-9]{1,6}) ([^=\n]+)=")
 _MANY_DIGITS = re.compile(rb"[0-9]{200}")  # which tarfile searches in quadratic time
@@ -101,7 +104,18 @@ def open_tar(path: Path, offset: int = 0) -> Iterator[tarfile.TarFile]:
     # Of damaged headers, and RecursionError of thousands of them in a row.
     except (tarfile.TarError, OSError, ValueError, ArithmeticError, MemoryError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{shown(path)} cannot be read as a tar file from byte {offset} on: {reason}") from error
+        way_out = "it is compressed: unpack it to a plain .tar" if _is_compressed(path) else REPLACE
+        raise DataError(
+            f"{shown(path)} cannot be read as a tar file from byte {offset} on: {reason}; {way_out}"
+        ) from error
+
+
+def _is_compressed(path: Path) -> bool:
+    try:
+        with open_regular(path) as file:
+            return file.read(6).startswith(_COMPRESSED)
+    except OSError:
+        return False
 
 
 def members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:

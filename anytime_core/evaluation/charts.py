@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from xml.etree import ElementTree
@@ -71,7 +71,13 @@ class Scale:
         return self.start + (value - low) / (high - low) * (self.end - self.start)
 
 
-def line_chart(title: str, lines: Sequence[Line], share: bool = False, unit: str = "code") -> str:
+def line_chart(
+    title: str,
+    lines: Sequence[Line],
+    share: bool = False,
+    unit: str = "code",
+    levels: Mapping[str, float] | None = None,
+) -> str:
     """Lines against codes or calls; on a logarithmic scale where they need one.
 
     Args:
@@ -79,15 +85,22 @@ def line_chart(title: str, lines: Sequence[Line], share: bool = False, unit: str
         lines: at least one, each with a point; those that come first are drawn on top.
         share: values are shares, on a scale from 0 to 1.
         unit: what is counted, in the singular.
+        levels: name -> value to compare with, a thin line each.
     """
+    levels = levels or {}
     labelled = [line for line in lines if line.label]
     if len(labelled) < 2:
         labelled = []
     letters = max((len(_shortened(line.label)) for line in labelled), default=0)
     x = _code_scale(max(line.points[-1][0] for line in lines), letters)
-    y = _share_scale() if share else value_scale([value for line in lines for _, value in line.points])
-    said = "; ".join(_in_words(line, unit) for line in lines)
+    values = [*levels.values(), *(value for line in lines for _, value in line.points)]
+    y = _share_scale() if share else value_scale(values)
+    known = [f"{name}: {brief(value)}" for name, value in levels.items()]
+    said = "; ".join([*(_in_words(line, unit) for line in lines), *known])
     svg = _canvas(f"{title} against {unit}s. {said}.", x, y, f"{unit}s")
+    for name, value in levels.items():
+        ends = [[y(line.points[end][1]) for line in lines] for end in (0, -1)]
+        _draw_level(svg, name, value, x, y, ends)
     for line in reversed(lines):
         _draw_line(svg, line, x, y, unit)
     taken = [spot for line in lines for spot in _spots([(x(codes), y(value)) for codes, value in line.points])]
@@ -171,7 +184,7 @@ def _canvas(description: str, x: Scale, y: Scale, unit: str = "codes") -> Elemen
         _add(svg, "text", f"{tick:.6g}", class_="tick end", x=x.start - 8, y=y(tick) + 4)
     _add(svg, "line", class_="axis", x1=x.start, x2=x.end, y1=_BOTTOM, y2=_BOTTOM)
     if y.logarithmic:
-        _add(svg, "text", "log scale", class_="tick", x=x.start + 6, y=_BOTTOM - 6)
+        _add(svg, "text", "log scale", class_="tick", x=x.start, y=_TOP - 3)
     for tick in x.ticks:
         _add(svg, "line", class_="axis", x1=x(tick), x2=x(tick), y1=_BOTTOM, y2=_BOTTOM + 4)
         _add(svg, "text", f"{tick:g}", class_="tick middle", x=x(tick), y=_BOTTOM + 18)
@@ -189,6 +202,18 @@ def _draw_line(svg: Element, line: Line, x: Scale, y: Scale, unit: str) -> None:
         if line.accented and unit == "code":
             point.set("data-codes", str(codes))
         _add(point, "title", f"{line.name}, {_counted(codes, unit)}: {brief(value)}")
+
+
+def _draw_level(svg: Element, name: str, value: float, x: Scale, y: Scale, ends: Sequence[Sequence[float]]) -> None:
+    """A thin line with its name on the side where the lines of the chart, whose `ends` these are, are farther away."""
+    height = y(value)
+    left, right = (min(abs(height - other) for other in side) for side in ends)
+    mark = _add(svg, "line", class_="level", x1=x.start, x2=x.end, y1=height, y2=height)
+    _add(mark, "title", f"{name}: {brief(value)}")
+    above = height - _LINE > _TOP
+    text, across = f"{name} {brief(value)}", x.end if right >= left else x.start + 6
+    kind = "tick end" if right >= left else "tick"
+    _add(svg, "text", text, class_=kind, x=across, y=height - 4 if above else height + _LINE)
 
 
 def _write_label(svg: Element, line: Line, x: Scale, y: Scale, taken: list[tuple[float, float]]) -> None:

@@ -45,6 +45,9 @@ class ClassifierMetadata(BaseModel):
     """Digest of the data that it was trained on."""
     samples: int = Field(ge=1)
     accuracy: float = Field(ge=0, le=1)
+    """Share of the validation data that it is right on."""
+    chance: float = Field(0.0, ge=0, le=1)
+    """The same of whoever always names the largest class; 0 in files of versions that did not say."""
 
 
 class Classifier(nn.Module):
@@ -97,7 +100,7 @@ def open_classifier(
     seed: int,
     device: torch.device,
     on_step: Callable[[int, int], None] = lambda step, steps: None,
-) -> tuple[Classifier, Extractor]:
+) -> tuple[Classifier, Extractor, ClassifierMetadata]:
     """The classifier kept in `folder`, or a new one, trained and kept there where it is missing or of other data.
 
     Args:
@@ -109,7 +112,7 @@ def open_classifier(
         on_step: called after each training step with steps done and steps in all.
 
     Returns:
-        The classifier in evaluation mode, and its features as an extractor.
+        The classifier in evaluation mode, its features as an extractor, and what is known of it.
     """
     path = folder / CLASSIFIER_FILE
     data = _digest(config, datasets, seed)
@@ -119,15 +122,15 @@ def open_classifier(
         # Weights of another network may have been loaded as far as they fit.
         classifier = _untrained(modality, datasets, seed).to(device)
         _train(classifier, modality, datasets, seed=seed, device=device, on_step=on_step)
-        accuracy = _accuracy(classifier, datasets)
-        metadata = ClassifierMetadata(data=data, samples=len(datasets.train), accuracy=accuracy)
+        accuracy, chance = _accuracy(classifier, datasets)
+        metadata = ClassifierMetadata(data=data, samples=len(datasets.train), accuracy=accuracy, chance=chance)
         folder.mkdir(parents=True, exist_ok=True)
         save_weights(path, classifier, metadata)
     description = (
         f"classifier trained on {metadata.samples:,} training samples of {len(datasets.classes)} classes, "
-        f"right on {metadata.accuracy:.1%} of the validation data"
+        f"right on {metadata.accuracy:.1%} of the validation data, by chance {metadata.chance:.1%}"
     )
-    return classifier.eval(), Extractor(description, classifier.extract)
+    return classifier.eval(), Extractor(description, classifier.extract), metadata
 
 
 def _untrained(modality: Modality, datasets: Datasets, seed: int) -> Classifier:
@@ -140,7 +143,7 @@ def _kept(path: Path, classifier: Classifier, data: str) -> ClassifierMetadata |
     """Load what is kept; None where there is nothing, or nothing of these data, which can be trained again."""
     try:
         _, metadata = read_header(path, ClassifierMetadata)
-        if metadata.data != data:
+        if metadata.data != data or not metadata.chance:
             return None
         load_state(path, classifier)
     except RunError:
@@ -193,7 +196,11 @@ def _train(
     classifier.eval()
 
 
-def _accuracy(classifier: Classifier, datasets: Datasets) -> float:
-    """Share of the validation data that is recognised."""
-    batches = ordered_batches(datasets.validation, _EVALUATED, workers=0)
-    return torch.cat([classifier.recognised(batch["x"], batch["label"]) for batch in batches]).double().mean().item()
+def _accuracy(classifier: Classifier, datasets: Datasets) -> tuple[float, float]:
+    """Share of the validation data that is recognised, and that of its largest class."""
+    recognised, counts = 0, torch.zeros(len(datasets.classes), dtype=torch.long)
+    for batch in ordered_batches(datasets.validation, _EVALUATED, workers=0):
+        recognised += int(classifier.recognised(batch["x"], batch["label"]).sum())
+        counts += torch.bincount(batch["label"], minlength=len(counts))
+    samples = max(int(counts.sum()), 1)
+    return recognised / samples, int(counts.max()) / samples

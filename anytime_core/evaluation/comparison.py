@@ -1,4 +1,4 @@
-"""Sets of samples against each other: Fréchet distance, precision and recall of their features.
+"""Sets of samples against each other: Fréchet distance of their features, and how their manifolds lie to each other.
 
 Letters: S samples, F features.
 """
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_NEIGHBOURS = 3
-"""Radius of the manifold around each sample, as Kynkäänniemi et al. 2019 have it."""
+_NEIGHBOURS, _DENSITY_NEIGHBOURS = 3, 5
+"""To which neighbour the ball around a sample reaches: for precision and recall, for density and coverage."""
 _ROWS = 1000
 """Samples whose distances are in memory at a time."""
 _FEW = 100
@@ -70,12 +70,35 @@ def frechet_distance(first: Moments, second: Moments) -> float:
     return max(0.0, float((first.mean - second.mean).square().sum() + spread))
 
 
-def precision_and_recall(samples: Tensor, reference: Tensor) -> tuple[float, float]:
-    """How many samples lie in the reference's manifold, and how much of the reference in theirs, each in [0, 1].
+@dataclass(frozen=True)
+class Manifolds:
+    """How the manifolds of samples and of reference data lie to each other.
 
-    Kynkäänniemi et al., "Improved Precision and Recall Metric for Assessing Generative Models", NeurIPS 2019: a set's
-    manifold is the union of balls around its members that reach to their third nearest neighbour in it. Balls are the
-    smaller the more there are, so that only the first S of both sets count, S being the size of the smaller one.
+    Attributes:
+        precision: share of the samples within the manifold of the reference, in [0, 1].
+        recall: share of the reference within the manifold of the samples, in [0, 1].
+        density: by how many of the reference's balls a sample is held, in shares of what is expected where the two are
+            alike: about 1 there, 0 for none, and no upper limit.
+        coverage: share of the reference whose balls hold at least one sample, in [0, 1].
+    """
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+
+
+def compare_manifolds(samples: Tensor, reference: Tensor) -> Manifolds:
+    """Whether samples look like the reference, and whether they are as varied.
+
+    A set's manifold is the union of balls around its members that reach to their k-th nearest neighbour in it.
+    Precision and recall (Kynkäänniemi et al., "Improved Precision and Recall Metric for Assessing Generative Models",
+    NeurIPS 2019) take k = 3 and ask whether any ball holds a point, so that one outlier with a wide ball makes all that
+    lies near it precise. Density and coverage (Naeem et al., "Reliable Fidelity and Diversity Metrics for Generative
+    Models", ICML 2020) take k = 5 and count the balls of the reference alone: samples that are all alike lie in few.
+
+    Balls are the smaller the more there are, so that only the first S of both sets count, S being the size of the
+    smaller one.
 
     Args:
         samples: features [S or more, F].
@@ -83,16 +106,34 @@ def precision_and_recall(samples: Tensor, reference: Tensor) -> tuple[float, flo
     """
     size = min(len(samples), len(reference))
     samples, reference = samples[:size], reference[:size]
-    return _share_within(samples, reference), _share_within(reference, samples)
-
-
-def _share_within(points: Tensor, manifold: Tensor) -> float:
-    neighbours = min(_NEIGHBOURS, len(manifold) - 1) + 1  # the nearest one is the point itself
-    radii = torch.cat(
-        [torch.cdist(part, manifold).kthvalue(neighbours, dim=1).values for part in manifold.split(_ROWS)]
+    sample_radii = _radii(samples, _NEIGHBOURS)
+    radii, wider_radii = _radii(reference, _NEIGHBOURS), _radii(reference, _DENSITY_NEIGHBOURS)
+    precise, held = torch.zeros(size, dtype=torch.bool), torch.zeros(size)
+    recalled, covered = torch.zeros(size, dtype=torch.bool), torch.zeros(size, dtype=torch.bool)
+    for first in range(0, size, _ROWS):
+        part = slice(first, first + _ROWS)
+        distances = torch.cdist(samples[part], reference)
+        precise[part] = (distances <= radii).any(1)
+        recalled |= (distances <= sample_radii[part, None]).any(0)
+        holding = distances <= wider_radii
+        held[part] = holding.sum(1).float()
+        covered |= holding.any(0)
+    return Manifolds(
+        precision=_share(precise),
+        recall=_share(recalled),
+        density=held.double().mean().item() / min(_DENSITY_NEIGHBOURS, max(size - 1, 1)),
+        coverage=_share(covered),
     )
-    within = [(torch.cdist(part, manifold) <= radii).any(1) for part in points.split(_ROWS)]
-    return torch.cat(within).double().mean().item()
+
+
+def _radii(points: Tensor, neighbours: int) -> Tensor:
+    """Distance of each point to its k-th nearest neighbour, or the farthest where there are fewer: [S]."""
+    rank = min(neighbours, len(points) - 1) + 1  # the nearest one is the point itself
+    return torch.cat([torch.cdist(part, points).kthvalue(rank, dim=1).values for part in points.split(_ROWS)])
+
+
+def _share(chosen: Tensor) -> float:
+    return chosen.double().mean().item()
 
 
 def caution(samples: int, noun: str, dimensions: Mapping[str, int]) -> str | None:
@@ -109,4 +150,4 @@ def caution(samples: int, noun: str, dimensions: Mapping[str, int]) -> str | Non
     if not dimensions or (samples >= _FEW and not outnumbered):
         return None
     few = f"fewer than {' and '.join(outnumbered)}" if outnumbered else "few"
-    return f"{samples:,} {noun} are {few}: Fréchet distance, precision and recall from them say little"
+    return f"{samples:,} {noun} are {few}: Fréchet distance, density and coverage from them say little"

@@ -6,7 +6,7 @@ All runs of an evaluation have the same judge. Letters: B batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -16,10 +16,10 @@ from anytime_core.config import CoreConfig
 from anytime_core.damaged import damaged, remembering_damaged, say_damaged
 from anytime_core.errors import PluginError
 from anytime_core.evaluation.classifier import Classifier, open_classifier
-from anytime_core.evaluation.comparison import Moments, caution, frechet_distance, precision_and_recall
+from anytime_core.evaluation.comparison import Moments, caution, compare_manifolds, frechet_distance
 from anytime_core.evaluation.extractors import CLASSIFIER, ExtractorRequest, load_extractor, requested
-from anytime_core.evaluation.result import Quality
-from anytime_core.evaluation.same_data import data_of
+from anytime_core.evaluation.result import LabelJudge, Quality
+from anytime_core.evaluation.same_data import data_of, warn_of_changes
 from anytime_core.modality import Extractor
 from anytime_core.run import Run
 from anytime_core.training.batches import ordered_batches
@@ -33,7 +33,7 @@ OnProgress = Callable[[str, int, int], None]
 BATCH = 250
 """Samples that are decoded and looked at together."""
 _MANIFOLD = 5000
-"""The most samples, and as many of the validation data, that precision and recall look at."""
+"""The most samples, and as many of the validation data, whose manifolds are compared."""
 
 
 @dataclass
@@ -69,8 +69,9 @@ class Judge:
     Attributes:
         datasets: of the run, labelled by the numbers that its classes have there.
         changes: how they differ from what the run was trained on; empty where nothing tells them apart.
-        extractors: by name; precision and recall go by the first.
+        extractors: by name; manifolds are compared in the features of the first.
         label_judge: what says whether samples are what they are meant to be; None where the data has no labels.
+        judge: how good that is.
     """
 
     def __init__(
@@ -84,18 +85,20 @@ class Judge:
         on_progress: OnProgress,
     ) -> None:
         datasets, self.changes = data_of(run)
+        warn_of_changes(run, self.changes)
         self.datasets = remembering_damaged(datasets)
         self.device = run.device
         wanted = requested(run.modality, list(requests), labelled=bool(self.datasets.classes))
         self._classifier: Classifier | None = None
         self.label_judge: str | None = None
+        self.judge: LabelJudge | None = None
         self.extractors: dict[str, Extractor] = {
             request.name: load_extractor(run.modality, request, download=download)
             for request in wanted
             if request.name != CLASSIFIER
         }
         if self.datasets.classes:
-            self._classifier, extractor = open_classifier(
+            self._classifier, extractor, metadata = open_classifier(
                 folder,
                 run.modality,
                 self.datasets,
@@ -105,6 +108,12 @@ class Judge:
                 on_step=lambda step, steps: on_progress("training the classifier", step, steps),
             )
             self.extractors[CLASSIFIER], self.label_judge = extractor, extractor.description
+            self.judge = LabelJudge(
+                samples=metadata.samples,
+                classes=len(self.datasets.classes),
+                accuracy=metadata.accuracy,
+                chance=metadata.chance,
+            )
         self.extractors = {request.name: self.extractors[request.name] for request in wanted}
         self._reference = self._look_at(
             _counted(self.validation(), "looking at validation data", self.reference, on_progress)
@@ -117,16 +126,30 @@ class Judge:
         return len(self.datasets.validation) - damaged(self.datasets.validation).count
 
     def cautions(self, drawn: int) -> list[str]:
-        """What to know of the numbers where validation data or the `drawn` new samples are few; 0: none are drawn."""
+        """What makes the numbers uncertain: few validation data or `drawn` new samples (0: none), a weak judge."""
         dimensions = {name: len(seen.moments.total) for name, seen in self._reference.items() if seen.moments}
         sets = [(drawn, "new samples")] if drawn else []
         said = [caution(samples, noun, dimensions) for samples, noun in (*sets, (self.reference, "validation samples"))]
+        if self.judge is not None and self.judge.weakness:
+            said.append(f"the classifier is a weak judge, as {self.judge.weakness}: its word says little of samples")
         return [text for text in said if text]
 
     def validation(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Validation data in order."""
         for batch in ordered_batches(self.datasets.validation, BATCH, workers=0):
             yield batch["x"], batch.get("label")
+
+    def floor(self, number: int, on_progress: OnProgress) -> Quality | None:
+        """How `number` training samples, or all there are, compare with the validation data; None without extractors.
+
+        That is about the best that new samples can reach. Labels say nothing, as the classifier has learned these.
+        """
+        if not self.extractors:
+            return None
+        batches = ordered_batches(self.datasets.train, BATCH, limit=number, workers=0)
+        samples = ((batch["x"], None) for batch in batches)
+        total = min(number, len(self.datasets.train))
+        return self.quality(samples, "looking at training data", total, on_progress)
 
     def quality(self, batches: Batches, activity: str, total: int, on_progress: OnProgress) -> Quality:
         """How a set of `total` samples compares with the validation data."""
@@ -148,11 +171,10 @@ class Judge:
             frechet[name] = frechet_distance(moments, reference)
             scores |= dict(zip(extractor.scores, moments.mean.tolist(), strict=False))
         main = next(iter(self.extractors), None)
-        manifolds = precision_and_recall(seen[main].manifold, self._reference[main].manifold) if main else (None, None)
+        manifolds = asdict(compare_manifolds(seen[main].manifold, self._reference[main].manifold)) if main else {}
         return Quality(
             frechet=frechet,
-            precision=manifolds[0],
-            recall=manifolds[1],
+            **manifolds,
             label_accuracy=torch.cat(right).double().mean().item() if right else None,
             scores=scores,
         )

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import PurePath
 
-from anytime_core.evaluation.result import Evaluation, Row, cells
+from anytime_core.evaluation.extractors import CLASSIFIER
+from anytime_core.evaluation.metrics import LOSS
+from anytime_core.evaluation.result import Evaluation, Quality, Row, cells
 
 _LOGARITHMIC_BEYOND = 30.0  # largest over smallest value
+_SAME_CHANCE = 0.05
+_SETS = {"samples": "samples", "reconstructed": "reconstructions"}
 
 
 @dataclass(frozen=True)
@@ -20,37 +24,70 @@ class Measure:
     Attributes:
         title: of the chart.
         note: what the numbers are of, or which are better.
-        column: drawn solid.
+        column: drawn solid; empty for none.
         reconstructed: the same of reconstructions rather than new samples, drawn dashed; empty for none.
         share: numbers are in [0, 1].
+        levels: name -> a value to compare with, drawn as a thin line.
     """
 
     title: str
     note: str
-    column: str
+    column: str = ""
     reconstructed: str = ""
     share: bool = False
+    levels: Mapping[str, float] = field(default_factory=dict)
 
 
-def measures(rows: Sequence[Row]) -> Iterator[Measure]:
-    """All that is worth drawing of some rows; a run may have no numbers for some of it."""
-    metrics = keys(row.reconstruction for row in rows)
-    for metric in [metric for metric in metrics if metric != "loss"] or metrics:  # the loss is mostly one of them
-        yield Measure(f"Reconstruction: {metric}", "Validation data, decoded from their first codes", metric)
+def measures(evaluations: Sequence[Evaluation]) -> Iterator[Measure]:
+    """All that is worth drawing of some evaluations; a run may have no numbers for some of it."""
+    rows = [row for one in evaluations for row in one.rows]
+    own = evaluations[0]
+    for metric in shown_metrics(rows):
+        note = "Validation data, decoded from their first codes"
+        yield Measure(f"Reconstruction: {metric}", note, reconstructed=metric)
     qualities = [quality for row in rows for quality in (row.samples, row.reconstructed) if quality is not None]
+    floor = own.floor or Quality(frechet={})
+    weak = weak_judge(own)
     for extractor in keys(quality.frechet for quality in qualities):
-        yield _of_samples(f"Fréchet distance: {extractor}", "Lower is better", f"frechet {extractor}")
-    yield _of_samples("Label accuracy", "Higher is better", "label accuracy", share=True)
-    yield _of_samples("Precision", "Samples that look like data; higher is better", "precision", share=True)
-    yield _of_samples("Recall", "Data that samples cover; higher is better", "recall", share=True)
+        title = f"Fréchet distance: {extractor}{weak if extractor == CLASSIFIER else ''}"
+        yield _of_samples(title, "Lower is better", f"frechet {extractor}", _level(floor.frechet.get(extractor)))
+    yield _of_samples(f"Label accuracy{weak}", "Higher is better", "label accuracy", _chances(own), share=True)
+    weak = weak if next(iter(own.extractors), None) == CLASSIFIER else ""
+    note = "How densely data lies around samples; 1 where they are alike"
+    yield _of_samples(f"Density{weak}", note, "density", _level(floor.density))
+    note = "Data that has samples around it; higher is better"
+    yield _of_samples(f"Coverage{weak}", note, "coverage", _level(floor.coverage), share=True)
     for score in keys(quality.scores for quality in qualities):
-        yield _of_samples(f"Score: {score}", "Mean over all samples", score)
+        yield _of_samples(f"Score: {score}", "Mean over all samples", score, _level(floor.scores.get(score)))
     yield Measure("Bits per code", "What the prior needs for validation data; lower is better", "bits per code")
     yield Measure("Seconds per sample", "Drawing and decoding; lower is better", "seconds per sample")
 
 
-def _of_samples(title: str, note: str, column: str, share: bool = False) -> Measure:
-    return Measure(title, note, f"samples {column}", f"reconstructed {column}", share)
+def _of_samples(title: str, note: str, column: str, levels: Mapping[str, float], share: bool = False) -> Measure:
+    return Measure(title, note, f"samples {column}", f"reconstructed {column}", share, levels)
+
+
+def _level(floor: float | None) -> dict[str, float]:
+    return {} if floor is None else {"training data": floor}
+
+
+def _chances(evaluation: Evaluation) -> dict[str, float]:
+    """Label accuracy by chance, once where it is much the same for samples and reconstructions."""
+    chances = dict(evaluation.chance)
+    if len(chances) == 2 and math.isclose(*chances.values(), abs_tol=_SAME_CHANCE):
+        return {"chance": chances["samples"]}
+    return {f"chance, {_SETS[name]}" if len(chances) > 1 else "chance": share for name, share in chances.items()}
+
+
+def weak_judge(evaluation: Evaluation) -> str:
+    """What is written beside that which a weak classifier judges; empty where it is none."""
+    return " (weak judge)" if evaluation.judge is not None and evaluation.judge.weakness else ""
+
+
+def shown_metrics(rows: Sequence[Row]) -> list[str]:
+    """Measures of reconstruction without the loss, which is mostly one of the metrics, unless there is nothing else."""
+    found = keys(row.reconstruction for row in rows)
+    return [name for name in found if name != LOSS] or found
 
 
 def curve(evaluation: Evaluation, column: str) -> list[tuple[int, float]]:

@@ -1,52 +1,128 @@
-"""What an evaluation's page shows: the same samples at each budget, and samples that share their first codes."""
+"""The pictures of an evaluation's page: samples at each budget beside real ones, and those that share first codes."""
 
 from __future__ import annotations
 
 import mimetypes
 import tempfile
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from anytime_core.evaluation.report import PriorityCodes, Shown
-from anytime_core.modality import Modality, PreviewRow
+from anytime_core.evaluation.sheets import PriorityCodes, Sheet, Shown
+from anytime_core.modality import Datasets, Modality, PreviewRow
 from anytime_core.priors import ARDMPrior
 from anytime_core.run import Run
 from anytime_core.sampling.budget import Budget
 from anytime_core.sampling.sampler import SamplingOptions
 from anytime_core.sampling.samples import Samples
+from anytime_core.training.batches import ordered_batches
 
 _COLUMNS = 8
-_SHOWN = 32
-_PLAYED = 8
+_SHOWN, _COMPARED = 32, 16
+"""New samples in a picture, and those of validation data and of their reconstructions; half as many of what one plays,
+whose pictures are larger."""
+_PLAYED, _COMPARED_PLAYED = 6, 3
+"""How many of them one can play."""
+_CANDIDATES = 250
+"""Validation samples that those in the picture are picked from."""
 _PRIORITY_ROWS = 4
 
 
-def shown_samples(run: Run, codes: Sequence[int], options: SamplingOptions) -> list[Shown]:
-    """The first samples at each number of codes; pictures of all, and files of some where one plays them."""
-    prior = run.require_prior()
-    samples = _drawn(run, _SHOWN, Budget(1.0), options)
-    media_type = mimetypes.guess_type(f"x{run.modality.suffixes[0]}")[0] or ""
-    played = media_type.startswith(("audio/", "video/"))
-    names = () if samples.labels is None else tuple(run.record.classes[label] for label in samples.labels.tolist())
+@dataclass(frozen=True)
+class RealSamples:
+    """Validation samples [B, *sample_shape] and their labels [B], None where the data has none."""
 
-    def show(number: int) -> Shown:
+    x: Tensor
+    labels: Tensor | None
+
+
+def shown_samples(
+    run: Run, codes: Sequence[int], options: SamplingOptions, real: RealSamples, others: Mapping[str, Run]
+) -> list[Shown]:
+    """What the page shows at each number of codes: the first samples, reconstructions, and samples of other runs.
+
+    Args:
+        run: that the page is about; without a prior it has no samples.
+        codes: ascending numbers of codes.
+        options: of sampling.
+        real: samples to reconstruct.
+        others: name -> run that is compared with; of those without a prior there is nothing to show.
+    """
+    length = run.prior.code_length if run.prior is not None else run.code_length
+    own = _Samples(run, options) if run.prior is not None else None
+    theirs = {name: _Samples(other, options) for name, other in others.items() if other.prior is not None}
+
+    def sheets(number: int) -> Iterator[Sheet]:
+        if own is not None:
+            yield _sheet(run, "New samples", own.decoded(number), own.labels, _PLAYED)
+        reconstructed = run.reconstruct(real.x, Budget(number, "codes"))
+        yield _sheet(run, "Reconstructions of validation data", reconstructed, real.labels)
+        for name, samples in theirs.items():
+            yield _sheet(samples.run, f"New samples, {name}", samples.decoded(number), samples.labels)
+
+    return [Shown(number / length, number, tuple(sheets(number))) for number in codes]
+
+
+def real_samples(run: Run, datasets: Datasets) -> RealSamples:
+    """Some validation samples, one of each class in turn as new samples are."""
+    batch = next(iter(ordered_batches(datasets.validation, _CANDIDATES, limit=_CANDIDATES, workers=0)))
+    x, labels = batch["x"], batch.get("label")
+    if labels is not None and datasets.classes:
+        seen = Counter[int]()
+        turns = []
+        for position, label in enumerate(labels.tolist()):
+            turns.append((seen[label], label, position))
+            seen[label] += 1
+        picked = torch.tensor([position for _, _, position in sorted(turns)])
+        x, labels = x[picked], labels[picked]
+    number = _COMPARED // 2 if _played(run) else _COMPARED
+    return RealSamples(x[:number], labels[:number] if labels is not None and datasets.classes else None)
+
+
+def real_sheet(run: Run, real: RealSamples) -> Sheet:
+    """What the page shows of validation data."""
+    return _sheet(run, "Validation data", real.x, real.labels)
+
+
+class _Samples:
+    """The first samples of a run at any number of codes."""
+
+    def __init__(self, run: Run, options: SamplingOptions) -> None:
+        self.run, self.options = run, options
+        self.number = _SHOWN // 2 if _played(run) else _SHOWN
+        self.whole = _drawn(run, self.number, Budget(1.0), options)
+        self.labels = self.whole.labels
+
+    def decoded(self, number: int) -> Tensor:
+        prior = self.run.require_prior()
+        number = min(number, prior.code_length)
         if isinstance(prior, ARDMPrior):
-            x = _drawn(run, _SHOWN, Budget(number, "codes"), options).x
-        else:
-            x = run.decode(samples.codes, number)
-        return Shown(
-            budget=number / prior.code_length,
-            codes=number,
-            picture=_picture(run.modality, [PreviewRow("", part) for part in x.split(_COLUMNS)]),
-            media=tuple(_file(run.modality, one) for one in x[:_PLAYED]) if played else (),
-            media_type=media_type if played else "",
-            labels=names[: _PLAYED if played else 0],
-        )
+            return _drawn(self.run, self.number, Budget(number, "codes"), self.options).x
+        return self.run.decode(self.whole.codes, number)
 
-    return [show(number) for number in codes]
+
+def _sheet(run: Run, caption: str, x: Tensor, labels: Tensor | None = None, played: int = _COMPARED_PLAYED) -> Sheet:
+    """A sheet of samples; the first `played` as files too, where one plays them."""
+    media_type = _played(run)
+    played = played if media_type else 0
+    names = () if labels is None else tuple(run.record.classes[label] for label in labels[:played].tolist())
+    return Sheet(
+        caption=caption,
+        picture=_picture(run.modality, [PreviewRow("", part) for part in x.split(_COLUMNS)]),
+        media=tuple(_file(run.modality, one) for one in x[:played]),
+        media_type=media_type,
+        labels=names,
+    )
+
+
+def _played(run: Run) -> str:
+    """The type of files that one plays, such as `audio/wav`; empty for samples that one looks at."""
+    media_type = mimetypes.guess_type(f"x{run.modality.suffixes[0]}")[0] or ""
+    return media_type if media_type.startswith(("audio/", "video/")) else ""
 
 
 def priority_codes(run: Run, options: SamplingOptions) -> list[PriorityCodes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ def plot_curve(curve: ReconstructionCurve, path: Path) -> None:
     for panel, (measure, values) in zip(panels, curve.values.items(), strict=True):
         panel.plot(curve.lengths, values, marker="o", color="tab:blue")
         panel.set_title(measure)
-        panel.set_xticks(curve.lengths)
+        panel.set_xticks(spaced_ticks(curve.lengths))
     figure.suptitle(f"reconstruction of {curve.samples} validation samples")
     _save(figure, path)
 
@@ -40,11 +40,11 @@ def plot_evaluations(evaluations: Sequence[Evaluation], path: Path) -> None:
 def quality_figure(evaluations: Sequence[Evaluation]) -> Figure:
     """One panel for each kind of quality and cost: the first evaluation in blue, the others in grey.
 
-    Samples are drawn through and reconstructions dashed, on a logarithmic scale where values are far apart.
+    Samples are drawn solid and reconstructions dashed, on a logarithmic scale where values are far apart.
     """
     measured = [
         measure
-        for measure in measures([row for one in evaluations for row in one.rows])
+        for measure in measures(evaluations)
         if any(curve(one, column) for one in evaluations for column in (measure.column, measure.reconstructed))
     ]
     figure, panels = _panels(len(measured), _COLUMNS)
@@ -57,6 +57,8 @@ def quality_figure(evaluations: Sequence[Evaluation]) -> Figure:
                 if drawn:
                     panel.plot(*zip(*drawn, strict=True), style, marker=_MARKERS[number % len(_MARKERS)], **look)
                     shown += [value for _, value in drawn]
+        own = evaluations[0]
+        _draw_levels(panel, measure.levels, curve(own, measure.column) or curve(own, measure.reconstructed))
         if not measure.share and need_logarithms(shown):
             panel.set_yscale("log")
         panel.set_title(measure.title)
@@ -70,6 +72,33 @@ def quality_figure(evaluations: Sequence[Evaluation]) -> Figure:
     if len(handles) > 1:
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return figure
+
+
+def _draw_levels(panel: Axes, levels: Mapping[str, float], line: Sequence[tuple[int, float]]) -> None:
+    """Thin lines with their names, on the side where the line of the run is farther away."""
+    for name, value in levels.items() if line else ():
+        panel.axhline(value, color="0.6", linewidth=0.8)
+        right = abs(line[-1][1] - value) >= abs(line[0][1] - value)
+        panel.annotate(
+            name,
+            (0.99 if right else 0.01, value),
+            (0, 2),
+            panel.get_yaxis_transform(),  # across in shares of the panel, up in values
+            "offset points",
+            ha="right" if right else "left",
+            fontsize="x-small",
+            color="0.4",
+        )
+
+
+def spaced_ticks(numbers: Sequence[int], most: int = 8) -> list[int]:
+    """Those of some ascending numbers whose labels do not touch: the last one, and others at least `most`-ths away."""
+    gap = (numbers[-1] - numbers[0]) / most
+    kept: list[int] = []
+    for number in numbers[:-1]:
+        if numbers[-1] - number >= gap and (not kept or number - kept[-1] >= gap):
+            kept.append(number)
+    return [*kept, numbers[-1]]
 
 
 def _panels(number: int, columns: int) -> tuple[Figure, list[Axes]]:

@@ -11,63 +11,51 @@ from itertools import pairwise
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from anytime_core.evaluation.charts import Bar, Line, bar_chart, brief, line_chart
-from anytime_core.evaluation.measures import Measure, curve, keys, measures, names
-from anytime_core.evaluation.result import Evaluation, Row, cells
+from anytime_core.evaluation.extractors import CLASSIFIER
+from anytime_core.evaluation.measures import Measure, curve, measures, names, shown_metrics, weak_judge
+from anytime_core.evaluation.result import Evaluation, Row
+from anytime_core.evaluation.sheets import PriorityCodes, Sheet, Shown
+from anytime_core.evaluation.tables import comparisons, full_table
 
 _TEMPLATE = "report.html"
 _SMALL_PICTURE, _WIDE_PICTURE = 240, 800
 """Pixels: narrower pictures are shown enlarged, pixel by pixel; wider ones get a line of their own."""
+_MOST_LABELS = 10
+"""Stops of the slider that have a label, as many as a phone has room for."""
 
 
 @dataclass(frozen=True)
-class Shown:
-    """What the page shows of the same samples at one budget.
+class Origin:
+    """How the run came about, and its evaluation.
 
     Attributes:
-        budget: share of the codes.
-        codes: number of them.
-        picture: a PNG of all samples, for sounds their spectrograms.
-        media: the first samples as files of type `media_type`, empty where the picture says it all.
-        media_type: such as `audio/wav`.
-        labels: what each of `media` is meant to be, empty where the data has no labels.
+        config: of the run, YAML.
+        commands: that reproduce it, in order.
+        changes: of the config while it was trained, which the commands do not repeat.
+        quick: what the config is the quick variant of, such as the name of a recipe; empty for a whole one.
     """
 
-    budget: float
-    codes: int
-    picture: bytes
-    media: tuple[bytes, ...] = ()
-    media_type: str = ""
-    labels: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class PriorityCodes:
-    """Samples that share their first codes; each row of the picture shares others.
-
-    Attributes:
-        shared: number of codes that those of a row share.
-        picture: a PNG.
-    """
-
-    shared: int
-    picture: bytes
+    config: str
+    commands: Sequence[str]
+    changes: Sequence[str] = ()
+    quick: str = ""
 
 
 def render_report(
     evaluations: Sequence[Evaluation],
     shown: Sequence[Shown],
     priority: Sequence[PriorityCodes],
-    config: str,
-    commands: Sequence[str],
+    origin: Origin,
+    real: Sheet | None = None,
 ) -> str:
     """The page.
 
     Args:
         evaluations: of the run that it is about, then of its baselines.
-        shown: by ascending budget; empty for a run without a prior.
-        priority: by ascending number of shared codes.
-        config: of the run, YAML.
-        commands: that reproduce it, in order.
+        shown: by ascending budget.
+        priority: by ascending number of shared codes; empty for a run without a prior.
+        origin: of the run.
+        real: validation data, beside what is shown at every budget.
     """
     environment = Environment(
         loader=PackageLoader("anytime_core.evaluation", ""),
@@ -82,15 +70,23 @@ def render_report(
         name=runs[0].name,
         evaluation=own,
         facts=list(_facts(own)),
+        drawn=any(row.samples is not None for row in own.rows),
+        real=_figure(real) if real is not None else None,
         stops=[_stop(one, own) for one in shown],
+        labelled_every=math.ceil(len(shown) / _MOST_LABELS),
         charts=list(_quality_charts(runs)),
         code_charts=list(_code_charts(own)),
         code_facts=list(_code_facts(own)),
         priority=[_sharing(one) for one in priority],
-        tables=[*_comparisons(runs), _full_table(runs[0])],
-        baseline_tables=[_full_table(run) for run in runs[1:]],
-        config=config,
-        commands="\n".join(commands),
+        tables=[
+            *comparisons([(run.name, run.evaluation) for run in runs]),
+            full_table(runs[0].name, own, own=True),
+        ],
+        baseline_tables=[full_table(run.name, run.evaluation, own=False) for run in runs[1:]],
+        config=origin.config,
+        commands="\n".join(origin.commands),
+        changes=origin.changes,
+        quick=origin.quick,
     )
 
 
@@ -145,47 +141,62 @@ class _Picture:
 
 
 @dataclass(frozen=True)
-class _Stop:
-    """A stop of the slider: a budget, its samples and how good they are."""
+class _Figure:
+    """A sheet as the page shows it; `media` are sources and their titles."""
 
-    codes: int
-    says: str
+    caption: str
     picture: _Picture
     media: list[tuple[str, str]]
     media_type: str
+
+
+@dataclass(frozen=True)
+class _Stop:
+    """A stop of the slider: a budget, what is shown there and how good new samples are."""
+
+    codes: int
+    says: str
+    figures: list[_Figure]
     numbers: list[tuple[str, str]]
 
 
 def _stop(shown: Shown, own: Evaluation) -> _Stop:
     row = next((row for row in own.rows if row.codes == shown.codes), None)
-    sources = [_data_uri(content, shown.media_type) for content in shown.media]
-    titles = [f"Sample {number}" for number in range(1, len(sources) + 1)]
-    if shown.labels:
-        titles = [f"{title}: {label}" for title, label in zip(titles, shown.labels, strict=True)]
     return _Stop(
         codes=shown.codes,
         says=f"{shown.codes} of {own.code_length} codes, budget {shown.budget:.4g}",
-        picture=_picture(shown.picture, pixelated=not shown.media_type),
-        media=list(zip(sources, titles, strict=True)),
-        media_type=shown.media_type,
-        numbers=list(_key_numbers(row)) if row else [],
+        figures=[_figure(sheet) for sheet in shown.sheets],
+        numbers=list(_key_numbers(row, own)) if row else [],
     )
 
 
-def _key_numbers(row: Row) -> Iterator[tuple[str, str]]:
+def _figure(sheet: Sheet) -> _Figure:
+    titles = [f"Sample {number}" for number in range(1, len(sheet.media) + 1)]
+    if sheet.labels:
+        titles = [f"{title}: {label}" for title, label in zip(titles, sheet.labels, strict=True)]
+    return _Figure(
+        caption=sheet.caption,
+        picture=_picture(sheet.picture, pixelated=not sheet.media_type),
+        media=[(_data_uri(file, sheet.media_type), title) for file, title in zip(sheet.media, titles, strict=True)],
+        media_type=sheet.media_type,
+    )
+
+
+def _key_numbers(row: Row, own: Evaluation) -> Iterator[tuple[str, str]]:
+    """The numbers of a budget that are shown beside its samples."""
+    weak, chance = weak_judge(own), own.chance.get("samples")
     if row.seconds_per_sample is not None:
         yield "Time per sample", _duration(row.seconds_per_sample)
     if row.samples is not None:
         for extractor, distance in list(row.samples.frechet.items())[:1]:
-            yield f"Fréchet distance, {extractor}", brief(distance)
-        shares = {
-            "Label accuracy": row.samples.label_accuracy,
-            "Precision": row.samples.precision,
-            "Recall": row.samples.recall,
-        }
-        yield from ((title, _percent(share)) for title, share in shares.items() if share is not None)
-    for metric, value in list(row.reconstruction.items())[:1]:
-        yield f"Reconstruction, {metric}", brief(value)
+            yield f"Fréchet distance, {extractor}{weak if extractor == CLASSIFIER else ''}", brief(distance)
+        if row.samples.label_accuracy is not None:
+            by_chance = f", by chance {_percent(chance)}" if chance is not None else ""
+            yield f"Label accuracy{weak}{by_chance}", _percent(row.samples.label_accuracy)
+        if row.samples.coverage is not None:
+            yield "Coverage of validation data", _percent(row.samples.coverage)
+    for metric in shown_metrics([row])[:1]:
+        yield f"Reconstruction, {metric}", brief(row.reconstruction[metric])
 
 
 def _sharing(priority: PriorityCodes) -> tuple[str, _Picture]:
@@ -220,10 +231,10 @@ class _Chart:
 
 
 def _quality_charts(runs: Sequence[_Run]) -> Iterator[_Chart]:
-    for measure in measures([row for run in runs for row in run.evaluation.rows]):
+    for measure in measures([run.evaluation for run in runs]):
         lines = [line for run in runs for line in _lines(measure, run)]
         if lines:
-            svg = line_chart(measure.title, lines, measure.share)
+            svg = line_chart(measure.title, lines, measure.share, levels=measure.levels)
             yield _Chart(measure.title, measure.note, svg, dashed=any(line.dashed for line in lines))
 
 
@@ -265,66 +276,7 @@ def _code_facts(own: Evaluation) -> Iterator[str]:
         yield f"Validation data uses {_percent(own.codebook_use)} of the {own.codebook_size:,} codebook entries."
 
 
-# Tables
-
-
-@dataclass(frozen=True)
-class _Table:
-    """Formatted numbers, a row for each budget.
-
-    Attributes:
-        caption: what is in it.
-        columns: titles, that of the codes first.
-        rows: number of codes -> cells.
-        own: whether it is about the run rather than a baseline.
-    """
-
-    caption: str
-    columns: list[str]
-    rows: dict[int, list[str]]
-    own: bool = True
-
-
-def _comparisons(runs: Sequence[_Run]) -> Iterator[_Table]:
-    """The run beside its baselines: the first metric of reconstructions and the first Fréchet distance."""
-    own, *baselines = runs
-    rows = own.evaluation.rows
-    titles = {metric: f"Reconstruction, {metric}" for metric in keys(row.reconstruction for row in rows)[:1]}
-    for extractor in keys(row.samples.frechet for row in rows if row.samples is not None)[:1]:
-        titles[f"samples frechet {extractor}"] = f"Fréchet distance of samples, {extractor}"
-    for column, title in titles.items():
-        others = {run.name: points for run in baselines if (points := dict(curve(run.evaluation, column)))}
-        if others:
-            headings = [heading for other in others for heading in (other, f"{own.name} / {other}")]
-            compared = {
-                codes: _compared(value, [points.get(codes) for points in others.values()])
-                for codes, value in curve(own.evaluation, column)
-            }
-            yield _Table(title, ["codes", own.name, *headings], compared)
-
-
-def _compared(value: float, others: Sequence[float | None]) -> list[str]:
-    """A value, then each other one with the ratio of the two; empty where there is none."""
-    ratios = [f"{value / other:.3f}" if other else "" for other in others]
-    return [brief(value), *(cell for pair in zip(map(_cell, others), ratios, strict=True) for cell in pair)]
-
-
-def _full_table(run: _Run) -> _Table:
-    """All that is known of a run; columns without any number are left out."""
-    rows = {row.codes: dict(cells(row)) for row in run.evaluation.rows}
-    filled = dict.fromkeys(name for row in rows.values() for name, value in row.items() if value is not None)
-    columns = [name for name in filled if name != "codes"]
-    formatted = {codes: [_cell(row.get(name), name) for name in columns] for codes, row in rows.items()}
-    return _Table(f"All numbers of {run.name}", ["codes", *columns], formatted, run.own)
-
-
-# Words and numbers
-
-
-def _cell(value: float | None, column: str = "") -> str:
-    if value is None:
-        return ""
-    return f"{value / 2**20:,.0f} MiB" if column == "peak memory" else brief(value)
+# Numbers
 
 
 def _percent(share: float) -> str:

@@ -1,4 +1,4 @@
-"""What an evaluation says: `evaluation.json`, and the same as a table."""
+"""What an evaluation says: `evaluation.json`, and the same in lines of numbers."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from anytime_core.files import replacing
 EVALUATION_FILE = "evaluation.json"
 """In the folder `evaluation` of a run."""
 
+_GOOD_ACCURACY, _ENOUGH_A_CLASS = 0.9, 50
+"""Share of the validation data, and training samples a class, below which a classifier is a weak judge."""
+
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True)
@@ -25,6 +28,8 @@ class Quality(_Record):
         frechet: extractor -> Fréchet distance of its features, at least 0, the lower the better.
         precision: share of the samples within the manifold of validation data, in [0, 1].
         recall: share of validation data within the manifold of the samples, in [0, 1].
+        density: how densely validation data lies around the samples, about 1 where they are alike, 0 for none.
+        coverage: share of validation data that has samples around it, in [0, 1].
         label_accuracy: share of the samples that the classifier takes for what they are meant to be; None where the
             data has no labels.
         scores: means of those features that mean something by themselves.
@@ -33,8 +38,35 @@ class Quality(_Record):
     frechet: dict[str, float]
     precision: float | None = None
     recall: float | None = None
+    density: float | None = None
+    coverage: float | None = None
     label_accuracy: float | None = None
     scores: dict[str, float] = {}
+
+
+class LabelJudge(_Record):
+    """The classifier that says whether samples are what they are meant to be.
+
+    Attributes:
+        samples: that it was trained on.
+        classes: that it tells apart.
+        accuracy: share of the validation data that it is right on.
+        chance: the same of whoever always names the largest class.
+    """
+
+    samples: int
+    classes: int
+    accuracy: float
+    chance: float
+
+    @property
+    def weakness(self) -> str:
+        """Why its word counts for little; empty where it counts."""
+        if self.accuracy < _GOOD_ACCURACY:
+            return f"it is right on only {self.accuracy:.1%} of the validation data, by chance {self.chance:.1%}"
+        if self.samples < _ENOUGH_A_CLASS * self.classes:
+            return f"it was trained on only {self.samples:,} samples of {self.classes} classes"
+        return ""
 
 
 class Row(_Record):
@@ -89,14 +121,22 @@ class Evaluation(_Record):
         guidance: of the samples, see `anytime_core.sampling.draw.Filter`.
         extractors: name -> what it is, the one that precision and recall go by first.
         label_judge: what label accuracy goes by; None where the data has no labels.
+        judge: how good that is; None where the data has no labels, and in evaluations of versions that did not say.
+        chance: `samples` and `reconstructed` -> label accuracy of whoever always names the largest class of such a set:
+            its share of validation data, and of new samples, whose classes are drawn in turn, one by their number.
+        floor: as many training samples as new ones, or all there are, in their place, about the best that these can be.
         cautions: what makes these numbers uncertain, such as few samples.
         codebook_use: share of its entries that validation data uses.
+        perfect: metric -> what it is of samples that are reconstructed as they were, which tells what is better.
+        mean_sample: metric -> what it is where every sample is predicted as the mean of the training samples.
+        shuffled: metric -> number of codes -> what it is where samples are decoded from the codes of others.
         gains: number of codes -> reconstruction loss with that many; how much each further code buys.
         order_agreement: how often a code buys at least as much as the next one, over neighbours in `gains`.
         bits_per_position: of each code in validation data.
         calls: most network calls a sample, of an order-agnostic prior; None: one for each code.
         plan: how such a prior shares the codes among the calls; None for other priors.
         bits_per_calls: spacing of an order-agnostic prior's plan -> network calls -> bits a code of validation data.
+        verdict: what follows from the numbers, in sentences; see `anytime_core.evaluation.verdict`.
         rows: by ascending budget.
     """
 
@@ -114,14 +154,21 @@ class Evaluation(_Record):
     guidance: float = 1.0
     extractors: dict[str, str]
     label_judge: str | None = None
+    judge: LabelJudge | None = None
+    chance: dict[str, float] = {}
+    floor: Quality | None = None
     cautions: list[str] = []
     codebook_use: float | None
+    perfect: dict[str, float] = {}
+    mean_sample: dict[str, float] = {}
+    shuffled: dict[str, dict[int, float]] = {}
     gains: dict[int, float]
     order_agreement: float | None
     bits_per_position: list[float] = []
     calls: int | None = None
     plan: str | None = None
     bits_per_calls: dict[str, dict[int, float]] = {}
+    verdict: tuple[str, ...] = ()
     rows: list[Row]
 
 
@@ -136,6 +183,8 @@ def cells(row: Row) -> Iterator[tuple[str, float | None]]:
             yield from ((f"{name} frechet {extractor}", value) for extractor, value in quality.frechet.items())
             yield f"{name} precision", quality.precision
             yield f"{name} recall", quality.recall
+            yield f"{name} density", quality.density
+            yield f"{name} coverage", quality.coverage
             yield f"{name} label accuracy", quality.label_accuracy
             yield from ((f"{name} {score}", value) for score, value in quality.scores.items())
     yield "bits per code", row.bits_per_code
@@ -144,33 +193,6 @@ def cells(row: Row) -> Iterator[tuple[str, float | None]]:
     yield "codes per second", row.codes_per_second
     yield "calls", row.calls
     yield "peak memory", row.peak_memory
-
-
-def summary(row: Row) -> dict[str, str]:
-    """The numbers that matter most, to be read by people: `samples / reconstructions` where there are both."""
-    known = dict(cells(row))
-
-    def shown(column: str, form: str, factor: float = 1.0) -> str:
-        value = known.get(column)
-        return "" if value is None else form.format(value * factor)
-
-    def both(column: str, form: str) -> str:
-        return " / ".join(filter(None, (shown(f"{of} {column}", form) for of in ("samples", "reconstructed"))))
-
-    numbers = {
-        "codes": shown("codes", "{:.0f}"),
-        "budget": shown("budget", "{:.0%}"),
-        **{metric: shown(metric, "{:.4g}") for metric in row.reconstruction if metric != "loss"},
-        **{f"Fréchet, {name}": both(f"frechet {name}", "{:.4g}") for name in row.reconstructed.frechet},
-        "precision": both("precision", "{:.3f}"),
-        "recall": both("recall", "{:.3f}"),
-        "recognised": both("label accuracy", "{:.1%}"),
-        **{score: both(score, "{:.3f}") for score in row.reconstructed.scores},
-        "bits per code": shown("bits per code", "{:.3f}"),
-        "calls": shown("calls", "{:.0f}"),
-        "ms a sample": shown("seconds per sample", "{:.3g}", 1e3),
-    }
-    return {name: number for name, number in numbers.items() if number}
 
 
 def write_csv(evaluations: Sequence[Evaluation], path: Path) -> None:

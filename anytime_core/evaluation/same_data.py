@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 def data_of(run: Run) -> tuple[Datasets, tuple[str, ...]]:
     """The data of a run, labelled by the numbers that its classes have there, and how they have changed since.
 
-    Changes are said in a warning, too: other samples of the same classes can be judged by, and may be meant to.
+    Other samples of the same classes can be judged by, and may be meant to.
 
     Raises:
         DataError: the data is gone, or has other classes, which no sample of the run could be judged by.
@@ -42,13 +42,17 @@ def data_of(run: Run) -> tuple[Datasets, tuple[str, ...]]:
         raise DataError(f"these are not the data of run {shown(run.folder)}: {difference}{place}; {way_out}")
     listing = run.record.found.listing_difference(found) if run.record.found is not None else ""
     changes = tuple(f"there are {change}{place}" for change in (difference, listing) if change)
+    return _renumbered(datasets, classes) if difference else datasets, changes
+
+
+def warn_of_changes(run: Run, changes: Sequence[str]) -> None:
+    """Log how the data of a run has changed since it was trained, if it has."""
     if changes:
         logger.warning(
             "the data of run %s has changed since it was trained, and is what it is judged by now: %s",
             shown(run.folder),
             "; ".join(changes),
         )
-    return _renumbered(datasets, classes) if difference else datasets, changes
 
 
 def _renumbered(datasets: Datasets, classes: Sequence[str]) -> Datasets:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,13 +11,15 @@ from anytime_core.errors import RunError
 from anytime_core.evaluation.extractors import requested
 from anytime_core.evaluation.folder import CSV_FILE, PLOT_FILE, REPORT_FILE
 from anytime_core.evaluation.judge import OnProgress
-from anytime_core.evaluation.pictures import priority_codes, shown_samples
+from anytime_core.evaluation.measures import names
+from anytime_core.evaluation.pictures import priority_codes, real_samples, real_sheet, shown_samples
 from anytime_core.evaluation.plot import plot_evaluations
-from anytime_core.evaluation.report import render_report
+from anytime_core.evaluation.report import Origin, render_report
 from anytime_core.evaluation.result import Evaluation, write_csv
+from anytime_core.evaluation.same_data import data_of
 from anytime_core.files import write_text
 from anytime_core.reading import YAML_LIMIT, read_limited
-from anytime_core.record import CONFIG_FILE
+from anytime_core.record import CONFIG_FILE, Change
 from anytime_core.run import Run
 from anytime_core.sampling.draw import Filter
 from anytime_core.sampling.sampler import SamplingOptions
@@ -27,6 +30,7 @@ def show_evaluation(
     evaluations: Sequence[Evaluation],
     folder: Path,
     *,
+    against: Sequence[Run] = (),
     on_progress: OnProgress = lambda activity, done, total: None,
 ) -> None:
     """Write what `evaluate` gave, each file at once.
@@ -35,6 +39,7 @@ def show_evaluation(
         run: that the first evaluation is about.
         evaluations: its own, then its baselines'.
         folder: of the files.
+        against: the baselines.
         on_progress: called with what is being done, how much of it is done, and how much it is in all.
     """
     write_csv(evaluations, folder / CSV_FILE)
@@ -43,13 +48,25 @@ def show_evaluation(
     on_progress("making the page", 1, 2)
     own = evaluations[0]
     sampling = SamplingOptions(own.seed, filtering=Filter(guidance=own.guidance))
-    codes = [row.codes for row in own.rows]
-    page = render_report(
-        evaluations,
-        shown_samples(run, codes, sampling) if run.prior is not None else [],
-        priority_codes(run, sampling) if run.prior is not None else [],
+    real = real_samples(run, data_of(run)[0])
+    others = {
+        name: other
+        for name, one in zip(names(evaluations), evaluations, strict=True)
+        for other in against
+        if one.run == str(other.folder) and one.calls is None
+    }
+    origin = Origin(
         _config_text(run),
         _commands(run, evaluations),
+        [_in_words(change) for change in run.record.changes],
+        quick=(run.record.recipe or "a config") if run.record.quick else "",
+    )
+    page = render_report(
+        evaluations,
+        shown_samples(run, [row.codes for row in own.rows], sampling, real, others),
+        priority_codes(run, sampling) if run.prior is not None else [],
+        origin,
+        real_sheet(run, real),
     )
     write_text(folder / REPORT_FILE, page)
     on_progress("making the page", 2, 2)
@@ -61,6 +78,13 @@ def _config_text(run: Run) -> str:
         return read_limited(path, YAML_LIMIT).decode()
     except (OSError, ValueError) as error:
         raise RunError(f"{path} cannot be read: {error}; train the run again, or remove what is no config") from error
+
+
+def _in_words(change: Change) -> str:
+    """What a training went on with, and what was trained with it."""
+    values = " ".join(f"{key}={json.dumps(value)}" for key, value in change.values.items())
+    stages = "stage" if len(change.stages) == 1 else "stages"
+    return f"{change.at}: {values} ({stages} {', '.join(change.stages)})"
 
 
 def _commands(run: Run, evaluations: Sequence[Evaluation]) -> list[str]:

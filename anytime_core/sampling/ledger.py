@@ -19,7 +19,7 @@ _LINE = 2**20
 
 
 class _Place(BaseModel):
-    """Where tar shards had got to, see `TarOutput.state`."""
+    """Where files of many samples had got to, see `TarOutput.state` and `ArrayOutput.state`."""
 
     model_config = ConfigDict(strict=True)
 

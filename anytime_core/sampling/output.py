@@ -1,4 +1,4 @@
-"""Where the files of samples go: one by one into a folder, or packed into tar shards."""
+"""Where the files of samples go: one by one into a folder, or packed into tar shards; `arrays.py` has one of arrays."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from anytime_core.errors import UsageError
 from anytime_core.modality import Modality, ShowsGrowth
+from anytime_core.sampling.samples import Sample
 
 SAMPLES_PER_TAR = 10_000
+ARRAYS_SUFFIX = ".npz"
 _GROWTH = "growth"
 """A folder for what shows growth, until it is known what was written."""
 
@@ -24,8 +27,8 @@ _GROWTH = "growth"
 class Output(Protocol):
     """Takes samples one by one, in the order of the job."""
 
-    def add(self, index: int, label: int | None, codes: int, x: Tensor) -> str:
-        """Write a sample decoded from `codes` codes; returns what `samples.json` calls its file."""
+    def add(self, sample: Sample) -> str:
+        """Write a sample; returns what `samples.json` calls its file."""
         ...
 
     def add_growth(self, index: int, steps: dict[int, Tensor]) -> None:
@@ -48,8 +51,16 @@ class Output(Protocol):
         """Forget what was added after `state`, None where there is none."""
         ...
 
+    def try_out(self, x: Tensor) -> None:
+        """Write a sample and remove it, for what that costs; nothing was added yet."""
+        ...
+
+    def finish(self) -> None:
+        """No sample follows: make the files what they are to be."""
+        ...
+
     def close(self) -> None:
-        """End the files."""
+        """Let go of the files, whatever they are."""
         ...
 
 
@@ -66,10 +77,10 @@ class FolderOutput:
         self.modality, self.folder, self.suffix = modality, folder, suffix
         self._written: dict[str, int] = {}
 
-    def add(self, index: int, label: int | None, codes: int, x: Tensor) -> str:
+    def add(self, sample: Sample) -> str:
         """See `Output`."""
-        name = f"{index:06d}{self.suffix}"
-        self.modality.write(x, self.folder / name)
+        name = f"{sample.index:06d}{self.suffix}"
+        self.modality.write(sample.x, self.folder / name)
         self._written[name] = (self.folder / name).stat().st_size
         return name
 
@@ -92,7 +103,7 @@ class FolderOutput:
 
     def holds(self, files: Mapping[str, int]) -> bool:
         """See `Output`."""
-        return all(_size(self.folder / name) == size > 0 for name, size in files.items())
+        return all(size_of(self.folder / name) == size > 0 for name, size in files.items())
 
     def state(self) -> None:
         """Nothing: samples that were added after it are written again under the same names."""
@@ -100,6 +111,15 @@ class FolderOutput:
     def restore(self, state: None) -> None:
         """Forget what was being shown of a sample."""
         shutil.rmtree(self.folder / _GROWTH, ignore_errors=True)
+
+    def try_out(self, x: Tensor) -> None:
+        """See `Output`."""
+        path = self.folder / f"sample{self.suffix}"
+        self.modality.write(x, path)
+        path.unlink()
+
+    def finish(self) -> None:
+        """Nothing: each file is whole."""
 
     def close(self) -> None:
         """Leave nothing but samples."""
@@ -126,17 +146,17 @@ class TarOutput:
         self._tar: tarfile.TarFile | None = None
         self._file: io.BufferedRandom | None = None
 
-    def add(self, index: int, label: int | None, codes: int, x: Tensor) -> str:
+    def add(self, sample: Sample) -> str:
         """See `Output`."""
         if self._inside == SAMPLES_PER_TAR:
             self.close()
             self._number, self._inside = self._number + 1, 0
-        key = f"{index:09d}"
-        about = json.dumps({"index": index, "label": label, "codes": codes})
-        self._append(f"{key}{self.suffix}", self._encoded(x))
+        key = f"{sample.index:09d}"
+        about = json.dumps({"index": sample.index, "label": sample.label, "codes": sample.length})
+        self._append(f"{key}{self.suffix}", self._encoded(sample.x))
         self._append(f"{key}.json", about.encode())
-        if label is not None:
-            self._append(f"{key}.cls", str(label).encode())
+        if sample.label is not None:
+            self._append(f"{key}.cls", str(sample.label).encode())
         self._inside += 1
         return f"{self._path().name}/{key}{self.suffix}"
 
@@ -151,7 +171,7 @@ class TarOutput:
 
     def holds(self, files: Mapping[str, int]) -> bool:
         """See `Output`."""
-        return all(_size(self.folder / name) >= size > 0 for name, size in files.items())
+        return all(size_of(self.folder / name) >= size > 0 for name, size in files.items())
 
     def state(self) -> dict[str, int]:
         """See `Output`."""
@@ -169,6 +189,14 @@ class TarOutput:
                 path.unlink()
         if state["end"]:
             self._open("r+b", state["end"])
+
+    def try_out(self, x: Tensor) -> None:
+        """See `Output`."""
+        self._encoded(x)
+
+    def finish(self) -> None:
+        """See `Output`."""
+        self.close()
 
     def close(self) -> None:
         """See `Output`."""
@@ -202,10 +230,34 @@ class TarOutput:
         return content
 
 
-def _size(path: Path) -> int:
+def size_of(path: Path) -> int:
     """Bytes of a file, -1 where there is none; what a link leads to is not it."""
     try:
         status = os.lstat(path)
     except OSError:
         return -1
     return status.st_size if stat.S_ISREG(status.st_mode) else -1
+
+
+def output_suffix(modality: Modality, suffix: str | None, *, arrays: bool = False) -> str:
+    """`suffix` with its dot, or the modality's default where None.
+
+    Args:
+        modality: that writes the files.
+        suffix: as a user writes it.
+        arrays: take that of arrays too, which core writes.
+
+    Raises:
+        UsageError: no such files are written.
+    """
+    if suffix is None:
+        return modality.suffixes[0]
+    suffix = f".{suffix.lower().removeprefix('.')}"
+    if suffix in modality.suffixes or (arrays and suffix == ARRAYS_SUFFIX):
+        return suffix
+    known = f"use {', '.join(modality.suffixes)}"
+    if suffix == ARRAYS_SUFFIX:
+        raise UsageError(f"reconstructions are files of their modality, no arrays: {known}, or run.encode in Python")
+    raise UsageError(
+        f"modality '{modality.name}' writes no {suffix} files: {known}" + (", or npz for arrays" if arrays else "")
+    )

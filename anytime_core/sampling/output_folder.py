@@ -20,9 +20,10 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from anytime_core.display import shown
+from anytime_core.display import counted, shown
 from anytime_core.errors import UsageError
 from anytime_core.files import PARTIAL_PREFIX, filling, flush_all, holding, move_files
+from anytime_core.sampling.arrays import ROW_FILES
 from anytime_core.sampling.ledger import LEDGER_FILES
 from anytime_core.sampling.records import ENTRIES, JOINED, PREVIEW_FILE, told_files
 
@@ -165,7 +166,7 @@ class OutputFolder:
         lock = temporary.with_name(f"{temporary.name.rpartition('-')[0]}-moving")
         with holding(lock, f"moving files to {shown(folder)}", wait=_LONGEST_MOVE):
             self.moving = True
-            for name in (FILLING, *LEDGER_FILES, JOINED):
+            for name in (FILLING, *LEDGER_FILES, *ROW_FILES, JOINED):
                 (temporary / name).unlink(missing_ok=True)
             if not folder.exists():
                 move_files(temporary, folder)
@@ -240,4 +241,4 @@ def _counted(names: Collection[str]) -> str:
     """How many files, with the first names."""
     first = ", ".join(map(shown, sorted(names)[:_NAMED]))
     more = ", ..." if len(names) > _NAMED else ""
-    return f"{len(names)} {'file' if len(names) == 1 else 'files'} ({first}{more})"
+    return f"{counted(len(names), 'files')} ({first}{more})"

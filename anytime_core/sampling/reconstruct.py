@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from anytime_core.errors import UsageError
 from anytime_core.media import open_file
-from anytime_core.modality import Modality, PreviewRow
+from anytime_core.modality import Modality, PreviewRow, Restored, RestoresFiles, UserFile
 from anytime_core.run import Run
 from anytime_core.sampling.budget import Budget
+from anytime_core.sampling.output import output_suffix
 from anytime_core.sampling.output_folder import FILLING, OutputFolder
 from anytime_core.sampling.records import (
     ENTRIES,
@@ -28,7 +31,7 @@ from anytime_core.sampling.records import (
     read_head,
     write_entries,
 )
-from anytime_core.sampling.writing import PREVIEW_COLUMNS, output_suffix
+from anytime_core.sampling.writing import PREVIEW_COLUMNS
 
 _BATCH = 64
 
@@ -43,6 +46,7 @@ def write_reconstructions(
     budget: float | str | Budget,
     *,
     suffix: str | None = None,
+    restore: Restored | None = None,
     overwrite: bool = False,
     on_samples: OnSamples = lambda done, total: None,
 ) -> dict[str, Any]:
@@ -57,6 +61,7 @@ def write_reconstructions(
         files: of the run's modality.
         budget: share or number of codes.
         suffix: of the written files, see `output_suffix`.
+        restore: of the form of each file, give back its size or its rate; None writes the form of samples.
         overwrite: replace the files of an earlier job in `folder`, all of them.
         on_samples: progress.
 
@@ -65,21 +70,23 @@ def write_reconstructions(
 
     Raises:
         DataError: naming a file that cannot be read.
-        UsageError: before anything is written, where files would be lost, or mixed with those of others.
+        UsageError: before anything is written, where files would be lost, or mixed with those of others; or the
+            modality does not restore what is asked for.
     """
     budget = Budget.parse(budget, run.coding)
     suffix = output_suffix(run.modality, suffix)
+    opener = _opener(run.modality, restore)
     names = _unique_names(files, suffix)
     run.refuse_data_folder(folder)
     place = OutputFolder(
         folder, RECONSTRUCTIONS_FILE, suffixes=run.modality.suffixes, overwrite=overwrite, inputs=files
     )
-    with place.filled(_digest(run, files, budget, suffix), (*names, PREVIEW_FILE)) as partial:
+    with place.filled(_digest(run, files, budget, suffix, restore), (*names, PREVIEW_FILE)) as partial:
         if not (partial / FILLING).exists():  # made, and not all moved
             return _told(partial / RECONSTRUCTIONS_FILE)
         _empty(partial)
         started = time.perf_counter()
-        opened = [open_file(run.modality, path) for path in files]
+        opened = [opener(path) for path in files]
         seconds = {"read": time.perf_counter() - started, "codes": 0.0, "write": 0.0}
         passes: list[_Pass] = []
         total = sum(map(len, opened))
@@ -105,6 +112,7 @@ def write_reconstructions(
             "budget": str(budget),
             "codes": codes,
             "code_length": run.code_length,
+            "restored": restore,
             "num": len(entries),
             "seconds": {name: round(value, 4) for name, value in seconds.items()},
             "files": {name: (partial / name).stat().st_size for name in (PREVIEW_FILE, *names)},
@@ -113,10 +121,10 @@ def write_reconstructions(
     return {**record, "reconstructions": entries}
 
 
-def _digest(run: Run, files: Sequence[Path], budget: Budget, suffix: str) -> str:
+def _digest(run: Run, files: Sequence[Path], budget: Budget, suffix: str, restore: Restored | None) -> str:
     """A name for the job: everything that decides what the files will be."""
     read = [(os.path.abspath(path), *_state(path)) for path in files]
-    described = [str(run.folder.resolve()), run.record.created, read, str(budget), suffix]
+    described = [str(run.folder.resolve()), run.record.created, read, str(budget), suffix, restore]
     return hashlib.sha256(json.dumps(described).encode()).hexdigest()[:12]
 
 
@@ -174,6 +182,22 @@ class _Pass:
 
     def metrics(self) -> dict[str, float]:
         return {name: round(total / self.samples, 6) for name, total in self._totals.items()}
+
+
+_OPTIONS: Mapping[Restored, str] = {"size": "--original-size", "rate": "--keep-rate"}
+
+
+def _opener(modality: Modality, restore: Restored | None) -> Callable[[Path], UserFile]:
+    """How a modality opens files. Raises UsageError where it does not restore what is asked for."""
+    if restore is None:
+        return functools.partial(open_file, modality)
+    restored = modality.restores if isinstance(modality, RestoresFiles) else None
+    if restored != restore or not isinstance(modality, RestoresFiles):
+        way_out = "leave it out" if restored is None else f"use {_OPTIONS[restored]}, or leave it out"
+        raise UsageError(
+            f"{_OPTIONS[restore]}: modality '{modality.name}' does not restore the {restore} of files; {way_out}"
+        )
+    return functools.partial(open_file, modality, opened=modality.open_to_restore)
 
 
 def _write_preview(modality: Modality, passes: Sequence[_Pass], codes: int, path: Path) -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from anytime_core.arguments import whole_number
+from anytime_core.display import shown
 from anytime_core.errors import UsageError, nearest
 from anytime_core.exhaustion import explained
 from anytime_core.priors import Prior
@@ -26,6 +27,7 @@ from anytime_core.sampling.draw import Filter
 from anytime_core.sampling.engines import ENGINES, PRECISIONS
 from anytime_core.sampling.engines.base import torch_threads
 from anytime_core.sampling.guidance import check_guidance
+from anytime_core.sampling.labels import LabelCounts
 from anytime_core.sampling.samples import Origin, Prefix, Samples
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class SamplingOptions:
     Attributes:
         seed: sample i of a seed is the same in every call.
         label: name of a class, or its number, in text `index:3`; None takes each class in turn.
+        labels: classes, as in `label`, and how many samples of each, one class after the other; empty: see `label`.
         filtering: changes to the prior's distribution.
         engine: `auto`, or a name in `ENGINES`.
         precision: `float32`, in which every engine draws the same codes; `bfloat16`; `int8`; or `auto`, what is fastest
@@ -69,12 +72,17 @@ class SamplingOptions:
     batch_size: int | None = None
     calls: int | None = None
     plan: str = "optimal"
+    labels: tuple[tuple[int | str, int], ...] = ()
 
     def __post_init__(self) -> None:
         self._settle("seed", whole_number("seed", self.seed, "in 0..2^63-1", 0, 2**63 - 1))
         for name, what in (("batch_size", "batch size"), ("calls", "calls")):
             if getattr(self, name) is not None:
                 self._settle(name, whole_number(what, getattr(self, name), "of at least 1", 1))
+        if self.labels and self.label is not None:
+            raise UsageError(f"label '{self.label}' and counts of labels say two things: leave one of them out")
+        for label, count in self.labels:
+            _ = whole_number(f"label '{shown(str(label))}': count", count, "of at least 1", 1)
         if self.engine != "auto" and self.engine not in ENGINES:
             raise UsageError(
                 f"no engine '{self.engine}'{nearest(self.engine, ENGINES)}: use auto, {', '.join(ENGINES)}"
@@ -133,6 +141,7 @@ class Sampler(ABC, Generic[AnyEngine]):
         self.prior: Prior = run.require_prior()
         check_guidance(self.prior, options.filtering, run.folder)
         self._label = run.label_number(options.label)
+        self._counts = LabelCounts(run, options.labels) if options.labels else None
         self._largest_batch = max(1, _LARGEST_NOISE // (self.prior.code_length * self.prior.codebook_size))
 
     @property
@@ -287,6 +296,8 @@ class Sampler(ABC, Generic[AnyEngine]):
         classes = self.prior.classes
         if not classes:
             return None
+        if self._counts is not None:
+            return torch.tensor([self._counts.label(index) for index in indices])
         return torch.tensor([index % classes if self._label is None else self._label for index in indices])
 
     def _placed(self, labels: Tensor | None) -> Tensor | None:

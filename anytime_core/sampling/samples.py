@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,25 @@ from anytime_core.sampling.budget import Budget
 if TYPE_CHECKING:
     from anytime_core.run import Run
     from anytime_core.sampling.sampler import SamplingOptions
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One of `Samples`.
+
+    Attributes:
+        index: global.
+        label: the number of its class, None for an unconditional prior.
+        length: number of its codes.
+        x: [*sample_shape] on the CPU.
+        codes: [n] int64 on the CPU, zero after the last one.
+    """
+
+    index: int
+    label: int | None
+    length: int
+    x: Tensor
+    codes: Tensor
 
 
 @dataclass(frozen=True)
@@ -121,6 +140,12 @@ class Samples:
             drawn=self,
         )
         return path
+
+    def __iter__(self) -> Iterator[Sample]:
+        """One after the other."""
+        labels = [None] * len(self.indices) if self.labels is None else self.labels.tolist()
+        for columns in zip(self.indices, labels, self.lengths.tolist(), self.x, self.codes, strict=True):
+            yield Sample(*columns)
 
 
 def joined(batches: Sequence[Samples]) -> Samples:

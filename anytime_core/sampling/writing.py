@@ -1,4 +1,4 @@
-"""Samples to files: one file a sample or tar shards, a preview of the first ones, and `samples.json`."""
+"""Samples to files: one file a sample, tar shards or arrays, a preview of the first ones, and `samples.json`."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from torch import Tensor
 from anytime_core.errors import UsageError
 from anytime_core.evaluation.reconstruction import preview_lengths
 from anytime_core.files import flush_all
-from anytime_core.modality import Modality, PreviewRow
+from anytime_core.modality import PreviewRow
 from anytime_core.run import Run
+from anytime_core.sampling.arrays import ArrayOutput
 from anytime_core.sampling.budget import Budget
 from anytime_core.sampling.deadline import Deadline
 from anytime_core.sampling.ledger import LEDGER_FILES, Ledger
-from anytime_core.sampling.output import FolderOutput, Output, TarOutput
+from anytime_core.sampling.output import ARRAYS_SUFFIX, FolderOutput, Output, TarOutput, output_suffix
 from anytime_core.sampling.output_folder import FILLING, OutputFolder
 from anytime_core.sampling.records import PREVIEW_FILE, SAMPLES_FILE, join, read_head, write_entries
 from anytime_core.sampling.sampler import OnCode, SamplingOptions
@@ -72,7 +73,7 @@ def write_samples(
         options: how codes are drawn.
         stopped: asked after each code; true decodes and writes what is there.
         on_drawn: progress.
-        suffix: of the files, see `output_suffix`.
+        suffix: of the files, see `output_suffix`; or `npz`, one file of arrays, see `ArrayOutput`.
         progressive: also write each sample decoded from five growing numbers of codes, in files that say how many, and
             what else the modality has to show growth.
         pack: into tar shards.
@@ -88,15 +89,17 @@ def write_samples(
     """
     options = options or SamplingOptions()
     budget = Budget.parse(budget, run.sampler(options).spending)
-    job = _Job(run, indices, budget, options, output_suffix(run.modality, suffix), drawn)
+    job = _Job(run, indices, budget, options, output_suffix(run.modality, suffix, arrays=True), drawn)
     job.progressive, job.pack = progressive, pack
+    if pack and job.arrays:
+        raise UsageError("--pack writes tar shards, --format npz one file of arrays: leave one of them out")
     job.seconds["load"] = load_seconds
     durable = not job.timed
     run.refuse_data_folder(folder)
     place = OutputFolder(
         folder,
         SAMPLES_FILE,
-        suffixes=(*run.modality.suffixes, *([".tar"] if pack else [])),
+        suffixes=(*run.modality.suffixes, *filter(None, [job.many])),
         overwrite=overwrite,
         joins=lambda earlier: job.joins(earlier, overwrite=overwrite),
         join=lambda earlier, new: join(earlier, new, lambda index: index in indices),
@@ -160,6 +163,16 @@ class _Job:
         return self._digest(str(self.indices) if isinstance(self.indices, range) else list(self.indices))
 
     @property
+    def arrays(self) -> bool:
+        """Whether samples go into one file of arrays; of a modality that writes such files itself, they do not."""
+        return self.suffix not in self.run.modality.suffixes
+
+    @property
+    def many(self) -> str | None:
+        """Suffix of files that hold many samples each, None where there are none."""
+        return ".tar" if self.pack else ARRAYS_SUFFIX if self.arrays else None
+
+    @property
     def part(self) -> str | None:
         """`i/n`, where this is part i of a job that is done in n parts."""
         if not isinstance(self.indices, range) or not 0 <= self.indices.start < self.indices.step != 1:
@@ -197,11 +210,7 @@ class _Job:
 
     def run_in(self, partial: Path, stopped: Stopped, on_drawn: OnDrawn) -> dict[str, Any]:
         """Draw and write everything into the folder `partial`, from where the last mark there is."""
-        output: Output
-        if self.pack:
-            output = TarOutput(self.run.modality, partial, self.suffix, self.part)
-        else:
-            output = FolderOutput(self.run.modality, partial, self.suffix)
+        output = self._output(partial)
         ledger = Ledger(partial, self._fits, output.holds)
         try:
             output.restore(ledger.last["output"] if ledger.last else None)
@@ -218,7 +227,7 @@ class _Job:
                 return True
 
             if self._deadline is not None:
-                self._measure_writing(partial)
+                self._measure_writing(output)
             for batch in self._batches(on_code):
                 started = time.perf_counter()
                 self._add(batch, output, ledger, partial)
@@ -229,9 +238,8 @@ class _Job:
                     break
                 if self._previewed and self._deadline is None and time.perf_counter() >= self._next_mark:
                     self._mark(output, ledger, partial)
-            output.close()
             self._preview(partial)
-            return self._finish(partial, ledger)
+            return self._finish(partial, output, ledger)
         finally:
             output.close()
             ledger.close()
@@ -242,6 +250,22 @@ class _Job:
         if self.drawn is not None:
             return (self.drawn,) if left else ()  # it was written as a whole, or not at all
         return self.run.sampler(self.options).batches(left, self.budget, deadline=self._deadline, on_code=on_code)
+
+    def _output(self, partial: Path) -> Output:
+        if self.pack:
+            return TarOutput(self.run.modality, partial, self.suffix, self.part)
+        if not self.arrays:
+            return FolderOutput(self.run.modality, partial, self.suffix)
+        prior = self.run.require_prior()
+        return ArrayOutput(
+            partial,
+            self.run.modality.sample_shape(),
+            code_length=self._wanted,
+            codebook_size=prior.codebook_size,
+            classes=self.run.record.classes if prior.classes else (),
+            progressive=self.progressive,
+            part=self.part,
+        )
 
     def _mark(self, output: Output, ledger: Ledger, partial: Path) -> None:
         """Let a killed job go on from here, when all that it has is on the disk; not so often that this takes long."""
@@ -258,16 +282,14 @@ class _Job:
 
     def _fits(self, mark: dict[str, Any]) -> bool:
         """Whether this job can have written a mark."""
-        return mark["done"] <= len(self.indices) and (mark["output"] is not None) == self.pack
+        return mark["done"] <= len(self.indices) and (mark["output"] is not None) == (self.many is not None)
 
-    def _measure_writing(self, partial: Path) -> None:
-        """Where no call with a deadline has told what writing costs: write one file and remove it."""
+    def _measure_writing(self, output: Output) -> None:
+        """Where no call with a deadline has told what writing costs: write one sample and remove it."""
         if self.run.costs.expected("write", 1) is None:
             x = self.run.decode(torch.zeros(1, 1, dtype=torch.int64))[0]
             started = time.perf_counter()
-            path = partial / f"sample{self.suffix}"
-            self.run.modality.write(x, path)
-            path.unlink()
+            output.try_out(x)
             self.run.costs.note("write", 1, time.perf_counter() - started)
 
     def _go_on(self, mark: dict[str, Any], partial: Path) -> None:
@@ -275,7 +297,7 @@ class _Job:
         self._done, self._most_codes, self._calls = mark["done"], mark["most"], mark["calls"]
         self._previewed = self.resumable = True
         self.seconds |= {name: value for name, value in mark["seconds"].items() if name != "load"}
-        if not self.pack:
+        if self.many is None:
             left = self.indices[self._done :]
             unmarked = left if isinstance(left, range) else set(left)
             with os.scandir(partial) as entries:
@@ -285,17 +307,15 @@ class _Job:
 
     def _add(self, batch: Samples, output: Output, ledger: Ledger, partial: Path) -> None:
         """Write the samples of a batch."""
-        numbers = [None] * len(batch.indices) if batch.labels is None else batch.labels.tolist()
         grown = self._grown(batch) if self.progressive else {}
-        rows = zip(batch.indices, numbers, batch.lengths.tolist(), batch.x, strict=True)
-        for row, (index, number, codes, x) in enumerate(rows):
-            name = output.add(index, number, codes, x)
-            label = None if number is None else self.run.record.classes[number]
+        for row, sample in enumerate(batch):
+            name = output.add(sample)
+            label = None if sample.label is None else self.run.record.classes[sample.label]
             if self.progressive:
-                output.add_growth(index, {codes: x_hat[row] for codes, x_hat in grown.items()})
+                output.add_growth(sample.index, {codes: x_hat[row] for codes, x_hat in grown.items()})
             files = output.written()
-            entry = {"file": name, "index": index, "label": label, "codes": codes}
-            if not self.pack:
+            entry = {"file": name, "index": sample.index, "label": label, "codes": sample.length}
+            if self.many is None:
                 entry["bytes"] = files[name]
                 entry |= {"growth": {other: size for other, size in files.items() if other != name}} if grown else {}
             ledger.add(entry, files)
@@ -324,11 +344,13 @@ class _Job:
         self._previewed = True
         self.run.costs.note("preview", self._previewable, time.perf_counter() - started)
 
-    def _finish(self, partial: Path, ledger: Ledger) -> dict[str, Any]:
-        """Write `samples.json`, with a line for each sample."""
+    def _finish(self, partial: Path, output: Output, ledger: Ledger) -> dict[str, Any]:
+        """End the files, and write `samples.json`, with a line for each sample."""
         started = time.perf_counter()
+        output.finish()
         preview = partial / PREVIEW_FILE
-        files = [path for path in (preview, *sorted(partial.glob("*.tar") if self.pack else ())) if path.exists()]
+        many = sorted(partial.glob(f"*{self.many}")) if self.many else []
+        files = [path for path in (preview, *many) if path.exists()]
         record: dict[str, Any] = {
             "run": str(self.run.folder),
             "budget": str(self.budget),
@@ -375,17 +397,3 @@ def _index(name: str) -> int | None:
 def _in_rows(x: Tensor) -> list[PreviewRow]:
     """Samples in rows of eight, without captions."""
     return [PreviewRow("", part) for part in x.split(PREVIEW_COLUMNS)]
-
-
-def output_suffix(modality: Modality, suffix: str | None) -> str:
-    """`suffix` with its dot, or the modality's default where None.
-
-    Raises:
-        UsageError: the modality writes no such files.
-    """
-    if suffix is None:
-        return modality.suffixes[0]
-    suffix = f".{suffix.lower().removeprefix('.')}"
-    if suffix not in modality.suffixes:
-        raise UsageError(f"modality '{modality.name}' writes no {suffix} files: use {', '.join(modality.suffixes)}")
-    return suffix

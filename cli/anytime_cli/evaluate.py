@@ -122,14 +122,15 @@ def evaluate(
         evaluations = measure(opened, folder, options, against=others, on_progress=on_progress)
         if not evaluations:  # one of several processes, which the first one speaks for
             return
-        show_evaluation(opened, evaluations, folder, on_progress=on_progress)
+        show_evaluation(opened, evaluations, folder, against=others, on_progress=on_progress)
     if json:
         output.print_file(folder / EVALUATION_FILE)
         return
+    said: list[str] = []
     for evaluation in evaluations:
         kind = f" ({evaluation.baseline})" if evaluation.baseline else ""
         limit = f", at most {evaluation.calls} calls" if evaluation.calls else ""
-        _print(evaluation, f"{evaluation.run}{kind}{limit}")
+        said = _print(evaluation, f"{evaluation.run}{kind}{limit}", said)
     output.say(f"look at {shown(folder / REPORT_FILE)}")
 
 
@@ -144,13 +145,22 @@ def _calls(text: str) -> int | None:
     return int(text)
 
 
-def _print(evaluation: Evaluation, title: str) -> None:
-    """A table with one line for each budget."""
-    from anytime_core.evaluation.result import summary
+def _print(evaluation: Evaluation, title: str, said: list[str]) -> list[str]:
+    """What follows from it, a table with one line for each budget, and how to read it, if that was not `said` before.
 
-    columns = [summary(row) for row in evaluation.rows]
-    names = list(dict.fromkeys(name for line in columns for name in line))
+    Returns:
+        How to read it.
+    """
+    from anytime_core.evaluation.tables import legend, printed_table
+
     output.say(title)
-    output.print_table(names, [[line.get(name) for name in names] for line in columns], "nothing to evaluate")
+    for sentence in evaluation.verdict:
+        output.print_text(sentence)
+    titles, rows = printed_table(evaluation)
+    output.print_table(titles, rows, "nothing to evaluate")
+    explained = legend(evaluation)
+    for line in explained if explained != said else ():
+        output.print_text(line)
     for caution in evaluation.cautions:
-        typer.echo(f"caution: {caution}")
+        output.print_text(f"caution: {caution}")
+    return explained

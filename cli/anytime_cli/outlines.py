@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from anytime_cli import output
-from anytime_core.display import shown
+from anytime_core.display import counted, shown
 
 if TYPE_CHECKING:
     from anytime_core.training.outline import Outline
@@ -33,5 +33,5 @@ def show(outline: Outline, name: str, *, json: bool) -> None:
     for number, (stage, steps) in enumerate(outline.steps.items()):
         done = f", {outline.done:,} of them done" if outline.done and not number else ""
         weights = f", {outline.weights[stage]:,} weights" if stage in outline.weights else ""
-        output.say(f"  stage {stage}: {steps:,} steps{done}{weights}")
+        output.say(f"  stage {stage}: {counted(steps, 'steps')}{done}{weights}")
     output.say("nothing was trained, and no run was made")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from anytime_cli import option_types, output, startup
 from anytime_core.display import shown
+
+if TYPE_CHECKING:
+    from anytime_core.modality import Restored
 
 EXAMPLES = """Examples:
 
@@ -16,7 +19,9 @@ anytime reconstruct photo.png
 
 anytime reconstruct *.png --budget 25% --out coarse
 
-anytime reconstruct concert.mp3 --run runs/audio-folder-1 --format flac
+anytime reconstruct photo.jpg --original-size
+
+anytime reconstruct concert.mp3 --run runs/audio-folder-1 --format flac --keep-rate
 """
 
 
@@ -31,17 +36,27 @@ def reconstruct(
         typer.Option(
             parser=option_types.path,
             metavar="<path>",
-            help="Output folder. Default: <run>/reconstructions/<budget>",
+            help="Output folder. Default: <run>/reconstructions/...",
             show_default=False,
         ),
     ] = None,
     overwrite: output.OverwriteOption = False,
     format: output.FormatOption = None,
+    original_size: Annotated[
+        bool,
+        typer.Option(
+            "--original-size", help="Write pictures as large as they were; where data.fit cropped them, on background."
+        ),
+    ] = False,
+    keep_rate: Annotated[
+        bool, typer.Option("--keep-rate", help="Write sounds at the rate that they had, not at the run's.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     json: output.JsonOption = False,
 ) -> None:
     """Encode files, keep as many codes as the budget buys, and write what they decode to."""
     startup.import_torch()
+    restore = _restored(original_size=original_size, keep_rate=keep_rate)
     from anytime_core.run import load
     from anytime_core.sampling.budget import Budget
     from anytime_core.sampling.reconstruct import write_reconstructions
@@ -50,7 +65,8 @@ def reconstruct(
     with output.chatter_to_stderr():
         opened = load(run, device=device)
     parsed = Budget.parse(budget, opened.coding)
-    folder = out or opened.folder / "reconstructions" / str(parsed)
+    name = f"{parsed}-{restore}" if restore else str(parsed)
+    folder = out or opened.folder / "reconstructions" / name
     with (
         output.progress_bar("reconstructing") as advance,
         output.writing_to(folder),
@@ -62,6 +78,7 @@ def reconstruct(
             files,
             parsed,
             suffix=format,
+            restore=restore,
             overwrite=overwrite or out is None,
             on_samples=advance,
         )
@@ -72,3 +89,12 @@ def reconstruct(
         measures = "  ".join(f"{name} {value:.4g}" for name, value in entry["metrics"].items())
         output.say(f"{shown(folder / entry['file'])}  {measures}")
     output.say(f"{record['codes']} of {record['code_length']} codes: {shown(folder / PREVIEW_FILE)}")
+
+
+def _restored(*, original_size: bool, keep_rate: bool) -> Restored | None:
+    """What of the form of files is given back. Raises UsageError for both."""
+    from anytime_core.errors import UsageError
+
+    if original_size and keep_rate:
+        raise UsageError("--original-size is for pictures, and --keep-rate for sounds: leave one of them out")
+    return "size" if original_size else "rate" if keep_rate else None

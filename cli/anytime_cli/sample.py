@@ -13,8 +13,8 @@ from typing import Annotated
 
 import typer
 
-from anytime_cli import option_types, output, startup
-from anytime_core.display import shown
+from anytime_cli import labels, option_types, output, startup
+from anytime_core.display import counted, shown
 
 EXAMPLES = """Examples:
 
@@ -26,9 +26,13 @@ anytime sample --budget 200ms
 
 anytime sample --run runs/image-mnist-1 --budget 12codes --num 64 --label index:7
 
+anytime sample --label cat=10 --label dog=5
+
 anytime sample --budget 0.6 --calls 10
 
 anytime sample --num 4 --progressive --format flac
+
+anytime sample --num 10000 --format npz --out arrays
 
 anytime sample --num 1000000 --pack --shard 0/4 --out part0
 """
@@ -52,10 +56,22 @@ def sample(
         ),
     ] = None,
     plan: output.PlanOption = "optimal",
-    num: Annotated[int, typer.Option(min=1, max=output.MOST_SAMPLES, help="How many samples.")] = 16,
+    num: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=output.MOST_SAMPLES,
+            help="How many samples. Default: 16, or as --label counts.",
+            show_default=False,
+        ),
+    ] = None,
     label: Annotated[
-        str | None,
-        typer.Option(help="Class by its name, or as index:3 by its number. Default: each in turn.", show_default=False),
+        list[str] | None,
+        typer.Option(
+            help="Class by its name, or as index:3 by its number. Default: each in turn. With a number of samples, as "
+            "in cat=10, also several.",
+            show_default=False,
+        ),
     ] = None,
     temperature: Annotated[float, typer.Option(help="Below 1: more likely codes; 0: the most likely ones.")] = 1.0,
     top_k: Annotated[
@@ -76,7 +92,14 @@ def sample(
         ),
     ] = None,
     overwrite: output.OverwriteOption = False,
-    format: output.FormatOption = None,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            help="Suffix of the files, such as png or flac, or npz for one file of arrays that numpy reads. Default: "
+            "the modality's own.",
+            show_default=False,
+        ),
+    ] = None,
     progressive: Annotated[
         bool, typer.Option("--progressive", help="Also write each sample from five growing numbers of codes.")
     ] = False,
@@ -109,9 +132,9 @@ def sample(
     from anytime_core.sampling.sampler import SamplingOptions
 
     filtering = Filter(temperature, top_k, top_p, guidance)
-    options = SamplingOptions(seed, label, filtering, engine, precision, batch_size, calls, plan)
+    options = SamplingOptions(seed, None, filtering, engine, precision, batch_size, calls, plan)
     shard = _process_shard() if shard is None else shard
-    indices = _shard(num, shard)
+    part = _part(shard, num or output.MOST_SAMPLES)
     started = time.perf_counter()
     from anytime_core.run import load
     from anytime_core.sampling.records import SAMPLES_FILE
@@ -119,16 +142,17 @@ def sample(
 
     with output.chatter_to_stderr():
         opened = load(run, device=device)
+        options, num = labels.labelled(options, num, label or (), opened)
+        indices = _indices(num, *part)
         sampler = opened.sampler(options)
         parsed = Budget.parse(budget, sampler.spending)
         if parsed.seconds is not None:
             sampler.prepare(len(indices))
-    number = opened.label_number(label)
     load_seconds = time.perf_counter() - started
     choices = {
         "calls": calls,
         "plan": None if plan == "optimal" else plan,
-        "label": None if number is None else opened.record.classes[number],
+        "label": labels.name(options, opened),
         "t": None if temperature == 1 else temperature,
         "k": top_k,
         "p": top_p,
@@ -136,8 +160,8 @@ def sample(
         "shard": shard,
     }
     name = "-".join([f"{parsed}-seed{seed}", *(f"{key}{value}" for key, value in choices.items() if value is not None)])
-    part = name.replace("/", "of").replace(":", "")
-    folder = out / part if out and _process_shard() else out or opened.folder / "samples" / part
+    name = name.replace("/", "of").replace(":", "")
+    folder = out / name if out and _process_shard() else out or opened.folder / "samples" / name
     with (
         _stop_on_interrupt() as stopped,
         output.progress_bar("drawing") as advance,
@@ -162,13 +186,13 @@ def sample(
         output.print_file(folder / SAMPLES_FILE)
         return
     if record["interrupted"]:
-        output.say(f"interrupted: wrote the {record['num']} samples that were begun")
+        output.say(f"interrupted: wrote the {counted(record['num'], 'samples')} that were begun")
     seconds = record["seconds"]
     place = folder / (record["preview"] or "")
-    calls_shown = f" by {record['calls']} calls" if record["calls"] != record["drawn"] else ""
+    calls_shown = f" by {counted(record['calls'], 'calls')}" if record["calls"] != record["drawn"] else ""
     took = record["deadline"]["took"] if "deadline" in record else sum(seconds[part] for part in _PARTS)
     output.say(
-        f"{record['num']} samples of {record['drawn']} of {record['code_length']} codes{calls_shown} in "
+        f"{counted(record['num'], 'samples')} of {record['drawn']} of {record['code_length']} codes{calls_shown} in "
         f"{took:.2f} s: {shown(place)}"
     )
     if "deadline" in record:
@@ -197,21 +221,28 @@ def _process_shard() -> str | None:
     return f"{rank}/{processes}" if processes > 1 else None
 
 
-def _shard(num: int, shard: str | None) -> range:
-    """Global indices of part i of n: i, i + n, i + 2n, ..."""
+def _part(shard: str | None, most: int) -> tuple[int, int]:
+    """i and n of `i/n`, n at most about `most`; the only part where there is no shard."""
     from anytime_core.errors import UsageError
 
     if shard is None:
-        return range(num)
+        return 0, 1
     index, _, count = shard.partition("/")
-    written = index.isdecimal() and count.isdecimal()
+    written = index.isdecimal() and count.isdecimal() and shard.isascii()
     if written and max(len(index), len(count)) > len(str(output.MOST_SAMPLES)):
-        raise UsageError(f"--shard {shard[:40]}... of {num} samples: use at most {num} shards")
-    if not (written and shard.isascii() and int(index) < int(count)):
+        raise UsageError(f"--shard {shard[:40]}... is of too many: use at most {most} shards")
+    if not (written and int(index) < int(count)):
         raise UsageError(f"--shard '{shard}' is not of the form i/n with 0 <= i < n, such as 0/4")
-    if int(count) > num:
-        raise UsageError(f"--shard {shard} of {num} samples: use at most {num} shards, or some are empty")
-    return range(int(index), num, int(count))
+    return int(index), int(count)
+
+
+def _indices(num: int, part: int, parts: int) -> range:
+    """Global indices of part i of n: i, i + n, i + 2n, ..."""
+    from anytime_core.errors import UsageError
+
+    if parts > num:
+        raise UsageError(f"--shard {part}/{parts} of {num} samples: use at most {num} shards, or some are empty")
+    return range(part, num, parts)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import torch
 
@@ -15,7 +17,10 @@ from anytime_core.modality import (
     HasFeatureNetwork,
     OpensFiles,
     PreviewRow,
+    Restored,
+    RestoresFiles,
     ShowsGrowth,
+    UserFile,
     WeightsSource,
 )
 from anytime_core.testing.checks.subject import Subject, check
@@ -84,16 +89,10 @@ def optional_parts_work(subject: Subject, folder: Path) -> None:
     """What the modality offers beyond its duties does what the contract says of it."""
     made, x = subject.made, subject.x
     if isinstance(made, OpensFiles):
-        path = folder / f"user{subject.modality.suffixes[0]}"
-        made.write(x[0], path)
-        file = made.open_file(path)
-        parts = list(file)
-        assert len(parts) == len(file) > 0, f"open_file() says {len(file)} samples and gives {len(parts)}"
-        assert all(part.shape == x[0].shape for part in parts), "open_file() gives samples of another shape"
-        file.write(iter(parts), folder / f"copy{subject.modality.suffixes[0]}")
-        assert (folder / f"copy{subject.modality.suffixes[0]}").stat().st_size, (
-            "write() of an opened file wrote nothing"
-        )
+        _check_opened(subject, made.open_file, folder)
+    if isinstance(made, RestoresFiles):
+        assert made.restores in get_args(Restored), f"restores is {made.restores!r}, not size or rate"
+        _check_opened(subject, made.open_to_restore, folder)
     if isinstance(made, ShowsGrowth):
         (folder / "growth").mkdir()
         made.write_growth(list(x[:3]), folder / "growth" / "stem")
@@ -116,3 +115,17 @@ def optional_parts_work(subject: Subject, folder: Path) -> None:
                 alone = extractor.features(x[1:2])
                 torch.testing.assert_close(alone, features[1:2], rtol=1e-3, atol=1e-3)
                 assert extractor.description.strip(), f"extractor {name} has no description"
+
+
+def _check_opened(subject: Subject, open_file: Callable[[Path], UserFile], folder: Path) -> None:
+    """A file that is opened gives as many samples as it says, and writes them as a file that can be read."""
+    suffix, x, name = subject.modality.suffixes[0], subject.x[0], open_file.__name__
+    path, copy = folder / f"user{suffix}", folder / f"{name}{suffix}"
+    subject.made.write(x, path)
+    file = open_file(path)
+    parts = list(file)
+    assert len(parts) == len(file) > 0, f"{name}() says {len(file)} samples and gives {len(parts)}"
+    assert all(part.shape == x.shape for part in parts), f"{name}() gives samples of another shape"
+    file.write(iter(parts), copy)
+    assert copy.stat().st_size, f"write() of what {name}() opened wrote nothing"
+    assert subject.made.read(copy).shape == x.shape, f"write() of what {name}() opened wrote what cannot be read"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from anytime_audio.config import AudioConfig
 
@@ -29,6 +29,7 @@ class AudioModality:
     api_version: ClassVar[int] = 1
     suffixes: ClassVar[tuple[str, ...]] = (".wav", ".flac")
     Config: ClassVar[type[AudioConfig]] = AudioConfig
+    restores: ClassVar[Literal["rate"]] = "rate"
     file_tolerance: ClassVar[float] = 0.05  # `read` brings a file's peak to `data.peak`, as training clips have it
 
     def __init__(self, config: AudioConfig | None = None) -> None:
@@ -117,6 +118,12 @@ class AudioModality:
         from anytime_audio.datasets.recording import Recording
 
         return Recording(path, self._form, self.config.encoding)
+
+    def open_to_restore(self, path: Path) -> Recording:
+        """The same, written at the rate that the file has; what the run's rate cannot hold does not come back."""
+        from anytime_audio.datasets.recording import Recording
+
+        return Recording(path, self._form, self.config.encoding, keep_rate=True)
 
     def write(self, x: Tensor, path: Path) -> None:
         """Write [1, L] as a sound at the run's rate; values outside [-1, 1] are clipped, with a warning."""

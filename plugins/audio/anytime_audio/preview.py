@@ -1,6 +1,7 @@
 """Pictures of sounds: the clips of each row side by side, as waveforms over mel spectrograms.
 
-Pillow draws them: a plotting library takes longer to import than the samples take to be drawn.
+All rows have one scale of time, and one of levels, so that they can be compared. Pillow draws them: a
+plotting library takes longer to import than the samples take to be drawn.
 Letters: B batch, L audio samples, H and W pixels.
 """
 
@@ -50,26 +51,29 @@ _FREQUENCIES = (125, 250, 500, 1000, 2000, 4000, 8000, 16000)  # Hz
 
 def spectrogram_sheet(rows: Sequence[PreviewRow], rate: int, path: Path) -> None:
     """Write rows of clips [B, 1, L], the first eight of each, as one PNG picture."""
+    sounds = [row.x[:_COLUMNS, 0].detach().float().cpu().nan_to_num() for row in rows]  # [B, L] each
+    longest = max(clips.numel() for clips in sounds)
+    levels = [_levels(clips, rate) for clips in sounds]
+    loudest = max(float(level.max()) for level in levels)
     sheet = Image.new("RGB", (_LEFT + _WIDTH + _RIGHT, _ROW * len(rows) + _AXIS), _PAPER)
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(_TEXT)
-    for number, row in enumerate(rows):
-        clips = row.x[:_COLUMNS, 0].detach().float().cpu()
+    for number, (row, clips, level) in enumerate(zip(rows, sounds, levels, strict=True)):
+        width = max(1, _WIDTH * clips.numel() // longest)
         top = number * _ROW
         draw.text((_LEFT, top + _CAPTION // 2), row.caption, fill=_INK, font=font, anchor="lm")
-        sheet.paste(Image.fromarray(_wave(clips.flatten().numpy())), (_LEFT, top + _CAPTION))
+        sheet.paste(Image.fromarray(_wave(clips.flatten().numpy(), width)), (_LEFT, top + _CAPTION))
         mel_top = top + _CAPTION + _WAVE + _GAP
-        sheet.paste(_spectrogram(clips, rate), (_LEFT, mel_top))
-        _separate(draw, len(clips), top + _CAPTION, mel_top + _MEL)
+        sheet.paste(_spectrogram(level - loudest, width), (_LEFT, mel_top))
+        _separate(draw, len(clips), width, top + _CAPTION, mel_top + _MEL)
         _mark_frequencies(draw, font, rate, mel_top)
-    longest = max(row.x[:_COLUMNS].numel() for row in rows)
     _mark_seconds(draw, font, longest / rate, _ROW * len(rows))
     sheet.save(path, format="PNG")
 
 
-def _wave(sound: np.ndarray) -> np.ndarray:
-    """[audio samples] -> a waveform uint8 [H, W, 3]: in each column from the lowest to the highest value."""
-    starts = np.arange(_WIDTH) * len(sound) // _WIDTH
+def _wave(sound: np.ndarray, width: int) -> np.ndarray:
+    """[audio samples] -> a waveform uint8 [H, width, 3]: in each column from the lowest to the highest value."""
+    starts = np.arange(width) * len(sound) // width
     heights = (1 - np.nan_to_num(sound).clip(-1, 1)) / 2 * (_WAVE - 1)
     tops, bottoms = np.minimum.reduceat(heights, starts), np.maximum.reduceat(heights, starts)
     # A column reaches to the one before it, so that the line has no gaps.
@@ -79,23 +83,27 @@ def _wave(sound: np.ndarray) -> np.ndarray:
     return np.where(drawn[..., None], np.array(_BLUE), np.array(_PAPER)).astype(np.uint8)
 
 
-def _spectrogram(clips: torch.Tensor, rate: int) -> Image.Image:
-    """[B, L] -> levels in mel bands, low ones at the bottom, down to 70 dB under the loudest."""
+def _levels(clips: torch.Tensor, rate: int) -> torch.Tensor:
+    """[B, L] -> decibels [T, M] in mel bands."""
     window = 2 ** round(math.log2(_WINDOW_SECONDS * rate))
     filters = mel_filters(window, min(_BANDS, window // 5), rate, "slaney")
-    powers = magnitudes(clips.flatten()[None, None], window)[0].square().T @ filters  # [T, M]
-    decibels = 10 * powers.clamp(min=1e-10).log10()
-    levels = ((decibels - decibels.max()) / _RANGE_DB + 1).clamp(0, 1).T.flip(0).numpy()
+    powers = magnitudes(clips.flatten()[None, None], window)[0].square().T @ filters
+    return 10 * powers.clamp(min=1e-10).log10()
+
+
+def _spectrogram(decibels: torch.Tensor, width: int) -> Image.Image:
+    """[T, M], 0 the loudest, -> a picture `width` wide down to 70 dB under it, low bands at the bottom."""
+    levels = (decibels / _RANGE_DB + 1).clamp(0, 1).T.flip(0).numpy()
     stops = np.linspace(0, 1, len(_LEVELS))
     colours = np.stack([np.interp(levels, stops, channel) for channel in _LEVELS.T], -1)
     picture = Image.fromarray(colours.round().astype(np.uint8))
-    return picture.resize((_WIDTH, _MEL), Image.Resampling.BOX)
+    return picture.resize((width, _MEL), Image.Resampling.BOX)
 
 
-def _separate(draw: ImageDraw.ImageDraw, clips: int, top: int, bottom: int) -> None:
+def _separate(draw: ImageDraw.ImageDraw, clips: int, width: int, top: int, bottom: int) -> None:
     """Lines between the clips."""
     for number in range(1, clips):
-        x = _LEFT + number * _WIDTH // clips
+        x = _LEFT + number * width // clips
         draw.line((x, top, x, bottom - 1), fill=_PAPER, width=2)
         draw.line((x, top, x, bottom - 1), fill=_GREY)
 

@@ -9,8 +9,10 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from anytime_core.config import Section
+from anytime_core.display import counted
 
 Name = Literal["digits", "mnist", "fashion-mnist", "cifar10", "celeba", "folder", "webdataset"]
+Fit = Literal["crop", "pad", "stretch"]
 Norm = Literal["batch", "group"]
 
 
@@ -21,11 +23,17 @@ class DataConfig(Section):
     root: Path | None = Field(None, description="folder of the data set; null: the usual places, see anytime doctor")
     download: bool = Field(False, description="download the data set where it is missing")
     size: int | None = Field(None, ge=4, le=4096, description="pixels of each side; null: the data set's own")
+    fit: Fit = Field(
+        "crop",
+        description="how pictures become squares: crop takes the middle square, pad the whole picture with margins of "
+        "background, stretch the whole picture as a square",
+    )
     color: Literal["grey", "rgb"] | None = Field(None, description="grey or rgb; null: the data set's own")
     flip: bool = Field(False, description="mirror images left to right at random in training")
     shift: int = Field(0, ge=0, le=4096, description="move images by up to so many pixels at random in training")
     background: str = Field(
-        "white", description="what lies behind transparent pixels: white, black, grey, or #rrggbb in quotes"
+        "white",
+        description="what lies behind transparent pixels and in margins: white, black, grey, or #rrggbb in quotes",
     )
     white: float | None = Field(
         None, gt=0, description="value of white in greys of 16 and 32 bits; null: full scale of the bits the data needs"
@@ -73,6 +81,11 @@ def sample_shape(config: DataConfig) -> tuple[int, int, int]:
     return (1 if color == "grey" else 3, size, size)
 
 
+def padded_side(size: int, halvings: int) -> int:
+    """Pixels of a side of the images inside networks that halve it so many times: the next multiple of 2^halvings."""
+    return -(-size // 2**halvings) * 2**halvings
+
+
 class NetworkConfig(Section):
     """The encoder and the decoder."""
 
@@ -102,18 +115,20 @@ class ImageConfig(Section):
     @model_validator(mode="after")
     def _sides_can_be_halved(self) -> ImageConfig:
         size, halvings = sample_shape(self.data)[1], len(self.network.widths)
-        if size % 2**halvings:
+        if size < 2**halvings:
             raise ValueError(
-                f"data.size={size} cannot be halved {halvings} times, once for each of network.widths="
-                f"{list(self.network.widths)}: choose a multiple of {2**halvings}"
+                f"data.size={size} cannot be halved {counted(halvings, 'times')}, once for each of network.widths="
+                f"{list(self.network.widths)}: choose data.size={2**halvings} or more, or at most "
+                f"{counted(size.bit_length() - 1, 'widths')}"
             )
         return self
 
     @model_validator(mode="after")
     def _an_image_fits_into_memory(self) -> ImageConfig:
         size, widths = sample_shape(self.data)[1], self.network.widths
-        maps = [width * (size >> halvings) ** 2 for halvings, width in enumerate(widths, 1)]
-        maps.append(self.network.channels * (size >> len(widths)) ** 2)
+        padded = padded_side(size, len(widths))
+        maps = [width * (padded >> halvings) ** 2 for halvings, width in enumerate(widths, 1)]
+        maps.append(self.network.channels * (padded >> len(widths)) ** 2)
         if max(maps) > _LARGEST_MAP:
             raise ValueError(
                 f"data.size={size} with network.widths={list(widths)} and network.channels={self.network.channels} "

@@ -15,13 +15,15 @@ import torch
 from torch import Tensor
 
 from anytime_core.damaged import Damaged
+from anytime_core.display import counted
 from anytime_core.errors import DataError
 from anytime_core.found import Found, class_counts
 from anytime_core.locations import open_data_set
 from anytime_core.modality import Datasets
 from anytime_core.shards import ShardFile, split_shards
-from anytime_core.user_files import SplitFiles, split_folder
+from anytime_core.user_files import LabelledFiles, SplitFiles, split_folder
 from anytime_image.config import DataConfig, background_colour, sample_shape
+from anytime_image.fitting import fitting_note
 from anytime_image.pixels import resized, to_float
 from anytime_image.reading import IMAGE_SUFFIXES, UNREAD_SUFFIXES, UNSAID, Rendering, read_image
 from anytime_image.survey import survey
@@ -141,9 +143,16 @@ def _digits(config: DataConfig) -> Datasets:
 
 def _in_memory(config: DataConfig, data: tuple[Tensor, Any], held_out: Tensor, classes: tuple[str, ...]) -> Datasets:
     """Images [n, C, H, W] and their labels, split by `held_out` [n] and brought to the configured shape."""
-    images, labels = _to_shape(data[0], sample_shape(config)), torch.as_tensor(data[1]).long()
+    shape, (height, width) = sample_shape(config), data[0].shape[-2:]
+    images, labels = _to_shape(data[0], shape), torch.as_tensor(data[1]).long()
     train, validation = (ImageTensor(images[part], labels[part]) for part in (~held_out, held_out))
-    return Datasets(train, validation, classes)
+    found = Found(
+        train=len(train),
+        validation=len(validation),
+        classes=class_counts(classes, train.item_labels(), validation.item_labels()),
+        notes=fitting_note({(width, height): len(images)}, shape[1], config.fit),
+    )
+    return Datasets(train, validation, classes, found)
 
 
 def _to_shape(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
@@ -167,10 +176,8 @@ def _torchvision(config: DataConfig, root: Path, download: bool) -> Datasets:
             for split in ("train", "valid")
         ]
         folder = root / "celeba" / "img_align_celeba"
-        train, validation = (
-            ImageFiles([folder / name for name in images.filename], None, sample_shape(config)) for images in sets
-        )
-        return Datasets(train, validation)
+        train, validation = (LabelledFiles([folder / name for name in images.filename]) for images in sets)
+        return _of_files(config, SplitFiles(train, validation), in_memory=False)
     kind = {
         "mnist": torchvision.datasets.MNIST,
         "fashion-mnist": torchvision.datasets.FashionMNIST,
@@ -217,9 +224,7 @@ def _of_files(config: DataConfig, split: SplitFiles, *, in_memory: bool) -> Data
     ]
     damaged = Damaged("images")
     if in_memory:
-        total = sum(map(len, sets))
         sets = [_decode_all(images, damaged) for images in sets if isinstance(images, ImageFiles)]
-        damaged.say(total)
     train, validation = sets
     found = split.found or Found(train=0, validation=0)
     found = found.model_copy(
@@ -228,7 +233,7 @@ def _of_files(config: DataConfig, split: SplitFiles, *, in_memory: bool) -> Data
             "validation": len(validation),
             "classes": class_counts(split.classes, train.item_labels(), validation.item_labels()),
             "forms": seen.forms,
-            "notes": (*found.notes, *seen.notes(rendering, every_frame=every_frame)),
+            "notes": (*found.notes, *seen.notes(shape[1], rendering, every_frame=every_frame)),
             "passed_over": (*found.passed_over, *damaged.passed_over()),
         }
     )
@@ -237,7 +242,7 @@ def _of_files(config: DataConfig, split: SplitFiles, *, in_memory: bool) -> Data
 
 def rendering_of(config: DataConfig) -> Rendering:
     """What `config` says of how pictures look."""
-    return Rendering(background_colour(config.background), config.white, config.float_white)
+    return Rendering(background_colour(config.background), config.white, config.float_white, config.fit)
 
 
 def _decode_all(files: ImageFiles, damaged: Damaged) -> ImageTensor:
@@ -251,7 +256,7 @@ def _decode_all(files: ImageFiles, damaged: Damaged) -> ImageTensor:
             damaged.add(damaged.count, str(error))
     if not images:
         raise DataError(
-            f"none of the {len(files)} images of a part can be read: {damaged.examples[-1]}; "
+            f"none of the {counted(len(files), 'images')} of a part can be read: {damaged.examples[-1]}; "
             "without the damaged ones, others are trained on or held out"
         )
     labels = files.item_labels()

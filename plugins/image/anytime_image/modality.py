@@ -8,16 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from anytime_core.modality import OfferedExtractor, PreviewRow
-from anytime_image.config import ImageConfig, sample_shape
+from anytime_image.config import ImageConfig, padded_side, sample_shape
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
     from anytime_core.modality import Datasets
+    from anytime_image.restoring import Picture
 
 _STEP_MILLISECONDS, _LAST_STEP_MILLISECONDS = 500, 1500
 
@@ -29,6 +30,7 @@ class ImageModality:
     description: ClassVar[str] = "square images, grey or RGB"
     api_version: ClassVar[int] = 1
     suffixes: ClassVar[tuple[str, ...]] = (".png", ".jpg", ".webp", ".bmp", ".tif")
+    restores: ClassVar[Literal["size"]] = "size"
     Config: ClassVar[type[ImageConfig]] = ImageConfig
 
     def __init__(self, config: ImageConfig | None = None) -> None:
@@ -37,6 +39,12 @@ class ImageModality:
     def sample_shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
         return sample_shape(self.config.data)
+
+    @property
+    def _sides(self) -> tuple[int, int]:
+        """Pixels of a side of images, and of what networks see."""
+        size = self.sample_shape()[1]
+        return size, padded_side(size, len(self.config.network.widths))
 
     def datasets(self) -> Datasets:
         """The images that the config names. Raises DataError where they are missing, empty or unreadable."""
@@ -48,16 +56,18 @@ class ImageModality:
         return replace(datasets, settled=self.config.model_copy(update={"data": datasets.settled}))
 
     def encoder(self) -> nn.Module:
-        """[B, C, H, W] -> latent map."""
+        """[B, C, H, W] -> latent map [B, C', H', W'], H' = H / 2^n rounded up."""
         from anytime_image.networks import build_encoder
+        from anytime_image.sides import padded_encoder
 
-        return build_encoder(self.config.network, self.sample_shape()[0])
+        return padded_encoder(build_encoder(self.config.network, self.sample_shape()[0]), *self._sides)
 
     def decoder(self, channels: int) -> nn.Module:
-        """[B, channels, H / 2^n, W / 2^n] -> [B, C, H, W]."""
+        """[B, channels, H', W'] -> [B, C, H, W]."""
         from anytime_image.networks import build_decoder
+        from anytime_image.sides import cropped_decoder
 
-        return build_decoder(self.config.network, channels, self.sample_shape()[0])
+        return cropped_decoder(build_decoder(self.config.network, channels, self.sample_shape()[0]), *self._sides)
 
     def reconstruction_loss(self, x_hat: Tensor, x: Tensor) -> Tensor:
         """The configured loss of each image, [B]."""
@@ -105,18 +115,26 @@ class ImageModality:
         return x
 
     def read(self, path: Path) -> Tensor:
-        """An image file, resized and cropped to the configured size. Raises DataError naming the file."""
+        """An image file as a square of the configured size. Raises DataError naming the file."""
         from anytime_image.datasets import rendering_of
         from anytime_image.pixels import to_float
         from anytime_image.reading import read_image
 
         return to_float(read_image(path, self.sample_shape(), rendering_of(self.config.data)))
 
+    def open_to_restore(self, path: Path) -> Picture:
+        """An image file, whose reconstruction is written as large as it is. Raises DataError naming the file."""
+        from anytime_image.datasets import rendering_of
+        from anytime_image.restoring import Picture
+
+        return Picture(path, self.sample_shape(), rendering_of(self.config.data))
+
     def write(self, x: Tensor, path: Path) -> None:
         """Write [C, H, W] as a picture; values outside [-1, 1] are clipped."""
-        from anytime_image.pixels import to_picture, to_uint8
+        from anytime_image.pixels import to_uint8
+        from anytime_image.restoring import save
 
-        to_picture(to_uint8(x.detach().cpu())).save(path)
+        save(to_uint8(x.detach().cpu()), path)
 
     def write_growth(self, steps: Sequence[Tensor], stem: Path) -> None:
         """Write `stem-strip.png`, the steps side by side, and `stem.gif`, one after another."""

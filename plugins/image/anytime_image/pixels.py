@@ -35,13 +35,6 @@ def from_picture(picture: Image.Image) -> Tensor:
     return torch.from_numpy(pixels).view(*pixels.shape[:2], -1).permute(2, 0, 1)
 
 
-def central_square(image: Tensor) -> Tensor:
-    """The largest square in the middle of [C, H, W]."""
-    side = min(image.shape[1:])
-    top, left = (round((length - side) / 2) for length in image.shape[1:])
-    return image[:, top : top + side, left : left + side]
-
-
 def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
     """uint8 [..., C, H, W] with other numbers of pixels, by averages of those that are near."""
     if images.shape[-2:] == size:

@@ -16,13 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError, _imaging, features
+from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError, _imaging, features
 from torch import Tensor
 
 from anytime_core.errors import DataError
 from anytime_core.reading import require_regular_file
 from anytime_core.shards import ShardFile
-from anytime_image.pixels import central_square, from_picture, resized
+from anytime_image.config import Fit
+from anytime_image.fitting import Placement, placed
+from anytime_image.pixels import from_picture
 
 _AVIF = features.check("avif")
 
@@ -74,14 +76,20 @@ class Rendering:
     """What a file leaves open of how a picture looks.
 
     Attributes:
-        background: red, green and blue, 0..255, of what lies behind transparent pixels.
+        background: red, green and blue, 0..255, of what lies behind transparent pixels and in margins.
         white: value of white in greys of 16 and 32 bits; None: the full scale of the fewest bits that hold the picture.
         float_white: the same of floating-point greys.
+        fit: how it becomes a square.
     """
 
     background: tuple[int, int, int] = (255, 255, 255)
     white: float | None = None
     float_white: float | None = None
+    fit: Fit = "crop"
+
+    def ground(self, channels: int) -> Tensor:
+        """The background as uint8 [channels, 1, 1]."""
+        return from_picture(Image.new("RGB", (1, 1), self.background).convert("L" if channels == 1 else "RGB"))
 
 
 UNSAID = Rendering()
@@ -109,14 +117,14 @@ class Description:
 def read_image(
     path: Path | ShardFile, shape: tuple[int, int, int], rendering: Rendering = UNSAID, frame: int = 0
 ) -> Tensor:
-    """A file as uint8 [C, H, W]: any mode becomes grey or RGB, the centre square is cut out and resized.
+    """A file as uint8 [C, H, W]: any mode becomes grey or RGB, any shape the square that `rendering.fit` makes of it.
 
     Of more than 2^24 pixels, no more is held than the decoder needs: formats that can are decoded at a smaller size.
 
     Args:
         path: the file.
         shape: (C, H, W).
-        rendering: ground and white.
+        rendering: ground, white and fit.
         frame: which picture of an animation or of many pages.
 
     Raises:
@@ -131,15 +139,20 @@ def read_image(
             image.draft(None, (2 * side, 2 * side))
         white = _white(image, rendering, path)
         ImageOps.exif_transpose(image, in_place=True)
+        placement = placed(image.size, side, rendering.fit)
         if math.prod(image.size) > _LARGE_PIXELS:
-            flat = _reduced(image, 2 * side, grey, white, rendering.background)
+            seen = from_picture(_reduced(image, placement, grey, white, rendering.background))
         else:
-            flat = _flat(image, grey, white, rendering.background)
-    pixels = from_picture(flat)
-    if pixels.shape[1:] != shape[1:]:
-        # Cropped first: a long picture resized by its shorter side would be as long again.
-        pixels = resized(central_square(pixels), shape[1:])
-    return pixels
+            # Cut first: a long picture resized by its shorter side would be as long again.
+            seen = placement.seen.cut(from_picture(_flat(image, grey, white, rendering.background)))
+    return placement.fitted(seen, rendering.ground(shape[0]))
+
+
+def shown_size(path: Path) -> tuple[int, int]:
+    """Width and height of a picture as it is shown, turned as its camera says. Raises DataError as `read_image`."""
+    with _opened(path) as image:
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+        return image.size[::-1] if turned else image.size
 
 
 def describe(path: Path | ShardFile, *, count_frames: bool) -> Description:
@@ -252,19 +265,23 @@ def _extremes(image: Image.Image, path: Path | ShardFile) -> tuple[float, float]
     return smallest, largest
 
 
-def _reduced(image: Image.Image, side: int, grey: bool, white: float, background: tuple[int, int, int]) -> Image.Image:
-    """The centre square at a whole fraction of its size, at least `side` pixels, averaged strip by strip."""
-    width, height = image.size
-    factor = max(1, min(width, height) // side)
-    pixels = min(width, height) // factor
-    left, top = (width - pixels * factor) // 2, (height - pixels * factor) // 2
-    square = image.crop((left, top, left + pixels * factor, top + pixels * factor))
-    result = Image.new("L" if grey else "RGB", (pixels, pixels))
-    for first, strip in _strips(square, factor):
+def _reduced(
+    image: Image.Image, placement: Placement, grey: bool, white: float, background: tuple[int, int, int]
+) -> Image.Image:
+    """What is seen at whole fractions of its size, twice what it fills or more, averaged strip by strip."""
+    across, down = (
+        max(1, length // (2 * wanted)) for length, wanted in zip(placement.seen[2:], placement.place[2:], strict=True)
+    )
+    columns, rows = placement.seen.width // across, placement.seen.height // down
+    # What is seen lies in the middle.
+    left, top = (image.width - columns * across) // 2, (image.height - rows * down) // 2
+    part = image.crop((left, top, left + columns * across, top + rows * down))
+    result = Image.new("L" if grey else "RGB", (columns, rows))
+    for first, strip in _strips(part, down):
         # Not by `reduce`, which makes 254 of 255 where it averages many.
-        size = (pixels, strip.height // factor)
+        size = (columns, strip.height // down)
         flat = _flat(strip, grey, white, background).resize(size, Image.Resampling.BOX)
-        result.paste(flat, (0, first // factor))
+        result.paste(flat, (0, first // down))
     return result
 
 

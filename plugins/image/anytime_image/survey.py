@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from anytime_core.display import shown
+from anytime_core.display import counted, shown
 from anytime_core.errors import DataError
 from anytime_core.shards import ShardFile
+from anytime_image.fitting import fitting_note
 from anytime_image.reading import Description, Rendering, describe, full_scale
 
 _FORMS = 8
@@ -51,19 +52,22 @@ class Survey:
         others = counts.total() - sum(forms.values())
         return {**forms, **({"other sizes": others} if others else {})}
 
-    def notes(self, rendering: Rendering, *, every_frame: bool) -> tuple[str, ...]:
-        """Sentences for whoever wonders what became of the pictures."""
+    def notes(self, side: int, rendering: Rendering, *, every_frame: bool) -> tuple[str, ...]:
+        """Sentences for whoever wonders what became of the pictures, squares of `side` pixels."""
         notes: list[str] = []
         files = sum(map(len, self.parts))
         if self.looked_at < files:
-            notes.append(f"{self.looked_at:,} of {files:,} files were looked at for sizes, pages and white")
+            notes.append(f"{self.looked_at:,} of {counted(files, 'files')} were looked at for sizes, pages and white")
+        notes += fitting_note(Counter(seen.size for seen in self.described.values()), side, rendering.fit)
         animated = [place for place, seen in self.described.items() if seen.frames > 1]
         if animated and every_frame:
             pictures = sum(self.described[place].frames for place in animated)
-            notes.append(f"{len(animated):,} animations and files of pages give {pictures:,} pictures")
+            notes.append(
+                f"{pictures:,} pictures come from {counted(len(animated), 'files')} of several frames or pages"
+            )
         elif animated:
             notes.append(
-                f"of {len(animated):,} animations and files of pages the first picture is taken, such as "
+                f"of {counted(len(animated), 'files')} of several frames or pages the first picture is taken, such as "
                 f"{self._name(animated[0])}; data.frames=all takes every one"
             )
         for kind, noun, key, white in (
@@ -74,10 +78,10 @@ class Survey:
             if not deep or white is None:
                 continue
             largest = max(seen.largest for seen in deep.values())
-            notes.append(f"in {len(deep):,} {noun}, of at most {largest:g}, {white:g} is white ({key})")
+            notes.append(f"in {counted(len(deep), noun)}, of at most {largest:g}, {white:g} is white ({key})")
             if negative := [place for place, seen in deep.items() if seen.smallest < 0]:
                 example = self._name(negative[0])
-                notes.append(f"{len(negative):,} {noun} hold values below 0, which are black, such as {example}")
+                notes.append(f"values below 0 are black in {counted(len(negative), noun)}, such as {example}")
         return tuple(notes)
 
     def _name(self, place: Place) -> str:

@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from anytime_audio.config import DataConfig
 from anytime_audio.datasets.clips import Clips, cached_clips
 from anytime_audio.datasets.files import ClipForm
+from anytime_audio.datasets.fitting import fitting_note
 from anytime_audio.datasets.plucks import PITCH_CLASSES, synthesise
 from anytime_audio.datasets.reading import header_rate
 from anytime_audio.datasets.sources import find_files
+from anytime_core.display import counted
 from anytime_core.found import Found, PassedOver, class_counts, count_forms
 from anytime_core.locations import cache_folder
 from anytime_core.modality import Datasets
@@ -44,14 +46,15 @@ def load_datasets(config: DataConfig) -> Datasets:
     unusable = [kind for part in (train, validation) for kind in part.passed_over]
     files = len(split.train.files) + len(split.validation.files) - sum(kind.count for kind in unusable)
     forms, notes = count_forms(split.train.files, header_rate, most=_HEADERS)
-    cut = (f"{files:,} sounds give {clips:,} clips",) if clips != files else ()
+    cut = (f"{clips:,} clips come from {counted(files, 'sounds')}",) if clips != files else ()
+    fitted = fitting_note([train.fitting, validation.fitting], clip_form(config))
     found = found.model_copy(
         update={
             "train": len(train),
             "validation": len(validation),
             "classes": class_counts(split.classes, *(_labels(part) for part in (train, validation))),
             "forms": forms,
-            "notes": (*found.notes, *cut, *notes, *train.notes, *validation.notes),
+            "notes": (*found.notes, *cut, *fitted, *notes, *train.notes, *validation.notes),
             "passed_over": (*found.passed_over, *_together(unusable)),
         }
     )

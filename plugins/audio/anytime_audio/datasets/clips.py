@@ -1,7 +1,8 @@
 """Clips that are decoded once and kept: a memory-mapped cache whose name follows from files and options.
 
 A cache is a folder of `clips.int16`, [n, L] little-endian, and `index.json`: the file that each clip comes from, how
-many files could not be used and why the first of them, what is odd about others, and the checksum.
+many files could not be used and why the first of them, what is odd about others, by how much all were trimmed, cut and
+padded, and the checksum.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,9 +26,10 @@ from filelock import FileLock
 from torch import Tensor
 
 from anytime_audio.datasets.files import ClipForm, PreparedSound, prepare
+from anytime_audio.datasets.fitting import NUMBERS, Fitting
 from anytime_audio.datasets.reading import REMARKS, Remark
-from anytime_core.damaged import Damaged, left_out_sentence
-from anytime_core.display import shown
+from anytime_core.damaged import Damaged
+from anytime_core.display import counted, shown
 from anytime_core.errors import DataError, system_reason
 from anytime_core.files import filling, remove_partial_files, write_json
 from anytime_core.found import PassedOver
@@ -35,7 +38,7 @@ from anytime_core.reading import read_limited
 from anytime_core.shards import ShardFile
 from anytime_core.user_files import LabelledFiles
 
-_FORMAT = 2
+_FORMAT = 3
 _CLIPS, _INDEX = "clips.int16", "index.json"
 _AHEAD = 4  # files for each core that are decoded before they are needed
 _HELD = 2**22  # audio samples of the clips of a file that are held; a longer one is decoded by itself
@@ -50,6 +53,7 @@ class Clips:
     Attributes:
         notes: what is odd about the files that they come from.
         passed_over: files that cannot be used.
+        fitting: what was done to the others, see `Fitting.numbers`.
     """
 
     FULL_SCALE: ClassVar[int] = 2**15 - 1
@@ -60,8 +64,10 @@ class Clips:
         labels: Tensor | None,
         notes: tuple[str, ...] = (),
         passed_over: tuple[PassedOver, ...] = (),
+        fitting: Sequence[float] = (0.0,) * NUMBERS,
     ) -> None:
         self.clips, self.labels, self.notes, self.passed_over = clips, labels, notes, passed_over
+        self.fitting = fitting
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -79,8 +85,8 @@ class Clips:
 def cached_clips(source: LabelledFiles, form: ClipForm, folder: Path, name: str) -> Clips:
     """The clips of `source`, from the cache in `folder` where it is, else decoded and put there.
 
-    Another process that needs the same cache waits for this one. Files that cannot be used are left out; one line says
-    how many there are, and names the first of them.
+    Another process that needs the same cache waits for this one. Files that cannot be used are left out, and told of in
+    `passed_over`.
 
     Raises:
         DataError: no file can be used, or the cache cannot be written.
@@ -99,13 +105,10 @@ def cached_clips(source: LabelledFiles, form: ClipForm, folder: Path, name: str)
     count, examples = index["left_out"], tuple(index["examples"])
     passed_over: tuple[PassedOver, ...] = ()
     if count:
-        logger.warning("%s", left_out_sentence("sounds", count, len(source.files), examples))
         passed_over = (PassedOver(reason="sounds that cannot be used", count=count, examples=examples),)
-    for note in index["notes"]:
-        logger.warning("%s", note)
     clips = np.memmap(place / _CLIPS, np.dtype("<i2"), "r", shape=(len(index["file"]), form.length))
     labels = None if source.labels is None else torch.tensor([source.labels[file] for file in index["file"]])
-    return Clips(clips, labels, tuple(index["notes"]), passed_over)
+    return Clips(clips, labels, tuple(index["notes"]), passed_over, index["fitting"])
 
 
 def _digest(files: Sequence[Path | ShardFile], form: ClipForm) -> str:
@@ -139,6 +142,8 @@ def _read_index(place: Path, form: ClipForm, files: int) -> dict[str, Any] | Non
             raise ValueError(f"there are {files} files")
         if not all(isinstance(text, str) for text in (*index["examples"], *index["notes"])):
             raise ValueError("sentences are text")
+        if len(index["fitting"]) != NUMBERS or not all(0 <= float(number) < math.inf for number in index["fitting"]):
+            raise ValueError("fitting is numbers")
         size = len(index["file"]) * form.length * 2
         if (place / _CLIPS).stat().st_size == size and _checksum(place / _CLIPS, index["file"]) == index["checksum"]:
             return index
@@ -157,10 +162,11 @@ def _checksum(path: Path, file_of_clip: Sequence[int]) -> int:
 
 
 def _build(files: Sequence[Path | ShardFile], form: ClipForm, place: Path) -> dict[str, Any]:
-    logger.info("decoding %d sounds, once, into %s", len(files), place)
+    logger.info("decoding %s, once, into %s", counted(len(files), "sounds"), place)
     file_of_clip: list[int] = []
     damaged = Damaged("sounds")
     odd: dict[Remark, list[str]] = {}
+    fitting = Fitting()
     # By a name, so that what a killed process left is written over, not left.
     with filling(place, name="clips") as partial:
         remove_partial_files(partial)
@@ -170,13 +176,15 @@ def _build(files: Sequence[Path | ShardFile], form: ClipForm, place: Path) -> di
                     for clips in decoded.clips():
                         output.write(np.round(clips * Clips.FULL_SCALE).astype("<i2").tobytes())
                         file_of_clip += [number] * len(clips)
+                    fitting.add(decoded.sound)
                 except DataError as error:
                     damaged.add(number, str(error))
                 for remark in decoded.remarks:
                     odd.setdefault(remark, []).append(shown(files[number]))
+        sounds = counted(len(files), "sounds")
         if not file_of_clip:
             raise DataError(
-                f"none of the {len(files)} sounds of a part can be used: {damaged.examples[0]}; "
+                f"none of the {sounds} of a part can be used: {damaged.examples[0]}; "
                 "without the damaged ones, others are trained on or held out"
             )
         index = {
@@ -184,9 +192,10 @@ def _build(files: Sequence[Path | ShardFile], form: ClipForm, place: Path) -> di
             "left_out": damaged.count,
             "examples": damaged.examples,
             "notes": [
-                f"{len(names):,} of {len(files):,} sounds {REMARKS[remark][1]}, such as {names[0]}"
+                f"{len(names):,} of {sounds} {REMARKS[remark][len(names) > 1]}, such as {names[0]}"
                 for remark, names in odd.items()
             ],
+            "fitting": fitting.numbers(),
             "checksum": _checksum(partial / _CLIPS, file_of_clip),
         }
         write_json(partial / _INDEX, index)
@@ -198,24 +207,28 @@ class _Decoded:
 
     def __init__(self, path: Path | ShardFile, form: ClipForm) -> None:
         self.remarks: list[Remark] = []
-        self._sound: PreparedSound | None = None
-        self._clips: list[np.ndarray] = []
-        self._error: DataError | None = None
+        self._clips: list[np.ndarray] | None = None
         try:
             sound = prepare(path, form, self.remarks.append)
-            if sound.length > _HELD:
-                self._sound = sound
-            else:
+            if sound.length <= _HELD:
                 self._clips = list(sound.clips())
+            # What it held is in the clips now, or is read again.
+            self._sound: PreparedSound | DataError = replace(sound, sound=None) if self._clips else sound
         except DataError as error:
-            self._error = error
+            self._sound = error
             self.remarks.clear()
+
+    @property
+    def sound(self) -> PreparedSound:
+        """What is known of it. Raises DataError where it cannot be used."""
+        if isinstance(self._sound, DataError):
+            raise self._sound
+        return self._sound
 
     def clips(self) -> Iterator[np.ndarray]:
         """Clips, float32 [n, L], a few at a time. Raises DataError where there are none."""
-        if self._error is not None:
-            raise self._error
-        yield from self._clips if self._sound is None else self._sound.clips()
+        sound = self.sound
+        yield from sound.clips() if self._clips is None else self._clips
 
 
 def _decode(files: Sequence[Path | ShardFile], form: ClipForm) -> Iterator[_Decoded]:

@@ -60,20 +60,26 @@ class PreparedSound:
         path, form: the file, and what its clips are like.
         extent: what is left of it at `form.rate`.
         sound: that, where it is short enough to be held, float32; None: it is read again.
+        whole: audio samples at `form.rate` before anything was trimmed.
     """
 
     path: Path | ShardFile
     form: ClipForm
     extent: Extent
     sound: np.ndarray | None
+    whole: int
 
     @property
     def length(self) -> int:
         """Audio samples of all clips."""
         if self.form.cut == "start":
             return self.form.length
-        kept = self.extent.stop - self.extent.start
-        return max(1, (kept + self.form.length // 2) // self.form.length) * self.form.length
+        return max(1, (self.kept + self.form.length // 2) // self.form.length) * self.form.length
+
+    @property
+    def kept(self) -> int:
+        """Audio samples that are not trimmed."""
+        return self.extent.stop - self.extent.start
 
     def clips(self) -> Iterator[np.ndarray]:
         """Clips, float32 [n, L], a few at a time: normalised to the peak, and padded with silence at the end."""
@@ -136,7 +142,7 @@ def prepare(path: Path | ShardFile, form: ClipForm, remark: OnRemark = ignore_re
     check_audible(extent.peak, path)
     if (kept := extent.stop - extent.start) < _SHORTEST * form.rate:
         raise DataError(f"{path} is too short: {kept} audio samples at {form.rate} Hz")
-    return PreparedSound(path, form, extent, sound)
+    return PreparedSound(path, form, extent, sound, length)
 
 
 def read_clips(path: Path | ShardFile, form: ClipForm, remark: OnRemark = ignore_remark) -> np.ndarray:

@@ -107,8 +107,13 @@ def read_blocks(
 
 def header_rate(path: Path | ShardFile) -> str:
     """The rate that a sound file's header states, such as `44100 Hz`. Raises DataError as `read_blocks` does."""
+    return f"{header(path)[0]} Hz"
+
+
+def header(path: Path | ShardFile) -> tuple[int, int]:
+    """Rate and frames that a sound file's header states. Raises DataError as `read_blocks` does."""
     with _open(path) as file:
-        return f"{file.samplerate} Hz"
+        return file.samplerate, file.frames
 
 
 def _blocks(file: soundfile.SoundFile, remark: OnRemark = ignore_remark) -> Iterator[np.ndarray]:

@@ -1,4 +1,4 @@
-"""A user's recording of any length as overlapping clips, which are joined again with cross-fades.
+"""A user's recording of any length as overlapping clips, which are joined again with cross-fades, at any rate.
 
 Letters: L audio samples of a clip.
 """
@@ -9,12 +9,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+import soxr
 import torch
 from torch import Tensor
 
 from anytime_audio.config import Encoding
 from anytime_audio.datasets.files import ClipForm, check_audible, write_sound
-from anytime_audio.datasets.reading import read_blocks, warning_of
+from anytime_audio.datasets.reading import header, read_blocks, warning_of
 
 _OVERLAP = 8  # the cross-fade's part of a clip is one over this
 
@@ -26,12 +27,18 @@ class Recording:
 
     Iterating gives clips float32 [1, L], normalised together to the peak of training clips. `write` undoes that.
 
+    Args:
+        path: the file.
+        form: of clips.
+        encoding: of the file that is written.
+        keep_rate: write at the rate of the file, as long as it is; else at that of clips.
+
     Raises:
         DataError: on opening, as `read_blocks`, or where the file is silent.
     """
 
-    def __init__(self, path: Path, form: ClipForm, encoding: Encoding) -> None:
-        self.path, self.form, self.encoding = path, form, encoding
+    def __init__(self, path: Path, form: ClipForm, encoding: Encoding, *, keep_rate: bool = False) -> None:
+        self.path, self.form, self.encoding, self.keep_rate = path, form, encoding, keep_rate
         self.overlap = form.length // _OVERLAP
         self.length, peak = 0, 0.0
         for block in read_blocks(path, form.rate, form.channels, warning_of(path)):
@@ -61,7 +68,14 @@ class Recording:
 
     def write(self, clips: Iterable[Tensor], path: Path) -> None:
         """Join clips [1, L], as many as iterating gave, and write them at the recording's level and length."""
-        write_sound(self._joined(clips), path, self.form.rate, self.encoding)
+        if not self.keep_rate:
+            write_sound(self._joined(clips), path, self.form.rate, self.encoding)
+            return
+        rate, frames = header(self.path)
+        expected = round(self.length * rate / self.form.rate)
+        # A header that is wrong, as of a file that ends early, is far from what was read.
+        frames = frames if abs(frames - expected) <= 1 + rate / self.form.rate else expected
+        write_sound(_resampled(self._joined(clips), self.form.rate, rate, frames), path, rate, self.encoding)
 
     def _joined(self, clips: Iterable[Tensor]) -> Iterator[np.ndarray]:
         # Rising and falling halves of a squared sine add up to one.
@@ -77,3 +91,14 @@ class Recording:
             left -= step
         if tail is not None and left > 0:
             yield tail[:left]
+
+
+def _resampled(blocks: Iterable[np.ndarray], before: int, rate: int, frames: int) -> Iterator[np.ndarray]:
+    """Blocks at the rate `before` as `frames` audio samples at another one."""
+    resampler = soxr.ResampleStream(before, rate, 1, dtype="float32")
+    for block in blocks:
+        part = resampler.resample_chunk(block)[:frames]
+        frames -= len(part)
+        yield part
+    rest = resampler.resample_chunk(np.zeros(0, np.float32), last=True)[:frames]
+    yield np.pad(rest, (0, frames - len(rest)))

@@ -1,0 +1,269 @@
+"""The evaluation of one run: row by row, so that a killed one goes on, and what follows from all of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from anytime_core.errors import UsageError
+from anytime_core.evaluation.bound import PASSES, bits_by_calls, bits_of_plan, call_numbers
+from anytime_core.evaluation.cost import sampling_cost
+from anytime_core.evaluation.drawn import DrawnCodes, Draws
+from anytime_core.evaluation.gains import gains_of_codes, order_agreement
+from anytime_core.evaluation.judge import BATCH, Batches, Judge, OnProgress
+from anytime_core.evaluation.metrics import Metrics, Totals
+from anytime_core.evaluation.result import Evaluation, Quality, Row
+from anytime_core.evaluation.verdict import verdict
+from anytime_core.files import open_own, write_json
+from anytime_core.found import found_in
+from anytime_core.priors import ARDMPrior
+from anytime_core.reading import JSON_LIMIT
+from anytime_core.sampling.budget import Budget
+from anytime_core.sampling.plan import make_plan
+from anytime_core.training.batches import ordered_batches
+
+ROWS_PREFIX = ".rows-"
+"""Start of the names of files of rows, for going on after a kill."""
+
+_BOUND_SAMPLES = 2000
+"""Validation samples by which the bits of an order-agnostic prior are bounded."""
+_PERFECT_SAMPLES = 16
+"""Validation samples by which it is told what measures are at best."""
+
+
+class Job:
+    """One run under a judge; its rows and its samples' codes are kept in the folder until all runs are done.
+
+    Args:
+        draws: new samples of the run.
+        judge: of all runs.
+        floor: what training samples are to the judge.
+        folder: of the evaluation.
+        on_progress: called with what is being done, how much of it is done, and how much it is in all.
+    """
+
+    def __init__(
+        self,
+        draws: Draws,
+        judge: Judge,
+        floor: Quality | None,
+        folder: Path,
+        on_progress: OnProgress,
+    ) -> None:
+        self.draws, self.judge, self.floor, self.on_progress = draws, judge, floor, on_progress
+        self.run, self.options, self.most = draws.run, draws.options, draws.most
+        self._rows_file = folder / f"{ROWS_PREFIX}{self._digest()}.json"
+
+    def _digest(self) -> str:
+        """A name for everything that decides what the rows will be, but for the codes, which rows say themselves."""
+        described = {
+            "run": str(self.run.folder.resolve()),
+            "trained": self.run.record.model_dump(mode="json", include={"created", "stages"}),
+            "judge": {name: extractor.description for name, extractor in self.judge.extractors.items()},
+            "reference": self.judge.reference,
+            "data": found_in(self.judge.datasets).digest,
+            "num": self.options.num,
+            "seed": self.options.seed,
+            "plan": self.options.plan,
+            "guidance": self.options.guidance,
+        }
+        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
+
+    def run_it(self) -> list[Evaluation]:
+        """Every row, and what does not depend on the budget: once for each number of calls, if there is a choice."""
+        prior, record = self.run.prior, self.run.record
+        validation = record.stages["autoencoder"].validation
+        bits = list(record.stages["prior"].validation.bits_per_position) if prior is not None else []
+        gains = gains_of_codes(self.run, self.judge.datasets.validation, self.on_progress)
+        ordered = Evaluation(
+            run=str(self.run.folder),
+            modality=record.modality,
+            recipe=record.recipe,
+            baseline=record.baseline,
+            code_length=self.run.code_length,
+            codebook_size=record.codebook_size,
+            num=self.options.num,
+            reference=self.judge.reference,
+            changes=self.judge.changes,
+            seed=self.options.seed,
+            guidance=self.options.guidance,
+            extractors={name: extractor.description for name, extractor in self.judge.extractors.items()},
+            label_judge=self.judge.label_judge,
+            judge=self.judge.judge,
+            chance=self._chance(),
+            floor=self.floor,
+            cautions=self.judge.cautions(self.options.num if prior is not None else 0),
+            codebook_use=validation.codebook_use,
+            perfect=self._perfect(),
+            mean_sample=validation.mean_sample,
+            shuffled={
+                measure: dict(zip(validation.codes, values, strict=True))
+                for measure, values in validation.shuffled.items()
+            },
+            gains=gains,
+            order_agreement=order_agreement(gains),
+            bits_per_position=bits,
+            rows=[],
+        )
+        if not isinstance(prior, ARDMPrior):
+            return [self._concluded(ordered, None)]
+        numbers = call_numbers(len(prior.digits) * self.most)
+        by_calls = bits_by_calls(prior, self._validation_codes, numbers, self._telling_passes("bits by calls"))
+        common = {"plan": self.options.plan, "bits_per_calls": by_calls}
+        by_all = ordered.model_copy(update=common)
+        return [self._concluded(by_all, calls) for calls in self.draws.limits]
+
+    def _concluded(self, evaluation: Evaluation, calls: int | None) -> Evaluation:
+        """The evaluation with its rows at a number of calls, and what follows from them."""
+        measured = evaluation.model_copy(update={"rows": self._rows(calls), "calls": calls})
+        return measured.model_copy(update={"verdict": verdict(measured, self.run.record.config)})
+
+    def _chance(self) -> dict[str, float]:
+        """Label accuracy of whoever always names the largest class, of samples and of reconstructions."""
+        if self.judge.judge is None:
+            return {}
+        chance = {"reconstructed": self.judge.judge.chance}
+        if self.run.prior is not None and self.run.prior.classes:
+            chance["samples"] = math.ceil(self.options.num / self.run.prior.classes) / self.options.num
+        return dict(sorted(chance.items(), reverse=True))
+
+    def _rows(self, calls: int | None) -> list[Row]:
+        kept = self._kept_rows()
+        rows = []
+        for codes in self.draws.codes:
+            used = self.draws.calls(codes, calls)
+            key = f"{codes} by {used}"
+            if key not in kept:
+                reconstructed = next((row for name, row in kept.items() if name.startswith(f"{codes} by ")), None)
+                row = self._reconstruction(codes) if reconstructed is None else Row.model_validate(reconstructed)
+                kept[key] = self._with_samples(row, used).model_dump(mode="json")
+                write_json(self._rows_file, kept, durable=False)
+            rows.append(Row.model_validate(kept[key]))
+        return rows
+
+    def _kept_rows(self) -> dict[str, Any]:
+        """Rows of a killed evaluation; a damaged file holds none, as rows can always be measured again."""
+        try:
+            with open_own(self._rows_file, "rb") as file:
+                kept = json.loads(file.read(JSON_LIMIT))
+            rows = {name: Row.model_validate(row).model_dump(mode="json") for name, row in kept.items()}
+            json.dumps(rows, allow_nan=False)  # as they are written again
+            return rows
+        except (OSError, UsageError, ValueError, AttributeError, RecursionError):
+            return {}
+
+    def _reconstruction(self, codes: int) -> Row:
+        """What the autoencoder alone makes of so many codes."""
+        totals = Totals()
+        reconstructed = self.judge.quality(
+            self._reconstructions(codes, totals),
+            f"{self.run.folder}, {codes} of {self.most} codes: reconstructions",
+            self.judge.reference,
+            self.on_progress,
+        )
+        return Row(
+            budget=codes / self.most,
+            codes=codes,
+            reconstruction=totals.means,
+            reconstruction_spread=totals.spreads,
+            reconstructed=reconstructed,
+        )
+
+    def _with_samples(self, row: Row, calls: int) -> Row:
+        """The row with new samples, drawn by so many calls, where the run has a prior."""
+        if self.run.prior is None:
+            return row
+        codes = row.codes
+        agnostic = isinstance(self.run.prior, ARDMPrior)
+        measuring = f"{self.run.folder}, {codes} of {self.most} codes: measuring the cost"
+        self.on_progress(measuring, 0, 1)
+        cost = sampling_cost(self.run, codes, calls if agnostic else None, self.options.filtering)
+        self.on_progress(measuring, 1, 1)
+        samples = self._judged(self._drawn(codes, calls).decoded(codes, BATCH))
+        return row.model_copy(
+            update={
+                "samples": self.judge.quality(
+                    samples,
+                    f"{self.run.folder}, {codes} of {self.most} codes: samples",
+                    self.options.num,
+                    self.on_progress,
+                ),
+                **self._bits(codes, calls),
+                "seconds_per_sample": cost.seconds_per_sample,
+                "codes_per_second": cost.codes_per_second,
+                "calls": calls,
+                "peak_memory": cost.peak_memory,
+            }
+        )
+
+    @cached_property
+    def _numbers(self) -> list[int]:
+        """The number that each of the judge's classes has in this run, which may have them in another order."""
+        return [self.run.record.classes.index(name) for name in self.judge.datasets.classes]
+
+    def _judged(self, samples: Batches) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Samples of this run, labelled as the judge numbers the classes."""
+        numbers = torch.tensor(self._numbers).argsort()
+        for x, labels in samples:
+            yield x, None if labels is None else numbers[labels]
+
+    def _drawn(self, codes: int, calls: int) -> DrawnCodes:
+        drawn = self.draws.drawn(codes, calls)
+        drawn.draw(lambda done: self.on_progress(f"drawing from {self.run.folder}", done, self.options.num))
+        drawn.wait()
+        return drawn
+
+    def _bits(self, codes: int, calls: int) -> dict[str, float | None]:
+        """Bits a code in validation data."""
+        prior = self.run.prior
+        if isinstance(prior, ARDMPrior):
+            spacing = "linear" if self.options.plan == "linear" else "optimal"
+            plan = make_plan(prior.losses(codes).double().cpu().numpy(), calls, spacing)
+            telling = self._telling_passes(f"{codes} of {self.most} codes: bits")
+            bits = bits_of_plan(prior, self._validation_codes, codes, plan, telling)
+            return {"bits_per_code": bits.per_code, "bits_standard_error": bits.standard_error}
+        each = self.run.record.stages["prior"].validation.bits_per_position
+        return {"bits_per_code": sum(each[:codes]) / codes if len(each) >= codes else None}
+
+    def _telling_passes(self, activity: str) -> Callable[[], None]:
+        """Called for each batch of the passes over `_validation_codes`, tells how many there have been."""
+        numbers, total = count(1), PASSES * len(self._validation_codes)
+        return lambda: self.on_progress(f"{self.run.folder}, {activity}", next(numbers), total)
+
+    @cached_property
+    def _validation_codes(self) -> list[tuple[Tensor, Tensor | None]]:
+        """Codes and labels of some validation samples, on the prior's device."""
+        prior, device = self.run.require_prior(), self.run.device
+        batches = ordered_batches(self.judge.datasets.validation, BATCH, limit=_BOUND_SAMPLES, workers=0)
+        return [
+            (
+                self.run.encode(batch["x"])[:, : prior.code_length].to(device),
+                torch.tensor(self._numbers)[batch["label"]].to(device) if prior.classes else None,
+            )
+            for batch in batches
+        ]
+
+    def _reconstructions(self, codes: int, totals: Totals) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Validation data through the autoencoder, whose measures go into `totals`."""
+        for x, labels in self.judge.validation():
+            x_hat = self.run.reconstruct(x, Budget(codes, "codes"))
+            totals.add(self._metrics(x_hat, x))
+            yield x_hat, labels
+
+    @cached_property
+    def _metrics(self) -> Metrics:
+        return Metrics(self.run.modality)
+
+    def _perfect(self) -> dict[str, float]:
+        """What the measures are of a few validation samples that are reconstructed as they are."""
+        batch = next(iter(ordered_batches(self.judge.datasets.validation, _PERFECT_SAMPLES, workers=0)))
+        return self._metrics.perfect(batch["x"])

@@ -1,0 +1,56 @@
+"""A user's picture as a square, and its reconstruction as large as the picture was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from torch import Tensor
+
+from anytime_core.errors import DataError
+from anytime_image.fitting import placed
+from anytime_image.pixels import to_float, to_picture, to_uint8
+from anytime_image.reading import Rendering, read_image, shown_size
+
+
+class Picture:
+    """One file. `write` undoes what made it a square; around a square that was cropped lies the background.
+
+    Args:
+        path: the file.
+        shape: (C, H, W) of samples.
+        rendering: how the file becomes one.
+
+    Raises:
+        DataError: naming a file that cannot be read.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, int, int], rendering: Rendering) -> None:
+        self.x = to_float(read_image(path, shape, rendering))
+        self.ground = rendering.ground(shape[0])
+        self.placement = placed(shown_size(path), shape[1], rendering.fit)
+
+    def __len__(self) -> int:
+        """One sample."""
+        return 1
+
+    def __iter__(self) -> Iterator[Tensor]:
+        yield self.x
+
+    def write(self, x: Iterable[Tensor], path: Path) -> None:
+        """Write the one sample [C, H, W] of `x`."""
+        for sample in x:
+            save(self.placement.restored(to_uint8(sample.detach().cpu()), self.ground), path)
+
+
+def save(image: Tensor, path: Path) -> None:
+    """Write uint8 [C, H, W] as a picture. Raises DataError where the format holds none so large."""
+    try:
+        to_picture(image).save(path)
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        size = f"{image.shape[2]}x{image.shape[1]}"
+        raise DataError(
+            f"{path.name} of {size} cannot be written: {error}; choose another --format, such as png"
+        ) from error

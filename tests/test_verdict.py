@@ -1,0 +1,264 @@
+"""What is concluded from the numbers of an evaluation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from anytime_core.evaluation.result import Evaluation, LabelJudge, Quality, Row
+from anytime_core.evaluation.verdict import verdict
+
+CODES = (2, 4, 8, 16)
+CONFIG = {
+    "autoencoder": {"kind": "ordered", "axis": "channel", "code_length": None},
+    "network": {"channels": 16},
+    "prior": {"dropout": 0.1, "width": 256, "label_dropout": 0.0},
+    "training": {"autoencoder": {"steps": 4000}, "prior": {"steps": 800}},
+}
+GOOD = LabelJudge(samples=60_000, classes=10, accuracy=0.99, chance=0.1)
+GUIDED = {**CONFIG, "prior": {**CONFIG["prior"], "label_dropout": 0.1}}
+
+
+def evaluation(
+    samples: tuple[float, ...] | None,
+    reconstructions: tuple[float, ...],
+    *,
+    floor: float | None = 1.0,
+    losses: tuple[float, ...] = (0.4, 0.3, 0.2, 0.1),
+    recognised: tuple[float, float] = (0.9, 0.9),
+    coverage: tuple[float, float] = (0.9, 0.9),
+    **changes: Any,
+) -> Evaluation:
+    """Fréchet distances of new samples and of reconstructions at each number of codes."""
+
+    def quality(distance: float, which: int) -> Quality:
+        return Quality(frechet={"classifier": distance}, label_accuracy=recognised[which], coverage=coverage[which])
+
+    rows = [
+        Row(
+            budget=codes / 16,
+            codes=codes,
+            reconstruction={"loss": losses[number]},
+            reconstruction_spread={},
+            reconstructed=quality(reconstructions[number], 1),
+            samples=None if samples is None else quality(samples[number], 0),
+        )
+        for number, codes in enumerate(CODES[: len(reconstructions)])
+    ]
+    told: dict[str, Any] = {
+        "run": "runs/one",
+        "modality": "image",
+        "code_length": 16,
+        "codebook_size": 64,
+        "num": 1000,
+        "reference": 1000,
+        "seed": 0,
+        "extractors": {"classifier": "a classifier"},
+        "judge": GOOD,
+        "chance": {"samples": 0.1, "reconstructed": 0.1},
+        "floor": None if floor is None else Quality(frechet={"classifier": floor}),
+        "codebook_use": 1.0,
+        "gains": dict(zip(CODES, losses, strict=True)),
+        "order_agreement": None,
+        "rows": rows,
+    }
+    return Evaluation.model_validate({**told, **changes})
+
+
+FALLING = (60.0, 40.0, 20.0, 11.0)
+RISING = (141.0, 135.0, 167.0, 196.0)
+
+
+@pytest.mark.parametrize(
+    ("measured", "config", "said"),
+    [
+        pytest.param(
+            evaluation(RISING, FALLING),
+            CONFIG,
+            [
+                "Samples are best with 4 of 16 codes (--budget 4codes), at a Fréchet distance of 135 (classifier), and "
+                "get worse with more: 196 with all 16 codes.",
+                "The prior is to blame, not the autoencoder: reconstructions from as many codes stand at 11, training "
+                "data at 1; first train the prior longer (training.prior.steps=1600, now 800), or let it learn only "
+                "the best "
+                "codes (prior.code_length=4).",
+            ],
+            id="rising",
+        ),
+        pytest.param(
+            evaluation(RISING, FALLING, judge=GOOD.model_copy(update={"samples": 2000})),
+            CONFIG,
+            ["Samples are best with 4", "first raise prior.dropout (now 0.1), or let it learn only the best codes"],
+            id="rising-of-few-data",
+        ),
+        pytest.param(
+            evaluation((60.0, 30.0, 21.0, 20.5), (50.0, 12.0, 5.0, 2.0)),
+            CONFIG,
+            [
+                "Samples are best with all 16 codes, at a Fréchet distance of 20.5 (classifier), which 8 of 16 codes "
+                "come within 5 % of.",
+                "The prior is to blame, not the autoencoder: reconstructions from as many codes stand at 2, training "
+                "data at 1; first train the prior longer (training.prior.steps=1600, now 800), or make it larger "
+                "(prior.width, now 256).",
+            ],
+            id="falling-prior",
+        ),
+        pytest.param(
+            evaluation((60.0, 40.0, 30.0, 22.0), (55.0, 38.0, 27.0, 20.0)),
+            CONFIG,
+            [
+                "Samples are best with all 16 codes, at a Fréchet distance of 22 (classifier).",
+                "The autoencoder is to blame rather than the prior: even reconstructions from as many codes stand at "
+                "20, training data at 1; first train the autoencoder longer (training.autoencoder.steps=8000, now "
+                "4000), or give it "
+                "more codes (network.channels, now 16).",
+            ],
+            id="falling-autoencoder",
+        ),
+        pytest.param(
+            evaluation((60.0, 40.0, 30.0, 14.3), (*FALLING[:3], 5.0), floor=4.8),
+            CONFIG,
+            [
+                "Samples are best with all 16 codes, at a Fréchet distance of 14.3 (classifier).",
+                "Autoencoder and prior are to blame alike: reconstructions from as many codes stand at 5, training "
+                "data "
+                "at 4.8; first train both longer (training.autoencoder.steps=8000, now 4000; "
+                "training.prior.steps=1600, now 800).",
+            ],
+            id="both",
+        ),
+        pytest.param(
+            evaluation((6.1, 6.0, 6.0, 6.1), (6.0, 5.0, 5.0, 5.0)),
+            {**CONFIG, "autoencoder": {"kind": "pca", "code_length": 16}},
+            [
+                "Samples are as good with 2 of 16 codes as with all 16 codes, at a Fréchet distance of 6",
+                "first give it more codes (autoencoder.code_length, now 16).",
+            ],
+            id="flat",
+        ),
+        pytest.param(
+            evaluation((9.0, 8.0, 7.0, 6.0), (9.0, 8.0, 7.0, 6.0)),
+            {**CONFIG, "prior": {"code_length": 16}},
+            ["best with", "or let the prior learn more of its codes (prior.code_length, now 16)."],
+            id="prior-of-fewer-codes",
+        ),
+        pytest.param(
+            evaluation((9.0, 4.0, 2.0, 1.2), (8.0, 3.0, 1.5, 1.1)),
+            CONFIG,
+            ["best with all 16 codes", "Training data itself stands at 1: neither autoencoder nor prior is to blame."],
+            id="good",
+        ),
+        pytest.param(
+            evaluation(RISING, RISING, floor=None),
+            {},
+            [
+                "Samples are best with 4",
+                "even reconstructions from as many codes stand at 196; first train the autoencoder longer "
+                "(training.autoencoder.steps), or give it more codes.",
+            ],
+            id="rising-reconstructions-without-floor-or-config",
+        ),
+        pytest.param(
+            evaluation((60.0, 40.0, 35.0, 30.0), FALLING, recognised=(0.7, 0.9)),
+            CONFIG,
+            ["best with", "or train it with prior.label_dropout=0.1 and sample with --guidance 1.5."],
+            id="labels-missed",
+        ),
+        pytest.param(
+            evaluation((60.0, 40.0, 35.0, 30.0), FALLING, recognised=(0.7, 0.9)),
+            GUIDED,
+            ["best with", "first sample with --guidance 1.5, or train the prior longer"],
+            id="labels-missed-of-a-prior-that-can-be-guided",
+        ),
+        pytest.param(
+            evaluation((60.0, 40.0, 35.0, 30.0), FALLING, coverage=(0.5, 0.9), guidance=3.0),
+            GUIDED,
+            ["best with", "first sample with less --guidance (now 3), or train the prior longer"],
+            id="guided-too-far",
+        ),
+        pytest.param(
+            evaluation((60.0, 40.0, 35.0, 30.0), FALLING, recognised=(0.11, 0.9)),
+            CONFIG,
+            [
+                "best with",
+                "The prior is to blame",
+                "Samples do not follow their labels: 11.0% are recognised, by chance 10.0%.",
+            ],
+            id="chance",
+        ),
+        pytest.param(
+            evaluation(
+                FALLING, FALLING, losses=(0.41, 0.41, 0.41, 0.41), shuffled={"loss": {8: 0.41, 16: 0.411}},
+                mean_sample={"loss": 0.4},
+            ),
+            CONFIG,
+            [
+                "The autoencoder has collapsed: with 16 of 16 codes samples are reconstructed no better than from the "
+                "codes of others (loss 0.41 against 0.411), so that no budget and no prior can help; first train "
+                "the autoencoder longer (training.autoencoder.steps=8000, now 4000)"
+            ],
+            id="collapsed",
+        ),
+        pytest.param(
+            evaluation(FALLING, FALLING, shuffled={"loss": {16: 0.8}}, mean_sample={"loss": 0.25}),
+            CONFIG,
+            [
+                "best with",
+                "The autoencoder is to blame",
+                "With up to 4 of 16 codes reconstructions are worse than the mean of the training samples (loss 0.3 "
+                "against 0.25), so that they show nothing of a sample.",
+            ],
+            id="worse-than-the-mean",
+        ),
+        pytest.param(
+            evaluation(None, FALLING),
+            CONFIG,
+            [
+                "Without a prior only reconstructions are judged, and these are best with all 16 codes, at a Fréchet "
+                "distance of 11 (classifier).",
+                "Training data stands at 1: to come closer, first train the autoencoder longer "
+                "(training.autoencoder.steps=8000",
+            ],
+            id="no-prior",
+        ),
+        pytest.param(
+            evaluation(None, FALLING, floor=12.0),
+            CONFIG,
+            ["only reconstructions are judged", "Training data itself stands at 12: the autoencoder is not to blame."],
+            id="no-prior-and-good",
+        ),
+        pytest.param(
+            evaluation(
+                FALLING,
+                FALLING,
+                judge=GOOD.model_copy(update={"accuracy": 0.7}),
+                cautions=["the classifier is a weak judge", "20 new samples are few"],
+            ),
+            CONFIG,
+            ["As far as a weak judge and few samples can tell, samples are best with all", "to blame"],
+            id="weak-and-few",
+        ),
+        pytest.param(
+            evaluation(FALLING, FALLING, cautions=["20 new samples are few"]),
+            CONFIG,
+            ["As far as few samples can tell, samples are best with all", "to blame"],
+            id="few",
+        ),
+        pytest.param(
+            evaluation(FALLING, FALLING, extractors={}),
+            CONFIG,
+            ["Nothing here judges how good samples are: name features to compare them by with --extractor."],
+            id="no-judge",
+        ),
+        pytest.param(evaluation((5.0,), (1.0,)), CONFIG, ["best with 2 of 16 codes", "The prior"], id="one-budget"),
+        pytest.param(evaluation(FALLING, FALLING, rows=[]), CONFIG, [], id="nothing"),
+    ],
+)  # fmt: skip
+def test_the_conclusion_names_the_best_budget_what_is_to_blame_and_what_to_change(measured, config, said):
+    sentences = verdict(measured, config)
+    assert len(sentences) == len(said) <= 3
+    for sentence, part in zip(sentences, said, strict=True):
+        assert part in sentence
+        assert sentence[0].isupper()
+        assert sentence.endswith(".")
