@@ -67,6 +67,7 @@ def test_a_model_that_ignores_its_input_is_told_by_the_mean_sample_and_by_codes_
         ),
         (curve_of(0.019, 0.01, mean=0.02), None),
         (curve_of(0.09), None),
+        (curve_of(0.09, 0.05, mean=0.02), None),
     ],
 )
 def test_prefixes_that_are_worse_than_no_model_are_named(curve, said):

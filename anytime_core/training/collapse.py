@@ -101,12 +101,12 @@ def findings(
 
 
 def worthless_prefixes(curve: ReconstructionCurve) -> str | None:
-    """Which numbers of leading codes are worse than no model, None where none is."""
+    """Which numbers of leading codes are worse than no model, None where none is, or all are."""
     mean = curve.mean_sample.get("loss")
     worse = [
         (codes, loss) for codes, loss in zip(curve.lengths, curve.values["loss"], strict=True) if mean and loss > mean
     ]
-    if not worse:
+    if not worse or len(worse) == len(curve.lengths):
         return None
     codes = ", ".join(str(codes) for codes, _ in worse)
     return (
@@ -129,7 +129,8 @@ def advice(config: CoreConfig, *, codebook: bool = False) -> str:
 def _of_training(config: CoreConfig) -> Iterator[str]:
     quantizer, training = config.autoencoder.quantizer, config.training.autoencoder
     if isinstance(quantizer, VQConfig) and quantizer.commitment > 0:
-        yield f"autoencoder.quantizer.commitment={quantizer.commitment / 4:.2g}"
+        usual = VQConfig().commitment
+        yield f"autoencoder.quantizer.commitment={min(usual, quantizer.commitment / 4):.2g}"
     yield f"training.autoencoder.learning_rate={training.learning_rate / 3:.2g}"
     if isinstance(quantizer, VQConfig) and quantizer.update == "gradient":
         yield "autoencoder.quantizer.update=ema"
