@@ -22,9 +22,9 @@ from anytime_core.config import Config
 from anytime_core.errors import AnytimeError, InterruptedTrainingError, RunError, UsageError
 from anytime_core.files import locked
 from anytime_core.record import STAGES, read_record
-from anytime_core.training import autoencoder as autoencoder_module
 from anytime_core.training import fit as fit_module
 from anytime_core.training import stages as stages_module
+from anytime_core.training import validation
 from anytime_core.training.log import Progress, ignore_progress
 from anytime_core.training.preparation import Preparation
 from anytime_core.training.train import train
@@ -423,9 +423,9 @@ def test_a_diverging_training_names_the_last_good_checkpoint(pictures, tmp_path,
 
 @pytest.mark.parametrize(("share", "warned"), [(1 / 64, True), (0.5, False)])
 def test_a_collapsed_codebook_is_said(pictures, tmp_path, monkeypatch, caplog, share, warned):
-    measure = autoencoder_module.reconstruction_curve
+    measure = validation.reconstruction_curve
     monkeypatch.setattr(
-        autoencoder_module,
+        validation,
         "reconstruction_curve",
         lambda *arguments: dataclasses.replace(measure(*arguments), codebook_use=share),
     )
@@ -441,7 +441,7 @@ def test_a_collapsed_codebook_is_said(pictures, tmp_path, monkeypatch, caplog, s
             "stage autoencoder, step 1: out of memory; lower training.autoencoder.batch_size=8",
         ),
         (
-            "autoencoder.reconstruction_curve",
+            "validation.reconstruction_curve",
             "stage autoencoder, validation after step 3: out of memory; lower training.autoencoder.batch_size=8",
         ),
         (

@@ -5,7 +5,6 @@ Kind `pca` is fitted instead, and kind `identity` is kept as it is.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -15,29 +14,19 @@ from torch import Tensor, nn
 from anytime_core.autoencoder import OrderedAutoencoder
 from anytime_core.config import CoreConfig, TruncationConfig
 from anytime_core.distributed import own_share, rank, summed, world_size
-from anytime_core.evaluation.reconstruction import (
-    ReconstructionCurve,
-    average_sample,
-    preview_lengths,
-    reconstruction_curve,
-)
-from anytime_core.modality import Datasets, Modality, PreviewRow, SampleDataset
+from anytime_core.modality import Datasets, Modality, SampleDataset
 from anytime_core.pca import linear_networks, principal_components, scalar_codebooks
 from anytime_core.quantizers import VectorQuantizer
-from anytime_core.training import collapse
 from anytime_core.training.batches import Batches, ordered_batches, shuffled_batches
 from anytime_core.training.fit import Objective, fit
 from anytime_core.training.log import Progress
 from anytime_core.training.seeds import seed_process, step_generator
 from anytime_core.training.surroundings import Surroundings
+from anytime_core.training.validation import Validator
 from anytime_core.truncation import draw_lengths, length_probabilities
 
-logger = logging.getLogger(__name__)
-
-_PREVIEW_SAMPLES = 12
 _MEAN_LOSS_RATE = 0.05
 _COMPONENT_SAMPLES, _COMPONENT_BATCH = 20_000, 1_000
-_MEAN_SAMPLES, _SMALL = 1_000, 0.1
 
 
 class OrderedLoss:
@@ -141,7 +130,7 @@ def train_autoencoder(
         The number of steps.
     """
     settings, truncation, seed = config.training.autoencoder, config.autoencoder.truncation, config.seed
-    validate = _Validation(autoencoder, modality, datasets, config, previews)
+    validate = Validator(autoencoder, modality, datasets, config, previews)
     seed_process(seed)
     loss = OrderedLoss(
         modality,
@@ -206,7 +195,7 @@ def keep_autoencoder(
         The number of steps: one.
     """
     autoencoder.to(surroundings.accelerator.device)
-    numbers = _Validation(autoencoder, modality, datasets, config, previews)(1)
+    numbers = Validator(autoencoder, modality, datasets, config, previews)(1)
     surroundings.log.write("autoencoder", 1, {f"validation/{name}": value for name, value in numbers.items()})
     if rank() == 0:
         keep()
@@ -220,101 +209,3 @@ def _component_batches(dataset: SampleDataset, code_length: int, workers: int) -
     number = max(1, samples // max(_COMPONENT_BATCH, code_length))
     size = samples // number
     return ordered_batches(dataset, size, limit=number * size, workers=workers, whole=True)
-
-
-def mean_training_sample(datasets: Datasets, config: CoreConfig) -> Tensor:
-    """The mean of training samples, [*sample_shape], of a thousand of them where there are more."""
-    return average_sample(_some_training_samples(datasets, config))
-
-
-def _some_training_samples(datasets: Datasets, config: CoreConfig) -> Batches:
-    return ordered_batches(
-        datasets.train,
-        config.training.autoencoder.batch_size,
-        limit=_MEAN_SAMPLES,
-        workers=config.training.workers,
-    )
-
-
-class _Validation:
-    """A function of the step that measures the autoencoder on held-out samples and writes a preview of them."""
-
-    def __init__(
-        self,
-        autoencoder: OrderedAutoencoder,
-        modality: Modality,
-        datasets: Datasets,
-        config: CoreConfig,
-        previews: Path,
-    ) -> None:
-        self.autoencoder, self.modality, self.config, self.previews = autoencoder, modality, config, previews
-        settings, held_out = config.training.autoencoder, datasets.validation
-        self.lengths = preview_lengths(autoencoder.code_length)
-        self.batches = ordered_batches(
-            held_out, settings.batch_size, limit=settings.validation_samples, workers=config.training.workers
-        )
-        self.shown = next(iter(ordered_batches(held_out, _PREVIEW_SAMPLES, limit=_PREVIEW_SAMPLES, workers=0)))["x"]
-        self.mean_sample = mean_training_sample(datasets, config)
-        self.reference = self._reference(_some_training_samples(datasets, config))
-
-    @torch.no_grad()
-    def _reference(self, batches: Batches) -> float:
-        """Loss of reconstructing training samples as their mean; 1 where they are all the same."""
-        losses, largest = [], 0.0
-        for batch in batches:
-            x = batch["x"]
-            losses.append(self.modality.reconstruction_loss(self.mean_sample.expand_as(x), x))
-            largest = max(largest, x.abs().max().item())
-        if rank() == 0 and largest < _SMALL:
-            logger.warning(
-                "training samples stay within %.2g of 0, and networks learn best where they fill [-1, 1]: "
-                "scale them up where they are read",
-                largest,
-            )
-        return torch.cat(losses).mean().item() or 1.0
-
-    def __call__(self, step: int) -> dict[str, float]:
-        curve = reconstruction_curve(
-            self.autoencoder,
-            {"loss": self.modality.reconstruction_loss},
-            self.batches,
-            self.lengths,
-            self.mean_sample,
-        )
-        if rank() == 0:
-            path = self.previews / f"autoencoder-{step:06d}.png"
-            write_reconstructions(self.autoencoder, self.modality, self.shown, self.lengths, path)
-            for finding in collapse.findings(curve, step, self.autoencoder, self.config):
-                logger.warning("step %d: %s", step, finding)
-        return self._numbers(curve)
-
-    def _numbers(self, curve: ReconstructionCurve) -> dict[str, float]:
-        truncation = self.config.autoencoder.truncation
-        unordered = self.config.autoencoder.kind == "ordered" and truncation.distribution == "none"
-        numbers = {"selection": curve.values["loss"][-1] if unordered else curve.mean("loss")}
-        for metric, values in curve.values.items():
-            numbers.update({f"{metric}@{length}": value for length, value in zip(curve.lengths, values, strict=True)})
-        numbers.update({f"{metric} of the mean sample": value for metric, value in curve.mean_sample.items()})
-        if curve.codebook_use is not None:
-            numbers["codebook_use"] = curve.codebook_use
-        return numbers
-
-
-@torch.no_grad()
-def write_reconstructions(
-    autoencoder: OrderedAutoencoder, modality: Modality, x: Tensor, lengths: tuple[int, ...], path: Path
-) -> None:
-    """A picture of samples [B, *sample_shape] over their reconstructions from each number of codes."""
-    device = autoencoder.device
-    training = autoencoder.training
-    autoencoder.eval()
-    x = x.to(device)
-    kept = torch.ones(len(x), autoencoder.code_length, dtype=torch.bool, device=device)
-    vectors = autoencoder.quantizer(autoencoder.encode_vectors(x), kept).vectors
-    rows = [PreviewRow("original", x.cpu())]
-    for length in reversed(lengths):
-        x_hat = autoencoder.decode_vectors(vectors, torch.full((len(x),), length, device=device))
-        rows.append(PreviewRow(f"{length} codes", x_hat.cpu()))
-    autoencoder.train(training)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    modality.preview(rows, path)
