@@ -239,6 +239,9 @@ class AutoencoderTraining(Section):
     gradient_clip: float = Field(1.0, gt=0, description="largest gradient norm")
     validations: int = Field(10, ge=1, description="how often the model is validated, previewed and kept if best")
     validation_samples: int = Field(2000, ge=1, description="validation samples used while training")
+    final_samples: int | None = Field(
+        None, ge=1, description="validation samples that the result is measured on at every budget; null: all"
+    )
 
 
 class CodesTraining(Section):

@@ -100,6 +100,26 @@ class StageRecord(_Recorded):
     validation: Validation = Validation()
 
 
+class Change(_Recorded):
+    """A config that was changed while the run was under way.
+
+    Attributes:
+        at: when, as an ISO time.
+        stages: that were trained with it from then on.
+        values: dotted key -> its new value.
+    """
+
+    at: _Text
+    stages: tuple[Stage, ...]
+    values: dict[_Text, Any]
+
+    @field_validator("at")
+    @classmethod
+    def _is_a_time(cls, at: str) -> str:
+        datetime.datetime.fromisoformat(at)
+        return at
+
+
 class PluginRecord(_Recorded):
     """The modality plugin that a run was trained with."""
 
@@ -116,6 +136,8 @@ class RunRecord(_Recorded):
     plugin: PluginRecord
     recipe: _Text | None
     baseline: _Text | None = None
+    quick: bool = False
+    """Whether the config is the quick variant of the recipe, or was made from that."""
     seed: int
     code_length: _Codes
     codebook_size: int | None = Field(ge=2, le=MOST_CODES)
@@ -127,6 +149,8 @@ class RunRecord(_Recorded):
     stages: dict[Stage, StageRecord] = Field(default_factory=dict)
     libraries: dict[_Text, _Text]
     config: dict[str, Any]
+    changes: tuple[Change, ...] = ()
+    """In order, of a run that was gone on with; `config` has them all."""
 
     @field_validator("created")
     @classmethod

@@ -21,6 +21,7 @@ from anytime_core.autoencoder import OrderedAutoencoder
 from anytime_core.devices import resolve_device
 from anytime_core.display import listed, shown
 from anytime_core.errors import RunError, UsageError, nearest
+from anytime_core.in_training import in_training
 from anytime_core.locations import user_path
 from anytime_core.modality import Modality
 from anytime_core.priors import ARDMPrior, Prior, TransformerPrior
@@ -282,6 +283,8 @@ class Run:
         """The prior. Raises RunError naming the way out where the run has none yet."""
         if self.prior is None:
             missing = next(stage for stage in STAGES if stage not in self.record.stages)
+            if (training := in_training(self.folder)) is not None:
+                raise RunError(f"run {self.folder} is in training: {training}; it has a prior when that is done")
             raise RunError(
                 f"run {self.folder} has no prior yet: go on with anytime train --run {self.folder} --stage {missing}"
             )
@@ -336,6 +339,8 @@ def load(folder: str | Path | None = None, *, device: str = "auto", settings: Se
     place = resolve_device(device)
     weights = path / AUTOENCODER_FILE
     if "autoencoder" not in record.stages or not weights.exists():
+        if (training := in_training(path)) is not None:
+            raise RunError(f"run {path} is in training: {training}; it can be opened when stage autoencoder is done")
         raise RunError(
             f"run {path} has no autoencoder yet: train it with anytime train --run {path} --stage autoencoder"
         )

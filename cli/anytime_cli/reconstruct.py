@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from anytime_cli import option_types, output, startup
+from anytime_cli import option_types, output, progress, startup
 from anytime_core.display import shown
 
 EXAMPLES = """Examples:
@@ -53,7 +53,7 @@ def reconstruct(
         opened = load(run, device=device)
     folder = out or opened.folder / "reconstructions" / str(parsed)
     with (
-        output.progress_bar("reconstructing") as advance,
+        progress.bar("reconstructing") as advance,
         output.writing_to(folder),
         output.chatter_to_stderr(),
     ):

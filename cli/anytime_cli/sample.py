@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from anytime_cli import option_types, output, startup
+from anytime_cli import option_types, output, progress, startup
 from anytime_core.display import shown
 
 EXAMPLES = """Examples:
@@ -138,7 +138,7 @@ def sample(
     folder = out / part if out and _process_shard() else out or opened.folder / "samples" / part
     with (
         _stop_on_interrupt() as stopped,
-        output.progress_bar("drawing") as advance,
+        progress.bar("drawing") as advance,
         output.writing_to(folder),
         output.chatter_to_stderr(),
     ):
