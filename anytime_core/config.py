@@ -249,6 +249,9 @@ class CodesTraining(Section):
 
     batch_size: int = Field(512, ge=1, description="samples a batch")
     copies: int = Field(1, ge=1, le=1000, description="augmented views of the training set that are encoded")
+    samples: int | None = Field(
+        None, ge=1, description="samples of each part that are encoded, evenly spread over it; null: all"
+    )
 
 
 class PriorTraining(Section):

@@ -22,7 +22,7 @@ from anytime_core.autoencoder import OrderedAutoencoder
 from anytime_core.distributed import world_size
 from anytime_core.evaluation.reconstruction import preview_lengths, validated_lengths
 from anytime_core.record import Stage
-from anytime_core.training.batches import ordered_batches
+from anytime_core.training.batches import ordered_batches, spread
 from anytime_core.training.log import Progress
 from anytime_core.training.preparation import Preparation
 
@@ -104,7 +104,10 @@ class Forecaster:
     def _coming(self, stage: Stage) -> float:
         settings, datasets = self.training.config.core.training, self.training.datasets
         if stage == "codes":
-            samples = settings.codes.copies * len(datasets.train) + len(datasets.validation)
+            train, validation = (
+                len(spread(len(part), settings.codes.samples)) for part in (datasets.train, datasets.validation)
+            )
+            samples = settings.codes.copies * train + validation
             return samples * self._costs.encode / world_size()
         pace = self._prior_step()
         return settings.prior.steps * pace + self._prior_validations(pace)
@@ -120,7 +123,8 @@ class Forecaster:
     def _validation_sequences(self) -> int:
         if self.training.stages[0] == "prior":  # which needs no data
             return len(self.training.codes(self.training.untrained)[1])
-        return len(self.training.datasets.validation)
+        codes = self.training.config.core.training.codes
+        return len(spread(len(self.training.datasets.validation), codes.samples))
 
     @cached_property
     def _autoencoder(self) -> OrderedAutoencoder:

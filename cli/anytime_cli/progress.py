@@ -70,7 +70,7 @@ class Activity:
         """So much is done."""
         if done < self.done:
             self._moments.clear()
-        self.done, self.total, self.values, self.note = done, total, values or {}, note
+        self.done, self.total, self.values, self.note = done, total, values or self.values, note
         if not note:  # what takes its time beside pieces says nothing of the pace of these
             now = self.clock()
             if len(self._moments) > 1 and now - self._moments[-2][0] < _PACE_SECONDS / 100:
@@ -248,10 +248,15 @@ class TrainingBoard:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        for stage in self._stages.values():
+            stage.note = ""
         self._board.__exit__(*exception)
 
     def update(self, progress: Progress) -> None:
         """Show a `Progress`."""
+        if progress.stage not in self._stages:
+            for before in self._stages.values():
+                before.note = ""
         stage = self._stages.setdefault(progress.stage, Activity(progress.stage))
         stage.reach(progress.step, progress.steps, progress.values, progress.activity)
         self._board.show(stage)
