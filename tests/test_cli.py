@@ -27,7 +27,7 @@ import yaml
 from conftest import TINY, Result
 from PIL import Image, ImageSequence
 
-from anytime_cli import output
+from anytime_cli import progress
 from anytime_core.config import Config
 from anytime_core.config_parsing import parse_config, read_yaml
 from anytime_core.record import CONFIG_FILE, read_record
@@ -249,7 +249,7 @@ def test_on_a_terminal_a_bar_shows_the_samples_that_are_done(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "100")
-    with output.progress_bar("drawing") as advance:
+    with progress.bar("drawing") as advance:
         advance(3, 70)
         advance(64, 70)
     shown = sys.stderr.getvalue()
@@ -261,10 +261,10 @@ def test_the_bar_is_told_of_samples_in_batches_of_the_size_that_was_asked_for(an
     told = []
 
     @contextlib.contextmanager
-    def progress_bar(activity: str) -> Iterator[Callable[[int, int], None]]:
+    def bar(activity: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: told.append((done, total))
 
-    monkeypatch.setattr(output, "progress_bar", progress_bar)
+    monkeypatch.setattr(progress, "bar", bar)
     assert anytime("sample", "--num", 10, "--batch-size", 4, "--budget", "2codes", "--out", "out").status == 0
     assert told == [(0, 10), (0, 10), (4, 10), (4, 10), (8, 10), (8, 10)]
     assert anytime("sample", "--num", 10, "--budget", "2codes", "--out", "at once").status == 0
@@ -708,7 +708,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         codes = []
 
         @contextlib.contextmanager
-        def progress_bar(activity: str) -> Iterator[Callable[[int, int], None]]:
+        def bar(activity: str) -> Iterator[Callable[[int, int], None]]:
             def advance(done: int, total: int) -> None:
                 codes.append(done)
                 if len(codes) == 3:
@@ -717,7 +717,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
             yield advance
 
-        monkeypatch.setattr(output, "progress_bar", progress_bar)
+        monkeypatch.setattr(progress, "bar", bar)
 
     return after_third_code
 

@@ -26,7 +26,7 @@ from PIL import Image
 
 import anytime_core.files
 import anytime_core.sampling.output
-from anytime_cli import output
+from anytime_cli import progress
 from anytime_core.errors import UsageError
 from anytime_core.run import Run, load
 from anytime_core.sampling import code_sampler, writing
@@ -487,12 +487,12 @@ main()
     done = []
 
     @contextlib.contextmanager
-    def progress_bar(activity: str) -> Iterator[Callable[[int, int], None]]:
+    def bar(activity: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda samples, total: done.append(samples)
 
     assert anytime(*arguments, "--out", "expected").status == 0
     with monkeypatch.context() as patch:
-        patch.setattr(output, "progress_bar", progress_bar)
+        patch.setattr(progress, "bar", bar)
         assert anytime(*arguments, "--out", "out").status == 0
     assert done[0] == 72
     assert outcome(tmp_path / "out") == outcome(tmp_path / "expected")
