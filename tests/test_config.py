@@ -561,13 +561,9 @@ def test_every_recipe_has_a_quick_variant_of_fewer_steps(path):
 
 
 def test_a_quick_block_is_laid_over_a_config_and_one_that_names_a_kind_stands_for_the_section():
-    data = {
-        "a": {"b": 1, "c": 2},
-        "d": {"kind": "x", "e": 1},
-        "f": [1, 2],
-        "quick": {"a": {"b": 3}, "d": {"kind": "y"}},
-    }
-    assert without_quick(data, "it") == {"a": {"b": 1, "c": 2}, "d": {"kind": "x", "e": 1}, "f": [1, 2]}
+    whole = {"a": {"b": 1, "c": 2}, "d": {"kind": "x", "e": 1}, "f": [1, 2]}
+    data = {**whole, "quick": {"a": {"b": 3}, "d": {"kind": "y"}}}
+    assert without_quick(data, "it") == whole
     assert quick_variant(data, "it") == {"a": {"b": 3, "c": 2}, "d": {"kind": "y"}, "f": [1, 2]}
 
 

@@ -737,7 +737,7 @@ RUNS = [
     Case("runs show --json missing", 1, "no run at missing", NEW_RUN),
     Case("runs show a b", 2, "(b)", "see anytime runs show --help"),
     Case("runs show --run tiny", 2, "--run", "see anytime runs show --help"),
-    Case("runs rm", 2, "'RUN...'", "see anytime runs rm --help"),
+    Case("runs rm", 2, "'RUN", "see anytime runs rm --help"),
     Case("runs rm runs/tiny", 2, "asks on a terminal", "--yes"),
     Case("runs rename runs/tiny", 2, "'name'", "see anytime runs rename --help"),
     *(

@@ -462,8 +462,8 @@ def test_running_out_of_memory_says_what_to_lower(pictures, whole, tmp_path, mon
 
     monkeypatch.setattr(f"anytime_core.training.{place}", exhaust)
     stage = message.removeprefix("stage ").partition(":")[0].partition(",")[0]
+    stages = STAGES[STAGES.index(stage) :]
     with pytest.raises(AnytimeError) as caught:
-        stages = STAGES[STAGES.index(stage) :]
         train(config_of(pictures), shutil.copytree(whole, tmp_path / "run"), stages=stages, force=True)
     assert str(caught.value) == message
 

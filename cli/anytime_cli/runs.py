@@ -158,7 +158,7 @@ def show(
 @app.command("rm", epilog="Example: anytime runs rm runs/image-digits-1 runs/image-digits-2")
 def remove(
     runs: Annotated[
-        list[Path], typer.Argument(parser=option_types.path, help="Run folders.", metavar="RUN...", show_default=False)
+        list[Path], typer.Argument(parser=option_types.path, help="Run folders.", metavar="RUN", show_default=False)
     ],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     json: output.JsonOption = False,
