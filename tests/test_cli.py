@@ -558,9 +558,26 @@ def test_recipes_show_prints_a_config_that_trains(anytime, tmp_path):
     (tmp_path / "shown.yaml").write_text(shown.out)
     quick = ("--set=training.autoencoder.steps=1", "--set=training.autoencoder.validations=1", "--device", "cpu")
     assert anytime("train", "--config", "shown.yaml", "--run", "here", "--stage", "autoencoder", *quick).status == 0
+    assert as_json.pop("quick")["training"]["autoencoder"]["steps"] < 1500
     as_json["training"]["autoencoder"].update(steps=1, validations=1)
     as_json["training"]["device"] = "cpu"
     assert config_of(tmp_path / "here").to_dict() == as_json
+
+
+def test_quick_trains_the_variant_that_a_config_says_and_tells_it_apart(anytime, tmp_path):
+    write_config(tmp_path / "mine.yaml")
+    data = yaml.safe_load((tmp_path / "mine.yaml").read_text())
+    quick = {"network": {"channels": 4}, "training": {"autoencoder": {"steps": 2}, "prior": {"steps": 3}}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**data, "quick": quick}))
+    options = ("--quick", "--baseline", "dedicated-3", "--set", "training.prior.steps=2", "--json")
+    trained = json_of(anytime("train", "--config", "mine.yaml", *options))
+    assert (trained["run"], trained["quick"]) == ("runs/mine-quick-dedicated-3-1", True)
+    assert (trained["code_length"], trained["recipe"], trained["baseline"]) == (3, "mine", "dedicated-3")
+    assert [stage["steps"] for stage in trained["stages"].values()][::2] == [2, 2]
+    run = tmp_path / trained["run"]
+    assert (read_record(run).quick, "quick" in yaml.safe_load((run / "config.yaml").read_text())) == (True, False)
+    assert anytime("train", "--run", run, "--quick", "--stage", "prior", "--force").status == 0
+    assert read_record(run).quick
 
 
 @pytest.mark.parametrize(("arguments", "path"), [((), "mnist.yaml"), (("mine.yaml",), "mine.yaml")])

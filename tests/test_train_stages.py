@@ -199,6 +199,32 @@ def test_every_step_of_every_stage_is_reported(pictures, tmp_path):
     assert "loss" in own[-1].values
 
 
+def test_a_forecast_of_all_stages_is_told_once_and_changes_nothing_that_is_learned(pictures, tmp_path):
+    config = quick_config(pictures, "training.autoencoder.steps=14", "training.prior.steps=14")
+    told: list[Progress] = []
+    train(config, tmp_path / "watched", on_progress=told.append)
+    train(config, tmp_path / "alone")
+    (progress,) = [progress for progress in told if progress.forecast is not None]
+    assert (progress.stage, progress.step) == ("autoencoder", 10)
+    assert list(progress.forecast) == list(STAGES)
+    assert all(seconds > 0 for seconds in progress.forecast.values())
+    for name in ("autoencoder.safetensors", "prior.safetensors", "codes/train.npy"):
+        assert (tmp_path / "watched" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
+
+
+def test_samples_that_are_encoded_and_measured_can_be_bounded(pictures, tmp_path):
+    bounds = ("training.codes.samples=3", "training.codes.batch_size=2", "training.autoencoder.final_samples=2")
+    record = train(quick_config(pictures, *bounds), tmp_path / "run", stages=STAGES[:2])
+    assert record.stages["autoencoder"].validation.samples == 2
+    whole = np.load(tmp_path / "run" / "codes" / "train.npy")
+    copies = quick_config(pictures).core.training.codes.copies
+    assert len(whole) == 3 * copies
+    everything = train(quick_config(pictures, "training.codes.copies=1"), tmp_path / "all", stages=STAGES[:2])
+    assert everything.stages["autoencoder"].validation.samples > 2
+    rows = np.load(tmp_path / "all" / "codes" / "train.npy")
+    assert np.array_equal(whole[:3], rows[[position * len(rows) // 3 for position in range(3)]])
+
+
 def test_copies_give_that_many_rows_of_which_the_first_are_not_augmented(pictures, trained, tmp_path):
     train(quick_config(pictures, *RANDOM, "training.codes.copies=1"), tmp_path / "one", stages=STAGES[:2])
     one, two = (np.load(folder / "codes" / "train.npy") for folder in (tmp_path / "one", trained))

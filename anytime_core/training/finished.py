@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from anytime_core.display import shown
 from anytime_core.errors import RunError, UsageError
-from anytime_core.record import RUN_FILE, STAGES
+from anytime_core.record import RUN_FILE, STAGES, Stage
 from anytime_core.run import load
 from anytime_core.training.checkpoints import Checkpoint
 from anytime_core.training.preparation import Preparation
 from anytime_core.weights import AUTOENCODER_FILE, PRIOR_FILE, AutoencoderMetadata, PriorMetadata, read_header
+
+_RESULTS: Mapping[Stage, str] = {
+    "autoencoder": AUTOENCODER_FILE,
+    "codes": "codes/train.npy",
+    "prior": PRIOR_FILE,
+}
+"""A file of each stage without which nothing of it is left to be thrown away."""
 
 
 def refuse_to_discard(training: Preparation, resumed: Checkpoint | None) -> None:
@@ -25,16 +33,19 @@ def refuse_to_discard(training: Preparation, resumed: Checkpoint | None) -> None
     started, stage, run = training.started, training.stages[0], shown(training.folder)
     finished = started.stages if started is not None else {}
     discarded = [name for name in STAGES[STAGES.index(stage) :] if name in finished]
-    if stage not in finished:
+    if stage not in finished or not (training.folder / _RESULTS[stage]).exists():
         return
     settings = training.config.core.training
     steps = {"autoencoder": settings.autoencoder.steps, "prior": settings.prior.steps}.get(stage, 0)
     if resumed is not None and resumed.position.step < steps:
         return
-    more = ""
-    if stage != "codes" and training.checkpoints(stage).has_any():
+    if stage == "codes":
+        more = ""
+    elif training.checkpoints(stage).has_any():
         setting = f"--set training.{stage}.steps=MORE"
         more = f"give it more steps with anytime train --resume {run} --stage {stage} {setting}, "
+    else:
+        more = "there is no checkpoint of it that further steps could go on from, so "
     raise UsageError(
         f"stage {stage} of run {run} is finished: {more}choose another --run, or throw away what it has of "
         f"{' and '.join(discarded)} with --force"
