@@ -333,7 +333,7 @@ def test_the_names_and_numbers_of_the_classes_agree_between_samples_json_and_the
 def test_samples_of_an_unconditional_prior_have_no_class(write, tiny_folder, tmp_path):
     folder = shutil.copytree(tiny_folder, tmp_path / "unconditional")
     steps = ("training.prior.steps=1", "training.prior.validations=1")
-    train(tiny_config("prior.class_conditional=false", *steps), folder, stages=("prior",))
+    train(tiny_config("prior.class_conditional=false", *steps), folder, stages=("prior",), force=True)
     write(tmp_path / "out", 3, of=load(folder, device="cpu"), pack=True)
     found = members(tmp_path / "out")
     assert list(found) == [f"{index:09d}.{kind}" for index in range(3) for kind in ("png", "json")]
