@@ -241,6 +241,9 @@ class AutoencoderTraining(Section):
     gradient_clip: float = Field(1.0, gt=0, description="largest gradient norm")
     validations: int = Field(10, ge=1, description="how often the model is validated, previewed and kept if best")
     validation_samples: int = Field(2000, ge=1, description="validation samples used while training")
+    final_samples: int | None = Field(
+        None, ge=1, description="validation samples that the result is measured on at every budget; null: all"
+    )
 
 
 class CodesTraining(Section):
@@ -248,6 +251,9 @@ class CodesTraining(Section):
 
     batch_size: int = Field(512, ge=1, description="samples a batch")
     copies: int = Field(1, ge=1, le=1000, description="augmented views of the training set that are encoded")
+    samples: int | None = Field(
+        None, ge=1, description="samples of each part that are encoded, evenly spread over it; null: all"
+    )
 
 
 class PriorTraining(Section):

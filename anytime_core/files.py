@@ -33,6 +33,7 @@ PARTIAL_PREFIX = ".partial-"
 """Start of the names of files and folders that are being written."""
 
 _FLUSHED_ONE_BY_ONE = 50
+_LOOK = 0.2  # seconds for which somebody who only looks whether a lock is held may hold it
 _SINGLE_PREFIX = f"{PARTIAL_PREFIX}file-"
 _SINGLE = re.compile(rf"{re.escape(_SINGLE_PREFIX)}\w{{8}}")
 """The folder of one file that is being written, as `tempfile` names it."""
@@ -205,12 +206,28 @@ def locked(folder: Path, name: str, work: str) -> Iterator[None]:
     """
     made = _make_folders(folder)
     try:
-        with holding(folder / f".{name}", work):
+        with holding(folder / f".{name}", work, wait=_LOOK):
             yield
     finally:
         for path in made:
             with suppress(OSError):
                 path.rmdir()
+
+
+def holder_of(folder: Path, name: str) -> dict[str, Any] | None:
+    """What is known of the process that holds the lock `name` of `locked` in a folder; None where none holds it."""
+    lock = folder / f".{name}.lock"
+    if not lock.is_file() or lock.is_symlink():
+        return None
+    try:
+        probe = FileLock(lock)
+        probe.acquire(timeout=0)
+        probe.release()
+        return None
+    except Timeout:
+        return _told(folder / f".{name}.holder")
+    except OSError:  # somebody else's, which only looks held
+        return _told(folder / f".{name}.holder") or None
 
 
 @contextmanager
@@ -276,10 +293,19 @@ def holding(path: Path, work: str, *, wait: float = 0) -> Iterator[None]:
 def _named(holder: Path) -> str:
     """The process that a file tells of; the file may be missing or half written."""
     try:
-        told = json.loads(read_limited(holder, JSON_LIMIT))
+        told = _told(holder)
         return shown(f"process {told['pid']} on {told['host']}, since {told['since']},")
-    except (OSError, ValueError, KeyError, TypeError):
+    except KeyError:
         return "another process"
+
+
+def _told(holder: Path) -> dict[str, Any]:
+    """What a file tells of a process, nothing where it is missing or half written."""
+    try:
+        told = json.loads(read_limited(holder, JSON_LIMIT))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def move_files(temporary: Path, folder: Path) -> None:

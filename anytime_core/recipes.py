@@ -12,27 +12,38 @@ from anytime_core.display import shown
 from anytime_core.errors import UsageError, nearest
 from anytime_core.locations import user_path
 from anytime_core.plugins import list_plugins, package_folder
+from anytime_core.quick import has_quick, quick_variant, without_quick
 
 _CHECKOUT = Path(__file__).parents[1] / "configs"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A shipped config.
+    """A config in a file, such as those that plugins ship.
 
     Attributes:
-        name: `modality/name`.
+        name: of a shipped one `modality/name`.
         path: the YAML file.
-        description: its first comment line.
+        description: of a shipped one its first comment line.
     """
 
     name: str
     path: Path
-    description: str
+    description: str = ""
 
-    def read(self) -> dict[str, Any]:
-        """The config's values."""
-        return read_yaml(self.path)
+    def read(self, *, quick: bool = False) -> dict[str, Any]:
+        """The config's values, or those of its quick variant.
+
+        Raises:
+            UsageError: the file is no config, or has no quick variant.
+        """
+        data = read_yaml(self.path)
+        return quick_variant(data, self.name) if quick else without_quick(data, self.name)
+
+    @property
+    def has_quick(self) -> bool:
+        """Whether it has a quick variant. Raises UsageError for a file that is no config."""
+        return has_quick(read_yaml(self.path), self.name)
 
 
 def list_recipes() -> list[Recipe]:
@@ -58,22 +69,21 @@ def find_recipe(name: str) -> Recipe:
     raise UsageError(f"no recipe '{shown(name)}'{nearest(name, known)}: see anytime recipes list, or give a YAML file")
 
 
-def find_config(text: str) -> tuple[str, dict[str, Any]]:
-    """The name and the values of what `text` names: a recipe, or a YAML file, which may have any name.
+def find_config(text: str) -> Recipe:
+    """What `text` names: a recipe, or a YAML file, which may have any name and gives its own to the recipe.
 
     Raises:
-        UsageError: neither, or a file that is no config.
+        UsageError: neither.
     """
     path = user_path(text)
     if path.suffix in (".yaml", ".yml") or path.is_file():
-        return path.stem, read_yaml(path)
+        return Recipe(path.stem, path)
     try:
-        recipe = find_recipe(text)
+        return find_recipe(text)
     except UsageError:
         if path.exists():
-            return path.stem, read_yaml(path)  # which says what it is instead
+            return Recipe(path.stem, path)  # reading it says what it is instead
         raise
-    return recipe.name, recipe.read()
 
 
 def default_recipe(modality: str) -> Recipe:

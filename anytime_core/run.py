@@ -33,6 +33,7 @@ from anytime_core.autoencoder import OrderedAutoencoder
 from anytime_core.devices import resolve_device
 from anytime_core.display import shown
 from anytime_core.errors import RunError, UsageError
+from anytime_core.in_training import in_training
 from anytime_core.labels import ClassLabels, Label, Labels
 from anytime_core.locations import user_path
 from anytime_core.modality import Modality
@@ -386,6 +387,8 @@ class Run:
         """The prior. Raises RunError naming the way out where the run has none yet."""
         if self.prior is None:
             missing = next(stage for stage in STAGES if stage not in self.record.stages)
+            if (training := in_training(self.folder)) is not None:
+                raise RunError(f"run {self.folder} is in training: {training}; it has a prior when that is done")
             raise RunError(
                 f"run {self.folder} has no prior yet: go on with anytime train --run {self.folder} --stage {missing}"
             )

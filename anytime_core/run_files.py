@@ -6,6 +6,7 @@ from pathlib import Path
 
 from anytime_core.autoencoder import OrderedAutoencoder
 from anytime_core.errors import RunError
+from anytime_core.in_training import in_training
 from anytime_core.modality import Modality
 from anytime_core.priors import Prior
 from anytime_core.record import RUN_FILE, RunRecord, read_record
@@ -23,6 +24,8 @@ def open_run_files(folder: Path) -> tuple[RunRecord, Modality, OrderedAutoencode
     require_plugin(record.modality, folder / RUN_FILE)
     weights = folder / AUTOENCODER_FILE
     if "autoencoder" not in record.stages or not weights.exists():
+        if (training := in_training(folder)) is not None:
+            raise RunError(f"run {folder} is in training: {training}; it can be opened when stage autoencoder is done")
         raise RunError(
             f"run {folder} has no autoencoder yet: train it with anytime train --run {folder} --stage autoencoder"
         )

@@ -139,7 +139,7 @@ def _check_header(path: Path) -> None:
 def _way_out(path: Path) -> str:
     """What to do about a file of a run that is no good; who reads other weights files says it himself."""
     if path.name in (AUTOENCODER_FILE, PRIOR_FILE):
-        return f"; train that stage again with anytime train --run {shown(path.parent)} --stage {path.stem}"
+        return f"; train that stage again with anytime train --run {shown(path.parent)} --stage {path.stem} --force"
     return ""
 
 

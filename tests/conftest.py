@@ -57,7 +57,7 @@ def _one_thread():
 def _silent_progress():
     """What commands say must not depend on how fast the machine is."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("anytime_cli.output.ProgressLines", lambda activity, say: lambda *progress: None)
+        patch.setattr("anytime_cli.progress.Lines.remind", lambda lines: None)
         yield
 
 
@@ -87,7 +87,7 @@ def agnostic_folder(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory)
     """The tiny run with an order-agnostic prior; tests must not change it."""
     folder = tmp_path_factory.mktemp("runs") / "agnostic"
     shutil.copytree(tiny_folder, folder)
-    train(tiny_config(*AGNOSTIC), folder, stages=["prior"])
+    train(tiny_config(*AGNOSTIC), folder, stages=["prior"], force=True)
     return folder
 
 

@@ -27,7 +27,7 @@ import yaml
 from conftest import TINY, Result
 from PIL import Image, ImageSequence
 
-from anytime_cli import output
+from anytime_cli import progress
 from anytime_core.config import Config
 from anytime_core.config_parsing import parse_config, read_yaml
 from anytime_core.record import CONFIG_FILE, read_record
@@ -249,7 +249,7 @@ def test_on_a_terminal_a_bar_shows_the_samples_that_are_done(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "100")
-    with output.progress_bar("drawing") as advance:
+    with progress.bar("drawing") as advance:
         advance(3, 70)
         advance(64, 70)
     shown = sys.stderr.getvalue()
@@ -261,10 +261,10 @@ def test_the_bar_is_told_of_samples_in_batches_of_the_size_that_was_asked_for(an
     told = []
 
     @contextlib.contextmanager
-    def progress_bar(activity: str) -> Iterator[Callable[[int, int], None]]:
+    def bar(activity: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: told.append((done, total))
 
-    monkeypatch.setattr(output, "progress_bar", progress_bar)
+    monkeypatch.setattr(progress, "bar", bar)
     assert anytime("sample", "--num", 10, "--batch-size", 4, "--budget", "2codes", "--out", "out").status == 0
     assert told == [(0, 10), (0, 10), (4, 10), (4, 10), (8, 10), (8, 10)]
     assert anytime("sample", "--num", 10, "--budget", "2codes", "--out", "at once").status == 0
@@ -558,9 +558,26 @@ def test_recipes_show_prints_a_config_that_trains(anytime, tmp_path):
     (tmp_path / "shown.yaml").write_text(shown.out)
     quick = ("--set=training.autoencoder.steps=1", "--set=training.autoencoder.validations=1", "--device", "cpu")
     assert anytime("train", "--config", "shown.yaml", "--run", "here", "--stage", "autoencoder", *quick).status == 0
+    assert as_json.pop("quick")["training"]["autoencoder"]["steps"] < 1500
     as_json["training"]["autoencoder"].update(steps=1, validations=1)
     as_json["training"]["device"] = "cpu"
     assert config_of(tmp_path / "here").to_dict() == as_json
+
+
+def test_quick_trains_the_variant_that_a_config_says_and_tells_it_apart(anytime, tmp_path):
+    write_config(tmp_path / "mine.yaml")
+    data = yaml.safe_load((tmp_path / "mine.yaml").read_text())
+    quick = {"network": {"channels": 4}, "training": {"autoencoder": {"steps": 2}, "prior": {"steps": 3}}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**data, "quick": quick}))
+    options = ("--quick", "--baseline", "dedicated-3", "--set", "training.prior.steps=2", "--json")
+    trained = json_of(anytime("train", "--config", "mine.yaml", *options))
+    assert (trained["run"], trained["quick"]) == ("runs/mine-quick-dedicated-3-1", True)
+    assert (trained["code_length"], trained["recipe"], trained["baseline"]) == (3, "mine", "dedicated-3")
+    assert [stage["steps"] for stage in trained["stages"].values()][::2] == [2, 2]
+    run = tmp_path / trained["run"]
+    assert (read_record(run).quick, "quick" in yaml.safe_load((run / "config.yaml").read_text())) == (True, False)
+    assert anytime("train", "--run", run, "--quick", "--stage", "prior", "--force").status == 0
+    assert read_record(run).quick
 
 
 @pytest.mark.parametrize(("arguments", "path"), [((), "mnist.yaml"), (("mine.yaml",), "mine.yaml")])
@@ -708,7 +725,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         codes = []
 
         @contextlib.contextmanager
-        def progress_bar(activity: str) -> Iterator[Callable[[int, int], None]]:
+        def bar(activity: str) -> Iterator[Callable[[int, int], None]]:
             def advance(done: int, total: int) -> None:
                 codes.append(done)
                 if len(codes) == 3:
@@ -717,7 +734,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
             yield advance
 
-        monkeypatch.setattr(output, "progress_bar", progress_bar)
+        monkeypatch.setattr(progress, "bar", bar)
 
     return after_third_code
 

@@ -15,6 +15,7 @@ from anytime_core.config_parsing import apply_overrides, parse_config, parse_yam
 from anytime_core.errors import ConfigError
 from anytime_core.locations import DATA_VARIABLE, cache_folder, data_candidates, user_path
 from anytime_core.plugins import load_modality
+from anytime_core.quick import quick_variant, without_quick
 from anytime_core.recipes import default_recipe, list_recipes
 from anytime_image.config import ImageConfig
 
@@ -533,6 +534,37 @@ def test_shipped_recipes_parse_and_read_back_equal(recipe):
 def test_the_quantizer_of_every_shipped_recipe_can_be_exchanged_by_one_override(recipe):
     data = apply_overrides(recipe.read(), ["autoencoder.quantizer.kind=fsq"])
     assert parse_config(data, load_modality(data["modality"]).Config).core.autoencoder.quantizer == FSQConfig()
+
+
+ROOT = Path(__file__).parents[1]
+UNINSTALLED = (
+    ROOT / "anytime_core" / "template" / "package" / "recipes" / "small.yaml.jinja",
+    ROOT / "examples" / "anytime_motion" / "anytime_motion" / "recipes" / "walk.yaml",
+)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_quick_variant_of_a_recipe_parses(recipe):
+    quick = recipe.read(quick=True)
+    assert parse_config(quick, load_modality(quick["modality"]).Config).core.modality == quick["modality"]
+
+
+@pytest.mark.parametrize("path", [*(recipe.path for recipe in list_recipes()), *UNINSTALLED], ids=str)
+def test_every_recipe_has_a_quick_variant_of_fewer_steps(path):
+    data = parse_yaml(path.read_text().replace("{{ name }}", "name"), path.name)
+    whole, quick = (
+        CoreConfig.model_validate({"training": read(data, path.name)["training"]}, strict=False).training
+        for read in (without_quick, quick_variant)
+    )
+    assert quick.autoencoder.steps < min(whole.autoencoder.steps, 2000)
+    assert quick.prior.steps < min(whole.prior.steps, 2000)
+
+
+def test_a_quick_block_is_laid_over_a_config_and_one_that_names_a_kind_stands_for_the_section():
+    whole = {"a": {"b": 1, "c": 2}, "d": {"kind": "x", "e": 1}, "f": [1, 2]}
+    data = {**whole, "quick": {"a": {"b": 3}, "d": {"kind": "y"}}}
+    assert without_quick(data, "it") == whole
+    assert quick_variant(data, "it") == {"a": {"b": 3, "c": 2}, "d": {"kind": "y"}, "f": [1, 2]}
 
 
 def test_the_digits_recipe_is_the_default_for_images():

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import typer
 
-from anytime_cli import main, option_types, output
+from anytime_cli import main, option_types, output, progress
 from anytime_core.display import counted, shown
 from anytime_core.errors import AnytimeError, system_reason
 
@@ -68,7 +68,7 @@ def test_a_progress_bar_shows_names_as_they_are(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "100")
-    with output.progress_bar("drawing") as advance:
+    with progress.bar("drawing") as advance:
         advance(3, 70, "of [/x] \x1b[5m")
     assert r"of [/x] \x1b[5m" in sys.stderr.getvalue()
 

@@ -127,7 +127,7 @@ def train_once(rank: int, folder: Path) -> None:
 def train_in_a_group(rank: int, folder: Path) -> None:
     dist.init_process_group("gloo")
     torch.save(values(), folder / f"values-{rank}.pt")
-    train(config(), folder / "codes", stages=["codes"])
+    train(config(), folder / "codes", stages=["codes"], force=True)
 
     fit_module._REPORT_EVERY = 2
     train_step = fit_module._Fit._step

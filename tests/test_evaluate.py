@@ -469,7 +469,7 @@ def test_data_without_labels_and_extractors_still_has_its_reconstructions(tiny_r
     modality.datasets = unlabelled
     modality.extractors = dict
     path = shutil.copytree(tiny_run.folder, tmp_path / "run")
-    train(tiny_config("prior.class_conditional=false", "training.prior.steps=2"), path, stages=["prior"])
+    train(tiny_config("prior.class_conditional=false", "training.prior.steps=2"), path, stages=["prior"], force=True)
     run = load(path, device="cpu")
     run = dataclasses.replace(run, modality=modality, record=run.record.model_copy(update={"classes": ()}))
     (result,) = evaluate(run, tmp_path / "evaluation", OPTIONS)

@@ -241,7 +241,7 @@ def test_codes_that_were_half_written_of_other_data_begin_anew_where_they_are_fo
     config = tiny_config(*QUICK, "training.codes.batch_size=4", "training.checkpoint_minutes=0")
     lies_there(data())
     with pytest.raises(KeyboardInterrupt):
-        train(config, started, stages=["codes"], on_progress=stop)
+        train(config, started, stages=["codes"], force=True, on_progress=stop)
     steps: list[int] = []
     lies_there(data(("dog", "cat")))
     train(config, started, stages=["codes"], resume=True, force=True, on_progress=lambda one: steps.append(one.step))
@@ -252,20 +252,20 @@ def test_codes_that_were_half_written_of_other_data_begin_anew_where_they_are_fo
 @pytest.mark.parametrize(("stage", "resume"), [("codes", False), ("codes", True)])
 def test_data_that_was_only_moved_is_gone_on_with(started, lies_there, now, stage, resume):
     lies_there(now)
-    record = train(tiny_config(*QUICK), started, stages=[stage], resume=resume)
+    record = train(tiny_config(*QUICK), started, stages=[stage], resume=resume, force=True)
     assert record.found == now.found
 
 
 @pytest.mark.parametrize(("now", "message"), CHANGES)
 def test_a_stage_autoencoder_that_begins_anew_takes_what_there_is(started, lies_there, now, message):
     lies_there(now)
-    record = train(tiny_config(*QUICK), started, stages=["autoencoder"])
+    record = train(tiny_config(*QUICK), started, stages=["autoencoder"], force=True)
     assert (record.found, record.classes, list(record.stages)) == (now.found, now.classes, ["autoencoder"])
 
 
 def test_stage_prior_keeps_what_its_codes_were_made_of(started, lies_there):
     lies_there(data(("cow", "pig"), digest="b"))
-    record = train(tiny_config(*QUICK), started, stages=["prior"])
+    record = train(tiny_config(*QUICK), started, stages=["prior"], force=True)
     assert (record.found, record.classes) == (FOUND, ("cat", "dog"))
 
 
@@ -281,7 +281,9 @@ def test_a_run_that_did_not_record_what_it_found_is_compared_by_its_classes(star
     run = load(started, device="cpu")
     lies_there(data(digest="b"))
     assert data_of(run)[1] == ()
-    assert train(tiny_config(*QUICK), started, stages=["codes"]).found == FOUND.model_copy(update={"digest": "b"})
+    assert train(tiny_config(*QUICK), started, stages=["codes"], force=True).found == FOUND.model_copy(
+        update={"digest": "b"}
+    )
     lies_there(data(("cow", "dog")))
     with pytest.raises(DataError, match=r"cow new; cat gone"):
         data_of(run)
@@ -430,7 +432,7 @@ def test_train_says_what_it_found_before_its_first_step_and_names_no_run_without
     assert "training" not in missing.err
     lies_there(data())
     result = anytime("train", "--config", config_file, "--run", "here", "--json")
-    assert result.err.splitlines()[:4] == ["training tiny into here", *SAID, "autoencoder        1/2  "]
+    assert result.err.splitlines()[:4] == ["training tiny into here", *SAID, "autoencoder  1/2"]
     assert Found.model_validate(json.loads(result.out)["found"]) == FOUND
 
 
@@ -479,7 +481,9 @@ def test_a_finished_stage_has_nothing_to_go_on_with(anytime, started, lies_there
     for stage in ("codes", "prior"):
         result = anytime("train", "--resume", started, "--stage", stage)
         assert result.status == 2
-        assert f"stage {stage} of run {started} is finished: repeat it with --run {started}" in result.err
+        assert f"stage {stage} of run {started} is finished: " in result.err
+        assert result.err.rstrip().endswith("with --force")
+        assert (f"--resume {started} --stage prior --set training.prior.steps=MORE" in result.err) == (stage == "prior")
     assert {path: path.stat().st_mtime_ns for path in started.rglob("*")} == before
 
 

@@ -74,6 +74,8 @@ YAML_FILES = {
     "control": "seed: \x07\n",
     "merge": "<<: 3\n",
     "null": "network: null\n",
+    "no-quick": "quick: 3\n",
+    "wrong-quick": "quick: {netwrok: {channels: 8}}\n",
     "sections": "network: [1]\ntraining: fast\n",
 }
 
@@ -149,7 +151,7 @@ def _train_others(folder: Path, tiny_folder: Path) -> None:
     edit_metadata(AUTOENCODER, _lose_data)(without_data)
     train(tiny_config("autoencoder.quantizer.kind=none", *short), folder / "continuous", stages=["autoencoder"])
     unconditional = shutil.copytree(tiny_folder, folder / "unconditional")
-    train(tiny_config("prior.class_conditional=false", *short), unconditional, stages=["prior"])
+    train(tiny_config("prior.class_conditional=false", *short), unconditional, stages=["prior"], force=True)
 
 
 def _lose_data(metadata: dict) -> dict:
@@ -212,7 +214,9 @@ GLOBAL = [
     Case("--json", 2, "--json", "see anytime --help"),
     Case("-x", 2, "-x", "see anytime --help"),
     Case("--version=3", 2, "'--version' does not take a value", "see anytime --help"),
-    Case("runs", 2, "Missing command", "see anytime runs --help"),
+    Case("runs --root notes.txt", 1, "notes.txt is not a folder", "--root"),
+    Case("runs --json list", 2, "--json stands before list", "behind"),
+    Case("runs --root missing show runs/tiny", 2, "--root stands before show", "behind"),
     Case("recipes", 2, "Missing command", "see anytime recipes --help"),
     Case("plugins", 2, "Missing command", "see anytime plugins --help"),
     Case("runs lsit", 2, "'lsit'", "Did you mean 'list'?"),
@@ -235,6 +239,10 @@ GLOBAL = [
             "plugins check image",
             "runs list",
             "runs show",
+            "runs rm runs/tiny",
+            "runs rename runs/tiny other",
+            "runs compare runs/tiny agnostic",
+            "runs prune runs/tiny",
         )
     ),
     *(
@@ -353,6 +361,15 @@ TRAIN = [
     Case("train --config quick.yaml --run notes.txt", 2, "notes.txt", "choose another --run"),
     Case("train --config quick.yaml --run newer", 1, "newer/run.json has format 99", UPDATE),
     Case("train --run runs/tiny", 2, "runs/tiny is finished", "--stage"),
+    *(
+        Case(f"train --run runs/tiny --stage {stage}", 2, f"stage {stage} of run runs/tiny is finished", "--force")
+        for stage in ("autoencoder", "codes", "prior")
+    ),
+    Case("train --run half-trained --quick", 2, "half-trained was not started with --quick", "another --run"),
+    Case("train --config quick.yaml --quick", 2, "quick has no quick variant", "below quick:"),
+    Case("train --config no-quick.yaml", 2, "no-quick: quick: a section has keys below it, found 3"),
+    Case("train --config wrong-quick.yaml --quick", 2, "'netwrok'", "did you mean 'network'"),
+    Case("train --quick --set quick.seed=3", 2, "unknown key 'quick'"),
     Case("train --run newer", 1, "newer/run.json has format 99", UPDATE),
     *(Case(f"train --run {name}", 1, f"{name}/run.json", NEW_RUN) for name in ("cut-record", "list-record")),
     Case("train --run foreign --stage prior", 2, "'nope'", "installed are audio, image"),
@@ -732,6 +749,22 @@ RUNS = [
     Case("runs show --json missing", 1, "no run at missing", NEW_RUN),
     Case("runs show a b", 2, "(b)", "see anytime runs show --help"),
     Case("runs show --run tiny", 2, "--run", "see anytime runs show --help"),
+    Case("runs rm", 2, "'RUN", "see anytime runs rm --help"),
+    Case("runs rm runs/tiny", 2, "asks on a terminal", "--yes"),
+    Case("runs rename runs/tiny", 2, "'name'", "see anytime runs rename --help"),
+    *(
+        Case(f"runs rename runs/tiny {name}", 2, f"'{shown}'", "one name")
+        for name, shown in (("''", ""), ("..", ".."), ("a/b", "a/b"), ("/tmp/x", "/tmp/x"))
+    ),
+    Case("runs rename agnostic newer", 2, "newer exists", "another name"),
+    Case("runs compare runs/tiny", 2, "'second'", "see anytime runs compare --help"),
+    Case("runs compare runs/tiny missing", 1, "no run at missing", NEW_RUN),
+    Case("runs prune cut-record", 1, "cut-record/run.json is not that of a run", "yourself"),
+    *(
+        Case(f"runs {command}", 1, f"{name} is not a run", "see anytime runs list")
+        for name in ("not-a-run", "missing", "empty")
+        for command in (f"rm --yes {name}", f"rm --yes runs/tiny {name}", f"rename {name} other", f"prune {name}")
+    ),
     Case("runs list here", 2, "(here)", "see anytime runs list --help"),
     Case("runs list --root notes.txt", 1, "notes.txt is not a folder", "--root"),
     Case("evaluate --run without-data --num 2", 1, "data.root=nowhere", "is not a folder"),

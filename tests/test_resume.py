@@ -97,7 +97,7 @@ class Died(BaseException):
 
 def dying_at(stage: str, step: int):
     def on_progress(progress: Progress) -> None:
-        if (progress.stage, progress.step) == (stage, step):
+        if (progress.stage, progress.step, progress.activity) == (stage, step, ""):
             raise Died
 
     return on_progress
@@ -105,7 +105,7 @@ def dying_at(stage: str, step: int):
 
 def signalling_at(stage: str, step: int, number: int):
     def on_progress(progress: Progress) -> None:
-        if (progress.stage, progress.step) == (stage, step):
+        if (progress.stage, progress.step, progress.activity) == (stage, step, ""):
             os.kill(os.getpid(), number)
 
     return on_progress
@@ -157,9 +157,9 @@ def test_an_order_agnostic_prior_goes_on_too(pictures, whole, tmp_path):
     config = config_of(pictures, "prior.kind=ardm")
     for name in ("straight", "stopped"):
         shutil.copytree(whole, tmp_path / name)
-    train(config, tmp_path / "straight", stages=["prior"])
+    train(config, tmp_path / "straight", stages=["prior"], force=True)
     with pytest.raises(Died):
-        train(config, tmp_path / "stopped", stages=["prior"], on_progress=dying_at("prior", 3))
+        train(config, tmp_path / "stopped", stages=["prior"], force=True, on_progress=dying_at("prior", 3))
     train(config, tmp_path / "stopped", stages=["prior"], resume=True)
     assert outcome(tmp_path / "stopped") == outcome(tmp_path / "straight")
 
@@ -325,7 +325,7 @@ def test_a_checkpoint_that_was_made_up_is_one_line(pictures, died, gone, tmp_pat
     folder = shutil.copytree(died, tmp_path / "run")
     for path in (folder / "checkpoints").iterdir():
         rewritten(change)(path)
-    with pytest.raises(UsageError, match=r"the checkpoint of step 4 is of another model .*--stage autoencoder$"):
+    with pytest.raises(UsageError, match=r"the checkpoint of step 4 is of another model .*autoencoder --force$"):
         train(config_of(pictures), folder, resume=True)
 
 
@@ -462,8 +462,9 @@ def test_running_out_of_memory_says_what_to_lower(pictures, whole, tmp_path, mon
 
     monkeypatch.setattr(f"anytime_core.training.{place}", exhaust)
     stage = message.removeprefix("stage ").partition(":")[0].partition(",")[0]
+    stages = STAGES[STAGES.index(stage) :]
     with pytest.raises(AnytimeError) as caught:
-        train(config_of(pictures), shutil.copytree(whole, tmp_path / "run"), stages=STAGES[STAGES.index(stage) :])
+        train(config_of(pictures), shutil.copytree(whole, tmp_path / "run"), stages=stages, force=True)
     assert str(caught.value) == message
 
 
@@ -471,7 +472,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(pictures, whole, tmp_path, monke
     folder, flush = tmp_path / "run", os.fsync
 
     def fail(progress: Progress) -> None:
-        if (progress.stage, progress.step) == ("autoencoder", 5):
+        if (progress.stage, progress.step, progress.activity) == ("autoencoder", 5, ""):
 
             def full(descriptor: int) -> None:
                 raise OSError(28, os.strerror(28))
@@ -492,7 +493,7 @@ def test_a_folder_that_vanishes_is_named(pictures, tmp_path):
     folder = tmp_path / "run"
 
     def vanish(progress: Progress) -> None:
-        if progress.step == 3:
+        if progress.step == 3 and not progress.activity:
             shutil.rmtree(folder)
 
     with pytest.raises(FileNotFoundError) as caught:
@@ -530,10 +531,10 @@ def arguments(pictures: Path, *more: str) -> list[str]:
 @pytest.fixture
 def stopped(anytime, pictures, monkeypatch) -> Path:
     """`runs/image-digits-1` of the working folder, stopped by SIGTERM in stage autoencoder."""
-    from anytime_cli.train import _ProgressBars
+    from anytime_cli.progress import TrainingBoard
 
     with monkeypatch.context() as patched:
-        patched.setattr(_ProgressBars, "update", lambda bars, progress: signalling_at("autoencoder", 3, 15)(progress))
+        patched.setattr(TrainingBoard, "update", lambda bars, progress: signalling_at("autoencoder", 3, 15)(progress))
         result = anytime(*arguments(pictures))
     assert result.status == 143
     assert "anytime train --resume runs/image-digits-1" in result.err

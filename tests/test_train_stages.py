@@ -194,9 +194,35 @@ def test_every_step_of_every_stage_is_reported(pictures, tmp_path):
     reported: list[Progress] = []
     train(quick_config(pictures), tmp_path / "run", on_progress=reported.append)
     for stage in STAGES:
-        own = [progress for progress in reported if progress.stage == stage]
+        own = [progress for progress in reported if progress.stage == stage and not progress.activity]
         assert [progress.step for progress in own] == list(range(1, own[0].steps + 1))
-    assert "loss" in reported[-1].values
+    assert "loss" in own[-1].values
+
+
+def test_a_forecast_of_all_stages_is_told_once_and_changes_nothing_that_is_learned(pictures, tmp_path):
+    config = quick_config(pictures, "training.autoencoder.steps=14", "training.prior.steps=14")
+    told: list[Progress] = []
+    train(config, tmp_path / "watched", on_progress=told.append)
+    train(config, tmp_path / "alone")
+    (progress,) = [progress for progress in told if progress.forecast is not None]
+    assert (progress.stage, progress.step) == ("autoencoder", 10)
+    assert list(progress.forecast) == list(STAGES)
+    assert all(seconds > 0 for seconds in progress.forecast.values())
+    for name in ("autoencoder.safetensors", "prior.safetensors", "codes/train.npy"):
+        assert (tmp_path / "watched" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
+
+
+def test_samples_that_are_encoded_and_measured_can_be_bounded(pictures, tmp_path):
+    bounds = ("training.codes.samples=3", "training.codes.batch_size=2", "training.autoencoder.final_samples=2")
+    record = train(quick_config(pictures, *bounds), tmp_path / "run", stages=STAGES[:2])
+    assert record.stages["autoencoder"].validation.samples == 2
+    whole = np.load(tmp_path / "run" / "codes" / "train.npy")
+    copies = quick_config(pictures).core.training.codes.copies
+    assert len(whole) == 3 * copies
+    everything = train(quick_config(pictures, "training.codes.copies=1"), tmp_path / "all", stages=STAGES[:2])
+    assert everything.stages["autoencoder"].validation.samples > 2
+    rows = np.load(tmp_path / "all" / "codes" / "train.npy")
+    assert np.array_equal(whole[:3], rows[[position * len(rows) // 3 for position in range(3)]])
 
 
 def test_copies_give_that_many_rows_of_which_the_first_are_not_augmented(pictures, trained, tmp_path):
@@ -376,7 +402,7 @@ def test_a_stage_without_the_one_before_it_names_the_command_to_run(pictures, tm
 
 
 def test_training_the_autoencoder_again_drops_what_came_after_it(pictures, run_copy):
-    record = train(quick_config(pictures, *RANDOM), run_copy, stages=("autoencoder",))
+    record = train(quick_config(pictures, *RANDOM), run_copy, stages=("autoencoder",), force=True)
     assert list(record.stages) == ["autoencoder"]
     assert read_record(run_copy) == record
     assert load(run_copy, device="cpu").prior is None
@@ -392,7 +418,7 @@ def test_a_stage_that_dies_never_leaves_its_new_files_under_an_old_record(pictur
 
     before, finished = outcome(run_copy), list(read_record(run_copy).stages)
     with pytest.raises(KeyboardInterrupt):
-        train(quick_config(pictures, *RANDOM, "seed=1"), run_copy, stages=(stage,), on_progress=die)
+        train(quick_config(pictures, *RANDOM, "seed=1"), run_copy, stages=(stage,), on_progress=die, force=True)
     if outcome(run_copy) == before:
         assert list(read_record(run_copy).stages) == finished
     else:
@@ -486,7 +512,7 @@ def test_an_empty_folder_becomes_a_run(pictures, tmp_path):
 def diverge(config: Config, folder: Path, stage: str, stages: Sequence[Any] = STAGES) -> RunRecord:
     """Train until the loss is no number; returns what is left of the run."""
     with pytest.raises(AnytimeError, match=rf"stage {stage}\b.* at step \d+.*training\.{stage}\.learning_rate"):
-        train(config, folder, stages=stages)
+        train(config, folder, stages=stages, force=True)
     return read_record(folder)
 
 

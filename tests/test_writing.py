@@ -26,7 +26,7 @@ from PIL import Image
 
 import anytime_core.files
 import anytime_core.sampling.output
-from anytime_cli import output
+from anytime_cli import progress
 from anytime_core.errors import UsageError
 from anytime_core.run import Run, load
 from anytime_core.sampling import code_sampler, writing
@@ -340,7 +340,7 @@ def test_the_names_and_numbers_of_the_classes_agree_between_samples_json_and_the
 def test_samples_of_an_unconditional_prior_have_no_class(write, tiny_folder, tmp_path):
     folder = shutil.copytree(tiny_folder, tmp_path / "unconditional")
     steps = ("training.prior.steps=1", "training.prior.validations=1")
-    train(tiny_config("prior.class_conditional=false", *steps), folder, stages=("prior",))
+    train(tiny_config("prior.class_conditional=false", *steps), folder, stages=("prior",), force=True)
     write(tmp_path / "out", 3, of=load(folder, device="cpu"), pack=True)
     found = members(tmp_path / "out")
     assert list(found) == [f"{index:09d}.{kind}" for index in range(3) for kind in ("png", "json")]
@@ -492,12 +492,12 @@ main()
     done = []
 
     @contextlib.contextmanager
-    def progress_bar(activity: str) -> Iterator[Callable[[int, int], None]]:
+    def bar(activity: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda samples, total: done.append(samples)
 
     assert anytime(*arguments, "--out", "expected").status == 0
     with monkeypatch.context() as patch:
-        patch.setattr(output, "progress_bar", progress_bar)
+        patch.setattr(progress, "bar", bar)
         assert anytime(*arguments, "--out", "out").status == 0
     assert done[0] == 72
     assert outcome(tmp_path / "out") == outcome(tmp_path / "expected")

@@ -29,7 +29,8 @@ def check_guidance(prior: Prior, filtering: Filter, folder: Path) -> None:
         )
     raise UsageError(
         f"guidance {filtering.guidance:g} needs a prior that was trained without labels too, and that of run {folder} "
-        f"was not: use 1, or anytime train --run {folder} --stage prior --set prior.label_dropout=0.1"
+        f"was not: use 1, or anytime train --run {folder} --stage prior --force "
+        "--set prior.label_dropout=0.1"
     )
 
 

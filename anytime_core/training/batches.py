@@ -167,6 +167,12 @@ def shuffled_batches(dataset: SampleDataset, batch_size: int, *, seed: int, work
     return Batches(dataset, _Shuffled(len(dataset), batch_size, seed, done), workers, whole=True)
 
 
+def spread(size: int, limit: int | None) -> list[int]:
+    """The numbers of `limit` items spread evenly over a set of `size`, which may be sorted by class; None: of all."""
+    number = size if limit is None else min(limit, size)
+    return [position * size // number for position in range(number)]
+
+
 def ordered_batches(
     dataset: SampleDataset, batch_size: int, *, limit: int | None = None, workers: int, whole: bool = False
 ) -> Batches:
@@ -174,8 +180,8 @@ def ordered_batches(
 
     With `whole`, others are drawn at random for those that cannot be read, so that no batch is smaller for them.
     """
-    size = len(dataset) if limit is None else min(limit, len(dataset))
-    picked = [position * len(dataset) // size for position in range(size)]
+    picked = spread(len(dataset), limit)
+    size = len(picked)
     lists = [picked[start : start + batch_size] for start in range(0, size, batch_size)]
     return Batches(dataset, lists, workers, whole=whole)
 

@@ -101,6 +101,10 @@ class Checkpoints:
             old.unlink(missing_ok=True)
         self.last_step, self._written = position.step, time.monotonic()
 
+    def has_any(self) -> bool:
+        """Whether the stage has one, whole or not."""
+        return any(stage == self.stage for stage, _ in _listed(self.run))
+
     def latest(self) -> Checkpoint | None:
         """The last one of the stage that is whole, None where there is none.
 
@@ -124,7 +128,8 @@ class Checkpoints:
             return Checkpoint(position, state)
         if problem is not None:
             raise RunError(
-                f"{problem}; start the stage again with anytime train --run {shown(self.run)} --stage {self.stage}"
+                f"{problem}; start the stage again with anytime train --run {shown(self.run)} --stage {self.stage} "
+                "--force"
             ) from problem
         return None
 
@@ -145,7 +150,7 @@ class Checkpoints:
             if position.config.get(section) != value:
                 raise UsageError(
                     f"{shown(path)} is of another config, {section} has changed: leave it as it was, or start the "
-                    f"stage again with --run {shown(self.run)} --stage {self.stage}"
+                    f"stage again with --run {shown(self.run)} --stage {self.stage} --force"
                 )
 
 

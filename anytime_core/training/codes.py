@@ -21,7 +21,7 @@ from anytime_core.errors import DataError, RunError
 from anytime_core.files import PARTIAL_PREFIX, open_own
 from anytime_core.reading import open_regular
 
-_WRITE_AGAIN = "write them again with --stage codes"
+_WRITE_AGAIN = "write them again with --stage codes --force"
 _CHECKED_ROWS = 2**16
 
 
@@ -93,7 +93,7 @@ def _open(path: Path, *, ndim: int, below: int | None) -> np.ndarray:
         tokenize.TokenError,
     ) as error:
         reason = getattr(error, "strerror", None) or error
-        raise RunError(f"codes cannot be read from {shown(path)}: {reason}; write them with --stage codes") from error
+        raise RunError(f"codes cannot be read from {shown(path)}: {reason}; {_WRITE_AGAIN}") from error
     if array.ndim != ndim or array.dtype.kind not in "iu" or 0 in array.shape:
         raise RunError(f"{shown(path)} holds no codes; {_WRITE_AGAIN}")
     for start in range(0, len(array), _CHECKED_ROWS):

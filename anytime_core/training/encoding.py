@@ -12,7 +12,7 @@ from anytime_core.autoencoder import OrderedAutoencoder
 from anytime_core.config import CodesTraining
 from anytime_core.distributed import from_first, joined, rank, world_size
 from anytime_core.modality import Datasets, Modality, SampleDataset
-from anytime_core.training.batches import listed_batches
+from anytime_core.training.batches import listed_batches, spread
 from anytime_core.training.codes import CodesWriter
 from anytime_core.training.log import Progress
 from anytime_core.training.seeds import step_generator
@@ -35,8 +35,8 @@ def write_codes(
 ) -> int:
     """Encode training and validation data into `folder`; returns the number of batches encoded.
 
-    The training set is encoded `settings.copies` times, the first time as it is, then each time augmented anew. Several
-    processes encode batches in turn, and the first writes them.
+    The training set, or `settings.samples` of it, is encoded `settings.copies` times, the first time as it is, then
+    each time augmented anew. Several processes encode batches in turn, and the first writes them.
 
     Raises:
         InterruptedTrainingError: Ctrl-C or SIGTERM came; what was encoded is kept.
@@ -51,7 +51,7 @@ def write_codes(
 
 
 class _Part:
-    """Batches of one part of the data, each some items of one copy, and the file they go to."""
+    """Batches of one part of the data, each some rows of one copy, and the file they go to."""
 
     def __init__(
         self,
@@ -63,13 +63,13 @@ class _Part:
         *,
         copies: int,
     ) -> None:
-        self.dataset = dataset
+        self.dataset, self.items = dataset, spread(len(dataset), settings.samples)
         self.batches = [
-            (copy, range(first, min(first + settings.batch_size, len(dataset))))
+            (copy, range(first, min(first + settings.batch_size, len(self.items))))
             for copy in range(copies)
-            for first in range(0, len(dataset), settings.batch_size)
+            for first in range(0, len(self.items), settings.batch_size)
         ]
-        rows = copies * len(dataset)
+        rows = copies * len(self.items)
         self.writer = CodesWriter(folder, name, rows, autoencoder.code_length, autoencoder.codebook_size or 0)
 
     def flushed(self) -> dict[str, Tensor]:
@@ -79,8 +79,8 @@ class _Part:
 
     def row(self, number: int) -> int:
         """Where batch `number` begins in the file."""
-        copy, items = self.batches[number]
-        return copy * len(self.dataset) + items.start
+        copy, rows = self.batches[number]
+        return copy * len(self.items) + rows.start
 
 
 class _Encoding:
@@ -130,7 +130,7 @@ class _Encoding:
     def _encode(self, part: _Part, done: int) -> Iterator[int]:
         """Encode and write what follows the first `done` batches; gives the number that is done after each round."""
         total, own = len(part.batches), rank()
-        lists = [items for _, items in part.batches[done + own :: world_size()]]
+        lists = [[part.items[row] for row in rows] for _, rows in part.batches[done + own :: world_size()]]
         loaded = iter(listed_batches(part.dataset, lists, workers=self.workers))
         for first in range(done, total, world_size()):
             last = min(first + world_size(), total)
@@ -159,10 +159,11 @@ class _Encoding:
         labels = torch.full((self.batch_size,), _DAMAGED, device=device)
         if batch is not None:
             x = batch["x"]
-            copy, items = part.batches[number]
+            copy, within = part.batches[number]
             if copy:
-                x = self.modality.augment(x, step_generator(self.seed, "codes", copy, items.start))
-            rows = (batch["index"] - items.start).to(device)
+                x = self.modality.augment(x, step_generator(self.seed, "codes", copy, within.start))
+            items = torch.tensor([part.items[row] for row in within])
+            rows = torch.searchsorted(items, batch["index"]).to(device)
             codes[rows] = self.autoencoder.encode(x.to(device))
             labels[rows] = batch["label"].to(device) if "label" in batch else _UNKNOWN
         return codes, labels

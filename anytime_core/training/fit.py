@@ -139,6 +139,7 @@ class _Fit:
         self.surroundings.log.write(self.stage, step, numbers)
 
     def _validate(self, step: int) -> None:
+        self.surroundings.on_progress(Progress(self.stage, step, self.settings.steps, self.shown, "validating"))
         with self._explained(f"validation after step {step}"):
             numbers = dict(self.objective.validate(step))
         self.surroundings.log.write(self.stage, step, {f"validation/{name}": value for name, value in numbers.items()})
@@ -187,7 +188,7 @@ class _Fit:
             raise UsageError(
                 f"the checkpoint of step {position.step} is of another model ({shown(first_line)}): leave the config "
                 f"as it was, or start the stage again with --run {shown(self.surroundings.checkpoints.run)} --stage "
-                f"{self.stage}"
+                f"{self.stage} --force"
             ) from error
         self.best = position.best if position.best is not None else math.inf
 

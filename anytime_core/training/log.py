@@ -25,12 +25,16 @@ class Progress:
         step: steps done.
         steps: steps in all.
         values: the latest numbers, such as `loss`, in the order to show them.
+        activity: what is being done between two steps that takes its time, such as `validating`; empty at a step.
+        forecast: seconds that this stage and those after it will still take, told once, after the first ten steps.
     """
 
-    stage: str
+    stage: Stage
     step: int
     steps: int
     values: Mapping[str, float] = field(default_factory=dict)
+    activity: str = ""
+    forecast: Mapping[Stage, float] | None = None
 
 
 OnProgress = Callable[[Progress], None]

@@ -9,6 +9,7 @@ from torch import nn
 
 from anytime_core.found import Found
 from anytime_core.record import Stage
+from anytime_core.training.batches import spread
 from anytime_core.training.checkpoints import Checkpoint
 from anytime_core.training.preparation import Preparation
 
@@ -66,6 +67,7 @@ def _steps(training: Preparation, stage: Stage) -> int:
     if stage == "autoencoder":
         return settings.autoencoder.steps if core.autoencoder.kind == "ordered" else 1
     train, validation = (
-        -(-len(part) // settings.codes.batch_size) for part in (training.datasets.train, training.datasets.validation)
+        -(-len(spread(len(part), settings.codes.samples)) // settings.codes.batch_size)
+        for part in (training.datasets.train, training.datasets.validation)
     )
     return settings.codes.copies * train + validation

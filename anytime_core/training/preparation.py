@@ -1,14 +1,11 @@
-"""What a training is before its first step: config, data, device and run folder, found good, and the record opened."""
+"""What a training is before its first step: config, data, device and run folder, found good."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import datetime
-import importlib.metadata
 import logging
 import os
-import platform
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +16,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-import anytime_core
 from anytime_core.allocation import LimitedElements, TooLargeError, trainable_weights
 from anytime_core.autoencoder import OrderedAutoencoder, build_autoencoder
 from anytime_core.config import AutoencoderConfig, Config
@@ -27,14 +23,14 @@ from anytime_core.damaged import remembering_damaged, say_damaged, with_damaged
 from anytime_core.devices import local_rank, resolve_device, resolve_precision
 from anytime_core.distributed import launched, rank, world_size
 from anytime_core.errors import ConfigError, RunError, UsageError
-from anytime_core.files import PARTIAL_PREFIX, remove_partial_files, write_text
+from anytime_core.files import PARTIAL_PREFIX
 from anytime_core.found import Found, found_in
+from anytime_core.in_training import LOCK
 from anytime_core.modality import Datasets, Modality
 from anytime_core.plugins import find_plugin, load_modality
 from anytime_core.priors import Prior, build_prior, code_digits
-from anytime_core.record import CONFIG_FILE, RUN_FILE, STAGES, PluginRecord, RunRecord, Stage, read_record
+from anytime_core.record import RUN_FILE, STAGES, RunRecord, Stage, read_record
 from anytime_core.training.batches import step_samples
-from anytime_core.training.checkpoints import FOLDER as CHECKPOINTS
 from anytime_core.training.checkpoints import Checkpoint, Checkpoints, remove_checkpoints
 from anytime_core.training.codes import CodesDataset
 from anytime_core.training.interruption import Interruption
@@ -42,11 +38,6 @@ from anytime_core.training.log import MetricsLog, OnProgress, ignore_progress
 from anytime_core.training.smallest_batch import check_batch, refuse_single_values
 from anytime_core.training.surroundings import Surroundings
 from anytime_core.weights import AUTOENCODER_FILE, load_autoencoder
-
-LOCK = "training"
-"""Name of the lock of a run that is being trained."""
-
-_LIBRARIES = ("torch", "torchvision", "torchaudio", "accelerate", "numpy", "safetensors")
 
 logger = logging.getLogger(__name__)
 
@@ -322,37 +313,6 @@ class Preparation:
         )
         return train_codes, validation_codes
 
-    def open(self, recipe: str | None, baseline: str | None) -> RunRecord:
-        """Make the run folder and write the files that say what it is."""
-        core = self.config.core
-        if self.started and recipe is None and baseline is None:
-            recipe, baseline = self.started.recipe, self.started.baseline
-        plugin = find_plugin(core.modality)
-        if rank() == 0:
-            for written in (self.folder, self.folder / CHECKPOINTS, self.previews):
-                remove_partial_files(written)
-            write_text(self.folder / CONFIG_FILE, self.config.to_yaml())
-        record = RunRecord(
-            created=self.started.created
-            if self.started
-            else datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            modality=core.modality,
-            plugin=PluginRecord(distribution=plugin.distribution, version=plugin.version),
-            recipe=recipe,
-            baseline=baseline,
-            seed=core.seed,
-            code_length=self.untrained.code_length,
-            codebook_size=self.untrained.codebook_size,
-            classes=self.classes,
-            found=self.found,
-            last_stage=self.stages[-1],
-            stages=self.started.stages if self.started else {},
-            libraries=library_versions(),
-            config=self.config.to_dict(),
-        )
-        self.save(record)
-        return record
-
 
 @contextlib.contextmanager
 def _variable(name: str, value: str) -> Iterator[None]:
@@ -375,9 +335,3 @@ def _foreign(path: Path) -> bool:
 
 def _shapes(autoencoder: OrderedAutoencoder) -> dict[str, torch.Size]:
     return {name: value.shape for name, value in autoencoder.state_dict().items()}
-
-
-def library_versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that results depend on."""
-    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
-    return {"python": platform.python_version(), "anytime-toolkit": anytime_core.__version__, **versions}

@@ -19,6 +19,7 @@ from anytime_core.training.autoencoder import fit_principal_components, keep_aut
 from anytime_core.training.batches import ordered_batches
 from anytime_core.training.collapse import TELLING_STEPS, worthless_prefixes
 from anytime_core.training.encoding import write_codes
+from anytime_core.training.log import Progress
 from anytime_core.training.preparation import Preparation
 from anytime_core.training.prior import train_prior, validate_prior
 from anytime_core.training.surroundings import Surroundings
@@ -51,11 +52,17 @@ def _autoencoder_stage(training: Preparation, surroundings: Surroundings) -> tup
         previews=training.previews,
     )
     surroundings.accelerator.wait_for_everyone()
+    surroundings.on_progress(Progress("autoencoder", steps, steps, activity="measuring the result"))
     best = load_autoencoder(training.weights)[0].to(surroundings.accelerator.device)
     curve = reconstruction_curve(
         best,
         {"loss": training.modality.reconstruction_loss, **training.modality.metrics()},
-        ordered_batches(training.datasets.validation, core.training.codes.batch_size, workers=core.training.workers),
+        ordered_batches(
+            training.datasets.validation,
+            core.training.codes.batch_size,
+            limit=core.training.autoencoder.final_samples,
+            workers=core.training.workers,
+        ),
         validated_lengths(best.code_length),
         mean_training_sample(training.datasets, core),
     )
@@ -114,6 +121,8 @@ def _prior_stage(training: Preparation, surroundings: Surroundings) -> tuple[int
         keep=lambda: save_prior(path, prior, core.prior),
     )
     surroundings.accelerator.wait_for_everyone()
+    settings = core.training.prior
+    surroundings.on_progress(Progress("prior", settings.steps, settings.steps, activity="measuring the result"))
     best = load_prior(path).to(surroundings.accelerator.device)
     result = validate_prior(best, validation_codes, limit=None, batch_size=core.training.prior.batch_size)
     validation: dict[str, Any] = {

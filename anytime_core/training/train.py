@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-
-from pydantic import ValidationError
 
 from anytime_core.config import Config
 from anytime_core.display import shown
@@ -14,17 +13,19 @@ from anytime_core.distributed import rank
 from anytime_core.errors import InterruptedTrainingError, RunError, system_reason
 from anytime_core.exhaustion import explained
 from anytime_core.files import locked, naming
-from anytime_core.record import RUN_FILE, STAGES, RunRecord, Stage, StageRecord
-from anytime_core.run import load
+from anytime_core.in_training import LOCK, telling_status
+from anytime_core.record import STAGES, RunRecord, Stage, StageRecord
 from anytime_core.training.checkpoints import Checkpoint
 from anytime_core.training.collapse import refuse_collapsed
+from anytime_core.training.finished import refuse_to_discard
+from anytime_core.training.forecast import Forecaster
 from anytime_core.training.interruption import Interruption
-from anytime_core.training.log import MetricsLog, OnProgress, ignore_progress
+from anytime_core.training.log import MetricsLog, OnProgress, Progress, ignore_progress
+from anytime_core.training.opening import opened
 from anytime_core.training.outline import Outline, outlined
-from anytime_core.training.preparation import LOCK, Preparation
+from anytime_core.training.preparation import Preparation
 from anytime_core.training.same_data import checked_against_data
 from anytime_core.training.stages import run_stage
-from anytime_core.weights import AUTOENCODER_FILE, PRIOR_FILE, AutoencoderMetadata, PriorMetadata, read_header
 
 
 def train(
@@ -34,6 +35,7 @@ def train(
     stages: Sequence[Stage] = STAGES,
     recipe: str | None = None,
     baseline: str | None = None,
+    quick: bool = False,
     on_ready: Callable[[Outline], None] = lambda outline: None,
     on_progress: OnProgress = ignore_progress,
     resume: bool = False,
@@ -52,11 +54,13 @@ def train(
         recipe: name of the recipe that `config` came from, for the record; a run that is gone on with keeps its own
             where neither this nor `baseline` is given.
         baseline: name of the baseline that `config` was made of the recipe by, for the record.
+        quick: whether `config` came from the quick variant of the recipe, for the record.
         on_ready: called with what the training will do when all is found good, before the first file is written.
         on_progress: called after every step.
         resume: go on with the first of `stages` from its last checkpoint, where there is one. On the CPU the result
             is that of a training that was never stopped, bit by bit.
-        force: go on with data that are not those of the run, and with an autoencoder that ignores its input.
+        force: go on with data that are not those of the run, and with an autoencoder that ignores its input, and throw
+            away finished stages that are trained again.
 
     Returns:
         The record, with every finished stage.
@@ -64,17 +68,30 @@ def train(
     Raises:
         InterruptedTrainingError: Ctrl-C or SIGTERM came; there is a checkpoint.
         RunError: the autoencoder ignores its input, so that a prior would learn nothing.
+        UsageError: a finished stage would be trained again.
         DataError: the data is missing, or a training that goes on would see other data than it began with.
         AnytimeError: of the kind that says what is wrong; finished stages and checkpoints stay.
     """
     training = Preparation(config, folder, stages, on_progress)
-    with Interruption() as interruption, training.environment(), _only_writer(folder):
+    forecaster = Forecaster(training)
+    with (
+        Interruption() as interruption,
+        training.environment(),
+        _only_writer(folder),
+        telling_status(folder, os.getpid()) as status,
+    ):
+
+        def tell(progress: Progress) -> None:
+            status.tell(progress.stage, progress.step, progress.steps)
+            on_progress(progress if on_progress is ignore_progress else forecaster.completed(progress))
+
+        training.on_progress = tell
         resumed = _found_good(training, resume=resume, force=force)
         ready = outlined(training, resumed)
         if rank() == 0:
             on_ready(ready)
         training.accelerator.wait_for_everyone()  # before the first of them writes what the others look at
-        record = training.open(recipe, baseline)
+        record = opened(training, recipe, baseline, quick=quick)
         with MetricsLog(folder) as log:
             for stage in stages:
                 # From here on, an older result of this stage and what later stages made of it no longer count.
@@ -117,7 +134,10 @@ def _found_good(training: Preparation, *, resume: bool, force: bool) -> Checkpoi
     training.check()
     refuse_collapsed(training.started, training.stages, training, force=force)
     resumed = training.checkpoints(training.stages[0]).latest() if resume else None
-    return checked_against_data(training, resumed, force=force)
+    resumed = checked_against_data(training, resumed, force=force)
+    if not force:
+        refuse_to_discard(training, resumed)
+    return resumed
 
 
 def _explained(stage: Stage, config: Config, folder: Path) -> contextlib.AbstractContextManager[None]:
@@ -133,24 +153,6 @@ def _explained(stage: Stage, config: Config, folder: Path) -> contextlib.Abstrac
         memory="lower " + " and ".join(f"training.{name}.batch_size={size}" for name, size in sizes.items()),
         peers=f"go on with anytime train --resume {shown(folder)}",
     )
-
-
-def check_finished(folder: Path) -> None:
-    """Raise RunError, naming the stage to repeat, unless the weights of a finished run are whole and its own."""
-    record = load(folder, device="cpu").record
-    autoencoder = read_header(folder / AUTOENCODER_FILE, AutoencoderMetadata)[1].autoencoder
-    prior = read_header(folder / PRIOR_FILE, PriorMetadata)[1].prior
-    for stage, trained in (("autoencoder", autoencoder), ("prior", prior)):
-        try:
-            # As today's version reads it, since one of an earlier version says nothing of what could not be chosen yet.
-            same = type(trained).model_validate(record.config.get(stage, {})) == trained
-        except ValidationError:
-            same = False
-        if not same:
-            raise RunError(
-                f"{shown(folder / RUN_FILE)} tells of another {stage} than there is: train it again with "
-                f"anytime train --run {shown(folder)} --stage {stage}"
-            )
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ def doctor(json: output.JsonOption = False) -> None:
     from anytime_core.locations import DATA_VARIABLE, data_candidates
     from anytime_core.plugin_check import check_plugin
     from anytime_core.plugins import list_plugins
-    from anytime_core.training.preparation import library_versions
+    from anytime_core.training.opening import library_versions
 
     devices = [
         torch.device("cpu"),

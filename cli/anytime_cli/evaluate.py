@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from anytime_cli import option_types, output, startup
+from anytime_cli import option_types, output, progress, startup
 from anytime_core.display import shown
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def evaluate(
         guidance=guidance,
     )
     folder = out or opened.folder / "evaluation"
-    with output.progress_bar("evaluating") as advance, output.writing_to(folder), output.chatter_to_stderr():
+    with progress.bar("evaluating") as advance, output.writing_to(folder), output.chatter_to_stderr():
 
         def on_progress(activity: str, done: int, total: int) -> None:
             advance(done, total, activity)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from anytime_cli import output
 from anytime_core.display import counted, shown
 
 if TYPE_CHECKING:
+    from anytime_core.record import Stage
     from anytime_core.training.outline import Outline
+
+_LONG = 3600
+"""Seconds of a training from which a quick look is suggested."""
 
 
 def announce(outline: Outline, name: str, doing: str = "training") -> None:
@@ -19,6 +24,29 @@ def announce(outline: Outline, name: str, doing: str = "training") -> None:
     output.say(f"{doing} {shown(name)} into {shown(outline.run)}{stages}")
     for line in outline.found.lines() if outline.found is not None else ():
         output.say(f"  {line}")
+
+
+def forecast(seconds: Mapping[Stage, float], *, has_quick: bool) -> None:
+    """Say how long a training will still take, by stage, and what is quicker where that is long."""
+    total = sum(seconds.values())
+    stages = ", ".join(f"{stage} {_duration(own)}" for stage, own in seconds.items())
+    output.say(f"training will take about {_duration(total)}, validation included: {stages}")
+    if total > _LONG:
+        quicker = (
+            "--quick trains a small variant in minutes"
+            if has_quick
+            else "fewer steps, by --set training.autoencoder.steps=300 --set training.prior.steps=300, are quicker"
+        )
+        output.say(f"  for a first look, {quicker}; stop this one with Ctrl-C, --resume goes on with it")
+
+
+def _duration(seconds: float) -> str:
+    """Such as `40 seconds`, `12 minutes` or `3.5 hours`."""
+    for unit, size in (("hour", 3600), ("minute", 60)):
+        if seconds >= 1.5 * size:
+            number = seconds / size
+            return f"{number:.1f} {unit}s" if unit == "hour" and number < 10 else f"{number:.0f} {unit}s"
+    return f"{max(1, round(seconds))} second{'' if round(seconds) <= 1 else 's'}"
 
 
 def show(outline: Outline, name: str, *, json: bool) -> None:

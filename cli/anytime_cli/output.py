@@ -13,22 +13,12 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import typer
 
-from anytime_cli.progress import ProgressLines
 from anytime_core.display import shown
 from anytime_core.errors import AnytimeError, system_reason
-
-
-class Advance(Protocol):
-    """Moves a progress bar."""
-
-    def __call__(self, done: int, total: int, now: str = ..., /) -> None:
-        """How much is done of how much there is, and what is being done now."""
-        ...
-
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 
@@ -226,21 +216,3 @@ def chatter_to_stderr() -> Iterator[None]:
     """Libraries that print, such as downloads, do it on stderr while this is open."""
     with contextlib.redirect_stdout(sys.stderr):
         yield
-
-
-@contextlib.contextmanager
-def progress_bar(activity: str) -> Iterator[Advance]:
-    """A bar of what is done and of all there is to do, on stderr; a line now and then where that is no terminal."""
-    if not sys.stderr.isatty():
-        yield ProgressLines(activity, say)
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    activities = TextColumn("{task.description}", markup=False)
-    columns = activities, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(activity)
-        yield lambda done, total, now=activity: progress.update(
-            task, completed=done, total=total, description=shown(now)
-        )

@@ -71,7 +71,7 @@ def check(
     from anytime_core.testing import CheckResult, check_modality
 
     modality = load_modality(name)
-    data = {} if config is None else find_config(config)[1]
+    data = {} if config is None else find_config(config).read()
     data = apply_overrides(data, overrides or (), modality.Config)
     if data and data.setdefault("modality", name) != name:
         raise UsageError(f"the config is of modality '{data['modality']}', not '{name}': give another --config")

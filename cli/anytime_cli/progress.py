@@ -1,31 +1,264 @@
-"""Progress for people where there is no terminal to draw a bar on."""
+"""How far a command is, on stderr: a bar for each activity on a terminal, a line now and then elsewhere.
+
+Both say the same, the most important first: what is being done, how much of it is done, the loss where there is one,
+how much is done in a second, and the time left. Whatever else there is to tell follows where there is room.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import sys
+import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Protocol
 
+from anytime_cli import output
 from anytime_core.display import shown
 
-_FIRST_SECONDS, _SECONDS = 5.0, 10.0
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from anytime_core.record import Stage
+    from anytime_core.training.log import Progress
+
+_FIRST_SECONDS, _SECONDS = 5.0, 30.0
+"""Without a terminal: after what time the first line is said, and how long it is quiet at most from then on."""
+_TENTHS = 10
+_PACE_SECONDS = 60.0
+"""Over which the pace is measured."""
+_BAR, _NAME = 12, 11
+"""Characters of a bar, and the fewest of a name."""
+_ESSENTIAL = 4
+"""How many numbers a long name is cut for: what is done, the loss, the pace, and the time left."""
+_NAMES = {"rate": "learning rate"}
 
 
-class ProgressLines:
-    """Tells now and then, of work that takes longer than a few seconds, how far it is.
+class Advance(Protocol):
+    """Moves a progress bar."""
+
+    def __call__(self, done: int, total: int, now: str = ..., /) -> None:
+        """How much is done of how much there is, and what is being done now."""
+        ...
+
+
+@dataclass
+class Activity:
+    """Something that is done piece by piece.
+
+    Attributes:
+        name: what is being done.
+        clock: in seconds.
+        done: pieces done.
+        total: pieces in all.
+        values: numbers to tell, the most important first.
+        note: what is being done beside pieces, such as `validating`.
+    """
+
+    name: str
+    clock: Callable[[], float] = time.monotonic
+    done: int = 0
+    total: int = 0
+    values: Mapping[str, float] = field(default_factory=dict)
+    note: str = ""
+    _moments: deque[tuple[float, int]] = field(default_factory=deque, repr=False)
+
+    def reach(self, done: int, total: int, values: Mapping[str, float] | None = None, note: str = "") -> None:
+        """So much is done."""
+        if done < self.done:
+            self._moments.clear()
+        self.done, self.total, self.values, self.note = done, total, values or self.values, note
+        if not note:  # what takes its time beside pieces says nothing of the pace of these
+            now = self.clock()
+            if len(self._moments) > 1 and now - self._moments[-2][0] < _PACE_SECONDS / 100:
+                self._moments.pop()
+            self._moments.append((now, done))
+            while len(self._moments) > 2 and self._moments[1][0] < now - _PACE_SECONDS:
+                self._moments.popleft()
+
+    @property
+    def pace(self) -> float | None:
+        """Pieces a second of late; None while nobody knows."""
+        if len(self._moments) < 2:
+            return None
+        (first, before), (last, after) = self._moments[0], self._moments[-1]
+        return (after - before) / (last - first) if after > before and last > first else None
+
+    def line(self) -> str:
+        """All there is to tell."""
+        return "  ".join([self._name, *self._parts])
+
+    def fitting(self, width: int) -> str:
+        """As much of it as stands in `width` characters; a long name is cut for the numbers that matter most."""
+        parts = self._parts
+        room = width - len("  ".join(parts[:_ESSENTIAL])) - 2
+        name = self._name
+        text = name if len(name) <= max(room, _NAME) else f"{name[: max(room, _NAME) - 1]}…"
+        for part in parts:
+            if len(text) + 2 + len(part) > width:
+                break
+            text = f"{text}  {part}"
+        return text
+
+    @property
+    def _name(self) -> str:
+        return f"{shown(self.name):<{_NAME}}"
+
+    @property
+    def _parts(self) -> list[str]:
+        """What there is to tell beside the name, the most important first."""
+        parts = [f"{self.done:,}/{self.total:,}"]
+        told = [f"{_NAMES.get(name, name)} {value:.4g}" for name, value in self.values.items()]
+        parts += told[:1]
+        if self.pace is not None:
+            left = timedelta(seconds=round((self.total - self.done) / self.pace))
+            parts += [f"{self.pace:.3g}/s", f"{left} left"]
+        return [*parts, *filter(None, [self.note]), *told[1:]]
+
+
+class Lines:
+    """Says now and then how far an activity is, and is never quiet for long, even while nothing moves.
 
     Args:
-        activity: what is being done, where a call does not say it.
         say: writes a line.
+        tenths: say each tenth of an activity, too, and its end.
         clock: in seconds.
     """
 
-    def __init__(self, activity: str, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
-        self.activity, self.say, self.clock = activity, say, clock
+    def __init__(
+        self, say: Callable[[str], None], *, tenths: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.say, self.tenths, self.clock = say, tenths, clock
         self._next = clock() + _FIRST_SECONDS
+        self._now: Activity | None = None
+        self._lock, self._ended = threading.Lock(), threading.Event()
 
-    def __call__(self, done: int, total: int, now: str = "", /) -> None:
-        """How much is done of how much there is, and what is being done now."""
-        moment = self.clock()
-        if moment >= self._next:
-            self._next = moment + _SECONDS
-            self.say(f"{shown(now or self.activity)}: {done:,} of {total:,}")
+    def __enter__(self) -> Lines:
+        threading.Thread(target=self._watch, daemon=True).start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._ended.set()
+
+    def show(self, activity: Activity) -> None:
+        """How far it is."""
+        with self._lock:
+            self._now = activity
+            every = max(1, activity.total // _TENTHS)
+            tenth = not activity.note and (activity.done % every == 0 or activity.done == activity.total)
+            if self.tenths and tenth:
+                self._tell()
+        self.remind()
+
+    def remind(self) -> None:
+        """Say how far it is where it has been quiet for long."""
+        with self._lock:
+            if self._now is not None and self.clock() >= self._next:
+                self._tell()
+
+    def _tell(self) -> None:
+        assert self._now is not None
+        self._next = self.clock() + _SECONDS
+        self.say(self._now.line())
+
+    def _watch(self) -> None:
+        while not self._ended.wait(1.0):
+            self.remind()
+
+
+class Bars:
+    """A bar for each activity on a terminal.
+
+    Args:
+        transient: whether they are gone at the end.
+    """
+
+    def __init__(self, *, transient: bool = False) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, ProgressColumn
+        from rich.table import Column
+        from rich.text import Text
+
+        console = Console(stderr=True)
+
+        class Told(ProgressColumn):
+            def render(self, task: Any) -> Text:
+                return Text(task.fields["activity"].fitting(console.width - _BAR - 1))
+
+        self._bars = Progress(
+            BarColumn(bar_width=_BAR),
+            Told(table_column=Column(no_wrap=True, overflow="crop")),
+            console=console,
+            transient=transient,
+        )
+        self._tasks: dict[int, Any] = {}
+
+    def __enter__(self) -> Bars:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bars.stop()
+
+    def show(self, activity: Activity) -> None:
+        """How far it is."""
+        if id(activity) not in self._tasks:
+            self._tasks[id(activity)] = self._bars.add_task("", activity=activity)
+        self._bars.update(self._tasks[id(activity)], completed=activity.done, total=activity.total)
+
+
+def _board(*, transient: bool = False, tenths: bool = False) -> Bars | Lines:
+    return Bars(transient=transient) if sys.stderr.isatty() else Lines(output.say, tenths=tenths)
+
+
+@contextlib.contextmanager
+def bar(activity: str) -> Iterator[Advance]:
+    """What is done and all there is to do, of one activity after the other."""
+    with _board(transient=True) as board:
+        now = Activity(activity)
+
+        def advance(done: int, total: int, name: str = activity, /) -> None:
+            nonlocal now
+            if name != now.name:
+                now.name = name
+                now.done = total + 1  # another activity has another pace
+            now.reach(done, total)
+            board.show(now)
+
+        yield advance
+
+
+class TrainingBoard:
+    """Progress of a training, a bar for each stage, and how long all of it will take once that can be told.
+
+    Args:
+        on_forecast: called with seconds that each stage will still take.
+    """
+
+    def __init__(self, on_forecast: Callable[[Mapping[Stage, float]], None]) -> None:
+        self.on_forecast = on_forecast
+        self._board = _board(tenths=True)
+        self._stages: dict[str, Activity] = {}
+
+    def __enter__(self) -> TrainingBoard:
+        self._board.__enter__()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for stage in self._stages.values():
+            stage.note = ""
+        self._board.__exit__(*exception)
+
+    def update(self, progress: Progress) -> None:
+        """Show a `Progress`."""
+        if progress.stage not in self._stages:
+            for before in self._stages.values():
+                before.note = ""
+        stage = self._stages.setdefault(progress.stage, Activity(progress.stage))
+        stage.reach(progress.step, progress.steps, progress.values, progress.activity)
+        self._board.show(stage)
+        if progress.forecast is not None:
+            self.on_forecast(progress.forecast)

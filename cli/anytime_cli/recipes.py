@@ -44,17 +44,26 @@ def baselines(json: output.JsonOption = False) -> None:
 
 @app.command("show", epilog="Example: anytime recipes show image/mnist > mine.yaml")
 def show(name: NameArgument, json: output.JsonOption = False) -> None:
-    """Print a recipe with all the values that it leaves at their default."""
+    """Print a recipe with all the values that it leaves at their default, and what --quick changes of them."""
+    import yaml
+
+    from anytime_core.config_differences import changed_values, nested
     from anytime_core.config_parsing import parse_config
     from anytime_core.plugins import load_modality
+    from anytime_core.quick import BLOCK
     from anytime_core.recipes import find_recipe
 
     recipe = find_recipe(name)
-    config = parse_config(recipe.read(), load_modality(recipe.name.partition("/")[0]).Config)
+    sections = load_modality(recipe.name.partition("/")[0]).Config
+    config = parse_config(recipe.read(), sections).to_dict()
+    if recipe.has_quick:
+        quick = parse_config(recipe.read(quick=True), sections).to_dict()
+        config[BLOCK] = nested(changed_values(config, quick))
     if json:
-        output.print_json(config.to_dict())
+        output.print_json(config)
     else:
-        output.print_text(f"# {recipe.description}\n{config.to_yaml()}".rstrip("\n"))
+        text = yaml.safe_dump(config, sort_keys=False)
+        output.print_text(f"# {recipe.description}\n{text}".rstrip("\n"))
 
 
 @app.command("copy", epilog="Example: anytime recipes copy image/mnist mine.yaml")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from anytime_cli import option_types, output, startup
+from anytime_cli import option_types, output, progress, startup
 from anytime_core.display import shown
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def reconstruct(
     name = f"{parsed}-{restore}" if restore else str(parsed)
     folder = out or opened.folder / "reconstructions" / name
     with (
-        output.progress_bar("reconstructing") as advance,
+        progress.bar("reconstructing") as advance,
         output.writing_to(folder),
         output.chatter_to_stderr(),
     ):

@@ -1,24 +1,39 @@
-"""`anytime runs`: the runs here, and one of them in detail."""
+"""`anytime runs`: the runs here, one of them in detail, and looking after them."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from anytime_cli import option_types, output
+from anytime_core.display import shown
 
-app = option_types.Commands(help="Runs: what they are and how far they got.")
+app = option_types.Commands(help="Runs: what they are and how far they got; without a command a list of them.")
+
+RootOption = Annotated[
+    Path, typer.Option(parser=option_types.path, metavar="<path>", help="Folder that holds run folders.")
+]
+RunArgument = Annotated[Path, typer.Argument(parser=option_types.path, help="Run folder.", show_default=False)]
+_RUNS = Path("runs")
+
+
+@app.callback(invoke_without_command=True)
+def runs(context: typer.Context, root: RootOption = _RUNS, json: output.JsonOption = False) -> None:
+    """Runs: what they are and how far they got; without a command a list of them."""
+    from anytime_core.errors import UsageError
+
+    if context.invoked_subcommand is None:
+        list_(root, json=json)
+    elif json or root != _RUNS:
+        option = "--json" if json else "--root"
+        raise UsageError(f"{option} stands before {context.invoked_subcommand}: put it behind")
 
 
 @app.command("list", epilog="Example: anytime runs list --root experiments")
-def list_(
-    root: Annotated[
-        Path, typer.Option(parser=option_types.path, metavar="<path>", help="Folder that holds run folders.")
-    ] = Path("runs"),
-    json: output.JsonOption = False,
-) -> None:
+def list_(root: RootOption = _RUNS, json: output.JsonOption = False) -> None:
     """Run folders, the latest last."""
     from anytime_core.errors import RunError
     from anytime_core.record import list_runs, read_record
@@ -38,9 +53,11 @@ def list_(
                 "modality": record.modality,
                 "recipe": record.recipe,
                 "baseline": record.baseline,
+                "quick": record.quick,
                 "code_length": record.code_length,
                 "codebook_size": record.codebook_size,
                 "stages": list(record.stages),
+                "training": _training(folder),
                 "created": record.created,
                 "problem": None,
             }
@@ -55,16 +72,33 @@ def list_(
             if row["problem"]
             else (
                 row["run"],
-                "-".join(filter(None, (row["recipe"], row["baseline"]))),
+                "-".join(filter(None, (row["recipe"], "quick" if row["quick"] else None, row["baseline"]))),
                 row["code_length"],
                 row["codebook_size"],
-                ", ".join(row["stages"]) or "none",
+                _progress(row["stages"], row["training"]),
                 row["created"],
             )
             for row in rows
         ],
         f"no runs in {root}: train one with anytime train",
     )
+
+
+def _training(folder: Path) -> dict[str, Any] | None:
+    """What is known of the training of a run, None where there is none."""
+    from anytime_core.in_training import in_training
+
+    training = in_training(folder)
+    return vars(training) if training is not None else None
+
+
+def _progress(stages: list[str], training: dict[str, Any] | None) -> str:
+    from anytime_core.in_training import InTraining
+
+    done = ", ".join(stages)
+    if training is None:
+        return done or "none"
+    return "; ".join(filter(None, (done, f"in training: {InTraining(**training)}")))
 
 
 @app.command("show", epilog="Example: anytime runs show runs/image-digits-1")
@@ -76,23 +110,31 @@ def show(
     json: output.JsonOption = False,
 ) -> None:
     """What a run is, what its stages cost, and what validation said."""
+    from anytime_core.in_training import in_training
     from anytime_core.record import latest_run, read_record
 
-    folder = run or latest_run(Path("runs"))
+    folder = run or latest_run(_RUNS)
     record = read_record(folder)
     if json:
-        output.print_json({"run": str(folder), **record.model_dump(mode="json")})
+        output.print_json({"run": str(folder), **record.model_dump(mode="json"), "training": _training(folder)})
         return
+    training = in_training(folder)
     output.print_table(
         ("run", str(folder)),
         [
-            ("recipe", record.recipe),
+            ("recipe", f"{record.recipe}, quick variant" if record.quick else record.recipe),
             *([("baseline", record.baseline)] if record.baseline else []),
             ("modality", f"{record.modality} ({record.plugin.distribution} {record.plugin.version})"),
             ("created", record.created),
             ("codes", f"{record.code_length} of {record.codebook_size}"),
             ("classes", ", ".join(record.classes) or "none"),
             *((f"stage {name}", f"{done.steps} steps in {done.seconds:.0f} s") for name, done in record.stages.items()),
+            *([("in training", str(training))] if training is not None else []),
+            *(
+                (f"changed {change.at}", f"{key}={value} for {', '.join(change.stages)}")
+                for change in record.changes
+                for key, value in change.values.items()
+            ),
         ],
         "",
     )
@@ -111,3 +153,105 @@ def show(
     prior = record.stages.get("prior")
     if prior is not None and prior.validation.bits_per_code is not None:
         output.print_text(f"\nprior: {prior.validation.bits_per_code:.3f} bits per code on validation data")
+
+
+@app.command("rm", epilog="Example: anytime runs rm runs/image-digits-1 runs/image-digits-2")
+def remove(
+    runs: Annotated[
+        list[Path], typer.Argument(parser=option_types.path, help="Run folders.", metavar="RUN", show_default=False)
+    ],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    json: output.JsonOption = False,
+) -> None:
+    """Remove runs with all that is in their folders. One that is in training, and what is no run, is refused."""
+    from anytime_core.errors import UsageError
+    from anytime_core.run_folders import check_removable, remove_run, size_of
+
+    folders = list(dict.fromkeys(runs))
+    for folder in folders:
+        check_removable(folder)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UsageError("runs rm asks on a terminal only: add --yes to remove them without being asked")
+        for folder in folders:
+            size = size_of(folder)
+            output.say(f"{shown(folder)}: {size.files:,} files, {_megabytes(size.bytes)}")
+        typer.confirm("Remove all of this?", abort=True, err=True)
+    for folder in folders:
+        remove_run(folder)
+        output.say(f"removed {shown(folder)}")
+    if json:
+        output.print_json({"removed": [str(folder) for folder in folders]})
+
+
+@app.command("rename", epilog="Example: anytime runs rename runs/image-mnist-3 best")
+def rename(
+    run: RunArgument,
+    name: Annotated[str, typer.Argument(help="Its new name, beside the other runs.", show_default=False)],
+    json: output.JsonOption = False,
+) -> None:
+    """Give a run another name."""
+    from anytime_core.run_folders import rename_run
+
+    target = rename_run(run, name)
+    if json:
+        output.print_json({"run": str(target), "before": str(run)})
+        return
+    output.say(f"{shown(run)} is {shown(target)} now")
+
+
+@app.command("compare", epilog="Example: anytime runs compare runs/image-digits-1 runs/image-digits-unordered-1")
+def compare(
+    first: Annotated[Path, typer.Argument(parser=option_types.path, help="A run folder.", show_default=False)],
+    second: Annotated[Path, typer.Argument(parser=option_types.path, help="Another one.", show_default=False)],
+    json: output.JsonOption = False,
+) -> None:
+    """Two runs side by side: in what their configs differ, and what validation said of each."""
+    from anytime_core.run_folders import compare_runs
+
+    comparison = compare_runs(first, second)
+    if json:
+        output.print_json({"runs": [str(first), str(second)], **vars(comparison)})
+        return
+    names = str(first), str(second)
+    rows = [(key, *map(_cell, pair)) for key, pair in comparison.config.items()]
+    output.print_table(("config", *names), rows, "their configs are the same")
+    output.print_text()
+    output.print_table(
+        ("result", *names), [(key, *map(_cell, pair)) for key, pair in comparison.results.items()], "no results"
+    )
+    if comparison.same_data is False:
+        output.say("they saw different data, so that their results are not of one scale")
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+@app.command("prune", epilog="Example: anytime runs prune runs/image-mnist-1 --dry-run")
+def prune(
+    run: RunArgument,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be freed, and remove nothing.")] = False,
+    json: output.JsonOption = False,
+) -> None:
+    """Remove what samples and evaluations do not need: checkpoints of finished stages, and all previews but the last.
+
+    Without its checkpoint a finished stage cannot be given more steps.
+    """
+    from anytime_core.run_folders import prune_run
+
+    pruned = prune_run(run, dry_run=dry_run)
+    freed = {name: vars(size) for name, size in vars(pruned).items()}
+    if json:
+        output.print_json({"run": str(run), "dry_run": dry_run, "freed": freed})
+        return
+    for name, size in freed.items():
+        output.say(f"{name}: {size['files']:,} files, {_megabytes(size['bytes'])}")
+    total = sum(size["bytes"] for size in freed.values())
+    output.say(f"{'would free' if dry_run else 'freed'} {_megabytes(total)} of {shown(run)}")
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"

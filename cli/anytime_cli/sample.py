@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from anytime_cli import labels, option_types, output, startup
+from anytime_cli import labels, option_types, output, progress, startup
 from anytime_core.display import counted, shown
 
 EXAMPLES = """Examples:
@@ -164,7 +164,7 @@ def sample(
     folder = out / name if out and _process_shard() else out or opened.folder / "samples" / name
     with (
         _stop_on_interrupt() as stopped,
-        output.progress_bar("drawing") as advance,
+        progress.bar("drawing") as advance,
         output.writing_to(folder),
         output.chatter_to_stderr(),
     ):

@@ -5,18 +5,17 @@ from __future__ import annotations
 import itertools
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from anytime_cli import option_types, outlines, output, startup
+from anytime_cli import option_types, outlines, output, progress, startup, subjects
 from anytime_core.display import shown
 
 if TYPE_CHECKING:
-    from anytime_core.config import Config
     from anytime_core.record import RunRecord, Stage
 
 EXAMPLES = """Examples:
@@ -31,7 +30,7 @@ anytime train --modality audio
 
 anytime train --config image/folder --set data.root=PICTURES --set data.size=32
 
-anytime train --config audio/folder --set data.root=RECORDINGS
+anytime train --config audio/folder --set data.root=RECORDINGS --quick
 
 anytime train --config image/folder --set data.root=PICTURES --dry-run
 
@@ -39,7 +38,9 @@ anytime train --resume runs/image-mnist-1
 
 anytime train --resume runs/image-folder-1 --set data.root=MOVED
 
-anytime train --run runs/image-mnist-1 --stage prior --set training.prior.steps=2000
+anytime train --resume runs/image-mnist-1 --stage prior --set training.prior.steps=9000
+
+anytime train --run runs/image-mnist-1 --stage prior --set prior.kind=ardm --force
 """
 
 OTHER_OPTIONS = """What --set may change for a kind of data: anytime train --modality audio --help"""
@@ -103,6 +104,14 @@ def train(
             show_default=False,
         ),
     ] = None,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick",
+            help="Train the small variant that the config says below quick:, a look of minutes; --baseline and --set "
+            "change it further.",
+        ),
+    ] = False,
     stage: Annotated[
         StageChoice | None,
         typer.Option(
@@ -116,7 +125,7 @@ def train(
         typer.Option(
             parser=option_types.path,
             metavar="<path>",
-            help="Run folder. Default: runs/<recipe>[-<baseline>]-<n>.",
+            help="Run folder. Default: runs/<recipe>[-quick][-<baseline>]-<n>.",
             show_default=False,
         ),
     ] = None,
@@ -134,7 +143,12 @@ def train(
         typer.Option("--dry-run", help="Say what was found and what would be trained, and make no run."),
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Go on with a run although its data has changed since it was begun.")
+        bool,
+        typer.Option(
+            "--force",
+            help="Go on past what is refused otherwise: data that has changed since the run was begun, or a finished "
+            "stage, which is thrown away and trained again.",
+        ),
     ] = False,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", show_default=False)] = None,
     precision: Annotated[
@@ -155,7 +169,8 @@ def train(
     from anytime_core.distributed import launched
     from anytime_core.errors import UsageError
     from anytime_core.record import RUN_FILE, read_record
-    from anytime_core.training.train import check_finished, new_run_folder, outline
+    from anytime_core.training.finished import check_finished
+    from anytime_core.training.train import new_run_folder, outline
     from anytime_core.training.train import train as train_run
 
     run = _run_to_resume(resume, run)
@@ -178,27 +193,27 @@ def train(
         "seed": seed,
         "modality": modality,
     }
-    settings = _settings(options, overrides or ())
+    changes = [*(overrides or []), *subjects.settings(options, overrides or ())]
     with output.chatter_to_stderr():
         from_run = run if started is not None and config is None else None
-        subject = _resolve(modality, config, baseline, [*(overrides or []), *settings], from_run)
+        subject = subjects.resolve(modality, config, baseline, changes, from_run, quick=quick)
         folder = run or new_run_folder(Path("runs"), subject.name.replace("/", "-"))
-        if resume is not None and started is not None:
-            _refuse_finished(stage, started, subject.config, shown(folder))
         resumes = resume is not None or (started is not None and stage in (None, "all"))
         first = launched()[0] == 0  # of several processes, it speaks for all
         if dry_run:
             planned = outline(subject.config, folder, stages=stages, resume=resumes, force=force)
         else:
-            with _ProgressBars() as bars, output.writing_to(folder, "--run"):
+            on_forecast = partial(outlines.forecast, has_quick=subject.has_quick)
+            with progress.TrainingBoard(on_forecast) as board, output.writing_to(folder, "--run"):
                 record = train_run(
                     subject.config,
                     folder,
                     stages=stages,
                     recipe=subject.recipe,
                     baseline=subject.baseline,
+                    quick=subject.quick,
                     on_ready=lambda ready: outlines.announce(ready, subject.name),
-                    on_progress=bars.update,
+                    on_progress=board.update,
                     resume=resumes,
                     force=force,
                 )
@@ -206,28 +221,6 @@ def train(
         outlines.show(planned, subject.name, json=json)
     elif first:
         _show(folder, record, json=json)
-
-
-def _settings(options: Mapping[str, object], overrides: Sequence[str]) -> list[str]:
-    """Overrides for `options`, None where one was not given. Raises UsageError where `--set` says otherwise."""
-    from anytime_core.errors import UsageError
-
-    given = {key: str(value) for key, value in options.items() if value is not None}
-    for override in overrides:
-        key, _, value = (part.strip() for part in override.partition("="))
-        if key in given and value.lower() != given[key].lower():
-            name = key.rpartition(".")[2]
-            raise UsageError(f"--{name} {given[key]} and --set {override} say two things: leave one of them out")
-    return [f"{key}={value}" for key, value in given.items()]
-
-
-def _refuse_finished(stage: StageChoice | None, started: RunRecord, config: Config, folder: str) -> None:
-    """Raise UsageError where a finished stage is to be gone on with, and the config asks for no further steps of it."""
-    from anytime_core.errors import UsageError
-
-    settings = getattr(config.core.training, stage or "", None)
-    if stage in started.stages and getattr(settings, "steps", 0) <= started.stages[stage].steps:
-        raise UsageError(f"stage {stage} of run {folder} is finished: repeat it with --run {folder} --stage {stage}")
 
 
 def _run_to_resume(resume: str | None, run: Path | None) -> Path | None:
@@ -271,7 +264,10 @@ def _nothing_left(run: Path, started: RunRecord) -> str:
             f"run {shown(run)} was asked for stage {started.last_stage}, which is finished: go on with anytime train "
             f"--run {shown(run)}, which trains {' and '.join(missing)}"
         )
-    return f"run {shown(run)} is finished: choose another --run, or repeat one stage of it with --stage"
+    return (
+        f"run {shown(run)} is finished: choose another --run, give a stage more steps with anytime train --resume "
+        f"{shown(run)} --stage prior --set training.prior.steps=MORE, or train one again with --stage and --force"
+    )
 
 
 def _show(folder: Path, record: RunRecord, *, json: bool) -> None:
@@ -283,6 +279,7 @@ def _show(folder: Path, record: RunRecord, *, json: bool) -> None:
                 "modality": record.modality,
                 "recipe": record.recipe,
                 "baseline": record.baseline,
+                "quick": record.quick,
                 "stages": {
                     name: {"seconds": done.seconds, "steps": done.steps} for name, done in record.stages.items()
                 },
@@ -302,88 +299,3 @@ def _show(folder: Path, record: RunRecord, *, json: bool) -> None:
             output.say(f"next: anytime sample --run {shlex.quote(str(folder))} --budget 0.6")
         elif record.codebook_size is not None:
             output.say(f"next: anytime train --run {shlex.quote(str(folder))}, which goes on until there is a prior")
-
-
-@dataclass(frozen=True)
-class _Subject:
-    """What to train, checked."""
-
-    recipe: str
-    baseline: str | None
-    config: Config
-
-    @property
-    def name(self) -> str:
-        """Such as `image/mnist` or `image/mnist-unordered`."""
-        return f"{self.recipe}-{self.baseline}" if self.baseline else self.recipe
-
-
-def _resolve(
-    modality: str | None, config: str | None, baseline: str | None, overrides: list[str], run: Path | None
-) -> _Subject:
-    """A run's own config, a YAML file, a recipe, or the default one, of which `baseline` makes another."""
-    from anytime_core.baselines import find_baseline
-    from anytime_core.config import CoreConfig
-    from anytime_core.config_parsing import apply_overrides, modality_name, parse_config, read_yaml
-    from anytime_core.errors import UsageError
-    from anytime_core.plugins import find_plugin, load_modality
-    from anytime_core.recipes import default_recipe, find_config
-    from anytime_core.record import CONFIG_FILE, read_record
-
-    changes = find_baseline(baseline) if baseline is not None else None
-    data: dict[str, Any]
-    if run is not None:
-        record = read_record(run)
-        if baseline not in (None, record.baseline):
-            raise UsageError(f"run {run} was not started with --baseline {baseline}: choose another --run")
-        name, data = record.recipe or run.name, read_yaml(run / CONFIG_FILE)
-        baseline, changes = record.baseline, None  # which its config has already
-    elif config is not None:
-        name, data = find_config(config)
-    else:
-        recipe = default_recipe(find_plugin(CoreConfig().modality if modality is None else modality).name)
-        name, data = recipe.name, recipe.read()
-    sections = load_modality(modality_name(data, overrides)).Config
-    if changes is not None:
-        quantizer = parse_config(data, sections).core.autoencoder.quantizer
-        data = apply_overrides(data, changes.overrides(quantizer), sections)
-    return _Subject(name, baseline, parse_config(apply_overrides(data, overrides, sections), sections))
-
-
-class _ProgressBars:
-    """Progress on stderr: a bar for each stage on a terminal, a line now and then elsewhere."""
-
-    _LINES = 10
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self.console = Console(stderr=True)
-        self.bars = Progress(
-            TextColumn("{task.description:<12}", markup=False),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[values]}", markup=False),
-            TimeRemainingColumn(),
-            console=self.console,
-            disable=not self.console.is_terminal,
-        )
-        self.tasks: dict[str, Any] = {}
-
-    def __enter__(self) -> _ProgressBars:
-        self.bars.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.bars.stop()
-
-    def update(self, progress: Any) -> None:
-        """Show a `Progress`."""
-        if progress.stage not in self.tasks:
-            self.tasks[progress.stage] = self.bars.add_task(progress.stage, total=progress.steps, values="")
-        values = "  ".join(f"{name} {value:.4g}" for name, value in progress.values.items())
-        self.bars.update(self.tasks[progress.stage], completed=progress.step, values=values)
-        every = max(1, progress.steps // self._LINES)
-        if not self.console.is_terminal and (progress.step % every == 0 or progress.step == progress.steps):
-            output.say(f"{progress.stage:<12} {progress.step:>7}/{progress.steps}  {values}")

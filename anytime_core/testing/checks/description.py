@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from anytime_core.config import CoreConfig
 from anytime_core.config_parsing import parse_config, parse_yaml
 from anytime_core.modality import API_VERSION
+from anytime_core.quick import has_quick, quick_variant, without_quick
 from anytime_core.testing.checks.subject import Subject, check
 
 _METHODS = (
@@ -92,9 +93,13 @@ def recipes_are_valid(subject: Subject, folder: Path) -> None:
         text = path.read_text(encoding="utf-8")
         assert text.startswith("# "), f"recipe {path.name} does not begin with a line such as '# What it trains'"
         data = parse_yaml(text, path.name)
-        found = data.get("modality", CoreConfig().modality)
-        assert found == subject.modality.name, f"recipe {path.name} is of modality {found!r}"
-        parse_config(data, subject.modality.Config)
+        variants = [without_quick(data, path.name)]
+        if has_quick(data, path.name):
+            variants.append(quick_variant(data, path.name))
+        for variant in variants:
+            found = variant.get("modality", CoreConfig().modality)
+            assert found == subject.modality.name, f"recipe {path.name} is of modality {found!r}"
+            parse_config(variant, subject.modality.Config)
 
 
 @check

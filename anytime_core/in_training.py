@@ -1,0 +1,110 @@
+"""Whether a run is being trained, by which process, and how far it is.
+
+A training holds the lock of its run folder, which the system gives back when the process ends, however it does; beside
+the lock it writes how far it is. What a killed training wrote there says nothing, as nobody holds the lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from anytime_core.display import shown
+from anytime_core.files import holder_of, write_json
+from anytime_core.reading import JSON_LIMIT, read_limited
+
+LOCK = "training"
+"""Name of the lock of a run that is being trained."""
+
+_STATUS = f".{LOCK}.status"
+_EVERY = 1.0  # seconds
+
+
+@dataclass(frozen=True)
+class InTraining:
+    """A training that is under way.
+
+    Attributes:
+        process: its number; None where it cannot be read.
+        host: the machine it runs on.
+        since: when it began, as an ISO time.
+        stage: that it is at; None before the first step.
+        step: steps of the stage that are done.
+        steps: steps of the stage in all.
+    """
+
+    process: int | None
+    host: str | None
+    since: str | None
+    stage: str | None = None
+    step: int | None = None
+    steps: int | None = None
+
+    def __str__(self) -> str:
+        """Such as `stage prior, step 120 of 700, process 4711 on anna`."""
+        place = f"stage {self.stage}, step {self.step:,} of {self.steps:,}" if self.stage else "before its first step"
+        return f"{place}, process {self.process} on {shown(self.host or 'an unknown machine')}"
+
+
+def in_training(folder: Path) -> InTraining | None:
+    """The training that is under way in a run folder, None where there is none."""
+    holder = holder_of(folder, LOCK)
+    if holder is None:
+        return None
+    process, host, since = holder.get("pid"), holder.get("host"), holder.get("since")
+    common = (
+        process if isinstance(process, int) else None,
+        host if isinstance(host, str) else None,
+        since if isinstance(since, str) else None,
+    )
+    told = _read(folder / _STATUS)
+    match told:
+        case {"process": written, "stage": str(stage), "step": int(step), "steps": int(steps)} if written == process:
+            return InTraining(*common, stage, step, steps)
+    return InTraining(*common)
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(read_limited(path, JSON_LIMIT))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+class StatusTeller:
+    """Writes how far the training of a run folder is, once a second at most.
+
+    Args:
+        folder: of the run, whose lock this process holds.
+        process: number of this process.
+    """
+
+    def __init__(self, folder: Path, process: int) -> None:
+        self.path, self.process = folder / _STATUS, process
+        self._next = 0.0
+
+    def tell(self, stage: str, step: int, steps: int) -> None:
+        """So many steps of a stage are done. A disk that is full ends no training here."""
+        now = time.monotonic()
+        if now < self._next and step != steps:
+            return
+        self._next = now + _EVERY
+        told = {"process": self.process, "stage": stage, "step": step, "steps": steps}
+        with contextlib.suppress(OSError):
+            write_json(self.path, told, durable=False)
+
+
+@contextlib.contextmanager
+def telling_status(folder: Path, process: int) -> Iterator[StatusTeller]:
+    """A `StatusTeller` whose file is gone at the end."""
+    teller = StatusTeller(folder, process)
+    try:
+        yield teller
+    finally:
+        with contextlib.suppress(OSError):
+            teller.path.unlink(missing_ok=True)

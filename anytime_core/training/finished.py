@@ -1,0 +1,70 @@
+"""Finished stages: whether they are whole, and that none is thrown away unasked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from anytime_core.display import shown
+from anytime_core.errors import RunError, UsageError
+from anytime_core.record import RUN_FILE, STAGES, Stage
+from anytime_core.run import load
+from anytime_core.training.checkpoints import Checkpoint
+from anytime_core.training.preparation import Preparation
+from anytime_core.weights import AUTOENCODER_FILE, PRIOR_FILE, AutoencoderMetadata, PriorMetadata, read_header
+
+_RESULTS: Mapping[Stage, str] = {
+    "autoencoder": AUTOENCODER_FILE,
+    "codes": "codes/train.npy",
+    "prior": PRIOR_FILE,
+}
+"""A file of each stage without which nothing of it is left to be thrown away."""
+
+
+def refuse_to_discard(training: Preparation, resumed: Checkpoint | None) -> None:
+    """Raise UsageError where a training would throw away a finished stage, and not go on with it for further steps.
+
+    Args:
+        training: found good.
+        resumed: what its first stage goes on from, None for the start.
+    """
+    started, stage, run = training.started, training.stages[0], shown(training.folder)
+    finished = started.stages if started is not None else {}
+    discarded = [name for name in STAGES[STAGES.index(stage) :] if name in finished]
+    if stage not in finished or not (training.folder / _RESULTS[stage]).exists():
+        return
+    settings = training.config.core.training
+    steps = {"autoencoder": settings.autoencoder.steps, "prior": settings.prior.steps}.get(stage, 0)
+    if resumed is not None and resumed.position.step < steps:
+        return
+    if stage == "codes":
+        more = ""
+    elif training.checkpoints(stage).has_any():
+        setting = f"--set training.{stage}.steps=MORE"
+        more = f"give it more steps with anytime train --resume {run} --stage {stage} {setting}, "
+    else:
+        more = "there is no checkpoint of it that further steps could go on from, so "
+    raise UsageError(
+        f"stage {stage} of run {run} is finished: {more}choose another --run, or throw away what it has of "
+        f"{' and '.join(discarded)} with --force"
+    )
+
+
+def check_finished(folder: Path) -> None:
+    """Raise RunError, naming the stage to repeat, unless the weights of a finished run are whole and its own."""
+    record = load(folder, device="cpu").record
+    autoencoder = read_header(folder / AUTOENCODER_FILE, AutoencoderMetadata)[1].autoencoder
+    prior = read_header(folder / PRIOR_FILE, PriorMetadata)[1].prior
+    for stage, trained in (("autoencoder", autoencoder), ("prior", prior)):
+        try:
+            # As today's version reads it, since one of an earlier version says nothing of what could not be chosen yet.
+            same = type(trained).model_validate(record.config.get(stage, {})) == trained
+        except ValidationError:
+            same = False
+        if not same:
+            raise RunError(
+                f"{shown(folder / RUN_FILE)} tells of another {stage} than there is: train it again with "
+                f"anytime train --run {shown(folder)} --stage {stage} --force"
+            )

@@ -1,0 +1,77 @@
+"""The run folder and its record, as a training opens them before its first step."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import importlib.metadata
+import platform
+
+import anytime_core
+from anytime_core.config_differences import changed_values
+from anytime_core.config_parsing import parse_config
+from anytime_core.distributed import rank
+from anytime_core.errors import ConfigError
+from anytime_core.files import remove_partial_files, write_text
+from anytime_core.plugins import find_plugin
+from anytime_core.record import CONFIG_FILE, Change, PluginRecord, RunRecord
+from anytime_core.training.checkpoints import FOLDER as CHECKPOINTS
+from anytime_core.training.preparation import Preparation
+
+_LIBRARIES = ("torch", "torchvision", "torchaudio", "accelerate", "numpy", "safetensors")
+
+
+def opened(training: Preparation, recipe: str | None, baseline: str | None, *, quick: bool) -> RunRecord:
+    """Make the run folder and write the files that say what it is.
+
+    Args:
+        training: found good.
+        recipe, baseline, quick: what the config came from; a run that is gone on with keeps its own where neither
+            recipe nor baseline is given.
+    """
+    core, started = training.config.core, training.started
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    if started and recipe is None and baseline is None:
+        recipe, baseline, quick = started.recipe, started.baseline, started.quick
+    plugin = find_plugin(core.modality)
+    if rank() == 0:
+        for written in (training.folder, training.folder / CHECKPOINTS, training.previews):
+            remove_partial_files(written)
+        write_text(training.folder / CONFIG_FILE, training.config.to_yaml())
+    record = RunRecord(
+        created=started.created if started else now,
+        modality=core.modality,
+        plugin=PluginRecord(distribution=plugin.distribution, version=plugin.version),
+        recipe=recipe,
+        baseline=baseline,
+        quick=quick,
+        seed=core.seed,
+        code_length=training.untrained.code_length,
+        codebook_size=training.untrained.codebook_size,
+        classes=training.classes,
+        found=training.found,
+        last_stage=training.stages[-1],
+        stages=started.stages if started else {},
+        libraries=library_versions(),
+        config=training.config.to_dict(),
+        changes=_changes(training, started, now) if started else (),
+    )
+    training.save(record)
+    return record
+
+
+def _changes(training: Preparation, started: RunRecord, now: str) -> tuple[Change, ...]:
+    """What was changed since the run was begun, with what is changed now."""
+    before = started.config
+    with contextlib.suppress(ConfigError):
+        # As today's version reads it, since one of an earlier version says nothing of what could not be chosen yet.
+        before = parse_config(before, type(training.config.modality)).to_dict()
+    if not (values := changed_values(before, training.config.to_dict())):
+        return started.changes
+    return (*started.changes, Change(at=now, stages=tuple(training.stages), values=values))
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that results depend on."""
+    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    return {"python": platform.python_version(), "anytime-toolkit": anytime_core.__version__, **versions}
