@@ -74,10 +74,11 @@ def test_baselines_say_what_their_names_do():
         truncation = truncations[f"truncation-{name}"]
         assert (truncation.decode, truncation.full_share) == ("share", share)
     quantizers = {name: autoencoder.quantizer for name, autoencoder in autoencoders.items()}
-    assert quantizers["quantizer-ema"] == quantizers["unordered"] == VQConfig(size=256, shared=False)
-    assert quantizers["quantizer-gradient"] == VQConfig(size=256, shared=False, update="gradient")
-    assert quantizers["quantizer-per-position"] == quantizers["pca"] == VQConfig(size=256, shared=False)
-    assert quantizers["quantizer-shared"] == VQConfig(size=256)
+    trained = VQConfig(size=256, shared=False, commitment=0.83)
+    assert quantizers["quantizer-ema"] == quantizers["unordered"] == trained
+    assert quantizers["quantizer-gradient"] == trained.model_copy(update={"update": "gradient"})
+    assert quantizers["quantizer-per-position"] == quantizers["pca"] == trained
+    assert quantizers["quantizer-shared"] == trained.model_copy(update={"shared": True})
     assert quantizers["quantizer-fsq"] == FSQConfig(levels=(7, 6, 6))
 
 
