@@ -38,7 +38,7 @@ from anytime_core.labels import ClassLabels, Label, Labels
 from anytime_core.locations import user_path
 from anytime_core.modality import Modality
 from anytime_core.priors import ARDMPrior, Prior, TransformerPrior
-from anytime_core.record import STAGES, RunRecord, latest_run
+from anytime_core.record import RunRecord, latest_run
 from anytime_core.relocation import relocated
 from anytime_core.run_files import open_run_files
 from anytime_core.sampling.budget import SHARE_OR_CODES, Budget, Spending
@@ -222,6 +222,11 @@ class Run:
             UsageError: an argument out of range.
         """
         filtering = Filter(temperature, top_k, top_p, guidance)
+        if labels is not None and not (isinstance(labels, Mapping) and labels):
+            raise UsageError(
+                f"labels {labels!r} do not say how many samples of each class: give a dictionary such as "
+                "{'cat': 10, 'dog': 5}, or one class for all as label"
+            )
         counts = tuple((labels or {}).items())
         options = SamplingOptions(seed, label, filtering, engine, precision, calls=calls, plan=plan, labels=counts)
         if counts and num is not None:
@@ -386,12 +391,9 @@ class Run:
     def require_prior(self) -> Prior:
         """The prior. Raises RunError naming the way out where the run has none yet."""
         if self.prior is None:
-            missing = next(stage for stage in STAGES if stage not in self.record.stages)
             if (training := in_training(self.folder)) is not None:
                 raise RunError(f"run {self.folder} is in training: {training}; it has a prior when that is done")
-            raise RunError(
-                f"run {self.folder} has no prior yet: go on with anytime train --run {self.folder} --stage {missing}"
-            )
+            raise RunError(f"run {self.folder} has no prior yet: go on with anytime train --run {self.folder}")
         return self.prior
 
     def label_number(self, label: Label | None) -> int | None:

@@ -25,10 +25,11 @@ def open_run_files(folder: Path) -> tuple[RunRecord, Modality, OrderedAutoencode
     weights = folder / AUTOENCODER_FILE
     if "autoencoder" not in record.stages or not weights.exists():
         if (training := in_training(folder)) is not None:
-            raise RunError(f"run {folder} is in training: {training}; it can be opened when stage autoencoder is done")
-        raise RunError(
-            f"run {folder} has no autoencoder yet: train it with anytime train --run {folder} --stage autoencoder"
-        )
+            raise RunError(
+                f"run {folder} is in training: {training}; it can be opened when stage autoencoder is done, and others "
+                "with --run DIR"
+            )
+        raise RunError(f"run {folder} has no autoencoder yet: go on with anytime train --resume {folder}")
     autoencoder, modality = load_autoencoder(weights)
     prior = load_prior(folder / PRIOR_FILE) if "prior" in record.stages else None
     _check_same(folder, record, modality, autoencoder, prior)

@@ -21,7 +21,7 @@ from anytime_core.in_training import LOCK, in_training
 from anytime_core.reading import JSON_LIMIT, read_limited
 from anytime_core.record import RUN_FILE, STAGES, RunRecord, read_record
 
-_CHECKPOINT = re.compile(rf"({'|'.join(STAGES)})-\d+\.safetensors")
+_CHECKPOINT = re.compile(rf"({'|'.join(STAGES)})-(\d+)\.safetensors")
 _PREVIEW = re.compile(r"autoencoder-(\d+)\.png")
 
 
@@ -43,6 +43,20 @@ def size_of(folder: Path) -> Size:
         for name in names:
             size += Size(1, os.lstat(os.path.join(root, name)).st_size)
     return size
+
+
+def stopped_at(folder: Path, record: RunRecord) -> str | None:
+    """Where a training ended before its stage did, such as `stage prior stopped at step 20`; None where none did."""
+    steps = [
+        int(match[2])
+        for path in _files(folder / "checkpoints")
+        if (match := _CHECKPOINT.fullmatch(path.name)) and match[1] == _next_stage(record)
+    ]
+    return f"stage {_next_stage(record)} stopped at step {max(steps):,}" if steps else None
+
+
+def _next_stage(record: RunRecord) -> str | None:
+    return next((stage for stage in STAGES if stage not in record.stages), None)
 
 
 def check_removable(folder: Path) -> None:

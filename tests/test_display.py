@@ -276,3 +276,16 @@ def test_a_tilde_is_a_home_folder_wherever_a_path_is_given(anytime, tmp_path, mo
         assert f"no run at {home}/x;" in anytime(*call).err
     for call in (("train", "--config", "~/none.yaml"), ("plugins", "check", "image", "--config=~/none.yaml")):
         assert f"cannot read config {home}/none.yaml: No such file" in anytime(*call).err
+
+
+@pytest.mark.parametrize(
+    ("width", "blocks"), [(80, [[0, 1, 2, 3]]), (20, [[0, 1], [0, 2, 3]]), (3, [[0, 1], [0, 2], [0, 3]])]
+)
+def test_a_table_that_is_too_wide_goes_on_below_and_breaks_no_cell(width, blocks):
+    columns, rows = ("codes", "a", "b", "c"), [("16", "1234567890", "12345", "12")]
+    assert output._blocks(columns, rows, width) == blocks
+    assert all(
+        sum(max(len(columns[index]), len(rows[0][index])) + 2 for index in block) - 2 <= width
+        for block in blocks
+        if width > 3
+    )

@@ -728,7 +728,7 @@ def test_a_folder_that_another_process_evaluates_into_is_refused_in_one_line(any
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--budgets", "200ms"), "budget 200ms has a meaning where codes are drawn only"),
+        (("--budgets", "200ms"), "budget 200ms is for calls that draw whole samples"),
         (("--budgets", "9codes"), "budget 9codes is more than the 8 codes there are"),
         (("--budgets", ""), "budget '' is not understood"),
         (("--num", "1"), "1"),

@@ -715,13 +715,13 @@ RUNS = [
     Case("sample --run runs", 1, "runs is not a run", NEW_RUN),
     Case("sample --run empty", 1, "empty is not a run", NEW_RUN),
     Case("sample --run runs/tiny/run.json", 1, "runs/tiny/run.json", NEW_RUN),
-    Case("sample --run without-prior", 1, "without-prior", "anytime train --run without-prior --stage prior"),
-    Case("sample --run continuous", 1, "continuous has no prior yet", "--stage codes"),
+    Case("sample --run without-prior", 1, "without-prior", "anytime train --run without-prior"),
+    Case("sample --run continuous", 1, "continuous has no prior yet", "anytime train --run continuous"),
     *(
         Case(f"sample --run {run}", 1, f"{run}/run.json does not fit", "put back the files that belong together")
         for run in ("other-length", "other-modality", "audio-encoder", "audio-prior")
     ),
-    Case("sample --run no-encoder", 1, "no-encoder has no autoencoder", "--stage autoencoder"),
+    Case("sample --run no-encoder", 1, "no-encoder has no autoencoder", "train --resume no-encoder"),
     *(
         Case(f"sample --run {what}-{name}", 1, f"{what}-{name}/{file}", way_out)
         for name, file, whats in (

@@ -189,6 +189,8 @@ def test_continuous_codes_have_no_numbers(tiny_run, monkeypatch):
     [
         ({"num": 2.5}, "number of samples 2.5 is not a whole number of at least 1"),
         ({"num": "4"}, "number of samples '4'"),
+        ({"labels": ["3", "5"]}, "do not say how many samples of each class"),
+        ({"labels": {}}, "do not say how many samples of each class"),
         ({"num": True}, "number of samples True"),
         ({"budget": 1}, "budget 1 can mean all codes or one of them: write 1.0 or '1codes'"),
         ({"budget": 9}, "budget 9codes is more than the 8 codes there are: write at most 8codes or 100%"),

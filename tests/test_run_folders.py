@@ -143,6 +143,17 @@ def test_pruning_frees_checkpoints_and_all_previews_but_the_last(anytime, run):
     assert prune_run(run).checkpoints.files == 0
 
 
+def test_a_run_that_was_stopped_says_where(anytime, run):
+    record = read_record(run)
+    stages = {"autoencoder": record.stages["autoencoder"]}
+    record.model_copy(update={"stages": stages}).save(run)
+    (run / "checkpoints").mkdir(exist_ok=True)
+    for step in (7, 1012):
+        (run / "checkpoints" / f"codes-{step:08d}.safetensors").touch()
+    assert "autoencoder; stage codes stopped at step 1,012" in anytime("runs", "--root", run.parent).out
+    assert f"go on with anytime train --resume {run}" in anytime("runs", "show", run).out
+
+
 def test_an_unfinished_stage_keeps_its_checkpoints(run):
     record = read_record(run)
     stages = {name: done for name, done in record.stages.items() if name != "prior"}

@@ -105,6 +105,18 @@ RISING = (141.0, 135.0, 167.0, 196.0)
             id="falling-prior",
         ),
         pytest.param(
+            evaluation((60.0, 47.0, 44.0, 69.8), (23.0, 22.5, 22.4, 22.6), floor=43.6),
+            CONFIG,
+            ["Samples are best with 8 of 16", "The prior is to blame, not the autoencoder"],
+            id="rising-where-the-autoencoder-is-no-worse-than-training-data",
+        ),
+        pytest.param(
+            evaluation((60.0, 47.0, 40.0, 33.0), (30.0, 20.0, 12.0, 9.4)),
+            CONFIG,
+            ["Samples are best with all 16", "The prior is to blame more than the autoencoder"],
+            id="falling-both-far-off",
+        ),
+        pytest.param(
             evaluation((60.0, 40.0, 30.0, 22.0), (55.0, 38.0, 27.0, 20.0)),
             CONFIG,
             [

@@ -24,6 +24,9 @@ from anytime_core.run import Run
 from anytime_core.sampling.draw import Filter
 from anytime_core.sampling.sampler import SamplingOptions
 
+_AGAIN = "runs/again"
+"""Where a run is trained again that is to be reproduced."""
+
 
 def show_evaluation(
     run: Run,
@@ -91,7 +94,7 @@ def _commands(run: Run, evaluations: Sequence[Evaluation]) -> list[str]:
     """What trains such a run and evaluates it."""
     own, *others = evaluations
     budgets = ",".join(f"{row.codes}codes" for row in own.rows)
-    evaluate = ["anytime", "evaluate", "--run", own.run, "--budgets", budgets, "--num", str(own.num)]
+    evaluate = ["anytime", "evaluate", "--run", _AGAIN, "--budgets", budgets, "--num", str(own.num)]
     evaluate += ["--seed", str(own.seed)] if own.seed else []
     evaluate += ["--guidance", str(own.guidance)] if own.guidance != 1 else []
     agnostic = [one for one in evaluations if one.bits_per_calls]
@@ -104,5 +107,5 @@ def _commands(run: Run, evaluations: Sequence[Evaluation]) -> list[str]:
     by_default = requested(run.modality, [], labelled=own.label_judge is not None)
     if list(own.extractors) != [request.name for request in by_default]:
         evaluate += [part for name in own.extractors for part in ("--extractor", name)]
-    train = ["anytime", "train", "--config", str(run.folder / CONFIG_FILE), "--run", "runs/again"]
+    train = ["anytime", "train", "--config", str(run.folder / CONFIG_FILE), "--run", _AGAIN]
     return [shlex.join(train), shlex.join(evaluate)]

@@ -17,6 +17,8 @@ _WORSE = 1.1
 """A distance that is more than this many times the best one is worse, not only uncertain."""
 _MOSTLY = 1.5
 """What costs more than this many times the distance of something else is to blame alone."""
+_ALONE = 5.0
+"""What costs less than this part of something else is not to blame beside it."""
 _CLOSE = 1.25
 """Samples whose distance is at most this many times that of training data leave nothing to blame."""
 _COLLAPSED = 0.98
@@ -103,9 +105,12 @@ def _blame(evaluation: Evaluation, points: Sequence[_Point], config: Mapping[str
     # perfect prior are others, and have that of training data besides.
     by_autoencoder = point.reconstructed
     by_prior = point.samples - by_autoencoder - (floor or 0.0)
-    if by_prior > _MOSTLY * by_autoencoder:
+    # What gets worse with more codes, where reconstructions do not, is the writing of them.
+    rises_alone = rises and by_autoencoder <= _ALIKE * _best_point(points).reconstructed
+    if rises_alone or by_prior > _MOSTLY * by_autoencoder:
         advice = _prior_advice(evaluation, point.row, config, keep=_best_point(points).row.codes if rises else None)
-        said = "The prior is to blame, not the autoencoder: reconstructions"
+        alone = rises_alone or by_prior > _ALONE * by_autoencoder
+        said = f"The prior is to blame{', not' if alone else ' more than'} the autoencoder: reconstructions"
     elif by_autoencoder > _MOSTLY * by_prior:
         advice = f"first {_autoencoder_advice(config)}"
         said = "The autoencoder is to blame rather than the prior: even reconstructions"

@@ -178,7 +178,7 @@ class Budget:
         """
         if self.unit in ("seconds", "adaptive"):
             raise UsageError(
-                f"budget {self} has a meaning where codes are drawn only: use a share or a number of codes"
+                f"budget {self} is for calls that draw whole samples: use a share or a number of codes here"
             )
         return self.most_codes(code_length)
 

@@ -90,12 +90,21 @@ def refuse_collapsed(record: RunRecord | None, stages: Sequence[Stage], training
 
 
 def findings(
-    curve: ReconstructionCurve, step: int, autoencoder: OrderedAutoencoder, config: CoreConfig
+    curve: ReconstructionCurve, step: int, autoencoder: OrderedAutoencoder, config: CoreConfig, *, small: bool = False
 ) -> Iterator[str]:
-    """What is wrong with an autoencoder after `step` steps, each with its evidence and what to change in `config`."""
+    """What is wrong with an autoencoder in training, each with its evidence and what to change.
+
+    Args:
+        curve: of a validation.
+        step: steps that are done.
+        autoencoder: in training.
+        config: of the training.
+        small: whether samples fill hardly any of their range.
+    """
     evidence = ignored_input(curve.values["loss"], curve)
     if evidence and step >= TELLING_STEPS:
-        yield f"the autoencoder ignores its input: {evidence}; {advice(config)}"
+        scale = "scale the data up where they are read, or " if small else ""
+        yield f"the autoencoder ignores its input: {evidence}; {scale}{advice(config)}"
     if evidence := _unused_codebook(curve, autoencoder):
         yield f"the codebook has collapsed: {evidence}; {advice(config, codebook=True)}"
 

@@ -75,7 +75,8 @@ class Validator:
             x = batch["x"]
             losses.append(self.modality.reconstruction_loss(self.mean_sample.expand_as(x), x))
             largest = max(largest, x.abs().max().item())
-        if rank() == 0 and largest < _SMALL:
+        self.small = largest < _SMALL
+        if rank() == 0 and self.small:
             logger.warning(
                 "training samples stay within %.2g of 0, and networks learn best where they fill [-1, 1]: "
                 "scale them up where they are read",
@@ -98,7 +99,7 @@ class Validator:
         if rank() == 0:
             path = self.previews / f"autoencoder-{step:06d}.png"
             write_reconstructions(self.autoencoder, self.modality, self.shown, self.lengths, path)
-            for finding in findings(curve, step, self.autoencoder, self.config):
+            for finding in findings(curve, step, self.autoencoder, self.config, small=self.small):
                 logger.warning("step %d: %s", step, finding)
         return self._numbers(curve)
 

@@ -167,12 +167,31 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], empty:
 
     # A pipe has no width: let rows be as long as they are.
     console = Console() if sys.stdout.isatty() else Console(width=10_000)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(Text(shown(column)), overflow="fold")
-    for row in rows:
-        table.add_row(*("" if cell is None else Text(shown(cell)) for cell in row))
-    console.print(table)
+    texts = [["" if cell is None else shown(cell) for cell in row] for row in rows]
+    for number, block in enumerate(_blocks([shown(column) for column in columns], texts, console.width)):
+        if number:
+            console.print()
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for index in block:
+            table.add_column(Text(shown(columns[index])), overflow="fold")
+        for row in texts:
+            table.add_row(*(Text(row[index]) for index in block))
+        console.print(table)
+
+
+def _blocks(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[list[int]]:
+    """Numbers of the columns of each part of a table, so that no cell is broken; each has the first column too.
+
+    A column that is wider than there is room for is broken all the same, in a part of its own.
+    """
+    widths = [max(len(line[index]) for line in (columns, *rows)) for index in range(len(columns))]
+    blocks: list[list[int]] = [[0]]
+    for index in range(1, len(columns)):
+        taken = sum(widths[other] + 2 for other in blocks[-1])
+        if taken + widths[index] > width and len(blocks[-1]) > 1:
+            blocks.append([0])
+        blocks[-1].append(index)
+    return blocks
 
 
 def without_markup(text: str) -> str:

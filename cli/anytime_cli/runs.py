@@ -37,6 +37,7 @@ def list_(root: RootOption = _RUNS, json: output.JsonOption = False) -> None:
     """Run folders, the latest last."""
     from anytime_core.errors import RunError
     from anytime_core.record import list_runs, read_record
+    from anytime_core.run_folders import stopped_at
 
     if root.exists() and not root.is_dir():
         raise RunError(f"{root} is not a folder: name one that holds run folders with --root")
@@ -58,6 +59,7 @@ def list_(root: RootOption = _RUNS, json: output.JsonOption = False) -> None:
                 "codebook_size": record.codebook_size,
                 "stages": list(record.stages),
                 "training": _training(folder),
+                "stopped": stopped_at(folder, record),
                 "created": record.created,
                 "problem": None,
             }
@@ -75,7 +77,7 @@ def list_(root: RootOption = _RUNS, json: output.JsonOption = False) -> None:
                 "-".join(filter(None, (row["recipe"], "quick" if row["quick"] else None, row["baseline"]))),
                 row["code_length"],
                 row["codebook_size"],
-                _progress(row["stages"], row["training"]),
+                _progress(row["stages"], row["training"], row["stopped"]),
                 row["created"],
             )
             for row in rows
@@ -92,12 +94,12 @@ def _training(folder: Path) -> dict[str, Any] | None:
     return vars(training) if training is not None else None
 
 
-def _progress(stages: list[str], training: dict[str, Any] | None) -> str:
+def _progress(stages: list[str], training: dict[str, Any] | None, stopped: str | None) -> str:
     from anytime_core.in_training import InTraining
 
     done = ", ".join(stages)
     if training is None:
-        return done or "none"
+        return "; ".join(filter(None, (done, stopped))) or "none"
     return "; ".join(filter(None, (done, f"in training: {InTraining(**training)}")))
 
 
@@ -112,6 +114,7 @@ def show(
     """What a run is, what its stages cost, and what validation said."""
     from anytime_core.in_training import in_training
     from anytime_core.record import latest_run, read_record
+    from anytime_core.run_folders import stopped_at
 
     folder = run or latest_run(_RUNS)
     record = read_record(folder)
@@ -119,6 +122,7 @@ def show(
         output.print_json({"run": str(folder), **record.model_dump(mode="json"), "training": _training(folder)})
         return
     training = in_training(folder)
+    stopped = stopped_at(folder, record) if training is None else None
     output.print_table(
         ("run", str(folder)),
         [
@@ -130,6 +134,7 @@ def show(
             ("classes", ", ".join(record.classes) or "none"),
             *((f"stage {name}", f"{done.steps} steps in {done.seconds:.0f} s") for name, done in record.stages.items()),
             *([("in training", str(training))] if training is not None else []),
+            *([("stopped", f"{stopped}: go on with anytime train --resume {folder}")] if stopped else []),
             *(
                 (f"changed {change.at}", f"{key}={value} for {', '.join(change.stages)}")
                 for change in record.changes

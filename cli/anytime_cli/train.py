@@ -146,8 +146,8 @@ def train(
         bool,
         typer.Option(
             "--force",
-            help="Go on past what is refused otherwise: data that has changed since the run was begun, an autoencoder that "
-            "ignores its input, or a finished stage, which is thrown away and trained again.",
+            help="Go on past what is refused otherwise: data that has changed since the run was begun, an autoencoder "
+            "that ignores its input, or a finished stage, which is thrown away and trained again.",
         ),
     ] = False,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", show_default=False)] = None,
