@@ -36,6 +36,8 @@ STAGES: tuple[Stage, ...] = ("autoencoder", "codes", "prior")
 
 RUN_FILE = "run.json"
 CONFIG_FILE = "config.yaml"
+AUTOENCODER_FILE = "autoencoder.safetensors"
+PRIOR_FILE = "prior.safetensors"
 
 _Versioned = TypeVar("_Versioned", bound=BaseModel)
 _DEEPEST = 64

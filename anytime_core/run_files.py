@@ -9,8 +9,8 @@ from anytime_core.errors import RunError
 from anytime_core.in_training import in_training
 from anytime_core.modality import Modality
 from anytime_core.priors import Prior
-from anytime_core.record import RUN_FILE, RunRecord, read_record
-from anytime_core.weights import AUTOENCODER_FILE, PRIOR_FILE, load_autoencoder, load_prior, require_plugin
+from anytime_core.record import AUTOENCODER_FILE, PRIOR_FILE, RUN_FILE, RunRecord, read_record
+from anytime_core.weights import load_autoencoder, load_prior, require_plugin
 
 
 def open_run_files(folder: Path) -> tuple[RunRecord, Modality, OrderedAutoencoder, Prior | None]:
@@ -28,6 +28,11 @@ def open_run_files(folder: Path) -> tuple[RunRecord, Modality, OrderedAutoencode
             raise RunError(
                 f"run {folder} is in training: {training}; it can be opened when stage autoencoder is done, and others "
                 "with --run DIR"
+            )
+        if "autoencoder" in record.stages:
+            raise RunError(
+                f"{weights} is missing: put it back, or train that stage again with anytime train --run {folder} "
+                "--stage autoencoder"
             )
         raise RunError(f"run {folder} has no autoencoder yet: go on with anytime train --resume {folder}")
     autoencoder, modality = load_autoencoder(weights)

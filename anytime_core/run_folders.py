@@ -14,13 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from anytime_core.config_differences import flattened
-from anytime_core.display import shown
+from anytime_core.display import listed, shown
 from anytime_core.errors import RunError, UsageError
-from anytime_core.files import holder_of, locked
+from anytime_core.files import PARTIAL_PREFIX, holder_of, locked
 from anytime_core.in_training import LOCK, in_training
 from anytime_core.reading import JSON_LIMIT, read_limited
-from anytime_core.record import RUN_FILE, STAGES, RunRecord, read_record
+from anytime_core.record import AUTOENCODER_FILE, CONFIG_FILE, PRIOR_FILE, RUN_FILE, STAGES, RunRecord, read_record
 
+_ENTRIES = frozenset(
+    {RUN_FILE, CONFIG_FILE, AUTOENCODER_FILE, PRIOR_FILE, "metrics.jsonl", "costs.json"}
+    | {"checkpoints", "codes", "previews", "tensorboard", "evaluation", "samples", "reconstructions"}
+)
+"""What there is in a run folder, see docs/architecture.md."""
 _CHECKPOINT = re.compile(rf"({'|'.join(STAGES)})-(\d+)\.safetensors")
 _PREVIEW = re.compile(r"autoencoder-(\d+)\.png")
 
@@ -76,6 +81,14 @@ def check_removable(folder: Path) -> None:
         raise RunError(f"run {shown(folder)} is in training: {training}; stop it first")
     if holder_of(folder / "evaluation", "evaluation") is not None:
         raise RunError(f"run {shown(folder)} is being evaluated: wait for it, or stop it first")
+    for lock in folder.glob(f"*/{PARTIAL_PREFIX}*.lock"):
+        if holder_of(lock.parent, lock.name.removesuffix(".lock").removeprefix(".")) is not None:
+            raise RunError(f"files are being written to {shown(lock.parent)}: wait for it, or stop it first")
+
+
+def _is_of_a_run(name: str) -> bool:
+    """Whether a run folder may have an entry of this name. A run in a run is no part of it."""
+    return name in _ENTRIES or name.startswith((f".{LOCK}.", PARTIAL_PREFIX))
 
 
 def remove_run(folder: Path) -> None:
@@ -85,6 +98,9 @@ def remove_run(folder: Path) -> None:
         RunError: it is no run, or in use.
     """
     check_removable(folder)
+    folder = Path(os.path.abspath(folder))
+    if foreign := sorted(entry.name for entry in os.scandir(folder) if not _is_of_a_run(entry.name)):
+        raise RunError(f"{shown(folder)} holds what no training wrote, {listed(foreign)}: move it away first")
     with locked(folder, LOCK, f"training {folder}"):
         # The record goes last, so that what is left of a removal that was killed can be removed too.
         for entry in list(os.scandir(folder)):
@@ -106,6 +122,9 @@ def rename_run(folder: Path, name: str) -> Path:
         RunError: there is no run, or it is in use.
     """
     check_removable(folder)
+    folder = Path(os.path.abspath(folder))
+    if not name.isprintable() or not name.strip():
+        raise UsageError(f"'{shown(name)}' is not a name that can be typed: use letters and digits")
     if name in ("", ".", "..") or Path(name).name != name:
         raise UsageError(f"'{shown(name)}' is not the name of a folder: give one name, which stays in {folder.parent}")
     target = folder.with_name(name)

@@ -27,10 +27,7 @@ from anytime_core.modality import Modality
 from anytime_core.plugins import find_plugin, load_modality
 from anytime_core.priors import ARDMPrior, Digits, Prior, build_prior
 from anytime_core.reading import open_regular
-from anytime_core.record import FORMAT_VERSION, validated
-
-AUTOENCODER_FILE = "autoencoder.safetensors"
-PRIOR_FILE = "prior.safetensors"
+from anytime_core.record import AUTOENCODER_FILE, FORMAT_VERSION, PRIOR_FILE, validated
 
 _Metadata = TypeVar("_Metadata", bound=BaseModel)
 _MOST_METADATA = 2**20

@@ -50,6 +50,7 @@ def curve_of(*losses: float, mean: float | None = None, shuffled: tuple[float, .
         (curve_of(0.9, 0.2, mean=0.5, shuffled=(0.9, 0.8)), None),
         (curve_of(0.3, 0.2, mean=0.5), None),
         (curve_of(0.3, 0.2), None),
+        (curve_of(0.3, 0.2, mean=0.0, shuffled=(0.3, 0.2)), None),
         (curve_of(), None),
     ],
 )

@@ -687,7 +687,7 @@ RUNS = [
             (
                 "half-trained",
                 "run half-trained has no autoencoder",
-                "anytime train --run half-trained --stage autoencoder",
+                "anytime train --resume half-trained",
             ),
             ("newer", "newer/run.json has format 99", UPDATE),
             ("foreign", "'nope'", "install it, see anytime plugins list"),

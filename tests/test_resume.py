@@ -608,3 +608,11 @@ def test_resume_auto_looks_at_the_weights_before_it_rests(anytime, whole, stage,
     assert result.status == 1
     (line,) = result.err.splitlines()
     assert f"--stage {stage}" in line
+
+
+def test_a_finished_stage_is_trained_again_by_force_whichever_way_it_is_asked_for(pictures, whole, tmp_path):
+    folder = shutil.copytree(whole, tmp_path / "run")
+    before = (folder / "prior.safetensors").read_bytes()
+    changed = config_of(pictures, "training.prior.learning_rate=0.01")
+    train(changed, folder, stages=["prior"], resume=True, force=True)
+    assert (folder / "prior.safetensors").read_bytes() != before

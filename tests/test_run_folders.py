@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from conftest import tiny_config
 
-from anytime_core.errors import RunError
-from anytime_core.files import locked
+from anytime_core.errors import RunError, UsageError
+from anytime_core.files import holding, locked
 from anytime_core.in_training import LOCK, in_training, telling_status
 from anytime_core.record import read_record
 from anytime_core.run import load
@@ -111,6 +111,36 @@ def test_a_link_to_a_run_and_what_is_no_run_stay(run, tmp_path):
         with pytest.raises(RunError):
             remove_run(folder)
     assert read_record(run).stages
+
+
+def test_what_no_training_wrote_is_not_removed(run):
+    (run / "inner").mkdir()
+    (run / "notes.txt").write_text("years of work")
+    with pytest.raises(RunError, match=r"holds what no training wrote, inner, notes\.txt: move it away"):
+        remove_run(run)
+    assert (run / "notes.txt").exists()
+
+
+def test_a_run_that_is_being_written_into_stays(run):
+    (run / "samples").mkdir(exist_ok=True)
+    with holding(run / "samples" / ".partial-1.0-seed0-job", "drawing"):
+        for touch in (remove_run, lambda folder: rename_run(folder, "other")):
+            with pytest.raises(RunError, match="files are being written to"):
+                touch(run)
+
+
+def test_a_run_is_removed_and_renamed_from_within(run, monkeypatch):
+    monkeypatch.chdir(run)
+    renamed = rename_run(Path("."), "other")
+    monkeypatch.chdir(renamed)
+    remove_run(Path("."))
+    assert not renamed.exists()
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "\udcff", "..", "a/b"])
+def test_a_name_that_nobody_can_type_is_refused(run, name):
+    with pytest.raises(UsageError):
+        rename_run(run, name)
 
 
 @pytest.mark.parametrize(("answer", "status"), [("y", 0), ("n", 130)])

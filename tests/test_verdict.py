@@ -248,13 +248,13 @@ RISING = (141.0, 135.0, 167.0, 196.0)
                 cautions=["the classifier is a weak judge", "20 new samples are few"],
             ),
             CONFIG,
-            ["As far as a weak judge and few samples can tell, samples are best with all", "to blame"],
+            ["As far as a weak judge and few samples can tell, samples are best with all"],
             id="weak-and-few",
         ),
         pytest.param(
             evaluation(FALLING, FALLING, cautions=["20 new samples are few"]),
             CONFIG,
-            ["As far as few samples can tell, samples are best with all", "to blame"],
+            ["As far as few samples can tell, samples are best with all"],
             id="few",
         ),
         pytest.param(

@@ -62,7 +62,9 @@ def verdict(evaluation: Evaluation, config: Mapping[str, Any]) -> tuple[str, ...
     if extractor is None or not points:
         sentences = ["Nothing here judges how good samples are: name features to compare them by with --extractor."]
     else:
-        sentences = [_best(evaluation, points, extractor), *_blame(evaluation, points, config)]
+        sentences = [_best(evaluation, points, extractor)]
+        if not _of_few(evaluation):  # whose distances say nothing of what is to blame
+            sentences += _blame(evaluation, points, config)
     return tuple(sentence for sentence in (*sentences, _weakest(evaluation)) if sentence)
 
 
@@ -248,10 +250,17 @@ def _amount(point: _Point, evaluation: Evaluation) -> str:
 
 def _hedge(evaluation: Evaluation, extractor: str) -> str:
     """What the first sentence begins with where the numbers say little."""
-    weak = evaluation.judge is not None and bool(evaluation.judge.weakness)
-    few = len(evaluation.cautions) > weak  # all others are about few samples
-    reasons = ["a weak judge"] * (weak and extractor == CLASSIFIER) + ["few samples"] * few
+    weak = _is_weak(evaluation) and extractor == CLASSIFIER
+    reasons = ["a weak judge"] * weak + ["few samples"] * _of_few(evaluation)
     return f"as far as {' and '.join(reasons)} can tell, " if reasons else ""
+
+
+def _is_weak(evaluation: Evaluation) -> bool:
+    return evaluation.judge is not None and bool(evaluation.judge.weakness)
+
+
+def _of_few(evaluation: Evaluation) -> bool:
+    return len(evaluation.cautions) > _is_weak(evaluation)  # all other cautions are about few samples
 
 
 def _capitalised(sentence: str) -> str:

@@ -82,6 +82,8 @@ class SamplingOptions:
         if self.labels and self.label is not None:
             raise UsageError(f"label '{self.label}' and counts of labels say two things: leave one of them out")
         for label, count in self.labels:
+            if label is None:
+                raise UsageError("a count of samples needs a class: name it, or leave labels out for all classes")
             _ = whole_number(f"label '{shown(str(label))}': count", count, "of at least 1", 1)
         if self.engine != "auto" and self.engine not in ENGINES:
             raise UsageError(

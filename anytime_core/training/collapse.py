@@ -51,7 +51,7 @@ def ignored_input(losses: Sequence[float], measured: Measured) -> str | None:
         measured: what they are compared with.
     """
     mean, shuffled = measured.mean_sample.get("loss"), measured.shuffled.get("loss", ())
-    if not losses:
+    if not losses or mean == 0:  # all samples are alike, and nothing is better than their mean
         return None
     if mean is not None and losses[-1] > _WORTH * mean:
         return f"the loss of all codes is {losses[-1]:.4g}, and that of predicting the mean sample {mean:.4g}"
@@ -81,9 +81,9 @@ def refuse_collapsed(record: RunRecord | None, stages: Sequence[Stage], training
     found = f"the autoencoder of run {shown(training.folder)} ignores its input: {evidence}"
     if not force:
         raise RunError(
-            f"{found}, so that a prior of its codes would say nothing. For another autoencoder "
-            f"{advice(training.config.core)}; or go on all the same with anytime train --resume "
-            f"{shown(training.folder)} --force"
+            f"{found}, so that a prior of its codes would say nothing. Train it anew with anytime train --run "
+            f"{shown(training.folder)} --stage autoencoder --force, and {advice(training.config.core)}; or go on all "
+            f"the same with anytime train --resume {shown(training.folder)} --force"
         )
     if rank() == 0:
         logger.warning("%s; going on all the same", found)

@@ -9,11 +9,11 @@ from pydantic import ValidationError
 
 from anytime_core.display import shown
 from anytime_core.errors import RunError, UsageError
-from anytime_core.record import RUN_FILE, STAGES, Stage
+from anytime_core.record import AUTOENCODER_FILE, PRIOR_FILE, RUN_FILE, STAGES, Stage
 from anytime_core.run import load
 from anytime_core.training.checkpoints import Checkpoint
 from anytime_core.training.preparation import Preparation
-from anytime_core.weights import AUTOENCODER_FILE, PRIOR_FILE, AutoencoderMetadata, PriorMetadata, read_header
+from anytime_core.weights import AutoencoderMetadata, PriorMetadata, read_header
 
 _RESULTS: Mapping[Stage, str] = {
     "autoencoder": AUTOENCODER_FILE,
@@ -35,9 +35,7 @@ def refuse_to_discard(training: Preparation, resumed: Checkpoint | None) -> None
     discarded = [name for name in STAGES[STAGES.index(stage) :] if name in finished]
     if stage not in finished or not (training.folder / _RESULTS[stage]).exists():
         return
-    settings = training.config.core.training
-    steps = {"autoencoder": settings.autoencoder.steps, "prior": settings.prior.steps}.get(stage, 0)
-    if resumed is not None and resumed.position.step < steps:
+    if resumed is not None and not is_whole(training, resumed):
         return
     if stage == "codes":
         more = ""
@@ -50,6 +48,14 @@ def refuse_to_discard(training: Preparation, resumed: Checkpoint | None) -> None
         f"stage {stage} of run {run} is finished: {more}choose another --run, or throw away what it has of "
         f"{' and '.join(discarded)} with --force"
     )
+
+
+def is_whole(training: Preparation, resumed: Checkpoint) -> bool:
+    """Whether the first stage is finished, and its checkpoint has all steps that the config asks for."""
+    settings, stage = training.config.core.training, training.stages[0]
+    steps = {"autoencoder": settings.autoencoder.steps, "prior": settings.prior.steps}.get(stage, 0)
+    finished = training.started is not None and stage in training.started.stages
+    return finished and resumed.position.step >= steps
 
 
 def check_finished(folder: Path) -> None:

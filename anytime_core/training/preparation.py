@@ -29,7 +29,7 @@ from anytime_core.in_training import LOCK
 from anytime_core.modality import Datasets, Modality
 from anytime_core.plugins import find_plugin, load_modality
 from anytime_core.priors import Prior, build_prior, code_digits
-from anytime_core.record import RUN_FILE, STAGES, RunRecord, Stage, read_record
+from anytime_core.record import AUTOENCODER_FILE, RUN_FILE, STAGES, RunRecord, Stage, read_record
 from anytime_core.training.batches import step_samples
 from anytime_core.training.checkpoints import Checkpoint, Checkpoints, remove_checkpoints
 from anytime_core.training.codes import CodesDataset
@@ -37,7 +37,7 @@ from anytime_core.training.interruption import Interruption
 from anytime_core.training.log import MetricsLog, OnProgress, ignore_progress
 from anytime_core.training.smallest_batch import check_batch, refuse_single_values
 from anytime_core.training.surroundings import Surroundings
-from anytime_core.weights import AUTOENCODER_FILE, load_autoencoder
+from anytime_core.weights import load_autoencoder
 
 logger = logging.getLogger(__name__)
 

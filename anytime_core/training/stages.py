@@ -14,7 +14,7 @@ from anytime_core.distributed import rank
 from anytime_core.evaluation.plot import plot_curve
 from anytime_core.evaluation.reconstruction import reconstruction_curve, validated_lengths
 from anytime_core.priors import ARDMPrior
-from anytime_core.record import Stage
+from anytime_core.record import PRIOR_FILE, Stage
 from anytime_core.training.autoencoder import fit_principal_components, keep_autoencoder, train_autoencoder
 from anytime_core.training.batches import ordered_batches
 from anytime_core.training.collapse import TELLING_STEPS, worthless_prefixes
@@ -24,7 +24,7 @@ from anytime_core.training.preparation import Preparation
 from anytime_core.training.prior import train_prior, validate_prior
 from anytime_core.training.surroundings import Surroundings
 from anytime_core.training.validation import mean_training_sample
-from anytime_core.weights import PRIOR_FILE, load_autoencoder, load_prior, save_autoencoder, save_prior
+from anytime_core.weights import load_autoencoder, load_prior, save_autoencoder, save_prior
 
 logger = logging.getLogger(__name__)
 

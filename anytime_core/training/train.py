@@ -17,7 +17,7 @@ from anytime_core.in_training import LOCK, telling_status
 from anytime_core.record import STAGES, RunRecord, Stage, StageRecord
 from anytime_core.training.checkpoints import Checkpoint
 from anytime_core.training.collapse import refuse_collapsed
-from anytime_core.training.finished import refuse_to_discard
+from anytime_core.training.finished import is_whole, refuse_to_discard
 from anytime_core.training.forecast import Forecaster
 from anytime_core.training.interruption import Interruption
 from anytime_core.training.log import MetricsLog, OnProgress, Progress, ignore_progress
@@ -137,6 +137,8 @@ def _found_good(training: Preparation, *, resume: bool, force: bool) -> Checkpoi
     resumed = checked_against_data(training, resumed, force=force)
     if not force:
         refuse_to_discard(training, resumed)
+    elif resumed is not None and is_whole(training, resumed):
+        return None  # it is trained again, as nothing of it is left to be gone on with
     return resumed
 
 

@@ -82,7 +82,10 @@ class Validator:
                 "scale them up where they are read",
                 largest,
             )
-        return torch.cat(losses).mean().item() or 1.0
+        reference = torch.cat(losses).mean().item()
+        if rank() == 0 and not reference:
+            logger.warning("training samples are all alike, so that there is nothing to learn: see what the data holds")
+        return reference or 1.0
 
     def __call__(self, step: int) -> dict[str, float]:
         """Named numbers, of which `selection` says how good the model is after `step` steps, the smaller the better.
