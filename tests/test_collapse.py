@@ -157,6 +157,16 @@ def test_no_prior_is_trained_on_codes_that_say_nothing_unless_forced(tmp_path, c
     assert "going on all the same" in caplog.text
 
 
+def test_samples_that_are_all_alike_are_said_and_are_no_collapse(tmp_path, caplog):
+    root = small(0.0, tmp_path / "pictures")
+    config = tiny_config("data.name=folder", f"data.root={root}", *SHORT, "training.autoencoder.steps=100")
+    train(config, tmp_path / "run")
+        tiny_config("data.name=folder", f"data.root={root}", *SHORT, "training.autoencoder.steps=100"), tmp_path / "run"
+    )
+    assert "training samples are all alike" in caplog.text
+    assert "ignores its input" not in caplog.text
+
+
 def test_data_that_fill_little_of_their_range_are_said(tmp_path, caplog):
     train(tiny_config("data.name=folder", f"data.root={small(0.04, tmp_path / 'pictures')}", *SHORT), tmp_path / "run")
     assert "training samples stay within 0.043 of 0, and networks learn best where they fill [-1, 1]" in caplog.text

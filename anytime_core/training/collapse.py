@@ -51,7 +51,7 @@ def ignored_input(losses: Sequence[float], measured: Measured) -> str | None:
         measured: what they are compared with.
     """
     mean, shuffled = measured.mean_sample.get("loss"), measured.shuffled.get("loss", ())
-    if not losses or mean == 0:  # all samples are alike, and nothing is better than their mean
+    if not losses or (mean is not None and mean <= 0):  # all samples are alike, or losses have no zero to compare with
         return None
     if mean is not None and losses[-1] > _WORTH * mean:
         return f"the loss of all codes is {losses[-1]:.4g}, and that of predicting the mean sample {mean:.4g}"

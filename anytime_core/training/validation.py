@@ -24,7 +24,7 @@ from anytime_core.training.collapse import findings
 logger = logging.getLogger(__name__)
 
 _PREVIEW_SAMPLES = 12
-_MEAN_SAMPLES, _SMALL = 1_000, 0.1
+_MEAN_SAMPLES, _SMALL, _ALIKE = 1_000, 0.1, 1e-12
 
 
 def mean_training_sample(datasets: Datasets, config: CoreConfig) -> Tensor:
@@ -69,7 +69,7 @@ class Validator:
 
     @torch.no_grad()
     def _reference(self, batches: Batches) -> float:
-        """Loss of reconstructing training samples as their mean; 1 where they are all the same."""
+        """Loss of reconstructing training samples as their mean; 1 where that is no scale, such as 0."""
         losses, largest = [], 0.0
         for batch in batches:
             x = batch["x"]
@@ -83,9 +83,9 @@ class Validator:
                 largest,
             )
         reference = torch.cat(losses).mean().item()
-        if rank() == 0 and not reference:
+        if rank() == 0 and abs(reference) < _ALIKE:
             logger.warning("training samples are all alike, so that there is nothing to learn: see what the data holds")
-        return reference or 1.0
+        return reference if reference > _ALIKE else 1.0
 
     def __call__(self, step: int) -> dict[str, float]:
         """Named numbers, of which `selection` says how good the model is after `step` steps, the smaller the better.
@@ -112,7 +112,7 @@ class Validator:
         numbers = {"selection": curve.values["loss"][-1] if unordered else curve.mean("loss")}
         for metric, values in curve.values.items():
             numbers.update({f"{metric}@{length}": value for length, value in zip(curve.lengths, values, strict=True)})
-        numbers.update({f"{metric} of the mean sample": value for metric, value in curve.mean_sample.items()})
+        numbers.update({f"{metric}_of_mean_sample": value for metric, value in curve.mean_sample.items()})
         if curve.codebook_use is not None:
             numbers["codebook_use"] = curve.codebook_use
         return numbers
