@@ -161,8 +161,6 @@ def test_samples_that_are_all_alike_are_said_and_are_no_collapse(tmp_path, caplo
     root = small(0.0, tmp_path / "pictures")
     config = tiny_config("data.name=folder", f"data.root={root}", *SHORT, "training.autoencoder.steps=100")
     train(config, tmp_path / "run")
-        tiny_config("data.name=folder", f"data.root={root}", *SHORT, "training.autoencoder.steps=100"), tmp_path / "run"
-    )
     assert "training samples are all alike" in caplog.text
     assert "ignores its input" not in caplog.text
 
