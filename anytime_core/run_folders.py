@@ -19,7 +19,16 @@ from anytime_core.errors import RunError, UsageError
 from anytime_core.files import PARTIAL_PREFIX, holder_of, locked
 from anytime_core.in_training import LOCK, in_training
 from anytime_core.reading import JSON_LIMIT, read_limited
-from anytime_core.record import AUTOENCODER_FILE, CONFIG_FILE, PRIOR_FILE, RUN_FILE, STAGES, RunRecord, read_record
+from anytime_core.record import (
+    AUTOENCODER_FILE,
+    CONFIG_FILE,
+    PRIOR_FILE,
+    RUN_FILE,
+    STAGES,
+    RunRecord,
+    Stage,
+    read_record,
+)
 
 _ENTRIES = frozenset(
     {RUN_FILE, CONFIG_FILE, AUTOENCODER_FILE, PRIOR_FILE, "metrics.jsonl", "costs.json"}
@@ -52,16 +61,15 @@ def size_of(folder: Path) -> Size:
 
 def stopped_at(folder: Path, record: RunRecord) -> str | None:
     """Where a training ended before its stage did, such as `stage prior stopped at step 20`; None where none did."""
-    steps = [
-        int(match[2])
-        for path in _files(folder / "checkpoints")
-        if (match := _CHECKPOINT.fullmatch(path.name)) and match[1] == _next_stage(record)
-    ]
-    return f"stage {_next_stage(record)} stopped at step {max(steps):,}" if steps else None
+    stage = next((stage for stage in STAGES if stage not in record.stages), None)
+    steps = checkpoint_steps(folder, stage) if stage is not None else []
+    return f"stage {stage} stopped at step {max(steps):,}" if steps else None
 
 
-def _next_stage(record: RunRecord) -> str | None:
-    return next((stage for stage in STAGES if stage not in record.stages), None)
+def checkpoint_steps(folder: Path, stage: Stage) -> list[int]:
+    """The steps at which a run has checkpoints of a stage."""
+    matches = [_CHECKPOINT.fullmatch(path.name) for path in _files(folder / "checkpoints")]
+    return [int(match[2]) for match in matches if match and match[1] == stage]
 
 
 def check_removable(folder: Path) -> None:

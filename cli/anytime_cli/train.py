@@ -258,16 +258,18 @@ def _stages(asked: StageChoice | None, started: RunRecord | None, *, stays: bool
 def _nothing_left(run: Path, started: RunRecord) -> str:
     """What is wrong, and the way out, where a run has all stages that it was asked for."""
     from anytime_core.record import STAGES
+    from anytime_core.run_folders import checkpoint_steps
 
     if missing := [stage for stage in STAGES if stage not in started.stages]:
         return (
             f"run {shown(run)} was asked for stage {started.last_stage}, which is finished: go on with anytime train "
             f"--run {shown(run)}, which trains {' and '.join(missing)}"
         )
-    return (
-        f"run {shown(run)} is finished: choose another --run, give a stage more steps with anytime train --resume "
-        f"{shown(run)} --stage prior --set training.prior.steps=MORE, or train one again with --stage and --force"
-    )
+    more = ""
+    if checkpoint_steps(run, "prior"):
+        more = f", give a stage more steps with anytime train --resume {shown(run)} --stage prior --set "
+        more += "training.prior.steps=MORE"
+    return f"run {shown(run)} is finished: choose another --run{more}, or train one again with --stage and --force"
 
 
 def _show(folder: Path, record: RunRecord, *, json: bool) -> None:
