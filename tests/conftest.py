@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import sys
@@ -15,6 +16,7 @@ import torch
 from anytime_cli.main import main
 from anytime_core.config import Config
 from anytime_core.config_parsing import apply_overrides, parse_config
+from anytime_core.record import Validation
 from anytime_core.run import Run, load
 from anytime_core.training.train import train
 from anytime_image.config import ImageConfig
@@ -45,6 +47,13 @@ HEAVY = frozenset(
 
 def tiny_config(*overrides: str) -> Config:
     return parse_config(apply_overrides(TINY, overrides), ImageConfig)
+
+
+def assert_every_prefix_helps(validation: Validation) -> None:
+    """Each number of codes is better than the mean sample, and more of them are no worse than fewer, within noise."""
+    losses = validation.reconstruction["loss"]
+    assert max(losses) < validation.mean_sample["loss"]
+    assert all(after < 1.03 * before for before, after in itertools.pairwise(losses)), losses
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from conftest import assert_every_prefix_helps, tiny_config
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -17,13 +17,14 @@ from anytime_core.config import CoreConfig, TruncationConfig
 from anytime_core.config_parsing import apply_overrides, parse_config
 from anytime_core.errors import RunError
 from anytime_core.evaluation.reconstruction import ReconstructionCurve, average_sample, reconstruction_curve
+from anytime_core.plugins import load_modality
+from anytime_core.recipes import find_config
 from anytime_core.record import read_record
 from anytime_core.training.autoencoder import OrderedLoss
 from anytime_core.training.collapse import advice, ignored_input, worthless_prefixes
 from anytime_core.training.train import train
 from anytime_image.config import ImageConfig
 from anytime_image.modality import ImageModality
-from tests.conftest import tiny_config
 
 UNTAUGHT = ("training.autoencoder.learning_rate=1e-12", "training.autoencoder.validations=1")
 """With which nothing is learned."""
@@ -192,15 +193,20 @@ def small(scale: float, root: Path) -> Path:
 @pytest.mark.parametrize("norm", ["batch", "group"])
 @pytest.mark.parametrize("scale", [1.0, 0.25])
 def test_every_prefix_is_better_than_the_mean_sample_and_more_codes_are_better(tmp_path, scale, norm):
-    from anytime_core.recipes import find_config
-
     root = small(scale, tmp_path / "pictures")
     changes = [f"data.root={root}", "data.size=8", "data.color=grey", "network.channels=16", "network.widths=[32]"]
     changes += [f"network.decoder_norm={norm}", "training.autoencoder.steps=300", "training.autoencoder.batch_size=64"]
     changes += ["training.autoencoder.learning_rate=0.003"]
-    config = parse_config(apply_overrides(find_config("image/folder")[1], changes), ImageConfig)
+    config = parse_config(apply_overrides(find_config("image/folder").read(), changes), ImageConfig)
     validation = train(config, tmp_path / "run", stages=("autoencoder",)).stages["autoencoder"].validation
-    losses = validation.reconstruction["loss"]
-    assert max(losses) < validation.mean_sample["loss"]
-    assert losses[-1] < 0.5 * validation.mean_sample["loss"]
-    assert all(after < 1.03 * before for before, after in itertools.pairwise(losses))
+    assert_every_prefix_helps(validation)
+    assert validation.reconstruction["loss"][-1] < 0.5 * validation.mean_sample["loss"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["image/digits", "audio/plucks"])
+def test_every_prefix_of_a_quick_variant_helps(tmp_path, recipe):
+    data = find_config(recipe).read(quick=True)
+    config = parse_config(data, load_modality(data["modality"]).Config)
+    validation = train(config, tmp_path / "run", stages=("autoencoder",)).stages["autoencoder"].validation
+    assert_every_prefix_helps(validation)

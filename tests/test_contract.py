@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import assert_every_prefix_helps
 from pydantic import Field
 from torch import nn
 
@@ -22,6 +23,7 @@ from anytime_core.config import Section
 from anytime_core.errors import UsageError
 from anytime_core.modality import Datasets
 from anytime_core.new_plugin import write_plugin
+from anytime_core.record import read_record
 from anytime_core.testing import ModalityContract, check_modality, iter_checks
 from anytime_core.testing.checks import CHECKS
 from anytime_image.modality import ImageModality
@@ -427,6 +429,7 @@ def test_a_new_plugin_installs_passes_and_trains_as_it_is(tmp_path):
     assert "passes all" in call(*anytime_command, "plugins", "check", "waves")
     assert "waves/small" in call(*anytime_command, "recipes", "list")
     call(*anytime_command, "train", "--modality", "waves", "--run", "run")
+    assert_every_prefix_helps(read_record(tmp_path / "run").stages["autoencoder"].validation)
     call(*anytime_command, "sample", "--run", "run", "--budget", "0.6", "--out", "out")
     assert (tmp_path / "out" / "preview.png").stat().st_size > 1000
 
