@@ -714,6 +714,7 @@ def test_json_is_the_evaluation_or_a_list_where_there_are_baselines(anytime, tin
     assert json.loads(alone.out)["rows"][0]["codes"] == 4
     assert [one["run"] for one in json.loads(both.out)] == [str(tiny_folder), str(unordered.folder)]
     assert [len(one["cautions"]) for one in json.loads(both.out)] == [1, 0]  # the baseline draws no samples
+    assert "beside unordered, whose steps" in json.loads(both.out)[0]["verdict"][-1]
 
 
 def test_a_folder_that_another_process_evaluates_into_is_refused_in_one_line(anytime, tiny_folder, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 
 from anytime_core.evaluation.result import Evaluation, LabelJudge, Quality, Row
 from anytime_core.evaluation.verdict import verdict
+from anytime_core.evaluation.versus import versus
 
 CODES = (2, 4, 8, 16)
 CONFIG = {
@@ -274,3 +275,27 @@ def test_the_conclusion_names_the_best_budget_what_is_to_blame_and_what_to_chang
         assert part in sentence
         assert sentence[0].isupper()
         assert sentence.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "said"),
+    [
+        (FALLING, RISING, "nearer to the data at every budget: with 16 codes 11 against 196 (classifier)."),
+        (RISING, FALLING, "farther from the data at every budget: with 16 codes 196 against 11 (classifier)."),
+        (FALLING, FALLING, "as near to the data at every budget: with 2 codes 60 against 60 (classifier)."),
+        (
+            (60.0, 40.0, 20.0, 11.0),
+            (61.0, 80.0, 20.0, 5.0),
+            "nearer with 4 and farther with 16 of 16 codes, else as near: with 4 codes 40 against 80 (classifier).",
+        ),
+    ],
+)
+def test_runs_are_set_beside_each_other_budget_by_budget(own, other, said):
+    sentence = versus(evaluation(own, FALLING), evaluation(other, FALLING), "unordered")
+    assert sentence == f"Beside unordered, whose steps and config may be others, samples are {said}"
+
+
+def test_without_a_prior_reconstructions_are_set_beside_each_other():
+    sentence = versus(evaluation(None, FALLING), evaluation(RISING, RISING), "unordered")
+    assert "reconstructions are nearer to the data at every budget: with 16 codes 11 against 196" in sentence
+    assert versus(evaluation(None, FALLING), evaluation(FALLING, FALLING, rows=[]), "unordered") == ""

@@ -11,8 +11,10 @@ from anytime_core.evaluation.drawn import CODES_PREFIX, Draws
 from anytime_core.evaluation.folder import check_folder, remove_shown
 from anytime_core.evaluation.job import ROWS_PREFIX, Job
 from anytime_core.evaluation.judge import Judge, OnProgress
+from anytime_core.evaluation.measures import names
 from anytime_core.evaluation.options import EvaluationOptions
 from anytime_core.evaluation.result import EVALUATION_FILE, Evaluation
+from anytime_core.evaluation.versus import versus
 from anytime_core.files import locked, remove_partial_files, write_json
 from anytime_core.run import Run
 
@@ -70,6 +72,7 @@ def evaluate(
             evaluation if not number else evaluation.model_copy(update={"baseline_of": str(run.folder)})
             for number, evaluation in enumerate(evaluation for job in jobs for evaluation in job.run_it())
         ]
+        evaluations[0] = _beside_others(evaluations)
         dumped = [evaluation.model_dump(mode="json") for evaluation in evaluations]
         remove_shown(folder)
         write_json(folder / EVALUATION_FILE, dumped if len(dumped) > 1 else dumped[0])
@@ -78,6 +81,17 @@ def evaluate(
                 left.unlink()
         remove_partial_files(folder)
     return evaluations
+
+
+def _beside_others(evaluations: Sequence[Evaluation]) -> Evaluation:
+    """The first evaluation, whose verdict also says how it stands beside other runs."""
+    own, *others = evaluations
+    sentences = [
+        versus(own, other, name)
+        for other, name in zip(others, names(evaluations)[1:], strict=True)
+        if other.run != own.run
+    ]
+    return own.model_copy(update={"verdict": (*own.verdict, *filter(None, sentences))})
 
 
 def _check_comparable(run: Run, other: Run) -> None:

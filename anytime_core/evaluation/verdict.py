@@ -63,7 +63,7 @@ def verdict(evaluation: Evaluation, config: Mapping[str, Any]) -> tuple[str, ...
         sentences = ["Nothing here judges how good samples are: name features to compare them by with --extractor."]
     else:
         sentences = [_best(evaluation, points, extractor)]
-        if not _of_few(evaluation):  # whose distances say nothing of what is to blame
+        if not of_few(evaluation):  # whose distances say nothing of what is to blame
             sentences += _blame(evaluation, points, config)
     return tuple(sentence for sentence in (*sentences, _weakest(evaluation)) if sentence)
 
@@ -251,7 +251,7 @@ def _amount(point: _Point, evaluation: Evaluation) -> str:
 def _hedge(evaluation: Evaluation, extractor: str) -> str:
     """What the first sentence begins with where the numbers say little."""
     weak = _is_weak(evaluation) and extractor == CLASSIFIER
-    reasons = ["a weak judge"] * weak + ["few samples"] * _of_few(evaluation)
+    reasons = ["a weak judge"] * weak + ["few samples"] * of_few(evaluation)
     return f"as far as {' and '.join(reasons)} can tell, " if reasons else ""
 
 
@@ -259,7 +259,8 @@ def _is_weak(evaluation: Evaluation) -> bool:
     return evaluation.judge is not None and bool(evaluation.judge.weakness)
 
 
-def _of_few(evaluation: Evaluation) -> bool:
+def of_few(evaluation: Evaluation) -> bool:
+    """Whether so few samples were looked at that distances say little."""
     return len(evaluation.cautions) > _is_weak(evaluation)  # all other cautions are about few samples
 
 
