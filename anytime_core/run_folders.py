@@ -132,7 +132,7 @@ def rename_run(folder: Path, name: str) -> Path:
     check_removable(folder)
     folder = Path(os.path.abspath(folder))
     if not name.isprintable() or not name.strip():
-        raise UsageError(f"'{shown(name)}' is not a name that can be typed: use letters and digits")
+        raise UsageError(f"'{shown(name)}' is not a name that can be typed: give one name of letters and digits")
     if name in ("", ".", "..") or Path(name).name != name:
         raise UsageError(f"'{shown(name)}' is not the name of a folder: give one name, which stays in {folder.parent}")
     target = folder.with_name(name)

@@ -721,7 +721,7 @@ RUNS = [
         Case(f"sample --run {run}", 1, f"{run}/run.json does not fit", "put back the files that belong together")
         for run in ("other-length", "other-modality", "audio-encoder", "audio-prior")
     ),
-    Case("sample --run no-encoder", 1, "no-encoder has no autoencoder", "train --resume no-encoder"),
+    Case("sample --run no-encoder", 1, "no-encoder/autoencoder.safetensors is missing", "--stage autoencoder"),
     *(
         Case(f"sample --run {what}-{name}", 1, f"{what}-{name}/{file}", way_out)
         for name, file, whats in (
