@@ -368,7 +368,10 @@ TRAIN = [
     Case("train --run half-trained --quick", 2, "half-trained was not started with --quick", "another --run"),
     Case("train --config quick.yaml --quick", 2, "quick has no quick variant", "below quick:"),
     Case("train --config no-quick.yaml", 2, "no-quick: quick: a section has keys below it, found 3"),
-    Case("train --config wrong-quick.yaml --quick", 2, "'netwrok'", "did you mean 'network'"),
+    *(
+        Case(f"train --config wrong-quick.yaml{option}", 2, "below quick: in wrong-quick.yaml: ", "mean 'network'")
+        for option in ("", " --quick", " --baseline unordered")
+    ),
     Case("train --quick --set quick.seed=3", 2, "unknown key 'quick'"),
     Case("train --run newer", 1, "newer/run.json has format 99", UPDATE),
     *(Case(f"train --run {name}", 1, f"{name}/run.json", NEW_RUN) for name in ("cut-record", "list-record")),

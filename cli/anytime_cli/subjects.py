@@ -7,8 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from anytime_core.display import shown
+
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from anytime_core.config import Config
+    from anytime_core.recipes import Recipe
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ def resolve(
 
     changes = find_baseline(baseline) if baseline is not None else None
     data: dict[str, Any]
-    has_quick = False
+    has_quick, recipe = False, None
     if run is not None:
         record = read_record(run)
         for option, other in ((f"--baseline {baseline}", baseline not in (None, record.baseline)), ("--quick", quick)):
@@ -72,11 +77,28 @@ def resolve(
         name, data = recipe.name, recipe.read(quick=quick)
         has_quick = not quick and recipe.has_quick
     sections = load_modality(modality_name(data, overrides)).Config
+    if recipe is not None and recipe.has_quick:
+        _check_quick(recipe, sections)
     if changes is not None:
         quantizer = parse_config(data, sections).core.autoencoder.quantizer
         data = apply_overrides(data, changes.overrides(quantizer), sections)
     parsed = parse_config(apply_overrides(data, overrides, sections), sections)
     return Subject(name, baseline, quick, parsed, has_quick)
+
+
+def _check_quick(recipe: Recipe, sections: type[BaseModel]) -> None:
+    """Raise ConfigError for a mistake in a block `quick`, whether it is asked for or not."""
+    from anytime_core.config_parsing import parse_config
+    from anytime_core.errors import ConfigError
+
+    try:
+        parse_config(recipe.read(), sections)
+    except ConfigError:
+        return  # which is of the config itself, or mended by what else is said
+    try:
+        parse_config(recipe.read(quick=True), sections)
+    except ConfigError as error:
+        raise ConfigError(f"below quick: in {shown(recipe.path)}: {error}") from error
 
 
 def settings(options: Mapping[str, object], overrides: Sequence[str]) -> list[str]:
