@@ -136,7 +136,7 @@ class _Job:
         budget: Budget,
         options: SamplingOptions,
         suffix: str,
-        drawn: Samples | None,
+        drawn: Samples | None = None,
     ) -> None:
         self.drawn, self.timed = drawn, drawn is None and budget.seconds is not None
         self.run, self.indices, self.budget, self.options, self.suffix = run, indices, budget, options, suffix
