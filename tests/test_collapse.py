@@ -17,7 +17,6 @@ from anytime_core.config import CoreConfig, TruncationConfig
 from anytime_core.config_parsing import apply_overrides, parse_config
 from anytime_core.errors import RunError
 from anytime_core.evaluation.reconstruction import ReconstructionCurve, average_sample, reconstruction_curve
-from anytime_core.plugins import load_modality
 from anytime_core.recipes import find_config
 from anytime_core.record import read_record
 from anytime_core.training.autoencoder import OrderedLoss
@@ -201,12 +200,3 @@ def test_every_prefix_is_better_than_the_mean_sample_and_more_codes_are_better(t
     validation = train(config, tmp_path / "run", stages=("autoencoder",)).stages["autoencoder"].validation
     assert_every_prefix_helps(validation)
     assert validation.reconstruction["loss"][-1] < 0.5 * validation.mean_sample["loss"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("recipe", ["image/digits", "audio/plucks"])
-def test_every_prefix_of_a_quick_variant_helps(tmp_path, recipe):
-    data = find_config(recipe).read(quick=True)
-    config = parse_config(data, load_modality(data["modality"]).Config)
-    validation = train(config, tmp_path / "run", stages=("autoencoder",)).stages["autoencoder"].validation
-    assert_every_prefix_helps(validation)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import assert_every_prefix_helps
 
 from anytime_core.config import Config
 from anytime_core.config_parsing import apply_overrides, parse_config
@@ -46,7 +47,9 @@ def default_run(request, tmp_path_factory) -> Run:
 def test_a_default_recipe_reconstructs_better_with_every_budget_and_uses_its_codebook(default_run):
     by_codes = errors(default_run.record, "loss")
     assert all(more < less for less, more in itertools.pairwise(by_codes.values())), by_codes
-    assert default_run.record.stages["autoencoder"].validation.codebook_use > 0.95
+    validation = default_run.record.stages["autoencoder"].validation
+    assert_every_prefix_helps(validation)
+    assert validation.codebook_use > 0.95
 
 
 def test_samples_of_a_default_recipe_are_recognised_nearly_as_well_as_reconstructions(default_run, tmp_path):
