@@ -361,7 +361,7 @@ class Run:
         """What decoding and writing took in calls with a deadline."""
         return Costs(self.folder / COSTS_FILE, self.device)
 
-    def refuse_data_folder(self, folder: Path) -> None:
+    def refuse_as_output(self, folder: Path) -> None:
         """Raise UsageError where `folder` is a run, or that of the data, for which its files would be taken."""
         if (folder / RUN_FILE).exists():
             raise UsageError(

@@ -207,11 +207,17 @@ RISING = (141.0, 135.0, 167.0, 196.0)
             ),
             CONFIG,
             [
-                "The autoencoder has collapsed: with 16 of 16 codes samples are reconstructed no better than from the "
-                "codes of others (loss 0.41 against 0.411), so that no budget and no prior can help; first train "
-                "the autoencoder longer (training.autoencoder.steps=8000, now 4000)"
+                "The autoencoder ignores its input: the loss of all codes is 0.41, and that of predicting the mean "
+                "sample 0.4, so that no budget and no prior can help; first train the autoencoder longer "
+                "(training.autoencoder.steps=8000, now 4000)"
             ],
-            id="collapsed",
+            id="no-better-than-the-mean-sample",
+        ),
+        pytest.param(
+            evaluation(FALLING, FALLING, losses=(0.41, 0.41, 0.41, 0.41), shuffled={"loss": {8: 0.41, 16: 0.411}}),
+            CONFIG,
+            ["The autoencoder ignores its input: the loss of all codes is 0.41, and 0.411 from the codes of another"],
+            id="no-better-than-from-the-codes-of-others",
         ),
         pytest.param(
             evaluation(FALLING, FALLING, shuffled={"loss": {16: 0.8}}, mean_sample={"loss": 0.25}),

@@ -26,7 +26,7 @@ def check_folder(folder: Path, run: Run) -> None:
     Raises:
         UsageError: naming such files, and the way out.
     """
-    run.refuse_data_folder(folder)
+    run.refuse_as_output(folder)
     foreign = []
     if not _is_evaluation(folder / EVALUATION_FILE):
         foreign = [EVALUATION_FILE, *SHOWING_FILES]

@@ -12,6 +12,9 @@ from torch import Tensor
 from anytime_core.autoencoder import OrderedAutoencoder
 from anytime_core.sampling.budget import codes_of_share
 
+_WORTH = 0.97
+"""Share of the loss without a model, of the mean sample or of others' codes, that a model must get below."""
+
 
 @dataclass(frozen=True)
 class ReconstructionCurve:
@@ -138,3 +141,20 @@ def average_sample(batches: Iterable[Mapping[str, Tensor]]) -> Tensor:
         total = total + batch["x"].double().sum(0)
         samples += len(batch["x"])
     return (total / samples).float()
+
+
+def ignored_input(own: float, mean_sample: float | None, of_others: float | None) -> str | None:
+    """What shows that a model ignores its input, None where nothing does.
+
+    Args:
+        own: loss of reconstructions from all codes.
+        mean_sample: that of reconstructing every sample as the mean sample; None where it is not known.
+        of_others: that of reconstructing samples from the codes of others; None where it is not known.
+    """
+    if mean_sample is not None and mean_sample <= 0:  # all samples are alike, or losses have no zero to compare with
+        return None
+    if mean_sample is not None and own > _WORTH * mean_sample:
+        return f"the loss of all codes is {own:.4g}, and that of predicting the mean sample {mean_sample:.4g}"
+    if of_others is not None and own > _WORTH * of_others:
+        return f"the loss of all codes is {own:.4g}, and {of_others:.4g} from the codes of another sample"
+    return None

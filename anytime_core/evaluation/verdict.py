@@ -9,6 +9,7 @@ from typing import Any
 
 from anytime_core.evaluation.extractors import CLASSIFIER
 from anytime_core.evaluation.metrics import LOSS
+from anytime_core.evaluation.reconstruction import ignored_input
 from anytime_core.evaluation.result import Evaluation, Quality, Row
 
 _ALIKE = 1.05
@@ -21,8 +22,6 @@ _ALONE = 5.0
 """What costs less than this part of something else is not to blame beside it."""
 _CLOSE = 1.25
 """Samples whose distance is at most this many times that of training data leave nothing to blame."""
-_COLLAPSED = 0.98
-"""A loss above this share of that of the codes of others says that codes tell nothing."""
 _UNLIKE_LABELS = 0.05
 """Samples whose label accuracy is this far below that of reconstructions do not follow their labels."""
 _NO_BETTER_THAN_CHANCE = 1.2
@@ -55,8 +54,11 @@ def verdict(evaluation: Evaluation, config: Mapping[str, Any]) -> tuple[str, ...
     """
     if not evaluation.rows:
         return ()
-    if _has_collapsed(evaluation):
-        return (_collapse(evaluation, config),)
+    if evidence := _ignored_input(evaluation):
+        return (
+            f"The autoencoder ignores its input: {evidence}, so that no budget and no prior can help; first "
+            f"{_autoencoder_advice(config)}.",
+        )
     extractor = next(iter(evaluation.extractors), None)
     points = [point for row in evaluation.rows if (point := _point(row, extractor)) is not None]
     if extractor is None or not points:
@@ -144,15 +146,6 @@ def _weakest(evaluation: Evaluation) -> str:
     return ""
 
 
-def _collapse(evaluation: Evaluation, config: Mapping[str, Any]) -> str:
-    codes, others = max(evaluation.shuffled[LOSS].items())
-    return (
-        f"The autoencoder has collapsed: with {codes} of {evaluation.code_length} codes samples are reconstructed no "
-        f"better than from the codes of others (loss {evaluation.gains[codes]:.3g} against {others:.3g}), so that no "
-        f"budget and no prior can help; first {_autoencoder_advice(config)}."
-    )
-
-
 def _prior_advice(evaluation: Evaluation, row: Row, config: Mapping[str, Any], keep: int | None) -> str:
     """What to change of the prior, or of sampling; `keep` is how many codes it should rather learn, if not all."""
     prior = _section(config, "prior")
@@ -199,11 +192,13 @@ def _longer(config: Mapping[str, Any], *stages: str) -> str:
 # What it goes by
 
 
-def _has_collapsed(evaluation: Evaluation) -> bool:
-    """Whether even all codes that were tried tell no more of a sample than those of another one."""
+def _ignored_input(evaluation: Evaluation) -> str | None:
+    """What shows that all codes together say nothing of a sample, None where nothing does."""
     others = evaluation.shuffled.get(LOSS, {})
-    own = evaluation.gains.get(max(others)) if others else None
-    return own is not None and own >= _COLLAPSED * others[max(others)]
+    own = evaluation.gains.get(evaluation.code_length)
+    if own is None:
+        return None
+    return ignored_input(own, evaluation.mean_sample.get(LOSS), others.get(evaluation.code_length))
 
 
 def _point(row: Row, extractor: str | None) -> _Point | None:

@@ -77,7 +77,7 @@ def write_reconstructions(
     suffix = output_suffix(run.modality, suffix)
     opener = _opener(run.modality, restore)
     names = _unique_names(files, suffix)
-    run.refuse_data_folder(folder)
+    run.refuse_as_output(folder)
     place = OutputFolder(
         folder, RECONSTRUCTIONS_FILE, suffixes=run.modality.suffixes, overwrite=overwrite, inputs=files
     )

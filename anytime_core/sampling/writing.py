@@ -95,7 +95,7 @@ def write_samples(
         raise UsageError("--pack writes tar shards, --format npz one file of arrays: leave one of them out")
     job.seconds["load"] = load_seconds
     durable = not job.timed
-    run.refuse_data_folder(folder)
+    run.refuse_as_output(folder)
     place = OutputFolder(
         folder,
         SAMPLES_FILE,

@@ -6,7 +6,6 @@ Kind `pca` is fitted instead, and kind `identity` is kept as it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from anytime_core.autoencoder import OrderedAutoencoder
 from anytime_core.config import CoreConfig, TruncationConfig
 from anytime_core.distributed import own_share, rank, summed, world_size
-from anytime_core.modality import Datasets, Modality, SampleDataset
+from anytime_core.modality import Modality, SampleDataset
 from anytime_core.pca import linear_networks, principal_components, scalar_codebooks
 from anytime_core.quantizers import VectorQuantizer
 from anytime_core.training.batches import Batches, ordered_batches, shuffled_batches
@@ -114,23 +113,19 @@ class OrderedLoss:
 def train_autoencoder(
     autoencoder: OrderedAutoencoder,
     modality: Modality,
-    datasets: Datasets,
+    dataset: SampleDataset,
     config: CoreConfig,
     surroundings: Surroundings,
     *,
+    validate: Validator,
     keep: Callable[[], None],
-    previews: Path,
 ) -> int:
-    """Train in place; `keep` is called whenever the mean validation loss over five budgets is the best so far.
-
-    The validation loss of the unordered baseline is taken at full length only, which is all it is trained for.
-    Each validation writes a preview into `previews`: originals over reconstructions at five budgets.
+    """Train in place; `keep` is called whenever `validate` says that the model is the best so far.
 
     Returns:
         The number of steps.
     """
     settings, truncation, seed = config.training.autoencoder, config.autoencoder.truncation, config.seed
-    validate = Validator(autoencoder, modality, datasets, config, previews)
     seed_process(seed)
     loss = OrderedLoss(
         modality,
@@ -155,7 +150,7 @@ def train_autoencoder(
             {"mean_losses": loss.mean_losses},
         ),
         lambda done: shuffled_batches(
-            datasets.train, settings.batch_size, seed=seed, workers=config.training.workers, done=done
+            dataset, settings.batch_size, seed=seed, workers=config.training.workers, done=done
         ),
         settings,
         surroundings,
@@ -180,14 +175,7 @@ def fit_principal_components(autoencoder: OrderedAutoencoder, dataset: SampleDat
 
 
 def keep_autoencoder(
-    autoencoder: OrderedAutoencoder,
-    modality: Modality,
-    datasets: Datasets,
-    config: CoreConfig,
-    surroundings: Surroundings,
-    *,
-    keep: Callable[[], None],
-    previews: Path,
+    autoencoder: OrderedAutoencoder, surroundings: Surroundings, *, validate: Validator, keep: Callable[[], None]
 ) -> int:
     """In place of `train_autoencoder` where there is nothing to train: validates and keeps what there is.
 
@@ -195,7 +183,7 @@ def keep_autoencoder(
         The number of steps: one.
     """
     autoencoder.to(surroundings.accelerator.device)
-    numbers = Validator(autoencoder, modality, datasets, config, previews)(1)
+    numbers = validate(1)
     surroundings.log.write("autoencoder", 1, {f"validation/{name}": value for name, value in numbers.items()})
     if rank() == 0:
         keep()

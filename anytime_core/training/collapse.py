@@ -8,56 +8,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
 
 from anytime_core.autoencoder import OrderedAutoencoder
 from anytime_core.config import CoreConfig, VQConfig
 from anytime_core.display import shown
 from anytime_core.distributed import rank
 from anytime_core.errors import RunError
-from anytime_core.evaluation.reconstruction import ReconstructionCurve
+from anytime_core.evaluation.reconstruction import ReconstructionCurve, ignored_input
 from anytime_core.record import RunRecord, Stage
 from anytime_core.training.preparation import Preparation
 
 logger = logging.getLogger(__name__)
 
-_WORTH = 0.97
-"""Share of the loss without a model, of the mean sample or of others' codes, that a model must get below."""
 TELLING_STEPS = 100
 """Nobody expects that fewer steps teach anything."""
 _FEW_USED, _DRAWS_PER_CODE = 0.1, 10
 _FEW_CODES, _HIGH_THRESHOLD = 16, 0.3
-
-
-class Measured(Protocol):
-    """A validation as it is made, or as `run.json` tells it."""
-
-    @property
-    def mean_sample(self) -> Mapping[str, float]:
-        """`loss` -> that of predicting the mean sample."""
-        ...
-
-    @property
-    def shuffled(self) -> Mapping[str, Sequence[float]]:
-        """`loss` -> that of other samples' codes, from ever more of them."""
-        ...
-
-
-def ignored_input(losses: Sequence[float], measured: Measured) -> str | None:
-    """What shows that the model ignores its input, None where nothing does.
-
-    Args:
-        losses: of reconstructions from ever more codes, all of them the last.
-        measured: what they are compared with.
-    """
-    mean, shuffled = measured.mean_sample.get("loss"), measured.shuffled.get("loss", ())
-    if not losses or (mean is not None and mean <= 0):  # all samples are alike, or losses have no zero to compare with
-        return None
-    if mean is not None and losses[-1] > _WORTH * mean:
-        return f"the loss of all codes is {losses[-1]:.4g}, and that of predicting the mean sample {mean:.4g}"
-    if shuffled and losses[-1] > _WORTH * shuffled[-1]:
-        return f"the loss of all codes is {losses[-1]:.4g}, and {shuffled[-1]:.4g} from the codes of another sample"
-    return None
 
 
 def refuse_collapsed(record: RunRecord | None, stages: Sequence[Stage], training: Preparation, *, force: bool) -> None:
@@ -74,8 +40,8 @@ def refuse_collapsed(record: RunRecord | None, stages: Sequence[Stage], training
     trained = record.stages.get("autoencoder") if record is not None else None
     if trained is None or trained.steps < TELLING_STEPS or not stages or stages[0] == "autoencoder":
         return
-    validation = trained.validation
-    evidence = ignored_input(validation.reconstruction.get("loss", ()), validation)
+    said = trained.validation
+    evidence = _evidence(said.reconstruction, said.mean_sample, said.shuffled)
     if evidence is None:
         return
     found = f"the autoencoder of run {shown(training.folder)} ignores its input: {evidence}"
@@ -101,12 +67,20 @@ def findings(
         config: of the training.
         small: whether samples fill hardly any of their range.
     """
-    evidence = ignored_input(curve.values["loss"], curve)
+    evidence = _evidence(curve.values, curve.mean_sample, curve.shuffled)
     if evidence and step >= TELLING_STEPS:
         scale = "scale the data up where they are read, or " if small else ""
         yield f"the autoencoder ignores its input: {evidence}; {scale}{advice(config)}"
     if evidence := _unused_codebook(curve, autoencoder):
         yield f"the codebook has collapsed: {evidence}; {advice(config, codebook=True)}"
+
+
+def _evidence(
+    values: Mapping[str, Sequence[float]], mean_sample: Mapping[str, float], shuffled: Mapping[str, Sequence[float]]
+) -> str | None:
+    """What shows that all codes together say nothing of a sample, None where nothing does."""
+    own, others = values.get("loss"), shuffled.get("loss")
+    return ignored_input(own[-1], mean_sample.get("loss"), others[-1] if others else None) if own else None
 
 
 def worthless_prefixes(curve: ReconstructionCurve) -> str | None:

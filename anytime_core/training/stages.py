@@ -23,7 +23,7 @@ from anytime_core.training.log import Progress
 from anytime_core.training.preparation import Preparation
 from anytime_core.training.prior import train_prior, validate_prior
 from anytime_core.training.surroundings import Surroundings
-from anytime_core.training.validation import mean_training_sample
+from anytime_core.training.validation import Validator
 from anytime_core.weights import load_autoencoder, load_prior, save_autoencoder, save_prior
 
 logger = logging.getLogger(__name__)
@@ -41,16 +41,17 @@ def _autoencoder_stage(training: Preparation, surroundings: Surroundings) -> tup
     autoencoder = build_autoencoder(training.modality, core.autoencoder)
     if core.autoencoder.kind == "pca":
         fit_principal_components(autoencoder, training.datasets.train, core.training.workers)
-    make = train_autoencoder if core.autoencoder.kind == "ordered" else keep_autoencoder
-    steps = make(
-        autoencoder,
-        training.modality,
-        training.datasets,
-        core,
-        surroundings,
-        keep=lambda: save_autoencoder(training.weights, autoencoder, training.config),
-        previews=training.previews,
-    )
+    validate = Validator(autoencoder, training.modality, training.datasets, core, training.previews)
+
+    def keep() -> None:
+        save_autoencoder(training.weights, autoencoder, training.config)
+
+    if core.autoencoder.kind == "ordered":
+        steps = train_autoencoder(
+            autoencoder, training.modality, training.datasets.train, core, surroundings, validate=validate, keep=keep
+        )
+    else:
+        steps = keep_autoencoder(autoencoder, surroundings, validate=validate, keep=keep)
     surroundings.accelerator.wait_for_everyone()
     surroundings.on_progress(Progress("autoencoder", steps, steps, activity="measuring the result"))
     best = load_autoencoder(training.weights)[0].to(surroundings.accelerator.device)
@@ -64,7 +65,7 @@ def _autoencoder_stage(training: Preparation, surroundings: Surroundings) -> tup
             workers=core.training.workers,
         ),
         validated_lengths(best.code_length),
-        mean_training_sample(training.datasets, core),
+        validate.mean_sample,
     )
     if rank() == 0:
         ordered = core.autoencoder.truncation.distribution != "none"

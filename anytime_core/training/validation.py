@@ -27,25 +27,11 @@ _PREVIEW_SAMPLES = 12
 _MEAN_SAMPLES, _SMALL, _ALIKE = 1_000, 0.1, 1e-12
 
 
-def mean_training_sample(datasets: Datasets, config: CoreConfig) -> Tensor:
-    """The mean of training samples, [*sample_shape], of a thousand of them where there are more."""
-    return average_sample(_some_training_samples(datasets, config))
-
-
-def _some_training_samples(datasets: Datasets, config: CoreConfig) -> Batches:
-    return ordered_batches(
-        datasets.train,
-        config.training.autoencoder.batch_size,
-        limit=_MEAN_SAMPLES,
-        workers=config.training.workers,
-    )
-
-
 class Validator:
     """A function of the step that measures an autoencoder on held-out samples, and writes a preview of some of them.
 
     Attributes:
-        mean_sample: of training samples, [*sample_shape].
+        mean_sample: of training samples, a thousand of them where there are more, [*sample_shape].
         reference: loss of reconstructing training samples as `mean_sample`, over 0.
     """
 
@@ -64,8 +50,11 @@ class Validator:
             held_out, settings.batch_size, limit=settings.validation_samples, workers=config.training.workers
         )
         self.shown = next(iter(ordered_batches(held_out, _PREVIEW_SAMPLES, limit=_PREVIEW_SAMPLES, workers=0)))["x"]
-        self.mean_sample = mean_training_sample(datasets, config)
-        self.reference = self._reference(_some_training_samples(datasets, config))
+        seen = ordered_batches(
+            datasets.train, settings.batch_size, limit=_MEAN_SAMPLES, workers=config.training.workers
+        )
+        self.mean_sample = average_sample(seen)
+        self.reference = self._reference(seen)
 
     @torch.no_grad()
     def _reference(self, batches: Batches) -> float:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from anytime_cli import option_types, output
 from anytime_core.display import shown
+
+if TYPE_CHECKING:
+    from anytime_core.in_training import InTraining
 
 app = option_types.Commands(help="Runs: what they are and how far they got; without a command a list of them.")
 
@@ -36,6 +40,7 @@ def runs(context: typer.Context, root: RootOption = _RUNS, json: output.JsonOpti
 def list_(root: RootOption = _RUNS, json: output.JsonOption = False) -> None:
     """Run folders, the latest last."""
     from anytime_core.errors import RunError
+    from anytime_core.in_training import in_training
     from anytime_core.record import list_runs, read_record
     from anytime_core.run_folders import stopped_at
 
@@ -48,6 +53,7 @@ def list_(root: RootOption = _RUNS, json: output.JsonOption = False) -> None:
         except RunError as error:
             rows.append({"run": str(folder), "problem": str(error)})
             continue
+        training, stopped = in_training(folder), stopped_at(folder, record)
         rows.append(
             {
                 "run": str(folder),
@@ -58,8 +64,9 @@ def list_(root: RootOption = _RUNS, json: output.JsonOption = False) -> None:
                 "code_length": record.code_length,
                 "codebook_size": record.codebook_size,
                 "stages": list(record.stages),
-                "training": _training(folder),
-                "stopped": stopped_at(folder, record),
+                "training": _fields(training),
+                "stopped": stopped,
+                "progress": _progress(record.stages, training, stopped),
                 "created": record.created,
                 "problem": None,
             }
@@ -77,7 +84,7 @@ def list_(root: RootOption = _RUNS, json: output.JsonOption = False) -> None:
                 "-".join(filter(None, (row["recipe"], "quick" if row["quick"] else None, row["baseline"]))),
                 row["code_length"],
                 row["codebook_size"],
-                _progress(row["stages"], row["training"], row["stopped"]),
+                row["progress"],
                 row["created"],
             )
             for row in rows
@@ -86,21 +93,14 @@ def list_(root: RootOption = _RUNS, json: output.JsonOption = False) -> None:
     )
 
 
-def _training(folder: Path) -> dict[str, Any] | None:
-    """What is known of the training of a run, None where there is none."""
-    from anytime_core.in_training import in_training
-
-    training = in_training(folder)
-    return vars(training) if training is not None else None
+def _fields(training: InTraining | None) -> dict[str, Any] | None:
+    return None if training is None else vars(training)
 
 
-def _progress(stages: list[str], training: dict[str, Any] | None, stopped: str | None) -> str:
-    from anytime_core.in_training import InTraining
-
-    done = ", ".join(stages)
-    if training is None:
-        return "; ".join(filter(None, (done, stopped))) or "none"
-    return "; ".join(filter(None, (done, f"in training: {InTraining(**training)}")))
+def _progress(stages: Iterable[str], training: InTraining | None, stopped: str | None) -> str:
+    """Finished stages, and where the next one is, or ended."""
+    now = f"in training: {training}" if training is not None else stopped
+    return "; ".join(filter(None, (", ".join(stages), now))) or "none"
 
 
 @app.command("show", epilog="Example: anytime runs show runs/image-digits-1")
@@ -118,10 +118,10 @@ def show(
 
     folder = run or latest_run(_RUNS)
     record = read_record(folder)
-    if json:
-        output.print_json({"run": str(folder), **record.model_dump(mode="json"), "training": _training(folder)})
-        return
     training = in_training(folder)
+    if json:
+        output.print_json({"run": str(folder), **record.model_dump(mode="json"), "training": _fields(training)})
+        return
     stopped = stopped_at(folder, record) if training is None else None
     output.print_table(
         ("run", str(folder)),
