@@ -38,7 +38,7 @@ from anytime_core.labels import ClassLabels, Label, Labels
 from anytime_core.locations import user_path
 from anytime_core.modality import Modality
 from anytime_core.priors import ARDMPrior, Prior, TransformerPrior
-from anytime_core.record import RUN_FILE, RunRecord, latest_run
+from anytime_core.record import RunRecord, latest_run
 from anytime_core.relocation import relocated
 from anytime_core.run_files import open_run_files
 from anytime_core.sampling.budget import SHARE_OR_CODES, Budget, Spending
@@ -360,18 +360,6 @@ class Run:
     def costs(self) -> Costs:
         """What decoding and writing took in calls with a deadline."""
         return Costs(self.folder / COSTS_FILE, self.device)
-
-    def refuse_as_output(self, folder: Path) -> None:
-        """Raise UsageError where `folder` is a run, or that of the data, for which its files would be taken."""
-        if (folder / RUN_FILE).exists():
-            raise UsageError(
-                f"{shown(folder)} is a run: choose another --out, such as {shown(folder / 'samples' / 'new')}"
-            )
-        root = self.record.found.root if self.record.found is not None else None
-        if root is not None and folder.resolve() == root.resolve():
-            raise UsageError(
-                f"{shown(folder)} is where the data of run {shown(self.folder)} lies: choose another --out"
-            )
 
     @property
     def drawn_length(self) -> int:

@@ -716,6 +716,10 @@ RUNS = [
     Case("train --seed 1 --set seed=2", 2, "--seed 1 and --set seed=2 say two things", "leave one of them out"),
     Case("train --device cpu --set training.device=auto", 2, "--device cpu and --set training", "leave one"),
     Case("sample --run runs", 1, "runs is not a run", NEW_RUN),
+    *(
+        Case(f"{command} --run runs/tiny --out runs/tiny", 2, "runs/tiny is a run", "choose another --out")
+        for command in ("sample", "evaluate --num 2")
+    ),
     Case("sample --run empty", 1, "empty is not a run", NEW_RUN),
     Case("sample --run runs/tiny/run.json", 1, "runs/tiny/run.json", NEW_RUN),
     Case("sample --run without-prior", 1, "without-prior", "anytime train --run without-prior"),

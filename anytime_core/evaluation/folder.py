@@ -12,6 +12,7 @@ from anytime_core.evaluation.classifier import CLASSIFIER_FILE, ClassifierMetada
 from anytime_core.evaluation.result import EVALUATION_FILE, Evaluation
 from anytime_core.reading import JSON_LIMIT, read_limited
 from anytime_core.run import Run
+from anytime_core.sampling.output_folder import refuse_as_output
 from anytime_core.weights import read_header
 
 CSV_FILE, PLOT_FILE, REPORT_FILE = "evaluation.csv", "quality.png", "report.html"
@@ -26,7 +27,7 @@ def check_folder(folder: Path, run: Run) -> None:
     Raises:
         UsageError: naming such files, and the way out.
     """
-    run.refuse_as_output(folder)
+    refuse_as_output(folder, run)
     foreign = []
     if not _is_evaluation(folder / EVALUATION_FILE):
         foreign = [EVALUATION_FILE, *SHOWING_FILES]

@@ -19,13 +19,18 @@ import stat
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from anytime_core.display import counted, shown
 from anytime_core.errors import UsageError
 from anytime_core.files import PARTIAL_PREFIX, filling, flush_all, holding, move_files
+from anytime_core.record import RUN_FILE
 from anytime_core.sampling.arrays import ROW_FILES
 from anytime_core.sampling.ledger import LEDGER_FILES
 from anytime_core.sampling.records import ENTRIES, JOINED, PREVIEW_FILE, told_files
+
+if TYPE_CHECKING:
+    from anytime_core.run import Run
 
 FILLING = ".filling"
 """In a temporary folder until all of its files are there, and on the disk."""
@@ -38,6 +43,15 @@ _LONGEST_MOVE = 3600.0
 
 Files = dict[str, int | None]
 """Names with numbers of bytes, None where they are not known."""
+
+
+def refuse_as_output(folder: Path, run: Run) -> None:
+    """Raise UsageError where `folder` is a run, or that of the data of `run`, for which its files would be taken."""
+    if (folder / RUN_FILE).exists():
+        raise UsageError(f"{shown(folder)} is a run: choose another --out, such as {shown(folder / 'samples' / 'new')}")
+    root = run.record.found.root if run.record.found is not None else None
+    if root is not None and folder.resolve() == root.resolve():
+        raise UsageError(f"{shown(folder)} is where the data of run {shown(run.folder)} lies: choose another --out")
 
 
 class OutputFolder:

@@ -22,7 +22,7 @@ from anytime_core.modality import Modality, PreviewRow, Restored, RestoresFiles,
 from anytime_core.run import Run
 from anytime_core.sampling.budget import Budget
 from anytime_core.sampling.output import output_suffix
-from anytime_core.sampling.output_folder import FILLING, OutputFolder
+from anytime_core.sampling.output_folder import FILLING, OutputFolder, refuse_as_output
 from anytime_core.sampling.records import (
     ENTRIES,
     PREVIEW_FILE,
@@ -77,7 +77,7 @@ def write_reconstructions(
     suffix = output_suffix(run.modality, suffix)
     opener = _opener(run.modality, restore)
     names = _unique_names(files, suffix)
-    run.refuse_as_output(folder)
+    refuse_as_output(folder, run)
     place = OutputFolder(
         folder, RECONSTRUCTIONS_FILE, suffixes=run.modality.suffixes, overwrite=overwrite, inputs=files
     )

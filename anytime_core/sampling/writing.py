@@ -25,7 +25,7 @@ from anytime_core.sampling.budget import Budget
 from anytime_core.sampling.deadline import Deadline
 from anytime_core.sampling.ledger import LEDGER_FILES, Ledger
 from anytime_core.sampling.output import ARRAYS_SUFFIX, FolderOutput, Output, TarOutput, output_suffix
-from anytime_core.sampling.output_folder import FILLING, OutputFolder
+from anytime_core.sampling.output_folder import FILLING, OutputFolder, refuse_as_output
 from anytime_core.sampling.records import PREVIEW_FILE, SAMPLES_FILE, join, read_head, write_entries
 from anytime_core.sampling.sampler import OnCode, SamplingOptions
 from anytime_core.sampling.samples import Samples
@@ -95,7 +95,7 @@ def write_samples(
         raise UsageError("--pack writes tar shards, --format npz one file of arrays: leave one of them out")
     job.seconds["load"] = load_seconds
     durable = not job.timed
-    run.refuse_as_output(folder)
+    refuse_as_output(folder, run)
     place = OutputFolder(
         folder,
         SAMPLES_FILE,
