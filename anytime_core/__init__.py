@@ -13,9 +13,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from anytime_core.budget import Budget
     from anytime_core.errors import AnytimeError
     from anytime_core.run import Run, load
-    from anytime_core.sampling.budget import Budget
     from anytime_core.sampling.sampler import SamplingOptions
     from anytime_core.sampling.samples import Prefix, Samples
 
@@ -24,7 +24,7 @@ __all__ = ["AnytimeError", "Budget", "Prefix", "Run", "Samples", "SamplingOption
 
 _HOMES = {
     "AnytimeError": "anytime_core.errors",
-    "Budget": "anytime_core.sampling.budget",
+    "Budget": "anytime_core.budget",
     "Prefix": "anytime_core.sampling.samples",
     "Run": "anytime_core.run",
     "Samples": "anytime_core.sampling.samples",

@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from anytime_core.budget import codes_of_share
+from anytime_core.data.locations import user_path
 from anytime_core.display import shown
 from anytime_core.errors import UsageError
-from anytime_core.locations import user_path
 from anytime_core.media import open_file
 from anytime_core.modality import Modality
-from anytime_core.sampling.budget import codes_of_share
 
 Numbers = Tensor | np.ndarray | Sequence[Any]
 """Numbers of any shape."""

@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from anytime_core.config import Config, CoreConfig
+from anytime_core.data.locations import lasting_path
+from anytime_core.data.reading import YAML_LIMIT, decoded, read_limited
 from anytime_core.errors import ConfigError, UsageError, nearest, system_reason
-from anytime_core.locations import lasting_path
-from anytime_core.reading import YAML_LIMIT, decoded, read_limited
 from anytime_core.yaml_values import LONGEST_VALUE, YAML_ERRORS, WrittenFloat, WrittenInt, load_yaml, shortened
 
 _MOST_KEYS = 20

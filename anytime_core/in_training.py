@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from anytime_core.data.files import holder_of, write_json
+from anytime_core.data.reading import JSON_LIMIT, read_limited
 from anytime_core.display import shown
-from anytime_core.files import holder_of, write_json
-from anytime_core.reading import JSON_LIMIT, read_limited
 
 LOCK = "training"
 """Name of the lock of a run that is being trained."""

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from torch import Tensor
 
+from anytime_core.data.reading import require_regular_file
 from anytime_core.display import shown
 from anytime_core.errors import DataError
 from anytime_core.modality import Modality, OpensFiles, UserFile
-from anytime_core.reading import require_regular_file
 
 
 def open_file(modality: Modality, path: Path, *, opened: Callable[[Path], UserFile] | None = None) -> UserFile:

@@ -10,10 +10,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from anytime_core.config_parsing import apply_overrides, parse_config
+from anytime_core.discovery.plugins import load_modality
 from anytime_core.display import shown
 from anytime_core.errors import UsageError
 from anytime_core.modality import Modality
-from anytime_core.plugins import load_modality
 from anytime_core.record import RunRecord
 
 

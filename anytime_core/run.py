@@ -30,18 +30,18 @@ from anytime_core.arguments import (
     whole_number,
 )
 from anytime_core.autoencoder import OrderedAutoencoder
+from anytime_core.budget import SHARE_OR_CODES, Budget, Spending
+from anytime_core.data.locations import user_path
 from anytime_core.devices import resolve_device
 from anytime_core.display import shown
 from anytime_core.errors import RunError, UsageError
 from anytime_core.in_training import in_training
 from anytime_core.labels import ClassLabels, Label, Labels
-from anytime_core.locations import user_path
 from anytime_core.modality import Modality
 from anytime_core.priors import ARDMPrior, Prior, TransformerPrior
 from anytime_core.record import RunRecord, latest_run
 from anytime_core.relocation import relocated
 from anytime_core.run_files import open_run_files
-from anytime_core.sampling.budget import SHARE_OR_CODES, Budget, Spending
 from anytime_core.sampling.call_sampler import CallSampler
 from anytime_core.sampling.code_sampler import CodeSampler
 from anytime_core.sampling.deadline import COSTS_FILE, Costs

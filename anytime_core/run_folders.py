@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from anytime_core.config_differences import flattened
+from anytime_core.data.files import PARTIAL_PREFIX, holder_of, locked
+from anytime_core.data.reading import JSON_LIMIT, read_limited
 from anytime_core.display import listed, shown
 from anytime_core.errors import RunError, UsageError
-from anytime_core.files import PARTIAL_PREFIX, holder_of, locked
 from anytime_core.in_training import LOCK, in_training
-from anytime_core.reading import JSON_LIMIT, read_limited
 from anytime_core.record import (
     AUTOENCODER_FILE,
     CONFIG_FILE,

@@ -17,16 +17,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from anytime_core.allocation import LimitedElements
 from anytime_core.autoencoder import OrderedAutoencoder, build_autoencoder
 from anytime_core.config import MOST_CODES, AutoencoderConfig, Config, PriorConfig
+from anytime_core.data.allocation import LimitedElements
+from anytime_core.data.files import replacing
+from anytime_core.data.reading import open_regular
+from anytime_core.discovery.plugins import find_plugin, load_modality
 from anytime_core.display import shown
 from anytime_core.errors import ConfigError, RunError, UsageError
-from anytime_core.files import replacing
 from anytime_core.modality import Modality
-from anytime_core.plugins import find_plugin, load_modality
 from anytime_core.priors import ARDMPrior, Digits, Prior, build_prior
-from anytime_core.reading import open_regular
 from anytime_core.record import AUTOENCODER_FILE, FORMAT_VERSION, PRIOR_FILE, validated
 
 _Metadata = TypeVar("_Metadata", bound=BaseModel)

@@ -19,8 +19,8 @@ from torch.utils.data import DataLoader, Dataset
 from anytime_audio.datasets.clips import cached_clips
 from anytime_audio.datasets.files import ClipForm, write_sound
 from anytime_audio.datasets.plucks import pluck
+from anytime_core.data.user_files import LabelledFiles
 from anytime_core.training.batches import shuffled_batches
-from anytime_core.user_files import LabelledFiles
 from benchmarks.report import Row, median_seconds, report
 
 _FILES, _BATCH = 300, 32

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from anytime_core.curve import validated_lengths
 from anytime_core.decoding.torch_decoder import TorchDecoder
 from anytime_core.errors import RunError, UsageError
-from anytime_core.evaluation.reconstruction import validated_lengths
 from anytime_core.record import RunRecord, Validation
 from anytime_core.run import Run, load
 from anytime_core.sampling.adaptive import Gains, draw_adaptively, measured_gains

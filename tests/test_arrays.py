@@ -14,13 +14,13 @@ import torch
 from conftest import Result
 
 from anytime_core.errors import UsageError
+from anytime_core.jobs import output
+from anytime_core.jobs.arrays import ArrayOutput
+from anytime_core.jobs.sampling import write_samples
 from anytime_core.run import Run, load
-from anytime_core.sampling import output
-from anytime_core.sampling.arrays import ArrayOutput
 from anytime_core.sampling.labels import counted_label
 from anytime_core.sampling.sampler import SamplingOptions
 from anytime_core.sampling.samples import Sample
-from anytime_core.sampling.writing import write_samples
 
 Anytime = Callable[..., Result]
 

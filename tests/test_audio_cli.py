@@ -30,10 +30,10 @@ from anytime_audio.modality import AudioModality
 from anytime_cli.main import main
 from anytime_core.config_parsing import parse_config, read_yaml
 from anytime_core.errors import AnytimeError, DataError
+from anytime_core.jobs.reconstruction import write_reconstructions
 from anytime_core.modality import PreviewRow, UserFile
 from anytime_core.record import CONFIG_FILE
 from anytime_core.run import Run, load
-from anytime_core.sampling.reconstruct import write_reconstructions
 
 Anytime = Callable[..., Result]
 

@@ -29,10 +29,10 @@ from anytime_audio.datasets import ClipForm, Clips, clips, load_datasets
 from anytime_audio.datasets.clips import cached_clips
 from anytime_audio.datasets.files import PreparedSound, prepare, read_clips
 from anytime_audio.datasets.sources import find_files
+from anytime_core.data.locations import DATA_VARIABLE
+from anytime_core.data.user_files import LabelledFiles, SplitFiles
 from anytime_core.errors import DataError
-from anytime_core.locations import DATA_VARIABLE
 from anytime_core.modality import SampleDataset
-from anytime_core.user_files import LabelledFiles, SplitFiles
 
 RATE = 8000
 FORM = ClipForm(rate=RATE, length=256, top_db=None)

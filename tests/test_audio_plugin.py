@@ -28,9 +28,9 @@ from anytime_audio.networks.spectral import _InverseSpectrum, _Spectrum
 from anytime_core.autoencoder import build_autoencoder
 from anytime_core.config import Config, CoreConfig
 from anytime_core.config_parsing import apply_overrides, parse_config
+from anytime_core.discovery.plugins import load_modality
 from anytime_core.errors import ConfigError, DataError
 from anytime_core.modality import API_VERSION, Modality, OpensFiles, PreviewRow
-from anytime_core.plugins import load_modality
 from anytime_core.weights import load_autoencoder, save_autoencoder
 
 RATE = 8000

@@ -13,8 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from anytime_core.errors import UsageError
-from anytime_core.sampling.budget import (
+from anytime_core.budget import (
     ANYWHERE,
     DEFAULT_THRESHOLD,
     SHARE_OR_CODES,
@@ -22,6 +21,7 @@ from anytime_core.sampling.budget import (
     Spending,
     codes_of_share,
 )
+from anytime_core.errors import UsageError
 
 LONG_S = "\u017f"
 """Equal to an s where case is ignored."""
@@ -110,7 +110,7 @@ def test_a_whole_number_beyond_floating_point_is_refused(value):
 @pytest.mark.parametrize("value", ["1e999999999", "1e-999999999%"])
 def test_an_enormous_exponent_is_refused_instead_of_being_computed(value):
     program = (
-        "import sys\nfrom anytime_core.sampling.budget import Budget, UsageError\n"
+        "import sys\nfrom anytime_core.budget import Budget, UsageError\n"
         "try:\n    Budget.parse(sys.argv[1])\nexcept UsageError:\n    sys.exit(7)"
     )
     # In a process of its own, so that ten to the billionth power cannot hold up the other tests.

@@ -30,11 +30,11 @@ from PIL import Image, ImageSequence
 from anytime_cli import progress
 from anytime_core.config import Config
 from anytime_core.config_parsing import parse_config, read_yaml
+from anytime_core.jobs.sampling import write_samples
 from anytime_core.record import CONFIG_FILE, read_record
 from anytime_core.run import Run
 from anytime_core.sampling.engines import Engine
 from anytime_core.sampling.sampler import SamplingOptions
-from anytime_core.sampling.writing import write_samples
 from anytime_image.modality import ImageModality
 
 Anytime = Callable[..., Result]

@@ -15,14 +15,14 @@ from torch import nn
 from anytime_core.autoencoder import build_autoencoder
 from anytime_core.config import CoreConfig, TruncationConfig
 from anytime_core.config_parsing import apply_overrides, parse_config
-from anytime_core.errors import RunError
-from anytime_core.evaluation.reconstruction import (
+from anytime_core.curve import (
     ReconstructionCurve,
     average_sample,
     ignored_input,
     reconstruction_curve,
 )
-from anytime_core.recipes import find_config
+from anytime_core.discovery.recipes import find_config
+from anytime_core.errors import RunError
 from anytime_core.record import read_record
 from anytime_core.training.autoencoder import OrderedLoss
 from anytime_core.training.collapse import advice, worthless_prefixes

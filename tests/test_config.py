@@ -12,11 +12,11 @@ from pydantic import BaseModel, ValidationError
 from anytime_audio.config import AudioConfig
 from anytime_core.config import Config, CoreConfig, FSQConfig, Section, VQConfig
 from anytime_core.config_parsing import apply_overrides, parse_config, parse_yaml, read_yaml
+from anytime_core.data.locations import DATA_VARIABLE, cache_folder, data_candidates, user_path
+from anytime_core.discovery.plugins import load_modality
+from anytime_core.discovery.quick import quick_variant, without_quick
+from anytime_core.discovery.recipes import default_recipe, list_recipes
 from anytime_core.errors import ConfigError
-from anytime_core.locations import DATA_VARIABLE, cache_folder, data_candidates, user_path
-from anytime_core.plugins import load_modality
-from anytime_core.quick import quick_variant, without_quick
-from anytime_core.recipes import default_recipe, list_recipes
 from anytime_image.config import ImageConfig
 
 RECIPES = [pytest.param(recipe, id=recipe.name) for recipe in list_recipes()]
@@ -538,7 +538,7 @@ def test_the_quantizer_of_every_shipped_recipe_can_be_exchanged_by_one_override(
 
 ROOT = Path(__file__).parents[1]
 UNINSTALLED = (
-    ROOT / "anytime_core" / "template" / "package" / "recipes" / "small.yaml.jinja",
+    ROOT / "anytime_core" / "discovery" / "template" / "package" / "recipes" / "small.yaml.jinja",
     ROOT / "examples" / "anytime_motion" / "anytime_motion" / "recipes" / "walk.yaml",
 )
 

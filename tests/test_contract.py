@@ -20,9 +20,9 @@ from torch import nn
 
 from anytime_audio.modality import AudioModality
 from anytime_core.config import Section
+from anytime_core.discovery.templates import write_plugin
 from anytime_core.errors import UsageError
 from anytime_core.modality import Datasets
-from anytime_core.new_plugin import write_plugin
 from anytime_core.record import read_record
 from anytime_core.testing import ModalityContract, check_modality, iter_checks
 from anytime_core.testing.checks import CHECKS

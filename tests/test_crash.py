@@ -19,11 +19,11 @@ from safetensors import safe_open
 
 from anytime_audio.config import AudioConfig
 from anytime_audio.modality import AudioModality
+from anytime_core.budget import Budget
 from anytime_core.config_parsing import apply_overrides, parse_config
+from anytime_core.jobs.sampling import write_samples
 from anytime_core.record import RUN_FILE, STAGES, read_record
 from anytime_core.run import load
-from anytime_core.sampling.budget import Budget
-from anytime_core.sampling.writing import write_samples
 from anytime_core.training.train import train
 from anytime_image.config import ImageConfig
 
@@ -33,7 +33,7 @@ KILLS = {"training": 70, "sampling": 20, "caching": 20}
 PRELOADED = [
     "anytime_audio.datasets",
     "anytime_core.run",
-    "anytime_core.sampling.writing",
+    "anytime_core.jobs.sampling",
     "anytime_core.training.train",
     "anytime_image.datasets",
     "torch.utils.tensorboard",

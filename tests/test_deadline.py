@@ -16,12 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from anytime_core.budget import Budget
 from anytime_core.priors import TransformerPrior
 from anytime_core.run import Run, load
 from anytime_core.sampling import code_sampler
 from anytime_core.sampling import deadline as deadline_module
 from anytime_core.sampling import sampler as sampler_module
-from anytime_core.sampling.budget import Budget
 from anytime_core.sampling.deadline import Costs, Deadline, Pace
 from anytime_core.sampling.draw import Filter
 from anytime_core.sampling.engines.eager import EagerEngine

@@ -19,6 +19,8 @@ from conftest import tiny_config
 from filelock import FileLock
 from safetensors.torch import save_file
 
+from anytime_core.budget import Budget
+from anytime_core.data.files import write_json
 from anytime_core.errors import PluginError, UsageError
 from anytime_core.evaluation import classifier as classifier_module
 from anytime_core.evaluation import job as job_module
@@ -30,17 +32,15 @@ from anytime_core.evaluation.evaluate import evaluate
 from anytime_core.evaluation.extractors import ExtractorRequest, requested
 from anytime_core.evaluation.gains import order_agreement
 from anytime_core.evaluation.options import EvaluationOptions
-from anytime_core.evaluation.pictures import priority_codes, real_samples, real_sheet, shown_samples
+from anytime_core.evaluation.page.pictures import priority_codes, real_samples, real_sheet, shown_samples
+from anytime_core.evaluation.page.sheets import Shown
 from anytime_core.evaluation.result import EVALUATION_FILE, Evaluation, cells
-from anytime_core.evaluation.sheets import Shown
 from anytime_core.evaluation.showing import show_evaluation
 from anytime_core.evaluation.tables import printed_table
-from anytime_core.files import write_json
 from anytime_core.modality import Datasets, Extractor, OfferedExtractor
 from anytime_core.record import Change, Validation
 from anytime_core.run import Run, load
 from anytime_core.sampling import sampler as sampler_module
-from anytime_core.sampling.budget import Budget
 from anytime_core.sampling.draw import Filter
 from anytime_core.sampling.sampler import SamplingOptions
 from anytime_core.training.train import train

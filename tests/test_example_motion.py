@@ -18,10 +18,10 @@ import yaml
 from conftest import TINY
 from torch import Tensor
 
+from anytime_core.discovery.plugins import list_plugins, load_modality
+from anytime_core.discovery.recipes import default_recipe
 from anytime_core.errors import DataError
 from anytime_core.modality import Datasets, Modality, PreviewRow
-from anytime_core.plugins import list_plugins, load_modality
-from anytime_core.recipes import default_recipe
 from anytime_core.testing import check_modality
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "anytime_motion"

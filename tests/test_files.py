@@ -18,9 +18,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from anytime_core import files, reading
-from anytime_core.errors import UsageError
-from anytime_core.files import (
+from anytime_core.data import files, reading
+from anytime_core.data.files import (
     filling,
     locked,
     naming,
@@ -30,7 +29,8 @@ from anytime_core.files import (
     write_json,
     write_text,
 )
-from anytime_core.reading import open_regular, read_limited, require_regular_file
+from anytime_core.data.reading import open_regular, read_limited, require_regular_file
+from anytime_core.errors import UsageError
 
 FAILURES = pytest.mark.parametrize(
     "failure",
@@ -310,7 +310,7 @@ def test_the_lock_of_a_killed_process_locks_nobody_out(tmp_path):
 HOLD = """
 import sys
 from pathlib import Path
-from anytime_core.files import locked
+from anytime_core.data.files import locked
 
 with locked(Path(sys.argv[1]), "work", "digging here"):
     print("held", flush=True)

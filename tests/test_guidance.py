@@ -13,6 +13,7 @@ from conftest import AGNOSTIC, tiny_config
 from safetensors.torch import load_file
 from torch import Tensor
 
+from anytime_core.budget import Budget
 from anytime_core.config import ARDMConfig, TransformerConfig
 from anytime_core.errors import UsageError
 from anytime_core.evaluation.evaluate import evaluate
@@ -22,7 +23,6 @@ from anytime_core.priors import ARDMPrior, Prior, TransformerPrior, build_prior
 from anytime_core.priors.digits import in_base
 from anytime_core.priors.labels import LabelEmbedding
 from anytime_core.run import Run, load
-from anytime_core.sampling.budget import Budget
 from anytime_core.sampling.draw import Filter
 from anytime_core.sampling.engines import CALL_ENGINES, ENGINES
 from anytime_core.sampling.engines.calls import PartialCodes

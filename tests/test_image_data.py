@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from anytime_core.data.locations import DATA_VARIABLE
 from anytime_core.errors import DataError
-from anytime_core.locations import DATA_VARIABLE
 from anytime_core.modality import Datasets, SampleDataset
 from anytime_image import datasets
 from anytime_image.config import DataConfig

@@ -12,9 +12,9 @@ from PIL import Image, ImageSequence
 from pydantic import ValidationError
 from torch import Tensor
 
+from anytime_core.discovery.plugins import load_modality
 from anytime_core.errors import DataError
 from anytime_core.modality import API_VERSION, Modality, PreviewRow, ShowsGrowth
-from anytime_core.plugins import load_modality
 from anytime_image.config import ImageConfig
 from anytime_image.modality import ImageModality
 

@@ -25,8 +25,8 @@ from test_run import Damage, edit_metadata, edit_record, remove, truncate, unplu
 from anytime_audio.config import AudioConfig
 from anytime_cli import main
 from anytime_cli.main import app
-from anytime_core import plugins
 from anytime_core.config_parsing import apply_overrides, parse_config
+from anytime_core.discovery import plugins
 from anytime_core.training.train import train
 
 Anytime = Callable[..., Result]

@@ -13,17 +13,17 @@ from typing import Any
 import pytest
 from PIL import Image
 
-import anytime_core.files
+import anytime_core.data.files
 from anytime_core.errors import UsageError
 from anytime_core.evaluation.classifier import CLASSIFIER_FILE
 from anytime_core.evaluation.drawn import DrawnCodes
 from anytime_core.evaluation.evaluate import evaluate
 from anytime_core.found import Found
+from anytime_core.jobs.reconstruction import _unique_names, write_reconstructions
+from anytime_core.jobs.records import told_files
+from anytime_core.jobs.sampling import write_samples
 from anytime_core.run import Run
-from anytime_core.sampling.reconstruct import _unique_names, write_reconstructions
-from anytime_core.sampling.records import told_files
 from anytime_core.sampling.sampler import SamplingOptions
-from anytime_core.sampling.writing import write_samples
 
 # Names
 
@@ -105,7 +105,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def sample(tiny_run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
-    monkeypatch.setattr(anytime_core.files, "_syncfs", lambda: lambda descriptor: None)
+    monkeypatch.setattr(anytime_core.data.files, "_syncfs", lambda: lambda descriptor: None)
 
     def sample(folder: Path, num: int = 2, seed: int = 0, **options: Any) -> dict[str, Any]:
         indices = options.pop("indices", range(num))

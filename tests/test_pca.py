@@ -12,8 +12,8 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 from anytime_core.autoencoder import OrderedAutoencoder, build_autoencoder
-from anytime_core.baselines import BASELINES
 from anytime_core.config import Config
+from anytime_core.discovery.baselines import BASELINES
 from anytime_core.errors import ConfigError
 from anytime_core.pca import linear_networks, principal_components, scalar_codebooks
 from anytime_core.run import Run, load

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib
 import json
 import os
 import re
@@ -19,9 +20,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from anytime_core.errors import PluginError, UsageError
-from anytime_core.plugin_check import check_plugin
-from anytime_core.plugins import (
+from anytime_core.discovery.checks import check_plugin
+from anytime_core.discovery.plugins import (
     Plugin,
     find_plugin,
     import_plugin,
@@ -29,7 +29,8 @@ from anytime_core.plugins import (
     load_modality,
     unknown_disabled,
 )
-from anytime_core.recipes import list_recipes
+from anytime_core.discovery.recipes import list_recipes
+from anytime_core.errors import PluginError, UsageError
 
 ANYTIME = Path(sys.executable).parent / "anytime"
 
@@ -377,7 +378,7 @@ def test_commands_tell_the_state_of_each_plugin(anytime, site, monkeypatch, code
 
 def test_a_check_of_a_plugin_that_hangs_ends(anytime, site, monkeypatch):
     site.install(HANGS)
-    monkeypatch.setattr("anytime_core.plugin_check.check_plugin", partial(check_plugin, limit=1))
+    monkeypatch.setattr("anytime_core.discovery.checks.check_plugin", partial(check_plugin, limit=1))
     result = anytime("plugins", "list", "--check")
     assert result.status == 0
     assert re.search("toy +broken +toyplugin .*did not finish, with no progress within 1 s", result.out)
@@ -455,3 +456,11 @@ def test_where_an_import_hangs_or_crashes_is_shown_when_asked_for(site, monkeypa
     monkeypatch.setenv("ANYTIME_DEBUG_PLUGINS", "1")
     assert check_plugin(listed("toy"), limit=1).state == "broken"
     assert re.search(r"toyplugin.__init__\.py\", line 2", capfd.readouterr().err)
+
+
+@pytest.mark.parametrize("name", ["files", "shards", "user_files", "locations"])
+def test_modules_of_plugins_that_have_moved_are_found_under_their_old_names_with_a_warning(name: str) -> None:
+    sys.modules.pop(f"anytime_core.{name}", None)
+    with pytest.warns(DeprecationWarning, match=rf"anytime_core\.{name} has moved: import anytime_core\.data\.{name}"):
+        module = importlib.import_module(f"anytime_core.{name}")
+    assert module is importlib.import_module(f"anytime_core.data.{name}")

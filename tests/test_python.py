@@ -19,9 +19,9 @@ from torch import Tensor
 import anytime_core
 from anytime_core.arguments import checked_samples
 from anytime_core.errors import DataError, UsageError
+from anytime_core.jobs.sampling import write_samples
 from anytime_core.run import Run, load
 from anytime_core.sampling.sampler import SamplingOptions
-from anytime_core.sampling.writing import write_samples
 from anytime_core.training.train import train
 
 CODES, CODEBOOK = 8, 16
@@ -276,7 +276,7 @@ def test_saving_replaces_what_an_earlier_call_saved_only_when_told_to(tiny_run, 
 def test_saving_goes_on_where_it_was_killed(tiny_run, tmp_path, monkeypatch):
     samples = tiny_run.sample(64, "1codes")
     with monkeypatch.context() as patch:
-        patch.setattr("anytime_core.sampling.writing._Job._finish", lambda *arguments: 1 / 0)
+        patch.setattr("anytime_core.jobs.sampling._Job._finish", lambda *arguments: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             samples.save(tmp_path / "out")
     assert list(tmp_path.glob(".partial-*"))
@@ -309,7 +309,7 @@ def documented(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["", ".run", ".sampling.samples", ".sampling.budget"])
+@pytest.mark.parametrize("name", ["", ".run", ".sampling.samples", ".budget"])
 def test_the_examples_in_docstrings_are_true(documented, monkeypatch, name):
     monkeypatch.chdir(documented)
     run = load("runs/image-digits-1", device="cpu")

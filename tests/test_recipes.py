@@ -9,15 +9,15 @@ import pytest
 import torch
 from conftest import assert_every_prefix_helps
 
+from anytime_core.budget import Budget
 from anytime_core.config import Config
 from anytime_core.config_parsing import apply_overrides, parse_config
+from anytime_core.discovery.plugins import load_modality
+from anytime_core.discovery.recipes import find_recipe
 from anytime_core.evaluation.evaluate import evaluate
 from anytime_core.evaluation.options import EvaluationOptions
-from anytime_core.plugins import load_modality
-from anytime_core.recipes import find_recipe
 from anytime_core.record import RunRecord
 from anytime_core.run import Run, load
-from anytime_core.sampling.budget import Budget
 from anytime_core.training.train import train
 
 pytestmark = pytest.mark.slow

@@ -12,12 +12,21 @@ import pytest
 import soundfile
 from PIL import Image
 
-from anytime_core.evaluation.charts import Bar, Line, bar_chart, line_chart, logarithmic_ticks, round_ticks, value_scale
-from anytime_core.evaluation.plot import quality_figure, spaced_ticks
-from anytime_core.evaluation.report import Origin, render_report
+from anytime_core.evaluation.page.charts import (
+    Bar,
+    Line,
+    bar_chart,
+    line_chart,
+    logarithmic_ticks,
+    round_ticks,
+    value_scale,
+)
+from anytime_core.evaluation.page.report import Origin, render_report
+from anytime_core.evaluation.page.sheets import PriorityCodes, Sheet, Shown
+from anytime_core.evaluation.plot import quality_figure
 from anytime_core.evaluation.result import Evaluation, LabelJudge, Quality, Row
-from anytime_core.evaluation.sheets import PriorityCodes, Sheet, Shown
 from anytime_core.evaluation.tables import full_table, legend, printed_table
+from anytime_core.plotting import spaced_ticks
 
 CODES = (1, 2, 4, 8, 12, 16)
 HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(2)>&amp;'"

@@ -19,8 +19,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from anytime_core.config import Config
+from anytime_core.data.files import locked
 from anytime_core.errors import AnytimeError, InterruptedTrainingError, RunError, UsageError
-from anytime_core.files import locked
 from anytime_core.record import STAGES, read_record
 from anytime_core.training import fit as fit_module
 from anytime_core.training import stages as stages_module

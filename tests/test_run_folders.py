@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from conftest import tiny_config
 
+from anytime_core.data.files import holding, locked
 from anytime_core.errors import RunError, UsageError
-from anytime_core.files import holding, locked
 from anytime_core.in_training import LOCK, in_training, telling_status
 from anytime_core.record import read_record
 from anytime_core.run import load
@@ -60,7 +60,7 @@ def test_before_its_autoencoder_a_run_in_training_says_so_too(training):
 def test_what_a_killed_training_left_says_nothing(run):
     script = f"""
 import os, pathlib
-from anytime_core.files import locked
+from anytime_core.data.files import locked
 from anytime_core.in_training import LOCK, telling_status
 run = pathlib.Path({str(run)!r})
 with locked(run, LOCK, "training"), telling_status(run, os.getpid()) as status:

@@ -16,10 +16,10 @@ from conftest import tiny_config
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from anytime_core.allocation import trainable_weights
 from anytime_core.config import Config
+from anytime_core.data.allocation import trainable_weights
+from anytime_core.discovery.plugins import load_modality
 from anytime_core.errors import AnytimeError, ConfigError, DataError, RunError, UsageError
-from anytime_core.plugins import load_modality
 from anytime_core.record import STAGES, RunRecord, read_record
 from anytime_core.run import load
 from anytime_core.training.codes import CodesWriter

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from anytime_core.data.splitting import held_out
+from anytime_core.data.user_files import SplitFiles, split_folder
 from anytime_core.errors import DataError
 from anytime_core.found import ClassCount, Found, PassedOver, count_forms
-from anytime_core.user_files import SplitFiles, split_folder
 
 CONVERT = "convert them to PNG or JPEG"
 

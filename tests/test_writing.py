@@ -24,18 +24,19 @@ import torch
 from conftest import tiny_config
 from PIL import Image
 
-import anytime_core.files
-import anytime_core.sampling.output
+import anytime_core.data.files
+import anytime_core.jobs.output
 from anytime_cli import progress
+from anytime_core.budget import Budget
 from anytime_core.errors import UsageError
+from anytime_core.jobs import sampling as writing
+from anytime_core.jobs.ledger import Ledger
+from anytime_core.jobs.sampling import write_samples
 from anytime_core.run import Run, load
-from anytime_core.sampling import code_sampler, writing
+from anytime_core.sampling import code_sampler
 from anytime_core.sampling.adaptive import Gains, measured_gains
-from anytime_core.sampling.budget import Budget
 from anytime_core.sampling.draw import Filter
-from anytime_core.sampling.ledger import Ledger
 from anytime_core.sampling.sampler import SamplingOptions
-from anytime_core.sampling.writing import write_samples
 from anytime_core.training.train import train
 from anytime_image.modality import ImageModality
 
@@ -62,7 +63,7 @@ EVERY_FORM = pytest.mark.parametrize(
 def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of the time of these tests would be that; every batch ends with a mark."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-    monkeypatch.setattr(anytime_core.files, "_syncfs", lambda: lambda descriptor: None)
+    monkeypatch.setattr(anytime_core.data.files, "_syncfs", lambda: lambda descriptor: None)
     monkeypatch.setattr(writing, "_FLUSHING_SHARE", 1)
 
 
@@ -300,7 +301,7 @@ def test_any_sequence_of_indices_can_be_drawn_in_its_order(write, tmp_path):
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Five samples a shard."""
-    monkeypatch.setattr(anytime_core.sampling.output, "SAMPLES_PER_TAR", 5)
+    monkeypatch.setattr(anytime_core.jobs.output, "SAMPLES_PER_TAR", 5)
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 5, 16])
@@ -549,7 +550,7 @@ def test_a_job_killed_while_its_files_are_flushed_or_moved_can_be_called_again(
     write, disk, monkeypatch, small_shards, pack, function
 ):
     disk.out.mkdir()
-    monkeypatch.setattr(anytime_core.files, "_FLUSHED_ONE_BY_ONE", 1000)
+    monkeypatch.setattr(anytime_core.data.files, "_FLUSHED_ONE_BY_ONE", 1000)
     original, calls = getattr(os, function), []
 
     def copy_late(*arguments: Any) -> None:
@@ -752,7 +753,7 @@ def test_marks_follow_a_flush_of_what_they_tell(write, tmp_path, monkeypatch):
         lines = [len((partial(out) / name).read_bytes().splitlines()) for name in ("progress.jsonl", "entries.jsonl")]
         seen.append((*lines, len(list(partial(out).glob("0*.png")))))
 
-    monkeypatch.setattr(anytime_core.files, "_syncfs", lambda: note)
+    monkeypatch.setattr(anytime_core.data.files, "_syncfs", lambda: note)
     write(out, 96)
     assert seen[:3] == [(0, 64, 64), (1, 80, 80), (2, 96, 96)]
 

@@ -20,14 +20,14 @@ from typing import Any
 
 import numpy as np
 
+from anytime_core.data.files import replacing
+from anytime_core.data.locations import cache_folder
+from anytime_core.data.reading import open_regular
 from anytime_core.data.tar_members import REPLACE, content, members, open_tar
+from anytime_core.data.user_files import rank
 from anytime_core.display import counted, shown
 from anytime_core.errors import DataError
-from anytime_core.files import replacing
 from anytime_core.found import PassedOver
-from anytime_core.locations import cache_folder
-from anytime_core.reading import open_regular
-from anytime_core.user_files import rank
 
 LABEL_SUFFIX = ".cls"
 WHOLE_NUMBER = re.compile(r"-?[0-9]{1,9}")

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
+from anytime_core.data.reading import open_regular
 from anytime_core.display import shown
 from anytime_core.errors import DataError
-from anytime_core.reading import open_regular
 
 _EXTENDED = frozenset({tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE})
 _HEADERS = _EXTENDED | {tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK}

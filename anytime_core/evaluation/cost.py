@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
+from anytime_core.budget import Budget
 from anytime_core.run import Run
-from anytime_core.sampling.budget import Budget
 from anytime_core.sampling.draw import Filter
 from anytime_core.sampling.sampler import SamplingOptions
 

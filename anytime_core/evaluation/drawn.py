@@ -19,13 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from anytime_core.budget import Budget
+from anytime_core.data.files import open_own
 from anytime_core.distributed import launched
 from anytime_core.errors import RunError
 from anytime_core.evaluation.options import EvaluationOptions
-from anytime_core.files import open_own
 from anytime_core.priors import ARDMPrior
 from anytime_core.run import Run
-from anytime_core.sampling.budget import Budget
 from anytime_core.sampling.guidance import check_guidance
 from anytime_core.sampling.sampler import SamplingOptions
 

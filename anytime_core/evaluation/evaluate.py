@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from anytime_core.data.files import locked, remove_partial_files, write_json
 from anytime_core.distributed import launched
 from anytime_core.errors import UsageError
 from anytime_core.evaluation.drawn import CODES_PREFIX, Draws
@@ -15,7 +16,6 @@ from anytime_core.evaluation.measures import names
 from anytime_core.evaluation.options import EvaluationOptions
 from anytime_core.evaluation.result import EVALUATION_FILE, Evaluation
 from anytime_core.evaluation.versus import versus
-from anytime_core.files import locked, remove_partial_files, write_json
 from anytime_core.run import Run
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from anytime_core.data.locations import user_path
 from anytime_core.errors import UsageError, nearest
-from anytime_core.locations import user_path
 from anytime_core.modality import Extractor, HasExtractors, Modality, OfferedExtractor, WeightsSource
 
 CLASSIFIER = "classifier"

@@ -6,13 +6,13 @@ import json
 import os
 from pathlib import Path
 
+from anytime_core.data.reading import JSON_LIMIT, read_limited
 from anytime_core.display import shown
 from anytime_core.errors import RunError, UsageError
 from anytime_core.evaluation.classifier import CLASSIFIER_FILE, ClassifierMetadata
 from anytime_core.evaluation.result import EVALUATION_FILE, Evaluation
-from anytime_core.reading import JSON_LIMIT, read_limited
+from anytime_core.jobs.output_folder import refuse_as_output
 from anytime_core.run import Run
-from anytime_core.sampling.output_folder import refuse_as_output
 from anytime_core.weights import read_header
 
 CSV_FILE, PLOT_FILE, REPORT_FILE = "evaluation.csv", "quality.png", "report.html"

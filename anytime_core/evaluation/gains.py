@@ -7,10 +7,10 @@ from itertools import pairwise
 
 from torch import Tensor
 
+from anytime_core.curve import preview_lengths, reconstruction_curve
 from anytime_core.damaged import damaged
 from anytime_core.evaluation.judge import BATCH, OnProgress
 from anytime_core.evaluation.metrics import LOSS
-from anytime_core.evaluation.reconstruction import preview_lengths, reconstruction_curve
 from anytime_core.modality import SampleDataset
 from anytime_core.run import Run
 from anytime_core.training.batches import ordered_batches

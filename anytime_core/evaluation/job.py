@@ -14,6 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from anytime_core.budget import Budget
+from anytime_core.data.files import open_own, write_json
+from anytime_core.data.reading import JSON_LIMIT
 from anytime_core.errors import UsageError
 from anytime_core.evaluation.bound import PASSES, bits_by_calls, bits_of_plan, call_numbers
 from anytime_core.evaluation.cost import sampling_cost
@@ -23,11 +26,8 @@ from anytime_core.evaluation.judge import BATCH, Batches, Judge, OnProgress
 from anytime_core.evaluation.metrics import Metrics, Totals
 from anytime_core.evaluation.result import Evaluation, Quality, Row
 from anytime_core.evaluation.verdict import verdict
-from anytime_core.files import open_own, write_json
 from anytime_core.found import found_in
 from anytime_core.priors import ARDMPrior
-from anytime_core.reading import JSON_LIMIT
-from anytime_core.sampling.budget import Budget
 from anytime_core.sampling.plan import make_plan
 from anytime_core.training.batches import ordered_batches
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from anytime_core.budget import Budget
 from anytime_core.errors import UsageError
 from anytime_core.evaluation.extractors import ExtractorRequest
-from anytime_core.sampling.budget import Budget
 from anytime_core.sampling.draw import Filter
 from anytime_core.sampling.sampler import SamplingOptions
 

@@ -9,32 +9,18 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from anytime_core.evaluation.measures import curve, measures, names, need_logarithms
-from anytime_core.evaluation.reconstruction import ReconstructionCurve
 from anytime_core.evaluation.result import Evaluation
-from anytime_core.files import replacing
+from anytime_core.plotting import panels_over_codes, save_figure
 
-_WIDTH, _HEIGHT = 3.6, 3.0  # inches, of one panel
 _COLUMNS = 4
 _MARKERS = ".sv^Dx+P"
 
 
-def plot_curve(curve: ReconstructionCurve, path: Path) -> None:
-    """One panel for each measure over the number of leading codes."""
-    figure, panels = _panels(len(curve.values), len(curve.values))
-    for panel, (measure, values) in zip(panels, curve.values.items(), strict=True):
-        panel.plot(curve.lengths, values, marker="o", color="tab:blue")
-        panel.set_title(measure)
-        panel.set_xticks(spaced_ticks(curve.lengths))
-    figure.suptitle(f"reconstruction of {curve.samples} validation samples")
-    _save(figure, path)
-
-
 def plot_evaluations(evaluations: Sequence[Evaluation], path: Path) -> None:
     """Write `quality_figure` as a PNG picture."""
-    _save(quality_figure(evaluations), path)
+    save_figure(quality_figure(evaluations), path)
 
 
 def quality_figure(evaluations: Sequence[Evaluation]) -> Figure:
@@ -47,7 +33,7 @@ def quality_figure(evaluations: Sequence[Evaluation]) -> Figure:
         for measure in measures(evaluations)
         if any(curve(one, column) for one in evaluations for column in (measure.column, measure.reconstructed))
     ]
-    figure, panels = _panels(len(measured), _COLUMNS)
+    figure, panels = panels_over_codes(len(measured), _COLUMNS)
     for panel, measure in zip(panels, measured, strict=False):
         shown: list[float] = []
         for number, evaluation in reversed(list(enumerate(evaluations))):
@@ -89,31 +75,3 @@ def _draw_levels(panel: Axes, levels: Mapping[str, float], line: Sequence[tuple[
             fontsize="x-small",
             color="0.4",
         )
-
-
-def spaced_ticks(numbers: Sequence[int], most: int = 8) -> list[int]:
-    """Those of some ascending numbers whose labels do not touch: the last one, and others at least `most`-ths away."""
-    gap = (numbers[-1] - numbers[0]) / most
-    kept: list[int] = []
-    for number in numbers[:-1]:
-        if numbers[-1] - number >= gap and (not kept or number - kept[-1] >= gap):
-            kept.append(number)
-    return [*kept, numbers[-1]]
-
-
-def _panels(number: int, columns: int) -> tuple[Figure, list[Axes]]:
-    """A figure of at least `number` panels over the number of codes."""
-    rows = -(-number // columns)
-    # Figure itself, not pyplot, which would keep global state and look for a display.
-    figure = Figure(figsize=(_WIDTH * columns, _HEIGHT * rows), layout="constrained")
-    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for panel in panels:
-        panel.set_xlabel("codes")
-        panel.grid(alpha=0.3)
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-    return figure, panels
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from anytime_core.files import replacing
+from anytime_core.data.files import replacing
 
 EVALUATION_FILE = "evaluation.json"
 """In the folder `evaluation` of a run."""

@@ -7,18 +7,18 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from anytime_core.data.files import write_text
+from anytime_core.data.reading import YAML_LIMIT, read_limited
 from anytime_core.errors import RunError
 from anytime_core.evaluation.extractors import requested
 from anytime_core.evaluation.folder import CSV_FILE, PLOT_FILE, REPORT_FILE
 from anytime_core.evaluation.judge import OnProgress
 from anytime_core.evaluation.measures import names
-from anytime_core.evaluation.pictures import priority_codes, real_samples, real_sheet, shown_samples
+from anytime_core.evaluation.page.pictures import priority_codes, real_samples, real_sheet, shown_samples
+from anytime_core.evaluation.page.report import Origin, render_report
 from anytime_core.evaluation.plot import plot_evaluations
-from anytime_core.evaluation.report import Origin, render_report
 from anytime_core.evaluation.result import Evaluation, write_csv
 from anytime_core.evaluation.same_data import data_of
-from anytime_core.files import write_text
-from anytime_core.reading import YAML_LIMIT, read_limited
 from anytime_core.record import CONFIG_FILE, Change
 from anytime_core.run import Run
 from anytime_core.sampling.draw import Filter

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from anytime_core.evaluation.charts import brief
 from anytime_core.evaluation.extractors import CLASSIFIER
 from anytime_core.evaluation.measures import curve, keys, shown_metrics, weak_judge
 from anytime_core.evaluation.metrics import LOSS
+from anytime_core.evaluation.page.charts import brief
 from anytime_core.evaluation.result import Evaluation, Row, cells
 
 _LOWER, _HIGHER = "↓", "↑"

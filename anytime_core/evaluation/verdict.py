@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from anytime_core.curve import ignored_input
 from anytime_core.evaluation.extractors import CLASSIFIER
 from anytime_core.evaluation.metrics import LOSS
-from anytime_core.evaluation.reconstruction import ignored_input
 from anytime_core.evaluation.result import Evaluation, Quality, Row
 
 _ALIKE = 1.05

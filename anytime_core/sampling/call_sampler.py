@@ -12,9 +12,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from anytime_core.budget import Budget
 from anytime_core.errors import UsageError
 from anytime_core.priors import ARDMPrior
-from anytime_core.sampling.budget import Budget
 from anytime_core.sampling.deadline import Pace
 from anytime_core.sampling.engines import CallEngine, choose_precision
 from anytime_core.sampling.engines.calls import Group, PartialCodes

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from anytime_core.budget import Budget
 from anytime_core.errors import UsageError
 from anytime_core.sampling.adaptive import Gains, draw_adaptively, measured_gains
-from anytime_core.sampling.budget import Budget
 from anytime_core.sampling.deadline import Pace
 from anytime_core.sampling.draw import draw_codes
 from anytime_core.sampling.engines import Engine, SteppedEngine, choose_engine, choose_precision

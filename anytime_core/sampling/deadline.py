@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-from anytime_core.files import write_json
-from anytime_core.reading import JSON_LIMIT, read_limited
+from anytime_core.data.files import write_json
+from anytime_core.data.reading import JSON_LIMIT, read_limited
 
 COSTS_FILE = "costs.json"
 """In a run folder: what its latest calls with a deadline paid for decoding and writing."""

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from anytime_core.arguments import whole_number
+from anytime_core.budget import ANYWHERE, Budget, Spending, Unit
 from anytime_core.display import shown
 from anytime_core.errors import UsageError, nearest
 from anytime_core.exhaustion import explained
 from anytime_core.priors import Prior
 from anytime_core.sampling.batch_size import BatchSizes
-from anytime_core.sampling.budget import ANYWHERE, Budget, Spending, Unit
 from anytime_core.sampling.deadline import Deadline, Pace
 from anytime_core.sampling.draw import Filter
 from anytime_core.sampling.engines import ENGINES, PRECISIONS

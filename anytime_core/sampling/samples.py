@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from anytime_core.sampling.budget import Budget
+from anytime_core.budget import Budget
 
 if TYPE_CHECKING:
     from anytime_core.run import Run
@@ -114,7 +114,7 @@ class Samples:
 
         Args:
             folder: made where it is missing; nothing but an earlier job's files is ever replaced.
-            suffix, progressive, pack: see `anytime_core.sampling.writing.write_samples`.
+            suffix, progressive, pack: see `anytime_core.jobs.sampling.write_samples`.
             overwrite: replace the files of an earlier job in `folder`, all of them.
 
         Returns:
@@ -123,8 +123,8 @@ class Samples:
         Raises:
             UsageError: before anything is written, where files would be lost, or mixed with those of others.
         """
-        from anytime_core.locations import user_path
-        from anytime_core.sampling.writing import write_samples
+        from anytime_core.data.locations import user_path
+        from anytime_core.jobs.sampling import write_samples
 
         origin, path = self.origin, user_path(folder)
         write_samples(

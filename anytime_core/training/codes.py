@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from anytime_core.data.files import PARTIAL_PREFIX, open_own
+from anytime_core.data.reading import open_regular
 from anytime_core.display import shown
 from anytime_core.errors import DataError, RunError
-from anytime_core.files import PARTIAL_PREFIX, open_own
-from anytime_core.reading import open_regular
 
 _WRITE_AGAIN = "write them again with --stage codes --force"
 _CHECKED_ROWS = 2**16

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from anytime_core.autoencoder import OrderedAutoencoder
+from anytime_core.curve import preview_lengths, validated_lengths
 from anytime_core.distributed import world_size
-from anytime_core.evaluation.reconstruction import preview_lengths, validated_lengths
 from anytime_core.record import Stage
 from anytime_core.training.batches import ordered_batches, spread
 from anytime_core.training.log import Progress

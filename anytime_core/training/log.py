@@ -11,8 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from anytime_core.data.files import write_text
 from anytime_core.distributed import rank
-from anytime_core.files import write_text
 from anytime_core.record import STAGES, Stage
 
 

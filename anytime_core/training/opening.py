@@ -10,10 +10,10 @@ import platform
 import anytime_core
 from anytime_core.config_differences import changed_values
 from anytime_core.config_parsing import parse_config
+from anytime_core.data.files import remove_partial_files, write_text
+from anytime_core.discovery.plugins import find_plugin
 from anytime_core.distributed import rank
 from anytime_core.errors import ConfigError
-from anytime_core.files import remove_partial_files, write_text
-from anytime_core.plugins import find_plugin
 from anytime_core.record import CONFIG_FILE, Change, PluginRecord, RunRecord
 from anytime_core.training.checkpoints import FOLDER as CHECKPOINTS
 from anytime_core.training.preparation import Preparation

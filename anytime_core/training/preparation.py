@@ -16,18 +16,18 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from anytime_core.allocation import LimitedElements, TooLargeError, trainable_weights
 from anytime_core.autoencoder import OrderedAutoencoder, build_autoencoder
 from anytime_core.config import AutoencoderConfig, Config
 from anytime_core.damaged import remembering_damaged, say_damaged, with_damaged
+from anytime_core.data.allocation import LimitedElements, TooLargeError, trainable_weights
+from anytime_core.data.files import PARTIAL_PREFIX
 from anytime_core.devices import local_rank, resolve_device, resolve_precision
+from anytime_core.discovery.plugins import find_plugin, load_modality
 from anytime_core.distributed import launched, rank, world_size
 from anytime_core.errors import ConfigError, RunError, UsageError
-from anytime_core.files import PARTIAL_PREFIX
 from anytime_core.found import Found, found_in
 from anytime_core.in_training import LOCK
 from anytime_core.modality import Datasets, Modality
-from anytime_core.plugins import find_plugin, load_modality
 from anytime_core.priors import Prior, build_prior, code_digits
 from anytime_core.record import AUTOENCODER_FILE, RUN_FILE, STAGES, RunRecord, Stage, read_record
 from anytime_core.training.batches import step_samples

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from anytime_core.autoencoder import build_autoencoder
+from anytime_core.curve import reconstruction_curve, validated_lengths
 from anytime_core.distributed import rank
-from anytime_core.evaluation.plot import plot_curve
-from anytime_core.evaluation.reconstruction import reconstruction_curve, validated_lengths
+from anytime_core.plotting import plot_curve
 from anytime_core.priors import ARDMPrior
 from anytime_core.record import PRIOR_FILE, Stage
 from anytime_core.training.autoencoder import fit_principal_components, keep_autoencoder, train_autoencoder

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from anytime_core.config import Config
+from anytime_core.data.files import locked, naming
 from anytime_core.display import shown
 from anytime_core.distributed import rank
 from anytime_core.errors import InterruptedTrainingError, RunError, system_reason
 from anytime_core.exhaustion import explained
-from anytime_core.files import locked, naming
 from anytime_core.in_training import LOCK, telling_status
 from anytime_core.record import STAGES, RunRecord, Stage, StageRecord
 from anytime_core.training.checkpoints import Checkpoint

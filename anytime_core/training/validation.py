@@ -10,13 +10,13 @@ from torch import Tensor
 
 from anytime_core.autoencoder import OrderedAutoencoder
 from anytime_core.config import CoreConfig
-from anytime_core.distributed import rank
-from anytime_core.evaluation.reconstruction import (
+from anytime_core.curve import (
     ReconstructionCurve,
     average_sample,
     preview_lengths,
     reconstruction_curve,
 )
+from anytime_core.distributed import rank
 from anytime_core.modality import Datasets, Modality, PreviewRow
 from anytime_core.training.batches import Batches, ordered_batches
 from anytime_core.training.collapse import findings

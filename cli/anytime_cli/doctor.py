@@ -15,10 +15,10 @@ def doctor(json: output.JsonOption = False) -> None:
 
     import torch
 
+    from anytime_core.data.locations import DATA_VARIABLE, data_candidates
     from anytime_core.devices import multiplies_bfloat16
-    from anytime_core.locations import DATA_VARIABLE, data_candidates
-    from anytime_core.plugin_check import check_plugin
-    from anytime_core.plugins import list_plugins
+    from anytime_core.discovery.checks import check_plugin
+    from anytime_core.discovery.plugins import list_plugins
     from anytime_core.training.opening import library_versions
 
     devices = [

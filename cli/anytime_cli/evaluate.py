@@ -90,6 +90,7 @@ def evaluate(
     The same command goes on with an evaluation that was killed, unless another has ended in its folder since.
     """
     startup.import_torch()
+    from anytime_core.budget import SHARE_OR_CODES, Budget, Spending
     from anytime_core.evaluation.evaluate import evaluate as measure
     from anytime_core.evaluation.extractors import ExtractorRequest
     from anytime_core.evaluation.folder import REPORT_FILE
@@ -97,7 +98,6 @@ def evaluate(
     from anytime_core.evaluation.result import EVALUATION_FILE
     from anytime_core.evaluation.showing import show_evaluation
     from anytime_core.run import load
-    from anytime_core.sampling.budget import SHARE_OR_CODES, Budget, Spending
 
     with output.chatter_to_stderr():
         opened = load(run, device=device, settings=settings or ())

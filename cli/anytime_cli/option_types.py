@@ -9,8 +9,8 @@ from typing import Annotated, Any, TypeVar
 import typer
 from typer.core import TyperCommand
 
+from anytime_core.data.locations import user_path
 from anytime_core.errors import UsageError
-from anytime_core.locations import user_path
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 

@@ -25,9 +25,9 @@ def list_(
     json: output.JsonOption = False,
 ) -> None:
     """Declared modalities; without --check none of them is imported."""
+    from anytime_core.discovery.checks import check_plugin
+    from anytime_core.discovery.plugins import DISABLE_VARIABLE, list_plugins, unknown_disabled
     from anytime_core.errors import nearest
-    from anytime_core.plugin_check import check_plugin
-    from anytime_core.plugins import DISABLE_VARIABLE, list_plugins, unknown_disabled
 
     plugins = list_plugins()
     for name in unknown_disabled(plugins):
@@ -65,9 +65,9 @@ def check(
 ) -> None:
     """Run the contract of modality plugins on one of them; the exit status is 1 where it is not kept."""
     from anytime_core.config_parsing import apply_overrides, parse_config
+    from anytime_core.discovery.plugins import load_modality
+    from anytime_core.discovery.recipes import find_config
     from anytime_core.errors import UsageError
-    from anytime_core.plugins import load_modality
-    from anytime_core.recipes import find_config
     from anytime_core.testing import CheckResult, check_modality
 
     modality = load_modality(name)
@@ -109,7 +109,7 @@ def new(
     ] = None,
 ) -> None:
     """Write a complete plugin for a new kind of data, which installs, passes the contract and trains as it is."""
-    from anytime_core.new_plugin import write_plugin
+    from anytime_core.discovery.templates import write_plugin
 
     folder = out or Path(f"anytime-{name.replace('_', '-')}")
     with output.writing_to(folder):

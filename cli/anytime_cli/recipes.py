@@ -19,7 +19,7 @@ NameArgument = Annotated[str, typer.Argument(help="Name, such as image/mnist.", 
 @app.command("list")
 def list_(json: output.JsonOption = False) -> None:
     """All recipes of all installed modalities."""
-    from anytime_core.recipes import list_recipes
+    from anytime_core.discovery.recipes import list_recipes
 
     recipes = list_recipes()
     if json:
@@ -33,7 +33,7 @@ def list_(json: output.JsonOption = False) -> None:
 @app.command("baselines", epilog="Example: anytime train --config image/mnist --baseline dedicated-8")
 def baselines(json: output.JsonOption = False) -> None:
     """Models to compare with that anytime train --baseline makes of any recipe."""
-    from anytime_core.baselines import BASELINES
+    from anytime_core.discovery.baselines import BASELINES
 
     rows = [(name, baseline.description) for name, baseline in BASELINES.items()]
     if json:
@@ -49,9 +49,9 @@ def show(name: NameArgument, json: output.JsonOption = False) -> None:
 
     from anytime_core.config_differences import changed_values, nested
     from anytime_core.config_parsing import parse_config
-    from anytime_core.plugins import load_modality
-    from anytime_core.quick import BLOCK
-    from anytime_core.recipes import find_recipe
+    from anytime_core.discovery.plugins import load_modality
+    from anytime_core.discovery.quick import BLOCK
+    from anytime_core.discovery.recipes import find_recipe
 
     recipe = find_recipe(name)
     sections = load_modality(recipe.name.partition("/")[0]).Config
@@ -76,9 +76,9 @@ def copy(
     json: output.JsonOption = False,
 ) -> None:
     """Copy a recipe to a file of your own, for anytime train --config FILE."""
+    from anytime_core.data.files import write_text
+    from anytime_core.discovery.recipes import find_recipe
     from anytime_core.errors import UsageError
-    from anytime_core.files import write_text
-    from anytime_core.recipes import find_recipe
 
     recipe = find_recipe(name)
     path = path or Path(recipe.path.name)

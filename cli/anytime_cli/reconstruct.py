@@ -57,10 +57,10 @@ def reconstruct(
     """Encode files, keep as many codes as the budget buys, and write what they decode to."""
     startup.import_torch()
     restore = _restored(original_size=original_size, keep_rate=keep_rate)
+    from anytime_core.budget import Budget
+    from anytime_core.jobs.reconstruction import write_reconstructions
+    from anytime_core.jobs.records import PREVIEW_FILE
     from anytime_core.run import load
-    from anytime_core.sampling.budget import Budget
-    from anytime_core.sampling.reconstruct import write_reconstructions
-    from anytime_core.sampling.records import PREVIEW_FILE
 
     with output.chatter_to_stderr():
         opened = load(run, device=device)

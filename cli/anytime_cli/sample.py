@@ -127,7 +127,7 @@ def sample(
     Ctrl-C decodes and writes what is there. The same command goes on with a job that was killed.
     """
     startup.import_torch()
-    from anytime_core.sampling.budget import Budget
+    from anytime_core.budget import Budget
     from anytime_core.sampling.draw import Filter
     from anytime_core.sampling.sampler import SamplingOptions
 
@@ -136,9 +136,9 @@ def sample(
     shard = _process_shard() if shard is None else shard
     part = _part(shard, num or output.MOST_SAMPLES)
     started = time.perf_counter()
+    from anytime_core.jobs.records import SAMPLES_FILE
+    from anytime_core.jobs.sampling import write_samples
     from anytime_core.run import load
-    from anytime_core.sampling.records import SAMPLES_FILE
-    from anytime_core.sampling.writing import write_samples
 
     with output.chatter_to_stderr():
         opened = load(run, device=device)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from anytime_core.config import Config
-    from anytime_core.recipes import Recipe
+    from anytime_core.discovery.recipes import Recipe
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,12 @@ def resolve(
 
     With `quick` its quick variant is taken, of which `baseline` makes another model, which `overrides` change further.
     """
-    from anytime_core.baselines import find_baseline
     from anytime_core.config import CoreConfig
     from anytime_core.config_parsing import apply_overrides, modality_name, parse_config, read_yaml
+    from anytime_core.discovery.baselines import find_baseline
+    from anytime_core.discovery.plugins import find_plugin, load_modality
+    from anytime_core.discovery.recipes import default_recipe, find_config
     from anytime_core.errors import UsageError
-    from anytime_core.plugins import find_plugin, load_modality
-    from anytime_core.recipes import default_recipe, find_config
     from anytime_core.record import CONFIG_FILE, read_record
 
     changes = find_baseline(baseline) if baseline is not None else None

@@ -71,7 +71,7 @@ class TrainCommand(option_types.Command):
 def _modality_options(arguments: Sequence[str]) -> str:
     """What `--set` may change of the sections of the modality in `arguments`, empty where none is named."""
     from anytime_core.config_parsing import described_fields
-    from anytime_core.plugins import load_modality
+    from anytime_core.discovery.plugins import load_modality
 
     name = output.value_of(["--modality"], arguments)
     if not name:

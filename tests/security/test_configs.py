@@ -9,8 +9,8 @@ import pytest
 
 from anytime_audio.config import AudioConfig
 from anytime_core.config_parsing import apply_overrides, parse_config, parse_yaml, read_yaml
+from anytime_core.data.reading import YAML_LIMIT
 from anytime_core.errors import ConfigError
-from anytime_core.reading import YAML_LIMIT
 from anytime_image.config import ImageConfig
 
 LAUGHS = "a0: &a0 [ha, ha]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))

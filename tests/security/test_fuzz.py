@@ -21,10 +21,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from anytime_audio.config import AudioConfig
+from anytime_core.budget import Budget
 from anytime_core.config_parsing import apply_overrides, parse_config, parse_yaml
 from anytime_core.errors import AnytimeError, RunError
 from anytime_core.run import load
-from anytime_core.sampling.budget import Budget
 from anytime_core.training.codes import CodesDataset
 from anytime_image.config import ImageConfig
 

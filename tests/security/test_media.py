@@ -20,8 +20,8 @@ from anytime_audio.datasets import files
 from anytime_audio.datasets.clips import cached_clips
 from anytime_audio.datasets.files import ClipForm, read_clips
 from anytime_audio.datasets.recording import Recording
+from anytime_core.data.user_files import LabelledFiles
 from anytime_core.errors import DataError
-from anytime_core.user_files import LabelledFiles
 from anytime_image.reading import read_image
 
 FORM = ClipForm(8000, 2048)

@@ -19,7 +19,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from anytime_core.allocation import LimitedElements
+from anytime_core.data.allocation import LimitedElements
 from anytime_core.errors import AnytimeError, RunError
 from anytime_core.run import load
 from anytime_core.weights import load_autoencoder, load_prior

@@ -16,8 +16,8 @@ from pydantic import BaseModel
 
 from anytime_core.config import CoreConfig
 from anytime_core.config_parsing import parse_config, parse_yaml
+from anytime_core.discovery.quick import has_quick, quick_variant, without_quick
 from anytime_core.modality import API_VERSION
-from anytime_core.quick import has_quick, quick_variant, without_quick
 from anytime_core.testing.checks.subject import Subject, check
 
 _METHODS = (

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from anytime_core.damaged import Damaged
+from anytime_core.data.locations import open_data_set
+from anytime_core.data.shards import ShardFile, split_shards
+from anytime_core.data.user_files import LabelledFiles, SplitFiles, split_folder
 from anytime_core.display import counted
 from anytime_core.errors import DataError
 from anytime_core.found import Found, class_counts
-from anytime_core.locations import open_data_set
 from anytime_core.modality import Datasets
-from anytime_core.shards import ShardFile, split_shards
-from anytime_core.user_files import LabelledFiles, SplitFiles, split_folder
 from anytime_image.config import DataConfig, background_colour, sample_shape
 from anytime_image.fitting import fitting_note
 from anytime_image.pixels import resized, to_float

@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from anytime_core.data.reading import read_limited
 from anytime_core.errors import UsageError, system_reason
 from anytime_core.extras import import_extra
 from anytime_core.modality import Extractor, OfferedExtractor, WeightsSource
-from anytime_core.reading import read_limited
 from anytime_image.pixels import to_uint8
 
 _INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"

@@ -19,9 +19,9 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError, _imaging, features
 from torch import Tensor
 
+from anytime_core.data.reading import require_regular_file
+from anytime_core.data.shards import ShardFile
 from anytime_core.errors import DataError
-from anytime_core.reading import require_regular_file
-from anytime_core.shards import ShardFile
 from anytime_image.config import Fit
 from anytime_image.fitting import Placement, placed
 from anytime_image.pixels import from_picture

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from anytime_core.data.shards import ShardFile
 from anytime_core.display import counted, shown
 from anytime_core.errors import DataError
-from anytime_core.shards import ShardFile
 from anytime_image.fitting import fitting_note
 from anytime_image.reading import Description, Rendering, describe, full_scale
 

@@ -15,9 +15,9 @@ from anytime_audio.datasets.fitting import fitting_note
 from anytime_audio.datasets.plucks import PITCH_CLASSES, synthesise
 from anytime_audio.datasets.reading import header_rate
 from anytime_audio.datasets.sources import find_files
+from anytime_core.data.locations import cache_folder
 from anytime_core.display import counted
 from anytime_core.found import Found, PassedOver, class_counts, count_forms
-from anytime_core.locations import cache_folder
 from anytime_core.modality import Datasets
 
 _HEADERS = 200  # that are looked at for their rates; of MP3 files all frames are counted

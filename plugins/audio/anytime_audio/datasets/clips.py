@@ -29,14 +29,14 @@ from anytime_audio.datasets.files import ClipForm, PreparedSound, prepare
 from anytime_audio.datasets.fitting import NUMBERS, Fitting
 from anytime_audio.datasets.reading import REMARKS, Remark
 from anytime_core.damaged import Damaged
+from anytime_core.data.files import filling, remove_partial_files, write_json
+from anytime_core.data.locations import user_path
+from anytime_core.data.reading import read_limited
+from anytime_core.data.shards import ShardFile
+from anytime_core.data.user_files import LabelledFiles
 from anytime_core.display import counted, shown
 from anytime_core.errors import DataError, system_reason
-from anytime_core.files import filling, remove_partial_files, write_json
 from anytime_core.found import PassedOver
-from anytime_core.locations import user_path
-from anytime_core.reading import read_limited
-from anytime_core.shards import ShardFile
-from anytime_core.user_files import LabelledFiles
 
 _FORMAT = 3
 _CLIPS, _INDEX = "clips.int16", "index.json"

@@ -18,8 +18,8 @@ import soundfile
 from anytime_audio.config import Channels, Encoding
 from anytime_audio.datasets.reading import OnRemark, ignore_remark, read_blocks
 from anytime_audio.datasets.trimming import Extent, Outline
+from anytime_core.data.shards import ShardFile
 from anytime_core.errors import DataError
-from anytime_core.shards import ShardFile
 
 _SUBTYPES: dict[Encoding, str] = {"16bit": "PCM_16", "24bit": "PCM_24", "float": "FLOAT"}
 _LONGEST = 2**29  # audio samples that are prepared: three hours at 48 kHz

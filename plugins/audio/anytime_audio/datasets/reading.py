@@ -17,10 +17,10 @@ import soxr
 
 from anytime_audio.config import Channels
 from anytime_audio.datasets.muffling import muffled
+from anytime_core.data.reading import open_regular
+from anytime_core.data.shards import ShardFile
 from anytime_core.display import shown
 from anytime_core.errors import DataError, system_reason
-from anytime_core.reading import open_regular
-from anytime_core.shards import ShardFile
 
 SOUND_SUFFIXES = frozenset(
     {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".rf64", ".w64"}

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from anytime_audio.datasets.reading import SOUND_SUFFIXES, UNREAD_SUFFIXES
-from anytime_core.locations import open_data_set
-from anytime_core.shards import split_shards
-from anytime_core.user_files import LabelledFiles, SplitFiles, hold_out, split_folder, with_found
+from anytime_core.data.locations import open_data_set
+from anytime_core.data.shards import split_shards
+from anytime_core.data.user_files import LabelledFiles, SplitFiles, hold_out, split_folder, with_found
 
 _FSDD_FILE = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<index>\d+)")
 _FSDD_TEST_RECORDINGS = 5

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from anytime_core.files import open_own
+from anytime_core.data.files import open_own
 
 LEDGER_FILES = ("progress.jsonl", "entries.jsonl")
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from anytime_core.evaluation.sheets import PriorityCodes, Sheet, Shown
+from anytime_core.budget import Budget
+from anytime_core.evaluation.page.sheets import PriorityCodes, Sheet, Shown
 from anytime_core.modality import Datasets, Modality, PreviewRow
 from anytime_core.priors import ARDMPrior
 from anytime_core.run import Run
-from anytime_core.sampling.budget import Budget
 from anytime_core.sampling.sampler import SamplingOptions
 from anytime_core.sampling.samples import Samples
 from anytime_core.training.batches import ordered_batches

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from anytime_core.autoencoder import OrderedAutoencoder
-from anytime_core.sampling.budget import codes_of_share
+from anytime_core.budget import codes_of_share
 
 _WORTH = 0.97
 """Share of the loss without a model, of the mean sample or of others' codes, that a model must get below."""

@@ -16,14 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from anytime_core.budget import Budget
 from anytime_core.errors import UsageError
-from anytime_core.media import open_file
-from anytime_core.modality import Modality, PreviewRow, Restored, RestoresFiles, UserFile
-from anytime_core.run import Run
-from anytime_core.sampling.budget import Budget
-from anytime_core.sampling.output import output_suffix
-from anytime_core.sampling.output_folder import FILLING, OutputFolder, refuse_as_output
-from anytime_core.sampling.records import (
+from anytime_core.jobs.output import output_suffix
+from anytime_core.jobs.output_folder import FILLING, OutputFolder, refuse_as_output
+from anytime_core.jobs.records import (
     ENTRIES,
     PREVIEW_FILE,
     RECONSTRUCTIONS_FILE,
@@ -31,7 +28,10 @@ from anytime_core.sampling.records import (
     read_head,
     write_entries,
 )
-from anytime_core.sampling.writing import PREVIEW_COLUMNS
+from anytime_core.jobs.sampling import PREVIEW_COLUMNS
+from anytime_core.media import open_file
+from anytime_core.modality import Modality, PreviewRow, Restored, RestoresFiles, UserFile
+from anytime_core.run import Run
 
 _BATCH = 64
 

@@ -15,7 +15,7 @@ from typing import IO
 import numpy as np
 from torch import Tensor
 
-from anytime_core.sampling.output import ARRAYS_SUFFIX, size_of
+from anytime_core.jobs.output import ARRAYS_SUFFIX, size_of
 from anytime_core.sampling.samples import Sample
 
 GROWTH_STEPS = 5

@@ -12,10 +12,10 @@ import tempfile
 from pathlib import Path
 
 import anytime_core
+from anytime_core.discovery.plugins import list_plugins
 from anytime_core.display import shown
 from anytime_core.errors import UsageError
 from anytime_core.modality import API_VERSION
-from anytime_core.plugins import list_plugins
 
 _TEMPLATE = Path(__file__).parent / "template"
 _SUFFIX = ".jinja"

@@ -15,18 +15,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from anytime_core.budget import Budget
+from anytime_core.curve import preview_lengths
+from anytime_core.data.files import flush_all
 from anytime_core.errors import UsageError
-from anytime_core.evaluation.reconstruction import preview_lengths
-from anytime_core.files import flush_all
+from anytime_core.jobs.arrays import ArrayOutput
+from anytime_core.jobs.ledger import LEDGER_FILES, Ledger
+from anytime_core.jobs.output import ARRAYS_SUFFIX, FolderOutput, Output, TarOutput, output_suffix
+from anytime_core.jobs.output_folder import FILLING, OutputFolder, refuse_as_output
+from anytime_core.jobs.records import PREVIEW_FILE, SAMPLES_FILE, join, read_head, write_entries
 from anytime_core.modality import PreviewRow
 from anytime_core.run import Run
-from anytime_core.sampling.arrays import ArrayOutput
-from anytime_core.sampling.budget import Budget
 from anytime_core.sampling.deadline import Deadline
-from anytime_core.sampling.ledger import LEDGER_FILES, Ledger
-from anytime_core.sampling.output import ARRAYS_SUFFIX, FolderOutput, Output, TarOutput, output_suffix
-from anytime_core.sampling.output_folder import FILLING, OutputFolder, refuse_as_output
-from anytime_core.sampling.records import PREVIEW_FILE, SAMPLES_FILE, join, read_head, write_entries
 from anytime_core.sampling.sampler import OnCode, SamplingOptions
 from anytime_core.sampling.samples import Samples
 

@@ -17,8 +17,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NoReturn
 
+from anytime_core.discovery.plugins import Plugin, debugging, import_failure, import_plugin
 from anytime_core.errors import PluginError
-from anytime_core.plugins import Plugin, debugging, import_failure, import_plugin
 
 CHECK_LIMIT = 20.0
 """Seconds without progress after which `check_plugin` takes an import to hang."""
@@ -56,7 +56,7 @@ def check_plugin(plugin: Plugin, limit: float = CHECK_LIMIT) -> Plugin:
 _PROGRAM = """
 import json, sys
 sys.path[:], plugin, report = map(json.loads, sys.argv[1:])
-from anytime_core.plugin_check import report_import
+from anytime_core.discovery.checks import report_import
 report_import(plugin, report)
 """
 

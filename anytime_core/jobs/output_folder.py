@@ -21,13 +21,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from anytime_core.data.files import PARTIAL_PREFIX, filling, flush_all, holding, move_files
 from anytime_core.display import counted, shown
 from anytime_core.errors import UsageError
-from anytime_core.files import PARTIAL_PREFIX, filling, flush_all, holding, move_files
+from anytime_core.jobs.arrays import ROW_FILES
+from anytime_core.jobs.ledger import LEDGER_FILES
+from anytime_core.jobs.records import ENTRIES, JOINED, PREVIEW_FILE, told_files
 from anytime_core.record import RUN_FILE
-from anytime_core.sampling.arrays import ROW_FILES
-from anytime_core.sampling.ledger import LEDGER_FILES
-from anytime_core.sampling.records import ENTRIES, JOINED, PREVIEW_FILE, told_files
 
 if TYPE_CHECKING:
     from anytime_core.run import Run

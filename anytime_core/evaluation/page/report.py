@@ -10,11 +10,11 @@ from itertools import pairwise
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from anytime_core.evaluation.charts import Bar, Line, bar_chart, brief, line_chart
 from anytime_core.evaluation.extractors import CLASSIFIER
 from anytime_core.evaluation.measures import Measure, curve, measures, names, shown_metrics, weak_judge
+from anytime_core.evaluation.page.charts import Bar, Line, bar_chart, brief, line_chart
+from anytime_core.evaluation.page.sheets import PriorityCodes, Sheet, Shown
 from anytime_core.evaluation.result import Evaluation, Row
-from anytime_core.evaluation.sheets import PriorityCodes, Sheet, Shown
 from anytime_core.evaluation.tables import comparisons, full_table
 
 _TEMPLATE = "report.html"
@@ -58,7 +58,7 @@ def render_report(
         real: validation data, beside what is shown at every budget.
     """
     environment = Environment(
-        loader=PackageLoader("anytime_core.evaluation", ""),
+        loader=PackageLoader("anytime_core.evaluation.page", ""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

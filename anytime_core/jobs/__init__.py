@@ -1,0 +1,1 @@
+"""What writes folders: samples, reconstructions, and how they get there."""
