@@ -12,10 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from pydantic_core import PydanticCustomError
+
 from anytime_core.display import shown
 from anytime_core.entry_points import Group, find_declared, import_declared, list_declared
 from anytime_core.errors import UsageError, nearest
 from anytime_core.section import Section
+
+UNKNOWN_KIND = "unknown_kind"
+"""Type of pydantic's error for a section whose kind there is not."""
 
 T = TypeVar("T")
 
@@ -97,7 +102,8 @@ class Registry(Generic[T]):
         """A section of the kind that `value` says, for a field of a config.
 
         Raises:
-            ValueError: there is no such kind, or what pydantic says of the section.
+            PydanticCustomError: there is no such kind.
+            ValidationError: the section is not what its kind says.
         """
         if isinstance(value, self.section):
             return value
@@ -105,7 +111,7 @@ class Registry(Generic[T]):
         try:
             section = self.section_of(str(kind))
         except UsageError as error:
-            raise ValueError(f"kind: {error}") from error
+            raise PydanticCustomError(UNKNOWN_KIND, "{said}", {"said": str(error)}) from error
         return section.model_validate(value)
 
     def _declaring(self, kind: str) -> Group:
