@@ -54,6 +54,11 @@ class Group:
     label: str = "kind"
     own: tuple[str, ...] = ()
 
+    @property
+    def plural(self) -> str:
+        """The word for several of them, such as `modalities`."""
+        return self.name.rpartition(".")[2]
+
 
 @dataclass(frozen=True)
 class Plugin:
