@@ -193,7 +193,7 @@ def import_declared(plugin: Plugin) -> type:
     except BaseException as error:
         if debugging():
             traceback.print_exception(error)
-        raise PluginError(import_failure(plugin, f"{type(error).__name__}: {_one_line(error)}")) from error
+        raise PluginError(failure(plugin, f"cannot be imported: {type(error).__name__}: {_one_line(error)}")) from error
     way_out = f"update or uninstall {plugin.distribution}"
     version = getattr(found, "api_version", None)
     if version != plugin.group.api_version:
@@ -206,12 +206,9 @@ def import_declared(plugin: Plugin) -> type:
     return found
 
 
-def import_failure(plugin: Plugin, cause: str) -> str:
-    """What to say of a plugin that cannot be imported."""
-    return (
-        f"{plugin} cannot be imported: {cause}; update or uninstall {plugin.distribution} "
-        f"({DEBUG_VARIABLE}=1 shows the traceback)"
-    )
+def failure(plugin: Plugin, what: str) -> str:
+    """What to say of a plugin that fails in a way that a traceback tells more of, such as `cannot be imported: ...`."""
+    return f"{plugin} {what}; update or uninstall {plugin.distribution} ({DEBUG_VARIABLE}=1 shows the traceback)"
 
 
 def _one_line(error: BaseException) -> str:
