@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import entrypoints
 
@@ -46,6 +46,7 @@ class Group:
         api_version: which version of their contract this toolkit has.
         label: the class attribute in which a plugin says its name once more.
         own: names that are the toolkit's own without an entry point, and that no plugin may take.
+        base: `module:Class` that they derive from, imported after them; empty: any class will do.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Group:
     api_version: int
     label: str = "kind"
     own: tuple[str, ...] = ()
+    base: str = ""
 
     @property
     def plural(self) -> str:
@@ -184,10 +186,9 @@ def import_declared(plugin: Plugin) -> type:
     """
     if plugin.state != "ok":
         raise PluginError(plugin.problem)
-    module_name, _, attribute = plugin.target.partition(":")
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            found = operator.attrgetter(attribute)(importlib.import_module(module_name))
+            found = imported(plugin.target)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -203,7 +204,15 @@ def import_declared(plugin: Plugin) -> type:
     name = getattr(found, plugin.group.label, None)
     if name != plugin.name:
         raise PluginError(f"{plugin} calls itself {name!r}; {way_out}")
+    if plugin.group.base and not (isinstance(found, type) and issubclass(found, imported(plugin.group.base))):
+        raise PluginError(f"{plugin} does not derive from {plugin.group.base.replace(':', '.')}; {way_out}")
     return found
+
+
+def imported(target: str) -> Any:
+    """What `module:Class` names."""
+    module, _, attribute = target.partition(":")
+    return operator.attrgetter(attribute)(importlib.import_module(module))
 
 
 def failure(plugin: Plugin, what: str) -> str:

@@ -244,7 +244,8 @@ def test_a_damaged_list_of_entry_points_hides_no_other_plugin(site, points):
 # Priors
 
 
-PRIOR = toy(kind="toy", api_version=1)
+NO_PRIOR = toy(kind="toy", api_version=1)
+PRIOR = f"from anytime_core.priors.base import CausalPrior\n{NO_PRIOR.replace('class Toy', 'class Toy(CausalPrior)')}"
 
 
 @pytest.mark.parametrize(
@@ -255,6 +256,7 @@ PRIOR = toy(kind="toy", api_version=1)
         (EXITS, "toy", "broken", "ended with status 3"),
         (toy(kind="toy", api_version=2), "toy", "incompatible", "has api_version 2, this toolkit needs 1"),
         (WORKS, "toy", "incompatible", "calls itself None"),
+        (NO_PRIOR, "toy", "incompatible", "does not derive from anytime_core.priors.base.Prior; update or uninstall"),
         (PRIOR, "ardm", "duplicate", "has the name of one of the toolkit's own: update or uninstall toyplugin"),
     ],
 )

@@ -16,21 +16,24 @@ from anytime_core.errors import AnytimeError, PluginError
 from anytime_core.exhaustion import exhausted
 from anytime_core.priors.base import CausalPrior
 from anytime_core.priors.registry import PRIOR_GROUP, PRIORS
-from anytime_core.priors.stepping import CapturedEngine, Engine, Stepper
+from anytime_core.priors.stepping import Stepper
 
 
 @contextmanager
 def blaming(kind: str) -> Iterator[None]:
-    """Errors of a block that runs the code of a prior become one PluginError, if a plugin declares its kind.
+    """Errors that come out of the code of a plugin's prior become one PluginError; all others go on as they are.
 
-    Errors that say what to do themselves go on as they are, and so do those of memory or processes that are gone.
+    So do errors that say themselves what to do, and those of memory or of processes that are gone.
+
+    Args:
+        kind: of the prior that the block runs.
     """
     try:
         yield
     except AnytimeError:
         raise
     except Exception as error:
-        if kind in PRIORS.built_in or exhausted(error) is not None:
+        if kind in PRIORS.built_in or exhausted(error) is not None or not _passed(error, kind):
             raise
         if debugging():
             traceback.print_exception(error)
@@ -38,41 +41,37 @@ def blaming(kind: str) -> Iterator[None]:
         raise PluginError(failure(find_declared(PRIOR_GROUP, kind), f"fails: {cause}")) from error
 
 
-def watched(engine: Engine, prior: CausalPrior) -> Engine:
-    """An engine of a plugin's prior, with its faults named; others as they are, since naming them takes time."""
-    # The steps of a captured engine run while they are captured, and not when they are replayed.
-    if prior.kind in PRIORS.built_in or isinstance(engine, CapturedEngine):
-        return engine
-    return _WatchedEngine(engine, prior)
+def _passed(error: Exception, kind: str) -> bool:
+    """Whether an error came through a function of the package that declares a prior."""
+    package = PRIORS[kind].__module__.partition(".")[0]
+    modules = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(module.partition(".")[0] == package for module in modules)
 
 
-class _WatchedEngine(Engine):
-    def __init__(self, engine: Engine, prior: CausalPrior) -> None:
-        self.name, self.precisions = engine.name, engine.precisions  # type: ignore[misc]
-        self.engine, self.prior, self.precision = engine, prior, engine.precision
+class CheckedStepper:
+    """A stepper that is held to the shape of what it gives; see `Stepper`.
 
-    def open(self, labels: Tensor | None, batch: int, length: int) -> Stepper:
-        with blaming(self.prior.kind):
-            return _WatchedStepper(self.engine.open(labels, batch, length), self, batch)
+    Args:
+        stepper: of a plugin's prior.
+        prior: whose it is.
+        batch: B.
+    """
 
-
-class _WatchedStepper:
-    def __init__(self, stepper: Stepper, engine: _WatchedEngine, batch: int) -> None:
-        self.stepper, self.engine, self.batch = stepper, engine, batch
+    def __init__(self, stepper: Stepper, prior: CausalPrior, batch: int) -> None:
+        self.stepper, self.prior, self.batch = stepper, prior, batch
 
     def step(self, position: int, previous: Tensor | None) -> Tensor:
-        prior = self.engine.prior
-        with blaming(prior.kind):
-            parameters = self.stepper.step(position, previous)
-        if parameters.shape != (self.batch, prior.distribution.size):
+        """Parameters [B, P]. Raises PluginError for any other shape."""
+        parameters = self.stepper.step(position, previous)
+        wanted = (self.batch, self.prior.distribution.size)
+        if parameters.shape != wanted:
             raise PluginError(
-                f"{PRIORS.origin(prior.kind)} does not keep the contract of priors: a step of engine "
-                f"'{self.engine.name}' gives {list(parameters.shape)}, where it should be "
-                f"{[self.batch, prior.distribution.size]}"
+                f"{PRIORS.origin(self.prior.kind)} does not keep the contract of priors: a step for {self.batch} "
+                f"sequences gives {list(parameters.shape)}, where it should be {list(wanted)}"
             )
         return parameters
 
     def keep(self, rows: Tensor) -> None:
-        with blaming(self.engine.prior.kind):
-            self.stepper.keep(rows)
+        """Go on with the sequences `rows` [R] only."""
+        self.stepper.keep(rows)
         self.batch = len(rows)
