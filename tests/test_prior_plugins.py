@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FunctionType
@@ -17,12 +18,13 @@ from conftest import tiny_config
 
 from anytime_core.discovery.plugins import GROUPS
 from anytime_core.discovery.templates import write_plugin
-from anytime_core.errors import PluginError
+from anytime_core.errors import PluginError, UsageError
 from anytime_core.priors.registry import PRIORS
 from anytime_core.run import Run, load
 
 # from anytime_core.testing import check_prior
 from anytime_core.sampling.options import SamplingOptions
+from anytime_core.section import Section
 from anytime_core.training.train import train
 
 GATED = ("prior.kind=gated", "prior.width=32")
@@ -33,10 +35,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder on the import path with the distribution that `anytime plugins new gated --kind prior` writes."""
     folder = tmp_path_factory.mktemp("prior") / "site"
     write_plugin("gated", folder, GROUPS["prior"])
-    info = folder / "anytime_gated-0.1.0.dist-info"
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    info = folder / f"anytime_gated-{project['version']}.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: anytime-gated\nVersion: 0.1.0\n")
-    (info / "entry_points.txt").write_text("[anytime.priors]\ngated = anytime_gated.prior:GatedPrior\n")
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    points = [f"{name} = {target}" for name, target in project["entry-points"]["anytime.priors"].items()]
+    (info / "entry_points.txt").write_text("\n".join(["[anytime.priors]", *points]))
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
         yield folder
@@ -110,6 +114,21 @@ def test_a_run_whose_prior_is_not_installed_says_so_in_one_line(anytime, gated_f
         (line,) = result.err.splitlines()
         assert "no prior 'gated'" in line
         assert "anytime plugins list" in line
+
+
+def test_a_prior_that_needs_its_label_is_not_guided(gated, monkeypatch):
+    monkeypatch.setattr(type(gated.prior), "null_label", None)
+    with pytest.raises(UsageError, match="guidance 2 needs a prior that was trained without labels"):
+        gated.sample(2, guidance=2.0)
+    monkeypatch.setattr(type(gated.prior.config), "__pydantic_fields__", {})
+    with pytest.raises(UsageError, match=r"guidance 2 needs a prior .* prior.kind=gated of run .* cannot: use 1"):
+        gated.sample(2, guidance=2.0)
+
+
+def test_a_prior_whose_section_is_none_is_named(site, monkeypatch):
+    monkeypatch.setattr(PRIORS["gated"], "Config", Section)
+    with pytest.raises(PluginError, match=r"prior 'gated' \(.*\) has no Config that derives from PriorSection"):
+        tiny_config(*GATED)
 
 
 def test_help_lists_what_the_section_of_a_prior_may_say(anytime, site):

@@ -102,7 +102,9 @@ def check(
             f"python -m pydoc {contract}"
         )
         raise typer.Exit(1)
-    output.say(f"{group.what} '{name}' passes all {len(results)} checks")
+    skipped = sum(result.outcome == "skipped" for result in results)
+    of_them = f", {skipped} of which are not for it" if skipped else ""
+    output.say(f"{group.what} '{name}' passes all {len(results)} checks{of_them}")
 
 
 def _check_modality(
