@@ -41,7 +41,7 @@ class InterruptedTrainingError(AnytimeError):
 
 
 class PluginError(AnytimeError):
-    """A modality plugin that is missing or does not work."""
+    """A plugin that does not work."""
 
 
 _FURTHER = {

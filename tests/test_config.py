@@ -542,7 +542,7 @@ def test_the_quantizer_of_every_shipped_recipe_can_be_exchanged_by_one_override(
 
 ROOT = Path(__file__).parents[1]
 UNINSTALLED = (
-    ROOT / "anytime_core" / "discovery" / "template" / "package" / "recipes" / "small.yaml.jinja",
+    ROOT / "anytime_core" / "discovery" / "template" / "modality" / "package" / "recipes" / "small.yaml.jinja",
     ROOT / "examples" / "anytime_motion" / "anytime_motion" / "recipes" / "walk.yaml",
 )
 
