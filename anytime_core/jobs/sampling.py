@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import os
 import time
 from collections import defaultdict, deque
@@ -18,6 +16,7 @@ from torch import Tensor
 from anytime_core.budget import Budget
 from anytime_core.curve import preview_lengths
 from anytime_core.data.files import flush_all
+from anytime_core.digest import digest
 from anytime_core.errors import UsageError
 from anytime_core.jobs.arrays import ArrayOutput
 from anytime_core.jobs.ledger import LEDGER_FILES, Ledger
@@ -206,7 +205,7 @@ class _Job:
             "files": [self.suffix, self.progressive, self.pack],
             **({} if self.drawn is None else {"codes": self.drawn.codes.tolist(), "of": self.drawn.lengths.tolist()}),
         }
-        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
+        return digest(described)[:12]
 
     def run_in(self, partial: Path, stopped: Stopped, on_drawn: OnDrawn) -> dict[str, Any]:
         """Draw and write everything into the folder `partial`, from where the last mark there is."""
