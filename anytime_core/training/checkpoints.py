@@ -22,7 +22,8 @@ from torch import Tensor
 from anytime_core.digest import digest
 from anytime_core.display import shown
 from anytime_core.errors import RunError, UsageError
-from anytime_core.record import FORMAT_VERSION, STAGES, Finite, Stage
+from anytime_core.record import FORMAT_VERSION, STAGES, Stage
+from anytime_core.results import Finite
 from anytime_core.weights import read_weights, write_weights
 
 logger = logging.getLogger(__name__)

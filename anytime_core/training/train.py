@@ -14,7 +14,7 @@ from anytime_core.distributed import rank
 from anytime_core.errors import InterruptedTrainingError, RunError, system_reason
 from anytime_core.exhaustion import explained
 from anytime_core.in_training import LOCK, telling_status
-from anytime_core.record import STAGES, RunRecord, Stage, StageRecord
+from anytime_core.record import STAGES, RunRecord, Stage
 from anytime_core.training.checkpoints import Checkpoint
 from anytime_core.training.collapse import refuse_collapsed
 from anytime_core.training.finished import is_whole, refuse_to_discard
@@ -95,15 +95,13 @@ def train(
         with MetricsLog(folder) as log:
             for stage in stages:
                 # From here on, an older result of this stage and what later stages made of it no longer count.
-                kept = {name: record.stages[name] for name in STAGES[: STAGES.index(stage)] if name in record.stages}
-                record = record.model_copy(update={"stages": kept})
+                record = record.before(stage)
                 training.save(record)
                 surroundings = training.surroundings(stage, log, interruption, resumed)
                 with _explained(stage, config, folder):
-                    steps, validation = run_stage(stage, training, surroundings)
+                    result = run_stage(stage, training, surroundings)
                 training.say_damaged()
-                stage_record = StageRecord(steps=steps, seconds=surroundings.seconds, validation=validation)
-                record = record.model_copy(update={"stages": {**kept, stage: stage_record}, "found": training.found})
+                record = record.after(stage, result, training.found)
                 training.save(record)
                 training.accelerator.wait_for_everyone()
                 resumed = None

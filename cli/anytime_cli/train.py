@@ -283,14 +283,14 @@ def _show(folder: Path, record: RunRecord, *, json: bool) -> None:
                 "baseline": record.baseline,
                 "quick": record.quick,
                 "stages": {
-                    name: {"seconds": done.seconds, "steps": done.steps} for name, done in record.stages.items()
+                    name: {"seconds": done.seconds, "steps": done.steps} for name, done in record.finished.items()
                 },
                 "code_length": record.code_length,
                 "codebook_size": record.codebook_size,
                 "validation": {
                     name: said
-                    for name, done in record.stages.items()
-                    if (said := done.validation.model_dump(mode="json"))
+                    for name, done in record.finished.items()
+                    if (said := done.model_dump(mode="json").get("validation"))
                 },
                 "found": record.found.model_dump(mode="json") if record.found is not None else None,
             }
