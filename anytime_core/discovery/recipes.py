@@ -13,6 +13,7 @@ from anytime_core.discovery.plugins import list_plugins, package_folder
 from anytime_core.discovery.quick import has_quick, quick_variant, without_quick
 from anytime_core.display import shown
 from anytime_core.errors import UsageError, nearest
+from anytime_core.spelling import argument
 
 _CHECKOUT = Path(__file__).parents[2] / "configs"
 
@@ -98,7 +99,7 @@ def default_recipe(modality: str) -> Recipe:
             return recipe
     if own:
         return own[0]
-    raise UsageError(f"modality '{modality}' ships no recipe: give --config FILE")
+    raise UsageError(f"modality '{modality}' ships no recipe: give {argument('config', 'FILE')}")
 
 
 def _recipes() -> Iterator[Recipe]:

@@ -16,6 +16,7 @@ from anytime_core.discovery.plugins import list_plugins
 from anytime_core.display import shown
 from anytime_core.errors import UsageError
 from anytime_core.modality import API_VERSION
+from anytime_core.spelling import argument
 
 _TEMPLATE = Path(__file__).parent / "template"
 _SUFFIX = ".jinja"
@@ -46,7 +47,7 @@ def write_plugin(name: str, folder: Path) -> list[Path]:
     words = re.split(r"[_-]", name)
     _refuse_taken(name, words)
     if os.path.lexists(folder):
-        raise UsageError(f"{shown(folder)} exists: name another folder with --out")
+        raise UsageError(f"{shown(folder)} exists: choose another {argument('folder', option='out')}")
     title = "".join(word.capitalize() for word in words)
     values: dict[str, str] = {
         "name": name,

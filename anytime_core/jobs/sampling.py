@@ -28,6 +28,7 @@ from anytime_core.run import Run
 from anytime_core.sampling.deadline import Deadline
 from anytime_core.sampling.sampler import OnCode, SamplingOptions
 from anytime_core.sampling.samples import Samples
+from anytime_core.spelling import argument
 
 PREVIEW_COLUMNS = 8
 
@@ -91,7 +92,8 @@ def write_samples(
     job = _Job(run, indices, budget, options, output_suffix(run.modality, suffix, arrays=True), drawn)
     job.progressive, job.pack = progressive, pack
     if pack and job.arrays:
-        raise UsageError("--pack writes tar shards, --format npz one file of arrays: leave one of them out")
+        shards, arrays = argument("pack", True), argument("suffix", suffix, option="format")
+        raise UsageError(f"{shards} writes tar shards, {arrays} one file of arrays: leave one of them out")
     job.seconds["load"] = load_seconds
     durable = not job.timed
     refuse_as_output(folder, run)

@@ -150,7 +150,7 @@ class Checkpoints:
             if position.config.get(section) != value:
                 raise UsageError(
                     f"{shown(path)} is of another config, {section} has changed: leave it as it was, or start the "
-                    f"stage again with --run {shown(self.run)} --stage {self.stage} --force"
+                    f"stage again with anytime train --run {shown(self.run)} --stage {self.stage} --force"
                 )
 
 

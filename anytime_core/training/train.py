@@ -15,6 +15,7 @@ from anytime_core.errors import InterruptedTrainingError, RunError, system_reaso
 from anytime_core.exhaustion import explained
 from anytime_core.in_training import LOCK, telling_status
 from anytime_core.record import STAGES, RunRecord, Stage
+from anytime_core.spelling import argument
 from anytime_core.training.checkpoints import Checkpoint
 from anytime_core.training.collapse import refuse_collapsed
 from anytime_core.training.finished import is_whole, refuse_to_discard
@@ -164,15 +165,7 @@ def _only_writer(folder: Path) -> Iterator[None]:
                 stack.enter_context(locked(folder, LOCK, f"training {folder}"))
             except OSError as error:
                 raise RunError(
-                    f"cannot make run folder {folder}: {system_reason(error)}; choose another --run"
+                    f"cannot make run folder {folder}: {system_reason(error)}; choose another {argument('run')}"
                 ) from error
         stack.enter_context(naming(folder))
         yield
-
-
-def new_run_folder(root: Path, name: str) -> Path:
-    """The first of `root/name-1`, `root/name-2`, ... that does not exist."""
-    number = 1
-    while (root / f"{name}-{number}").exists():
-        number += 1
-    return root / f"{name}-{number}"

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from anytime_cli import option_types, output
+from anytime_core.errors import nearest, writing_to
 
 app = option_types.Commands(help="Modality plugins: which are installed, whether they work, and new ones.")
 
@@ -27,7 +28,6 @@ def list_(
     """Declared modalities; without --check none of them is imported."""
     from anytime_core.discovery.checks import check_plugin
     from anytime_core.discovery.plugins import DISABLE_VARIABLE, list_plugins, unknown_disabled
-    from anytime_core.errors import nearest
 
     plugins = list_plugins()
     for name in unknown_disabled(plugins):
@@ -112,7 +112,7 @@ def new(
     from anytime_core.discovery.templates import write_plugin
 
     folder = out or Path(f"anytime-{name.replace('_', '-')}")
-    with output.writing_to(folder):
+    with writing_to(folder, "--out"):
         write_plugin(name, folder)
     output.say(f"wrote {folder}; next:")
     for line in (

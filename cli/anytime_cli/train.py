@@ -6,17 +6,16 @@ import itertools
 import shlex
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from anytime_cli import option_types, outlines, output, progress, startup, subjects
+from anytime_cli import option_types, outlines, output, progress, startup
 from anytime_core.display import shown
 
 if TYPE_CHECKING:
-    from anytime_core.record import RunRecord, Stage
+    from anytime_core.record import RunRecord
 
 EXAMPLES = """Examples:
 
@@ -47,7 +46,7 @@ OTHER_OPTIONS = """What --set may change for a kind of data: anytime train --mod
 
 
 _LATEST = "latest"
-_AUTO = "auto"
+_AUTO: Literal["auto"] = "auto"
 
 
 class TrainCommand(option_types.Command):
@@ -162,114 +161,61 @@ def train(
 ) -> None:
     """Train an ordered autoencoder, write its codes, and train a prior on them.
 
-    Without any option the embedded image recipe is trained, with --modality audio the embedded one of sounds.
-    Everything goes into one run folder.
+    Without options, the embedded image recipe is trained, and with --modality audio that of sounds. Everything goes
+    into one run folder.
     """
     startup.import_torch()
+    from anytime_core.discovery.resolve import check_said_once
     from anytime_core.distributed import launched
-    from anytime_core.errors import UsageError
-    from anytime_core.record import RUN_FILE, read_record
-    from anytime_core.training.finished import check_finished
-    from anytime_core.training.train import new_run_folder, outline
-    from anytime_core.training.train import train as train_run
+    from anytime_core.training.start import outline
+    from anytime_core.training.start import train as train_run
 
-    run = _run_to_resume(resume, run)
-    if run is None and launched()[1] > 1:
-        raise UsageError("several processes train one run together: name it with --run DIR")
-    if stage in ("codes", "prior") and run is None:
-        raise UsageError(f"--stage {stage} goes on with a run: name it with --run DIR, see anytime runs list")
-    started = read_record(run) if run is not None and (run / RUN_FILE).exists() else None
-    stages = _stages(stage, started, stays=resume not in (None, _AUTO))
-    if not stages and run is not None and started is not None:
-        if resume == _AUTO:
-            check_finished(run)
-            _show(run, started, json=json)
-            return
-        raise UsageError(_nothing_left(run, started))
+    folder, goes_on = _run_to_resume(resume, run)
     options = {
         "training.device": device,
         "training.precision": precision,
         "training.deterministic": deterministic or None,
         "seed": seed,
-        "modality": modality,
     }
-    changes = [*(overrides or []), *subjects.settings(options, overrides or ())]
+    given = {key: value for key, value in options.items() if value is not None}
+    check_said_once(given, overrides or ())
+    arguments: dict[str, Any] = {
+        "config": config,
+        "overrides": [*(overrides or ()), *given.items()],
+        "run": folder,
+        "modality": modality,
+        "baseline": baseline,
+        "quick": quick,
+        "stage": stage,
+        "resume": goes_on,
+        "force": force,
+    }
+    first = launched()[0] == 0  # of several processes, it speaks for all
     with output.chatter_to_stderr():
-        from_run = run if started is not None and config is None else None
-        subject = subjects.resolve(modality, config, baseline, changes, from_run, quick=quick)
-        folder = run or new_run_folder(Path("runs"), subject.name.replace("/", "-"))
-        resumes = resume is not None or (started is not None and stage in (None, "all"))
-        first = launched()[0] == 0  # of several processes, it speaks for all
         if dry_run:
-            planned = outline(subject.config, folder, stages=stages, resume=resumes, force=force)
+            planned = outline(**arguments)
         else:
-            on_forecast = partial(outlines.forecast, has_quick=subject.has_quick)
-            with progress.TrainingBoard(on_forecast) as board, output.writing_to(folder, "--run"):
-                record = train_run(
-                    subject.config,
-                    folder,
-                    stages=stages,
-                    recipe=subject.recipe,
-                    baseline=subject.baseline,
-                    quick=subject.quick,
-                    on_ready=lambda ready: outlines.announce(ready, subject.name),
-                    on_progress=board.update,
-                    resume=resumes,
-                    force=force,
-                )
+            told = outlines.Teller()
+            with progress.TrainingBoard(told.forecast) as board:
+                trained = train_run(**arguments, on_ready=told.announce, on_progress=board.update)
     if first and dry_run:
-        outlines.show(planned, subject.name, json=json)
+        outlines.show(planned, json=json)
     elif first:
-        _show(folder, record, json=json)
+        _show(trained.folder, trained.record, json=json)
 
 
-def _run_to_resume(resume: str | None, run: Path | None) -> Path | None:
-    """The run that `--resume` and `--run` name together."""
+def _run_to_resume(resume: str | None, run: Path | None) -> tuple[Path | None, bool | Literal["auto"]]:
+    """The run that `--resume` and `--run` name together, and whether it is gone on with."""
     from anytime_core.errors import UsageError
-    from anytime_core.record import latest_run, read_record
 
-    if resume is None:
-        return run
+    if resume is None or resume == _LATEST:
+        return run, resume is not None
     if resume == _AUTO:
-        if run is None:
-            raise UsageError("--resume auto starts a run or goes on with it: name it with --run DIR")
-        return run
-    if resume != _LATEST and run not in (None, option_types.path(resume)):
+        return run, _AUTO
+    named = option_types.path(resume)
+    if run not in (None, named):
         raise UsageError(f"--resume {resume} and --run {run} name two runs: leave one of them out")
-    named = option_types.path(resume) if resume != _LATEST else run or latest_run(Path("runs"))
-    _ = read_record(named)
-    return named
-
-
-def _stages(asked: StageChoice | None, started: RunRecord | None, *, stays: bool) -> list[Stage]:
-    """The stages to train: the one that is asked for, or all that are not finished.
-
-    A run that is gone on with and `stays` what it was begun as ends with the stage that was asked for then.
-    """
-    from anytime_core.record import STAGES
-
-    if asked is not None and asked != "all":
-        return [asked]
-    last = started.last_stage if started is not None and stays and asked is None else STAGES[-1]
-    finished = started.stages if started is not None else {}
-    return [stage for stage in STAGES[: STAGES.index(last) + 1] if stage not in finished]
-
-
-def _nothing_left(run: Path, started: RunRecord) -> str:
-    """What is wrong, and the way out, where a run has all stages that it was asked for."""
-    from anytime_core.record import STAGES
-    from anytime_core.run_folders import checkpoint_steps
-
-    if missing := [stage for stage in STAGES if stage not in started.stages]:
-        return (
-            f"run {shown(run)} was asked for stage {started.last_stage}, which is finished: go on with anytime train "
-            f"--run {shown(run)}, which trains {' and '.join(missing)}"
-        )
-    more = ""
-    if checkpoint_steps(run, "prior"):
-        more = f", give a stage more steps with anytime train --resume {shown(run)} --stage prior --set "
-        more += "training.prior.steps=MORE"
-    return f"run {shown(run)} is finished: choose another --run{more}, or train one again with --stage and --force"
+    return named, True
 
 
 def _show(folder: Path, record: RunRecord, *, json: bool) -> None:
