@@ -18,8 +18,8 @@ from pydantic import (
 )
 from typing_extensions import TypedDict  # pydantic takes that of typing from Python 3.12 on
 
-from anytime_core.config import MOST_CODES
 from anytime_core.display import shown
+from anytime_core.section import MOST_CODES
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Text = Annotated[str, Field(max_length=1000)]

@@ -242,7 +242,9 @@ def test_an_original_is_never_replaced(reconstruct, photos, tmp_path, spelling):
             out = photos / ".." / "photos"
         case "another suffix":
             options = {"suffix": "bmp"}
-    with pytest.raises(UsageError, match=r"holds 000000.png, which is read and must stay as it is: choose another folder"):
+    with pytest.raises(
+        UsageError, match=r"holds 000000.png, which is read and must stay as it is: choose another folder"
+    ):
         reconstruct(out, source, overwrite=True, **options)
 
 
