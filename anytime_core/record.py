@@ -25,6 +25,7 @@ from anytime_core.errors import RunError
 from anytime_core.found import Found
 from anytime_core.results import Codes, Recorded, StageResult, Stages, Text
 from anytime_core.section import MOST_CODES
+from anytime_core.spelling import argument
 
 FORMAT_VERSION = 2
 """Version of the run folder's layout. Runs of a newer one are refused, those of an older one are read."""
@@ -210,11 +211,21 @@ def list_runs(root: Path) -> list[Path]:
     return sorted(folders, key=lambda folder: ((folder / RUN_FILE).stat().st_mtime_ns, folder.name))
 
 
-def latest_run(root: Path) -> Path:
-    """The run below `root` that was written last. Raises RunError where there is none."""
+def latest_run(root: Path, name: str = "run") -> Path:
+    """The run below `root` that was written last.
+
+    Args:
+        root: the folder of runs.
+        name: the argument in Python that names a run.
+
+    Raises:
+        RunError: there is none.
+    """
     runs = list_runs(root)
     if not runs:
-        raise RunError(f"no run in {root}: train one with anytime train, or name one with --run DIR")
+        raise RunError(
+            f"no run in {root}: train one with anytime train, or name one with {argument(name, 'DIR', option='run')}"
+        )
     return runs[-1]
 
 
