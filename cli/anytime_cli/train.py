@@ -1,4 +1,4 @@
-"""`anytime train`: all stages of a run, or one."""
+"""`anytime train`: its options, one call of `anytime_core.train`, and what it prints."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ anytime train --resume runs/image-mnist-1 --stage prior --set training.prior.ste
 anytime train --run runs/image-mnist-1 --stage prior --set prior.kind=ardm --force
 """
 
-OTHER_OPTIONS = """What --set may change for a kind of data: anytime train --modality audio --help"""
+OTHER_OPTIONS = """The values that --set changes, with those of a modality: anytime train --modality audio --help"""
 
 
 _LATEST = "latest"
@@ -50,10 +50,10 @@ _AUTO: Literal["auto"] = "auto"
 
 
 class TrainCommand(option_types.Command):
-    """`train`, whose help also lists what the config of the modality that is named may say."""
+    """`train`. Its help also lists the values of a config, if `--modality` names the modality."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """`--resume` alone stands for the latest run."""
+        """The option `--resume` without a value stands for the latest run."""
         parsed = []
         for argument, following in itertools.pairwise([*args, "-"]):
             parsed.append(argument)
@@ -62,13 +62,13 @@ class TrainCommand(option_types.Command):
         return super().parse_args(ctx, parsed)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """The help, with the options of the plugin that `--modality` names."""
+        """Write the help, with the values of the modality that `--modality` names."""
         self.epilog = f"{EXAMPLES}\n\n{_modality_options(sys.argv) or OTHER_OPTIONS}"
         super().format_help(ctx, formatter)
 
 
 def _modality_options(arguments: Sequence[str]) -> str:
-    """What `--set` may change of the sections of the modality in `arguments`, empty where none is named."""
+    """The values that `--set` changes in the sections of the modality in `arguments`; empty if none is named."""
     from anytime_core.config_parsing import described_fields
     from anytime_core.discovery.plugins import load_modality
 
@@ -86,7 +86,7 @@ StageChoice = Literal["all", "autoencoder", "codes", "prior"]
 
 def train(
     modality: Annotated[
-        str | None, typer.Option(help="Modality to train: its default recipe is used. Default: image.")
+        str | None, typer.Option(help="Train the default recipe of this modality. Default: image.")
     ] = None,
     config: Annotated[
         str | None, typer.Option(help="A recipe (see anytime recipes list) or a YAML file.", show_default=False)
@@ -98,8 +98,8 @@ def train(
     baseline: Annotated[
         str | None,
         typer.Option(
-            help="Make of the config a model to compare with, such as unordered, dedicated-8 or pca "
-            "(see anytime recipes baselines); --set changes it further.",
+            help="Train a baseline of this config: unordered, dedicated-8, pca, ... (see anytime recipes baselines). "
+            "--set changes it further.",
             show_default=False,
         ),
     ] = None,
@@ -107,15 +107,14 @@ def train(
         bool,
         typer.Option(
             "--quick",
-            help="Train the small variant that the config says below quick:, a look of minutes; --baseline and --set "
-            "change it further.",
+            help="Train the quick variant of this config, which takes minutes. --baseline and --set change it further.",
         ),
     ] = False,
     stage: Annotated[
         StageChoice | None,
         typer.Option(
-            help="All stages that are not finished, or one of them in an existing run. Default: all, with --resume "
-            "those that the run was begun with.",
+            help="Train one stage of an existing run, or all that are not finished. Default: all; with --resume, those "
+            "that the run was begun with.",
             show_default=False,
         ),
     ] = None,
@@ -132,21 +131,20 @@ def train(
         str | None,
         typer.Option(
             metavar="[DIR]",
-            help="Go on from the last checkpoint of this run, or of the latest one; auto starts --run, or goes on with "
-            "it, or does nothing where it is finished.",
+            help="Resume this run (default: the latest). auto: start, resume, or do nothing if finished.",
             show_default=False,
         ),
     ] = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Say what was found and what would be trained, and make no run."),
+        typer.Option("--dry-run", help="Say what was found and what would be trained. Train nothing."),
     ] = False,
     force: Annotated[
         bool,
         typer.Option(
             "--force",
-            help="Go on past what is refused otherwise: data that has changed since the run was begun, an autoencoder "
-            "that ignores its input, or a finished stage, which is thrown away and trained again.",
+            help="Go on if the data has changed, if the autoencoder ignores its input, or if a stage is finished: "
+            "it is then thrown away and trained again.",
         ),
     ] = False,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", show_default=False)] = None,
@@ -155,13 +153,13 @@ def train(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights and data order.", show_default=False)] = None,
     deterministic: Annotated[
-        bool, typer.Option("--deterministic", help="The same weights every time on a GPU too, slower.")
+        bool, typer.Option("--deterministic", help="Train the same weights every time, on a GPU too. This is slower.")
     ] = False,
     json: output.JsonOption = False,
 ) -> None:
     """Train an ordered autoencoder, write its codes, and train a prior on them.
 
-    Without options, the embedded image recipe is trained, and with --modality audio that of sounds. Everything goes
+    Without options, it trains on digits that are embedded; with --modality audio, on embedded sounds. Everything goes
     into one run folder.
     """
     startup.import_torch()
@@ -205,7 +203,7 @@ def train(
 
 
 def _run_to_resume(resume: str | None, run: Path | None) -> tuple[Path | None, bool | Literal["auto"]]:
-    """The run that `--resume` and `--run` name together, and whether it is gone on with."""
+    """The run that `--resume` and `--run` name, and whether to resume it."""
     from anytime_core.errors import UsageError
 
     if resume is None or resume == _LATEST:
@@ -219,7 +217,7 @@ def _run_to_resume(resume: str | None, run: Path | None) -> tuple[Path | None, b
 
 
 def _show(folder: Path, record: RunRecord, *, json: bool) -> None:
-    """What was trained."""
+    """Print what was trained."""
     if json:
         output.print_json(
             {
@@ -246,4 +244,4 @@ def _show(folder: Path, record: RunRecord, *, json: bool) -> None:
         if "prior" in record.stages:
             output.say(f"next: anytime sample --run {shlex.quote(str(folder))} --budget 0.6")
         elif record.codebook_size is not None:
-            output.say(f"next: anytime train --run {shlex.quote(str(folder))}, which goes on until there is a prior")
+            output.say(f"next: anytime train --run {shlex.quote(str(folder))}, for the stages that are left")
