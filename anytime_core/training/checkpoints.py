@@ -8,7 +8,6 @@ step.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 import time
@@ -17,13 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import BaseModel, Field
 from torch import Tensor
 
+from anytime_core.digest import digest
 from anytime_core.display import shown
 from anytime_core.errors import RunError, UsageError
-from anytime_core.record import FORMAT_VERSION, STAGES, Finite, Stage
+from anytime_core.record import FORMAT_VERSION, STAGES, Stage
+from anytime_core.results import Finite
 from anytime_core.weights import read_weights, write_weights
 
 logger = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ class Checkpoints:
         path = self.run / FOLDER / f"{self.stage}-{position.step:08d}.safetensors"
         path.parent.mkdir(exist_ok=True)
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-        write_weights(path, state, position.model_copy(update={"digest": _digest(state)}))
+        write_weights(path, state, position.model_copy(update={"digest": digest(state)}))
         for _, old in _listed(self.run)[:-_KEPT]:
             old.unlink(missing_ok=True)
         self.last_step, self._written = position.step, time.monotonic()
@@ -142,7 +142,7 @@ class Checkpoints:
             raise RunError(
                 f"{shown(path)} is beyond the {self.steps} steps of the stage: raise training.{self.stage}.steps"
             )
-        if position.digest and position.digest != _digest(state):
+        if position.digest and position.digest != digest(state):
             raise RunError(f"{shown(path)} is damaged: its tensors are not those that were written")
 
     def _check(self, position: Position, path: Path) -> None:
@@ -150,17 +150,8 @@ class Checkpoints:
             if position.config.get(section) != value:
                 raise UsageError(
                     f"{shown(path)} is of another config, {section} has changed: leave it as it was, or start the "
-                    f"stage again with --run {shown(self.run)} --stage {self.stage} --force"
+                    f"stage again with anytime train --run {shown(self.run)} --stage {self.stage} --force"
                 )
-
-
-def _digest(state: Mapping[str, Tensor]) -> str:
-    """Of names, types, shapes and contents of tensors in memory."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(state.items()):
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def remove_checkpoints(run: Path, stage: Stage) -> None:
