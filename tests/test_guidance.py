@@ -220,12 +220,12 @@ def test_adaptive_samples_can_be_guided(guidable):
 @pytest.mark.parametrize("kind", ["transformer", "ardm"])
 def test_completed_samples_are_guided(guidable, kind):
     run = guidable[kind]
-    known = torch.zeros(4, run.prior.code_length, dtype=torch.bool)
+    known = torch.zeros(12, run.prior.code_length, dtype=torch.bool)
     drawn = [
         run.complete(known.long(), known, label=3, options=SamplingOptions(filtering=Filter(guidance=one)))
         for one in (1.0, 3.0)
     ]
-    assert torch.equal(drawn[1].codes, run.sample(4, label=3, guidance=3.0).codes)
+    assert torch.equal(drawn[1].codes, run.sample(12, label=3, guidance=3.0).codes)
     assert not torch.equal(drawn[0].codes, drawn[1].codes)
 
 

@@ -35,6 +35,7 @@ ENGINES: dict[str, Callable[[TransformerPrior, str], Engine]] = {
     "plain": _named("plain", "PlainEngine"),
     "eager": _named("eager", "EagerEngine"),
     "numba": _named("numba", "NumbaEngine"),
+    "exact": lambda prior, precision: import_module("anytime_core.decoding.exact").ExactEngine(prior, precision),
     "graph": _named("graph", "GraphEngine"),
     "compile": _named("compile", "CompileEngine"),
 }

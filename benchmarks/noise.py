@@ -1,0 +1,173 @@
+"""Which noise codes are drawn with: how many codes come out otherwise by another engine, batch or number of threads.
+
+python -m benchmarks.noise [RUN] [--draws 10000000] [--samples 32]
+
+Of a run, or without one of a transformer of 6 layers and width 512 with random weights, N = 100, K = 500. Codes are
+given to each engine, so that all are asked for the same distributions; a draw of noise makes a code of the logits of
+each, and a flip is a code that is not that of the reference, the plain engine. Then the time that noise takes, against
+numpy's exponential numbers.
+
+Letters: B samples, N code length, K codebook size.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from anytime_core.config import TransformerConfig
+from anytime_core.priors import TransformerPrior, build_prior
+from anytime_core.priors.heads import NoiseNeed
+from anytime_core.run import load
+from anytime_core.sampling.engines import ENGINES
+from anytime_core.sampling.engines.base import SteppedEngine, torch_threads
+from anytime_core.sampling.noise import noise_of
+from benchmarks.report import Row, device_name, median_seconds, show
+
+_REFERENCE = ("plain", 16, 1)
+_OTHERS = (
+    ("plain", 32, 2),
+    ("eager", 1, 1),
+    ("eager", 32, 1),
+    ("eager", 512, 2),
+    ("numba", 1, 1),
+    ("numba", 32, 2),
+)
+"""Engine, batch and number of threads; a larger batch than there are samples has each of them several times."""
+
+
+def by_gumbel(logits: Tensor, noise: Tensor) -> Tensor:
+    """Logits [C, K] and Gumbel numbers [C, K] -> codes [C]."""
+    return (logits + noise).argmax(-1)
+
+
+def by_uniform(logits: Tensor, noise: Tensor, dtype: torch.dtype) -> Tensor:
+    """Logits [C, K] and one uniform number each, [C, 1] -> codes [C], by the inverse of the cumulative distribution."""
+    cumulative = logits.to(dtype).softmax(-1).cumsum(-1)
+    return torch.searchsorted(cumulative, noise.to(dtype) * cumulative[:, -1:]).squeeze(-1)
+
+
+WAYS: dict[str, tuple[str, Callable[[Tensor, Tensor], Tensor]]] = {
+    "gumbel": ("gumbel", by_gumbel),
+    "uniform, float32": ("uniform", partial(by_uniform, dtype=torch.float32)),
+    "uniform, float64": ("uniform", partial(by_uniform, dtype=torch.float64)),
+}
+"""The kind of noise, and how it makes a code of logits."""
+
+
+@torch.inference_mode()
+def logits_of(prior: TransformerPrior, codes: Tensor, labels: Tensor | None, way: tuple[str, int, int]) -> Tensor:
+    """Logits [B, N, K] of codes [B, N], as an engine finds them in batches of a size by a number of threads."""
+    name, size, threads = way
+    engine = ENGINES[name](prior, "float32")
+    assert isinstance(engine, SteppedEngine)
+    parts = []
+    for first in range(0, len(codes), size):
+        rows = torch.arange(first, first + size) % len(codes)
+        stepper = engine.open(None if labels is None else labels[rows], size, codes.shape[1])
+        steps = []
+        with torch_threads(threads):
+            for position in range(codes.shape[1]):
+                previous = codes[rows, position - 1] if position else None
+                steps.append(stepper.step(position, previous)[: len(codes) - first].clone())
+        parts.append(torch.stack(steps, 1))
+    return torch.cat(parts)
+
+
+def flips(logits: Tensor, others: list[Tensor], draws: int) -> Iterator[tuple[str, list[int], int]]:
+    """By each way the flips of others [B, N, K] against `logits`, and how many codes were drawn."""
+    batch, length, size = logits.shape
+    for name, (kind, code_of) in WAYS.items():
+        need = NoiseNeed("gumbel", size) if kind == "gumbel" else NoiseNeed("uniform", 1)
+        counts, drawn = [0] * len(others), 0
+        while drawn < draws:
+            noise = noise_of(0, range(drawn, drawn + batch), length, need).whole().flatten(0, 1)
+            codes = code_of(logits.flatten(0, 1), noise)
+            for index, other in enumerate(others):
+                counts[index] += int((code_of(other.flatten(0, 1), noise) != codes).sum())
+            drawn += batch * length
+        yield name, counts, drawn
+
+
+def compare(prior: TransformerPrior, codes: Tensor, labels: Tensor | None, draws: int) -> None:
+    """Print flips in a million codes, of each way by each engine, and how far the logits are apart."""
+    logits = logits_of(prior, codes, labels, _REFERENCE)
+    others = [logits_of(prior, codes, labels, way) for way in _OTHERS]
+    entropy = torch.distributions.Categorical(logits=logits).entropy().mean()
+    table = Table("engine", "batch", "threads", "logits apart, mean", *WAYS, title=f"Flips a million, {device_name()}")
+    counted = list(flips(logits, others, draws))
+    for index, (way, other) in enumerate(zip(_OTHERS, others, strict=True)):
+        rates = (f"{counts[index] / drawn * 1e6:.2f}" for _, counts, drawn in counted)
+        table.add_row(*map(str, way), f"{(other - logits).abs().mean():.1e}", *rates)
+    Console().print(
+        table, f"{counted[0][2]:,} codes each; mean entropy {entropy:.2f} nats of {np.log(logits.shape[-1]):.2f}"
+    )
+
+
+def random_prior() -> TransformerPrior:
+    """Of random weights, as sure of its codes as a trained one may be."""
+    torch.manual_seed(0)
+    config = TransformerConfig(layers=6, width=512, heads=8, feedforward=4)
+    prior = build_prior(config, code_length=100, codebook_size=500, classes=0, code_vectors=None)
+    assert isinstance(prior, TransformerPrior)
+    with torch.no_grad():
+        prior.head.weight.mul_(4)
+    return prior.eval()
+
+
+def exponentials(indices: range, length: int, size: int) -> Tensor:
+    """Gumbel noise [B, n, K] by numpy's exponential numbers, drawn one after another: what there was before."""
+    keys = (np.array([0, index], dtype=np.uint64) for index in indices)
+    streams = [np.random.Generator(np.random.Philox(key=key)) for key in keys]
+    noise = np.empty((len(indices), length * size), dtype=np.float32)
+    for row, stream in zip(noise, streams, strict=True):
+        stream.standard_exponential(dtype=np.float32, out=row)
+    return torch.from_numpy(noise).clamp_(min=torch.finfo(torch.float32).tiny).log_().neg_().view(-1, length, size)
+
+
+def times() -> list[Row]:
+    """Nanoseconds a number, by batch, n and K."""
+    rows = []
+    for batch, length, size in ((1, 100, 500), (64, 100, 500), (512, 8, 500), (64, 16, 16)):
+        need = NoiseNeed("gumbel", size)
+
+        def counted(batch: int = batch, length: int = length, need: NoiseNeed = need) -> None:
+            noise = noise_of(0, range(batch), length, need)
+            for position in range(length):
+                noise.at(position)
+
+        ours, peer = median_seconds([counted, partial(exponentials, range(batch), length, size)])
+        scale = 1e9 / (batch * length * size)
+        name = f"batch {batch}, {length} codes of {size}"
+        rows.append(Row(name, ours * scale, peer * scale, "exponential numbers", peer / ours, "ns"))
+    return rows
+
+
+def main() -> None:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(description="Compare kinds of noise.")
+    parser.add_argument("run", type=Path, nargs="?")
+    parser.add_argument("--draws", type=int, default=10_000_000, help="codes drawn by each way, default: 10000000")
+    parser.add_argument("--samples", type=int, default=32, help="sequences of codes, default: 32")
+    arguments = parser.parse_args()
+    if arguments.run is None:
+        prior, labels = random_prior(), None
+        codes = torch.randint(prior.codebook_size, (arguments.samples, prior.code_length))
+    else:
+        run = load(arguments.run, device="cpu")
+        prior, samples = run.require_prior(), run.sample(arguments.samples)
+        codes, labels = samples.codes[:, : prior.code_length], samples.labels
+    compare(prior, codes, labels, arguments.draws)
+    show("Time of noise", times(), None)
+
+
+if __name__ == "__main__":
+    main()
