@@ -23,13 +23,14 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from anytime_core.config import TransformerConfig
-from anytime_core.priors import TransformerPrior, build_prior
+from anytime_core.priors.base import CausalPrior
 from anytime_core.priors.heads import NoiseNeed
+from anytime_core.priors.transformer.config import TransformerConfig
+from anytime_core.priors.transformer.model import TransformerPrior
+from anytime_core.quantizers.base import CodeSpec
 from anytime_core.run import load
-from anytime_core.sampling.engines import ENGINES
-from anytime_core.sampling.engines.base import SteppedEngine, torch_threads
 from anytime_core.sampling.noise import noise_of
+from anytime_core.sampling.steps import steps
 from benchmarks.report import Row, device_name, median_seconds, show
 
 _REFERENCE = ("plain", 16, 1)
@@ -64,21 +65,26 @@ WAYS: dict[str, tuple[str, Callable[[Tensor, Tensor], Tensor]]] = {
 
 
 @torch.inference_mode()
-def logits_of(prior: TransformerPrior, codes: Tensor, labels: Tensor | None, way: tuple[str, int, int]) -> Tensor:
+def logits_of(prior: CausalPrior, codes: Tensor, labels: Tensor | None, way: tuple[str, int, int]) -> Tensor:
     """Logits [B, N, K] of codes [B, N], as an engine finds them in batches of a size by a number of threads."""
     name, size, threads = way
-    engine = ENGINES[name](prior, "float32")
-    assert isinstance(engine, SteppedEngine)
+    engine = prior.engines()[name](prior, "float32")
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
     parts = []
     for first in range(0, len(codes), size):
         rows = torch.arange(first, first + size) % len(codes)
+        found: list[Tensor] = []
+
+        def choose(position: int, logits: Tensor, rows: Tensor = rows, found: list[Tensor] = found) -> Tensor:
+            found.append(logits.clone())
+            return codes[rows, position]
+
         stepper = engine.open(None if labels is None else labels[rows], size, codes.shape[1])
-        steps = []
-        with torch_threads(threads):
-            for position in range(codes.shape[1]):
-                previous = codes[rows, position - 1] if position else None
-                steps.append(stepper.step(position, previous)[: len(codes) - first].clone())
-        parts.append(torch.stack(steps, 1))
+        for _ in steps(stepper, range(codes.shape[1]), choose):
+            pass
+        parts.append(torch.stack(found, 1)[: len(codes) - first])
+    torch.set_num_threads(before)
     return torch.cat(parts)
 
 
@@ -97,7 +103,7 @@ def flips(logits: Tensor, others: list[Tensor], draws: int) -> Iterator[tuple[st
         yield name, counts, drawn
 
 
-def compare(prior: TransformerPrior, codes: Tensor, labels: Tensor | None, draws: int) -> None:
+def compare(prior: CausalPrior, codes: Tensor, labels: Tensor | None, draws: int) -> None:
     """Print flips in a million codes, of each way by each engine, and how far the logits are apart."""
     logits = logits_of(prior, codes, labels, _REFERENCE)
     others = [logits_of(prior, codes, labels, way) for way in _OTHERS]
@@ -116,8 +122,7 @@ def random_prior() -> TransformerPrior:
     """Of random weights, as sure of its codes as a trained one may be."""
     torch.manual_seed(0)
     config = TransformerConfig(layers=6, width=512, heads=8, feedforward=4)
-    prior = build_prior(config, code_length=100, codebook_size=500, classes=0, code_vectors=None)
-    assert isinstance(prior, TransformerPrior)
+    prior = TransformerPrior(config, CodeSpec(length=100, size=500, dim=1, grid=(100,)))
     with torch.no_grad():
         prior.head.weight.mul_(4)
     return prior.eval()
@@ -164,6 +169,7 @@ def main() -> None:
     else:
         run = load(arguments.run, device="cpu")
         prior, samples = run.require_prior(), run.sample(arguments.samples)
+        assert isinstance(prior, CausalPrior)  # as plans of others decide what is drawn after what
         codes, labels = samples.codes[:, : prior.code_length], samples.labels
     compare(prior, codes, labels, arguments.draws)
     show("Time of noise", times(), None)

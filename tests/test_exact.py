@@ -14,13 +14,14 @@ from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
 from scipy.special import ndtr
 from torch import Tensor
 
-from anytime_core.config import TransformerConfig
-from anytime_core.decoding.exact import ExactEngine
-from anytime_core.decoding.exact_kernels import add_product, exponential, gelu
 from anytime_core.digest import digest
 from anytime_core.errors import UsageError
-from anytime_core.priors import TransformerPrior, build_prior
 from anytime_core.priors.heads import NoiseNeed
+from anytime_core.priors.transformer.config import TransformerConfig
+from anytime_core.priors.transformer.exact import ExactEngine
+from anytime_core.priors.transformer.exact_kernels import add_product, exponential, gelu
+from anytime_core.priors.transformer.model import TransformerPrior
+from anytime_core.quantizers.base import CodeSpec
 from anytime_core.sampling.noise import noise_of
 
 N, K, CLASSES = 5, 37, 3
@@ -37,12 +38,10 @@ ANOTHER_MACHINE = {
 def build(vectors: str = "shared", classes: int = CLASSES) -> TransformerPrior:
     torch.manual_seed(0)
     shape = {"none": None, "shared": (K, 5), "per position": (N, K, 5)}[vectors]
-    prior = build_prior(
+    prior = TransformerPrior(
         TransformerConfig(layers=2, width=36, heads=4),
-        code_length=N,
-        codebook_size=K,
-        classes=classes,
-        code_vectors=None if shape is None else torch.randn(shape),
+        CodeSpec(length=N, size=K, dim=5, grid=(N,), classes=classes),
+        None if shape is None else torch.randn(shape),
     )
     with torch.no_grad():  # as initialised, logits are nearly flat, and norms and biases do nothing
         for parameter in prior.parameters():
@@ -103,7 +102,7 @@ def test_exact_logits_are_close_to_the_plain_ones_and_of_a_sequence_whatever_its
     engine, labels = ExactEngine(prior, "float32"), torch.arange(7) % CLASSES if classes else None
     logits = logits_of(engine, codes, labels)
     with torch.inference_mode():
-        plain = prior.logits(codes[:, :-1], labels)
+        plain = prior.conditionals(codes[:, :-1], labels)
     assert plain.std() > 0.5
     torch.testing.assert_close(logits, plain, rtol=0, atol=1e-4)
     for row in range(7):

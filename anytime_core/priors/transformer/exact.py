@@ -15,24 +15,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from anytime_core.decoding.exact_kernels import add_product, exact_step
 from anytime_core.errors import UsageError
-from anytime_core.priors import TransformerPrior
-from anytime_core.sampling.engines.base import SteppedEngine
+from anytime_core.priors.stepping import Engine
+from anytime_core.priors.transformer.exact_kernels import add_product, exact_step
+from anytime_core.priors.transformer.model import TransformerPrior
 
 Array = NDArray[np.float32]
 
 
-class ExactEngine(SteppedEngine):
+class ExactEngine(Engine):
     """See `Engine`."""
 
     name = "exact"
 
     def __init__(self, prior: TransformerPrior, precision: str = "float32") -> None:
         super().__init__(prior, precision)
-        device = prior.position.weight.device
-        if device.type != "cpu":
-            raise UsageError(f"engine 'exact' runs on the CPU, not on '{device}': use --device cpu, or --engine eager")
+        if prior.device.type != "cpu":
+            raise UsageError(
+                f"engine 'exact' runs on the CPU, not on '{prior.device}': use --device cpu, or --engine eager"
+            )
         self.weights = _Weights(prior)
 
     def open(self, labels: Tensor | None, batch: int, length: int) -> ExactStepper:
