@@ -66,7 +66,7 @@ class TorchWords:
         """See `Words`."""
         key = list(self._keys[rows].unsqueeze(-1).unbind(1))  # [rows, 1] each
         counter = torch.arange(first + 1, first + 1 + blocks, device=self._keys.device)  # numpy counts before it draws
-        x = [counter.expand(len(key[0]), -1), *(torch.zeros_like(key[0]) for _ in range(3))]
+        x = [counter, *(torch.zeros_like(key[0]) for _ in range(3))]
         for _ in range(_ROUNDS):
             (high0, low0), (high2, low2) = (_product(*pair) for pair in zip(_MULTIPLIERS, x[::2], strict=True))
             x = [high2 ^ x[1] ^ key[0], low2, high0 ^ x[3] ^ key[1], low0]
