@@ -21,7 +21,7 @@ from anytime_core.sampling.philox import WORDS, NumpyWords, TorchWords, Words, k
 _NUMBERS = 2 * WORDS
 """Numbers of 32 bits that a block of words gives."""
 _AT_ONCE = {"cpu": 2**16, "cuda": 2**24}
-"""Numbers that are made at a time, which bounds memory: some 100 bytes each on a GPU, some 20 on the CPU."""
+"""Numbers that are made at a time, which takes some 40 bytes each beside the result."""
 _ROW = 2**12
 """Numbers of a sample that are worth asking its stream for on the CPU."""
 
