@@ -92,7 +92,9 @@ def check(
             "python -m pydoc anytime_core.modality.Modality"
         )
         raise typer.Exit(1)
-    output.say(f"modality '{name}' passes all {len(results)} checks")
+    skipped = sum(result.outcome == "skipped" for result in results)
+    skips = f" that are for it, and skips {skipped}" if skipped else ""
+    output.say(f"modality '{name}' passes all {len(results) - skipped} checks{skips}")
 
 
 @app.command("new", epilog="Example: anytime plugins new heart-beats")
