@@ -15,6 +15,21 @@ plugin does not offer is skipped, and says so. `anytime plugins check NAME` runs
 from __future__ import annotations
 
 from anytime_core.testing.modality import ModalityContract, check_modality, iter_checks
+from anytime_core.testing.priors import PriorContract, check_prior, iter_prior_checks
+from anytime_core.testing.quantizers import QuantizerContract, check_quantizer, iter_quantizer_checks
 from anytime_core.testing.runner import Check, CheckResult, CheckSkipped
 
-__all__ = ["Check", "CheckResult", "CheckSkipped", "ModalityContract", "check_modality", "iter_checks"]
+__all__ = [
+    "Check",
+    "CheckResult",
+    "CheckSkipped",
+    "ModalityContract",
+    "PriorContract",
+    "QuantizerContract",
+    "check_modality",
+    "check_prior",
+    "check_quantizer",
+    "iter_checks",
+    "iter_prior_checks",
+    "iter_quantizer_checks",
+]
