@@ -15,12 +15,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from anytime_core.budget import Budget
     from anytime_core.errors import AnytimeError
+    from anytime_core.jobs.sampling import write_samples
     from anytime_core.run import Run, load
-    from anytime_core.sampling.sampler import SamplingOptions
+    from anytime_core.sampling.options import SamplingOptions
     from anytime_core.sampling.samples import Prefix, Samples
 
 __version__ = "0.1.0"
-__all__ = ["AnytimeError", "Budget", "Prefix", "Run", "Samples", "SamplingOptions", "__version__", "load"]
+__all__ = [
+    "AnytimeError",
+    "Budget",
+    "Prefix",
+    "Run",
+    "Samples",
+    "SamplingOptions",
+    "__version__",
+    "load",
+    "write_samples",
+]
 
 _HOMES = {
     "AnytimeError": "anytime_core.errors",
@@ -28,8 +39,9 @@ _HOMES = {
     "Prefix": "anytime_core.sampling.samples",
     "Run": "anytime_core.run",
     "Samples": "anytime_core.sampling.samples",
-    "SamplingOptions": "anytime_core.sampling.sampler",
+    "SamplingOptions": "anytime_core.sampling.options",
     "load": "anytime_core.run",
+    "write_samples": "anytime_core.jobs.sampling",
 }
 
 

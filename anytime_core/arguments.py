@@ -8,10 +8,8 @@ Letters: B batch, N code length, n codes of a sample, K codebook size.
 
 from __future__ import annotations
 
-import operator
 import os
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -24,6 +22,7 @@ from anytime_core.display import shown
 from anytime_core.errors import UsageError
 from anytime_core.media import open_file
 from anytime_core.modality import Modality
+from anytime_core.quantities import shown_value, whole_number
 
 Numbers = Tensor | np.ndarray | Sequence[Any]
 """Numbers of any shape."""
@@ -36,52 +35,10 @@ _SCALED = {torch.uint8: "x / 127.5 - 1", torch.int16: "x / 32768"}
 """What brings the usual integers of pictures and sounds into [-1, 1]."""
 
 
-def whole_number(what: str, value: object, wanted: str, least: int, most: int | None = None) -> int:
-    """`value`, of any type of whole numbers, as an int.
-
-    Args:
-        what: its name in the message.
-        value: to be checked.
-        wanted: the range, in the message.
-        least, most: the range.
-
-    Raises:
-        UsageError: it is something else or out of range.
-    """
-    try:
-        number = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        number = None
-    if number is None or number < least or (most is not None and number > most):
-        raise UsageError(f"{what} {_shown(value)} is not a whole number {wanted}")
-    return number
-
-
-def real_number(what: str, value: object, wanted: str, accepts: Callable[[float], bool]) -> float:
-    """`value`, of any type of numbers, as a float.
-
-    Args:
-        what: its name in the message.
-        value: to be checked.
-        wanted: the range, in the message.
-        accepts: whether a number is in the range.
-
-    Raises:
-        UsageError: it is something else or out of range.
-    """
-    number = None
-    if not isinstance(value, bool | str | bytes):
-        with suppress(TypeError, ValueError, OverflowError, RuntimeError):
-            number = float(value)  # type: ignore[arg-type]
-    if number is None or not accepts(number):
-        raise UsageError(f"{what} {_shown(value)} is not {wanted}")
-    return number
-
-
 def sample_indices(indices: Sequence[int]) -> Sequence[int]:
     """Global indices of samples, as a range or ints. Raises UsageError where one is no whole number of at least 0."""
     if isinstance(indices, str | bytes) or not isinstance(indices, Iterable):
-        raise UsageError(f"indices {_shown(indices)} are not a sequence of whole numbers, such as range(16)")
+        raise UsageError(f"indices {shown_value(indices)} are not a sequence of whole numbers, such as range(16)")
     if isinstance(indices, range) and (not indices or min(indices[0], indices[-1]) >= 0):
         return indices  # however many there are
     return [whole_number("index", index, "of at least 0", 0) for index in indices]
@@ -212,7 +169,7 @@ def _tensor(what: str, values: object, wanted: str) -> Tensor:
         array = np.asarray(values)
         return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("=")))
     except (TypeError, ValueError, RuntimeError):
-        raise UsageError(f"{what} {_shown(values)} are not {wanted}") from None
+        raise UsageError(f"{what} {shown_value(values)} are not {wanted}") from None
 
 
 def _only_sample(path: str | os.PathLike[str], modality: Modality) -> Tensor:
@@ -241,13 +198,3 @@ def _listed(*sizes: object) -> str:
 
 def _type(values: Tensor) -> str:
     return str(values.dtype).removeprefix("torch.")
-
-
-def _shown(value: object) -> str:
-    """A value in a message: numbers as they are, text in quotes, of larger things what they are."""
-    if isinstance(value, Tensor | np.ndarray) and value.ndim:
-        return f"of shape {_listed(*value.shape)}"
-    if isinstance(value, str):
-        return f"'{shown(value)}'"
-    text = shown(value.item() if isinstance(value, Tensor | np.generic) else repr(value))
-    return text if len(text) <= 60 else f"of type {type(value).__name__}"

@@ -19,7 +19,7 @@ from anytime_core.config import AutoencoderConfig
 from anytime_core.errors import ConfigError, PluginError
 from anytime_core.modality import Modality
 from anytime_core.pca import linear_networks
-from anytime_core.quantizers import ContinuousCodes, FiniteScalarQuantizer, VectorQuantizer, build_quantizer
+from anytime_core.quantizers.base import CodeSpec, build_quantizer
 from anytime_core.truncation import prefix_mask
 
 
@@ -50,12 +50,19 @@ class OrderedAutoencoder(nn.Module):
         decoder: [B, decoder_channels(...), *S] -> x.
         latent_shape: (C, *S).
         config: axis, quantizer and what the decoder is told.
+        grid: see `CodeSpec`; None: the channels (C,), or on the spatial axis the positions S.
+
+    Attributes:
+        spec: what its codes are.
     """
 
-    quantizer: VectorQuantizer | FiniteScalarQuantizer | ContinuousCodes
-
     def __init__(
-        self, encoder: nn.Module, decoder: nn.Module, latent_shape: Sequence[int], config: AutoencoderConfig
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        latent_shape: Sequence[int],
+        config: AutoencoderConfig,
+        grid: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.latent_shape = tuple(latent_shape)
@@ -65,6 +72,13 @@ class OrderedAutoencoder(nn.Module):
         self.code_length, self.code_dim = (channels, positions) if on_channels else (positions, channels)
         self.encoder, self.decoder = encoder, decoder
         self.quantizer = build_quantizer(config.quantizer, self.code_length, self.code_dim)
+        self.spec = CodeSpec(
+            length=self.code_length,
+            size=self.quantizer.size,
+            dim=self.code_dim,
+            grid=tuple(grid or ((channels,) if on_channels else self.latent_shape[1:])),
+            radices=self.quantizer.radices,
+        )
         self.dropped = nn.Parameter(torch.zeros(self.code_dim)) if config.dropped == "learned" else None
 
     @staticmethod
@@ -191,11 +205,12 @@ def _values_as_codes(sample_shape: Sequence[int], config: AutoencoderConfig) -> 
     values = math.prod(sample_shape)
     encoder = nn.Sequential(nn.Flatten(), nn.Unflatten(1, (values, 1)))
     decoder = nn.Sequential(nn.Flatten(), nn.Unflatten(1, tuple(sample_shape)))
-    autoencoder = OrderedAutoencoder(encoder, decoder, (values, 1), config.model_copy(update={"axis": "channel"}))
-    assert isinstance(autoencoder.quantizer, VectorQuantizer)
-    levels = torch.linspace(-1, 1, autoencoder.quantizer.codebook.shape[1])
-    with torch.no_grad():
-        autoencoder.quantizer.codebook.copy_(levels.view(1, -1, 1))
+    on_channels = config.model_copy(update={"axis": "channel"})
+    autoencoder = OrderedAutoencoder(encoder, decoder, (values, 1), on_channels, grid=sample_shape)
+    assert autoencoder.spec.size is not None  # as the config has seen to
+    levels = torch.linspace(-1, 1, autoencoder.spec.size)
+    autoencoder.quantizer.place(levels.unsqueeze(-1))
+    autoencoder.spec = autoencoder.spec.model_copy(update={"levels": tuple(levels.tolist())})
     return autoencoder
 
 

@@ -76,6 +76,21 @@ SHARE_OR_CODES: tuple[Unit, ...] = ("share", "codes")
 
 
 @dataclass(frozen=True)
+class Limit:
+    """What a budget comes to: a length, and a rule for stopping before it.
+
+    Attributes:
+        length: the most codes that a sample gets.
+        threshold: a sample ends when its next code is expected to bring less than so many average codes; None: never.
+        seconds: for the call as a whole; None: as many as it takes.
+    """
+
+    length: int
+    threshold: float | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
 class Budget:
     """How much of a sample to draw.
 
@@ -169,6 +184,10 @@ class Budget:
                 f"{code_length}codes or 100%"
             )
         return int(self.amount)
+
+    def limit(self, code_length: int) -> Limit:
+        """What it comes to if there are `code_length` codes. Raises UsageError if it wants more of them."""
+        return Limit(self.most_codes(code_length), self.threshold, self.seconds)
 
     def codes(self, code_length: int) -> int:
         """The number of codes out of `code_length` that this budget buys.

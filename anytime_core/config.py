@@ -6,27 +6,24 @@ A config has core's own sections (`Config`) and the sections that the modality p
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SerializeAsAny, model_validator
 
-MOST_CODES = 2**24
-"""The largest codebook, and the longest code."""
+from anytime_core.priors.registry import PRIORS
+from anytime_core.priors.section import PriorSection
+from anytime_core.priors.transformer.config import TransformerConfig
+from anytime_core.quantizers.config import FSQConfig, QuantizerSection, VQConfig
+from anytime_core.quantizers.registry import QUANTIZERS
+from anytime_core.section import MOST_CODES, Section, by_kind
 
+__all__ = ["Config", "CoreConfig", "Device", "Section", "by_kind"]
+
+AnyQuantizer = Annotated[SerializeAsAny[QuantizerSection], BeforeValidator(QUANTIZERS.parse)]
+AnyPrior = Annotated[SerializeAsAny[PriorSection], BeforeValidator(PRIORS.parse)]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 
@@ -37,66 +34,6 @@ def _known_device(name: str) -> str:
 
 
 Device = Annotated[str, AfterValidator(_known_device)]
-
-
-class Section(BaseModel):
-    """Base of every config section: unknown keys are mistakes, values cannot change after parsing."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class VQConfig(Section):
-    """Vector quantisation with a learned codebook."""
-
-    kind: Literal["vq"] = Field("vq", description="vector quantisation")
-    size: int = Field(512, ge=2, le=MOST_CODES, description="codebook size K")
-    shared: bool = Field(True, description="one codebook for all positions, or one per position")
-    update: Literal["ema", "gradient"] = Field("ema", description="moving average, or the paper's codebook loss")
-    decay: float = Field(0.99, ge=0, lt=1, description="decay of the moving average")
-    commitment: float = Field(
-        0.25, ge=0, description="weight of the commitment loss beside the relative one of reconstruction"
-    )
-    dead_threshold: float = Field(
-        0.1, ge=0, lt=1, description="share of uniform use under which a code restarts; 0 never restarts one"
-    )
-
-
-class FSQConfig(Section):
-    """Finite scalar quantisation."""
-
-    kind: Literal["fsq"] = Field("fsq", description="finite scalar quantisation")
-    levels: tuple[Annotated[int, Field(ge=2, le=2**16)], ...] = Field(
-        (8, 8, 8), min_length=1, max_length=16, description="levels of each scalar; K is their product"
-    )
-    shared: bool = Field(True, description="one projection for all positions, or one per position")
-
-    @field_validator("levels")
-    @classmethod
-    def _not_too_many_codes(cls, levels: tuple[int, ...]) -> tuple[int, ...]:
-        if math.prod(levels) > MOST_CODES:
-            raise ValueError(f"the product of the levels is more than {MOST_CODES} codes")
-        return levels
-
-
-class ContinuousConfig(Section):
-    """No quantisation: continuous codes, for analysis; no prior can be trained on them."""
-
-    kind: Literal["none"] = Field("none", description="continuous codes")
-
-
-def by_kind(default: str) -> Discriminator:
-    """Choose a section's type among those of a union by its `kind`, which may be left out."""
-
-    def kind(value: Any) -> str:
-        return str(value.get("kind", default) if isinstance(value, Mapping) else getattr(value, "kind", default))
-
-    return Discriminator(kind)
-
-
-QuantizerConfig = Annotated[
-    Annotated[VQConfig, Tag("vq")] | Annotated[FSQConfig, Tag("fsq")] | Annotated[ContinuousConfig, Tag("none")],
-    by_kind("vq"),
-]
 
 
 class TruncationConfig(Section):
@@ -136,7 +73,7 @@ class AutoencoderConfig(Section):
         le=MOST_CODES,
         description="keep only this many channels or principal components as codes; null: all of them",
     )
-    quantizer: QuantizerConfig = Field(VQConfig(), description="how vectors become codes")
+    quantizer: AnyQuantizer = Field(VQConfig(), description="how vectors become codes")
     truncation: TruncationConfig = Field(TruncationConfig(), description="prefix lengths in training")
     tell_decoder: bool = Field(True, description="append the prefix mask to the decoder's input")
     dropped: Literal["zeros", "learned"] = Field("zeros", description="what stands in for a dropped code")
@@ -171,64 +108,6 @@ class AutoencoderConfig(Section):
                 "of kind=vq and shared=false, tell_decoder=false and dropped=zeros, as --baseline pca sets them"
             )
         return self
-
-
-class _PriorSection(Section):
-    """What all priors, which are transformers, have in common."""
-
-    kind: str
-    layers: int = Field(4, ge=1, le=256, description="number of blocks")
-    width: int = Field(256, ge=1, le=2**16, description="width of the residual stream, a multiple of heads")
-    heads: int = Field(4, ge=1, le=2**16, description="attention heads")
-    feedforward: int = Field(4, ge=1, le=2**10, description="width of the feed-forward layer, in multiples of width")
-    dropout: float = Field(0.1, ge=0, lt=1, description="dropout in training")
-    code_vectors: bool = Field(True, description="give the prior the code vectors, at input and output")
-    class_conditional: Literal["auto", True, False] = Field(
-        "auto", description="condition on the class label; auto: where the data has labels"
-    )
-    label_dropout: float = Field(
-        0.0,
-        ge=0,
-        lt=1,
-        description="share of the labels that are hidden in training, which guidance needs; 0.1 is usual",
-    )
-    code_length: int | None = Field(
-        None, ge=1, le=MOST_CODES, description="learn only this many leading codes; null: all of them"
-    )
-
-
-class TransformerConfig(_PriorSection):
-    """The decoder-only transformer prior: codes from first to last."""
-
-    kind: Literal["transformer"] = Field("transformer", description="codes from first to last, one a network call")
-
-
-class ARDMConfig(_PriorSection):
-    """The order-agnostic prior: codes in any order, any number of them a network call."""
-
-    kind: Literal["ardm"] = Field("ardm", description="codes in any order, any number of them a network call")
-    base: int | Literal["levels"] | None = Field(
-        None,
-        description="draw codes digit by digit in this base, most significant first; levels: digits are the levels of "
-        "fsq codes; null: each code at once",
-    )
-    cross_entropy: float = Field(1e-3, ge=0, description="weight of the plain cross-entropy beside the bound")
-    time_input: bool = Field(False, description="tell the network what share of the codes is known")
-    prefix_share: float = Field(
-        0.2, ge=0, lt=1, description="share of the training sequences that are cut to a random prefix"
-    )
-
-    @field_validator("base")
-    @classmethod
-    def _at_least_two(cls, base: int | str | None) -> int | str | None:
-        if isinstance(base, int) and not 2 <= base <= MOST_CODES:
-            raise ValueError(f"a base is at least 2 and at most {MOST_CODES}")
-        return base
-
-
-PriorConfig = Annotated[
-    Annotated[TransformerConfig, Tag("transformer")] | Annotated[ARDMConfig, Tag("ardm")], by_kind("transformer")
-]
 
 
 class AutoencoderTraining(Section):
@@ -289,7 +168,7 @@ class CoreConfig(Section):
     modality: str = Field("image", description="name of the modality plugin")
     seed: int = Field(0, ge=0, lt=2**63, description="seed of weights, data order and truncation")
     autoencoder: AutoencoderConfig = Field(AutoencoderConfig(), description="the ordered autoencoder")
-    prior: PriorConfig = Field(TransformerConfig(), description="the model of the codes")
+    prior: AnyPrior = Field(TransformerConfig(), description="the model of the codes")
     training: TrainingConfig = Field(TrainingConfig(), description="the three training stages")
 
 

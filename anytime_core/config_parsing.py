@@ -15,8 +15,13 @@ from anytime_core.config import Config, CoreConfig
 from anytime_core.data.locations import lasting_path
 from anytime_core.data.reading import YAML_LIMIT, decoded, read_limited
 from anytime_core.errors import ConfigError, UsageError, nearest, system_reason
+from anytime_core.priors.registry import PRIORS
+from anytime_core.quantizers.registry import QUANTIZERS
+from anytime_core.registry import Registry
 from anytime_core.yaml_values import LONGEST_VALUE, YAML_ERRORS, WrittenFloat, WrittenInt, load_yaml, shortened
 
+_REGISTRIES: dict[Any, Registry[Any]] = {registry.section: registry for registry in (QUANTIZERS, PRIORS)}
+"""Base of the sections of a registry's kinds -> the registry."""
 _MOST_KEYS = 20
 _MOST_MISTAKES = 50
 
@@ -235,7 +240,9 @@ def _members(annotations: Sequence[Any]) -> list[Any]:
     """The types that `annotations` allow, with unions taken apart and notes on them left out."""
     members: list[Any] = []
     for annotation in annotations:
-        if typing.get_origin(annotation) is Annotated:
+        if annotation in _REGISTRIES:
+            members += _REGISTRIES[annotation].known_sections()
+        elif typing.get_origin(annotation) is Annotated:
             members += _members(typing.get_args(annotation)[:1])
         elif typing.get_origin(annotation) in (typing.Union, types.UnionType):
             members += _members(typing.get_args(annotation))

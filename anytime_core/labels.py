@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anytime_core.arguments import Numbers, is_sequence, whole_number
+from anytime_core.arguments import Numbers, is_sequence
 from anytime_core.display import listed, shown
 from anytime_core.errors import UsageError, nearest
+from anytime_core.quantities import whole_number
 
 _NUMBERED = "index:"
 """Start of a label that is the number of a class."""

@@ -21,14 +21,14 @@ from pydantic import (
     model_validator,
 )
 
-from anytime_core.config import MOST_CODES
 from anytime_core.data.files import PARTIAL_PREFIX, write_json
 from anytime_core.data.reading import JSON_LIMIT, read_limited
 from anytime_core.display import shown
 from anytime_core.errors import RunError
 from anytime_core.found import Found
+from anytime_core.section import MOST_CODES
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Version of the run folder's layout. Runs of a newer one are refused, those of an older one are read."""
 
 Stage = Literal["autoencoder", "codes", "prior"]

@@ -9,7 +9,7 @@ Letters: B batch, N code length, n a prefix length.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,28 +27,29 @@ from anytime_core.arguments import (
     checked_samples,
     is_sequence,
     sample_indices,
-    whole_number,
 )
 from anytime_core.autoencoder import OrderedAutoencoder
 from anytime_core.budget import SHARE_OR_CODES, Budget, Spending
 from anytime_core.data.locations import user_path
 from anytime_core.devices import resolve_device
 from anytime_core.display import shown
-from anytime_core.errors import RunError, UsageError
+from anytime_core.errors import RunError, UsageError, nearest
 from anytime_core.in_training import in_training
 from anytime_core.labels import ClassLabels, Label, Labels
 from anytime_core.modality import Modality
-from anytime_core.priors import ARDMPrior, Prior, TransformerPrior
+from anytime_core.priors.base import Prior
+from anytime_core.quantities import whole_number
 from anytime_core.record import RunRecord, latest_run
 from anytime_core.relocation import relocated
 from anytime_core.run_files import open_run_files
-from anytime_core.sampling.call_sampler import CallSampler
-from anytime_core.sampling.code_sampler import CodeSampler
+from anytime_core.sampling import open_sampler
+from anytime_core.sampling.adaptive import measured_gains
 from anytime_core.sampling.deadline import COSTS_FILE, Costs
-from anytime_core.sampling.draw import Filter
-from anytime_core.sampling.engines import CALL_ENGINES, ENGINES, CallEngine, Engine
-from anytime_core.sampling.sampler import OnCode, Sampler, SamplingOptions
+from anytime_core.sampling.engines import Engines
+from anytime_core.sampling.options import SamplingOptions
+from anytime_core.sampling.sampler import OnCode, Sampler
 from anytime_core.sampling.samples import Prefix, Samples, joined
+from anytime_core.sampling.source import Source
 
 
 @dataclass(repr=False)
@@ -69,7 +70,6 @@ class Run:
         autoencoder: in evaluation mode.
         prior: in evaluation mode, None where stage `prior` has not ended.
         device: where both live.
-        prepared: batch sizes and engines that calls with a deadline are ready for, with the threads that decode best.
     """
 
     folder: Path
@@ -78,9 +78,6 @@ class Run:
     autoencoder: OrderedAutoencoder
     prior: Prior | None
     device: torch.device
-    prepared: dict[tuple[int, object], int] = field(default_factory=dict, repr=False)
-    _engines: dict[tuple[str, str], Engine] = field(default_factory=dict, repr=False)
-    _call_engines: dict[tuple[str, str], CallEngine] = field(default_factory=dict, repr=False)
 
     @property
     def code_length(self) -> int:
@@ -111,7 +108,7 @@ class Run:
     def _shown_prior(self) -> str:
         if self.prior is None:
             return "no prior yet"
-        return f"{'ardm' if isinstance(self.prior, ARDMPrior) else 'transformer'} prior"
+        return f"{self.prior.kind} prior"
 
     @torch.inference_mode()
     def encode(self, x: Media) -> Tensor:
@@ -188,17 +185,8 @@ class Run:
         num: int | None = None,
         budget: float | str | Budget = 1.0,
         *,
-        seed: int = 0,
-        label: Label | None = None,
         labels: Mapping[Label, int] | None = None,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        guidance: float = 1.0,
-        engine: str = "auto",
-        precision: str = "float32",
-        calls: int | None = None,
-        plan: str = "optimal",
+        **options: Any,
     ) -> Samples:
         """Draw `num` new samples.
 
@@ -211,29 +199,27 @@ class Run:
             num: how many; 16, or as many as `labels` counts.
             budget: a share of the codes (0.6, `"60%"`), a number of codes (12, `"12codes"`), a deadline for this call
                 (`"200ms"`), `"adaptive"`, or a `Budget`.
-            seed: sample i of a seed is the same in every call, whatever `num` is.
-            label: name of a class, or its number, in text `index:3`; None takes each class in turn.
             labels: how many of each class, in place of `num` and `label`.
-            temperature, top_k, top_p, guidance: see `Filter`.
-            engine, precision, calls, plan: see `SamplingOptions`.
+            options: any of `SamplingOptions`, by name: sample i of a `seed` is the same in every call, whatever `num`
+                is; `label` is the name of a class, or its number; `temperature`, `top_k`, `top_p` and `guidance` shape
+                what is drawn; `engine`, `precision`, `batch_size`, `calls` and `plan` say how.
 
         Raises:
             RunError: the run has no prior yet.
-            UsageError: an argument out of range.
+            UsageError: an argument out of range, or one that there is not.
         """
-        filtering = Filter(temperature, top_k, top_p, guidance)
         if labels is not None and not (isinstance(labels, Mapping) and labels):
             raise UsageError(
                 f"labels {labels!r} do not say how many samples of each class: give a dictionary such as "
                 "{'cat': 10, 'dog': 5}, or one class for all as label"
             )
         counts = tuple((labels or {}).items())
-        options = SamplingOptions(seed, label, filtering, engine, precision, calls=calls, plan=plan, labels=counts)
+        chosen = sampling_options(labels=counts, **options)
         if counts and num is not None:
             raise UsageError(f"number of samples {num} and counts of labels say two things: leave one of them out")
         wanted = sum(count for _, count in counts) if counts else 16 if num is None else num
         wanted = whole_number("number of samples", wanted, "of at least 1", 1)
-        return joined(list(self.sample_batches(range(wanted), budget, options)))
+        return joined(list(self.sample_batches(range(wanted), budget, chosen)))
 
     def sample_batches(
         self,
@@ -279,7 +265,7 @@ class Run:
         if budgets is None:
             return sampler.stream(range(num), None)
         several: list[Any] = list(budgets) if is_sequence(budgets) else [budgets]
-        length = sampler.prior.code_length
+        length = self.require_prior().code_length
         lengths = [Budget.parse(budget, Spending(length, SHARE_OR_CODES)).codes(length) for budget in several]
         if not lengths:
             raise UsageError("no budget to give samples at: name at least one, or None for every code")
@@ -323,38 +309,24 @@ class Run:
         return self.sampler(options).complete(F.pad(numbers, (0, missing)), F.pad(given, (0, missing)), labels)
 
     def sampler(self, options: SamplingOptions | None = None) -> Sampler:
-        """The sampler that the prior needs. Raises RunError where there is none, UsageError for a wrong option."""
-        kind = CallSampler if isinstance(self.require_prior(), ARDMPrior) else CodeSampler
-        return kind(self, options or SamplingOptions())
+        """The sampler that the prior needs. Raises RunError if there is none, UsageError for a wrong option."""
+        return open_sampler(self._source, options or SamplingOptions())
 
-    def engine(self, name: str, precision: str) -> Engine:
-        """An engine for a prior that writes code after code, made when first asked for.
-
-        Raises:
-            UsageError: it cannot run this prior here.
-        """
-        if (name, precision) not in self._engines:
-            prior = self.require_prior()
-            assert isinstance(prior, TransformerPrior)
-            self._engines[name, precision] = ENGINES[name](prior, precision)
-        return self._engines[name, precision]
-
-    def call_engine(self, name: str, precision: str) -> CallEngine:
-        """An engine for an order-agnostic prior, made when first asked for.
-
-        Raises:
-            UsageError: it cannot run this prior here.
-        """
-        if name not in CALL_ENGINES:
-            raise UsageError(
-                f"engine '{name}' draws one code after another, which the prior of run {self.folder} does not: use "
-                f"auto, {', '.join(CALL_ENGINES)}"
-            )
-        if (name, precision) not in self._call_engines:
-            prior = self.require_prior()
-            assert isinstance(prior, ARDMPrior)
-            self._call_engines[name, precision] = CALL_ENGINES[name](prior, precision)
-        return self._call_engines[name, precision]
+    @cached_property
+    def _source(self) -> Source:
+        """What samplers share: the prior's engines, and what they have prepared."""
+        prior = self.require_prior()
+        return Source(
+            run=self,
+            folder=self.folder,
+            prior=prior,
+            decode=self.decode,
+            labels=self._labels,
+            costs=self.costs,
+            gains=lambda: measured_gains(self.record, prior.code_length),
+            device=self.device,
+            engines=Engines(prior, self.folder),
+        )
 
     @cached_property
     def costs(self) -> Costs:
@@ -402,6 +374,15 @@ class Run:
     @property
     def _labels(self) -> ClassLabels:
         return ClassLabels(self.classes, self.require_prior().classes > 0, self.folder)
+
+
+def sampling_options(**chosen: Any) -> SamplingOptions:
+    """Options by their names. Raises UsageError for one that there is not, naming the nearest."""
+    names = [field.name for field in fields(SamplingOptions)]
+    for name in chosen:
+        if name not in names:
+            raise UsageError(f"no option '{shown(name)}'{nearest(name, names)}: sampling has {', '.join(names)}")
+    return SamplingOptions(**chosen)
 
 
 def load(folder: str | Path | None = None, *, device: str = "auto", settings: Sequence[str] = ()) -> Run:

@@ -8,7 +8,7 @@ from anytime_core.autoencoder import OrderedAutoencoder
 from anytime_core.errors import RunError
 from anytime_core.in_training import in_training
 from anytime_core.modality import Modality
-from anytime_core.priors import Prior
+from anytime_core.priors.base import Prior
 from anytime_core.record import AUTOENCODER_FILE, PRIOR_FILE, RUN_FILE, RunRecord, read_record
 from anytime_core.weights import load_autoencoder, load_prior, require_plugin
 
@@ -36,7 +36,7 @@ def open_run_files(folder: Path) -> tuple[RunRecord, Modality, OrderedAutoencode
             )
         raise RunError(f"run {folder} has no autoencoder yet: go on with anytime train --resume {folder}")
     autoencoder, modality = load_autoencoder(weights)
-    prior = load_prior(folder / PRIOR_FILE) if "prior" in record.stages else None
+    prior = load_prior(folder / PRIOR_FILE, autoencoder.spec) if "prior" in record.stages else None
     _check_same(folder, record, modality, autoencoder, prior)
     return record, modality, autoencoder, prior
 
@@ -54,6 +54,9 @@ def _check_same(
         told["codebook size of the prior"] = (record.codebook_size, prior.codebook_size)
         told["code length of the prior"] = (min(record.code_length, prior.code_length), prior.code_length)
         told["number of classes"] = (len(record.classes) if prior.classes else 0, prior.classes)
+        codes = autoencoder.spec.narrowed(prior.code_length, prior.classes)
+        for field, value in codes:
+            told[f"{field} of the codes of the prior"] = (value, getattr(prior.spec, field))
     for what, (recorded, held) in told.items():
         if recorded != held:
             raise RunError(

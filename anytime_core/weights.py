@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Annotated, Any, Protocol, TypeVar
 
 import torch
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from anytime_core.autoencoder import OrderedAutoencoder, build_autoencoder
-from anytime_core.config import MOST_CODES, AutoencoderConfig, Config, PriorConfig
+from anytime_core.config import AnyPrior, AutoencoderConfig, Config
 from anytime_core.data.allocation import LimitedElements
 from anytime_core.data.files import replacing
 from anytime_core.data.reading import open_regular
@@ -26,8 +26,11 @@ from anytime_core.discovery.plugins import find_plugin, load_modality
 from anytime_core.display import shown
 from anytime_core.errors import ConfigError, RunError, UsageError
 from anytime_core.modality import Modality
-from anytime_core.priors import ARDMPrior, Digits, Prior, build_prior
+from anytime_core.priors.base import Prior
+from anytime_core.priors.registry import PRIORS
+from anytime_core.quantizers.base import CodeSpec
 from anytime_core.record import AUTOENCODER_FILE, FORMAT_VERSION, PRIOR_FILE, validated
+from anytime_core.section import MOST_CODES
 
 _Metadata = TypeVar("_Metadata", bound=BaseModel)
 _MOST_METADATA = 2**20
@@ -58,17 +61,33 @@ class AutoencoderMetadata(BaseModel):
     modality: str
     modality_config: dict[str, Any]
     autoencoder: AutoencoderConfig
+    spec: CodeSpec | None = None
+    """What its codes are; None in files of format 1, which follows from the rest."""
 
 
 class PriorMetadata(BaseModel):
-    """What `prior.safetensors` says of itself."""
+    """What `prior.safetensors` says of itself.
+
+    Attributes:
+        prior: its section.
+        spec: what the codes are that it models.
+        vectors: shape of the table of code vectors that it was given.
+    """
 
     format_version: int = FORMAT_VERSION
-    prior: PriorConfig
-    code_length: int = Field(ge=1, le=MOST_CODES)
-    codebook_size: int = Field(ge=2, le=MOST_CODES)
-    classes: int = Field(ge=0, le=MOST_CODES)
-    radices: tuple[Annotated[int, Field(ge=1, le=MOST_CODES)], ...] | None = Field(None, max_length=64)
+    prior: AnyPrior
+    spec: CodeSpec
+    vectors: tuple[Annotated[int, Field(ge=1, le=MOST_CODES)], ...] | None = Field(None, max_length=3)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_format_1(cls, data: Any) -> Any:
+        """Files of format 1 say sizes only, from which the run's autoencoder knows the rest."""
+        if not isinstance(data, dict) or data.get("format_version") != 1 or "spec" in data:
+            return data
+        length, size = data.get("code_length"), data.get("codebook_size")
+        spec = {"length": length, "size": size, "dim": 1, "grid": [length], "classes": data.get("classes")}
+        return {"format_version": 1, "prior": data.get("prior"), "spec": {**spec, "radices": data.get("radices")}}
 
 
 def save_weights(path: Path, module: nn.Module, metadata: BaseModel) -> None:
@@ -171,6 +190,7 @@ def save_autoencoder(path: Path, autoencoder: OrderedAutoencoder, config: Config
             modality=config.core.modality,
             modality_config=config.modality.model_dump(mode="json"),
             autoencoder=config.core.autoencoder,
+            spec=autoencoder.spec,
         ),
     )
 
@@ -189,6 +209,8 @@ def load_autoencoder(path: Path) -> tuple[OrderedAutoencoder, Modality]:
         modality = cls(cls.Config.model_validate(metadata.modality_config))
         with _justified(shapes):
             autoencoder = build_autoencoder(modality, metadata.autoencoder)
+        if metadata.spec not in (None, autoencoder.spec):
+            raise ValueError("its codes are not those that its networks have")
     except (RuntimeError, ValueError, ArithmeticError, MemoryError, ConfigError) as error:
         raise _damaged(path, error) from error
     load_state(path, autoencoder)
@@ -203,43 +225,41 @@ def require_plugin(modality: str, path: Path) -> None:
         raise RunError(f"{shown(path)} needs a plugin: {error}; install it, see anytime plugins list") from error
 
 
-def save_prior(path: Path, prior: Prior, config: PriorConfig) -> None:
-    """Write the prior with its config and sizes: the file is enough to load it."""
-    save_weights(
-        path,
-        prior,
-        PriorMetadata(
-            prior=config,
-            code_length=prior.code_length,
-            codebook_size=prior.codebook_size,
-            classes=prior.classes,
-            radices=prior.digits.radices if isinstance(prior, ARDMPrior) else None,
-        ),
-    )
+def save_prior(path: Path, prior: Prior, code_vectors: Tensor | None) -> None:
+    """Write the prior with its config and what its codes are: the file is enough to load it.
+
+    Args:
+        path: of the file.
+        prior: to be written.
+        code_vectors: the table that it was made with, which its own weights hold if it uses it.
+    """
+    vectors = None if code_vectors is None else tuple(code_vectors.shape)
+    save_weights(path, prior, PriorMetadata(prior=prior.config, spec=prior.spec, vectors=vectors))
 
 
-def load_prior(path: Path) -> Prior:
-    """The prior of a file, in evaluation mode. Raises RunError where the file is damaged."""
+def load_prior(path: Path, codes: CodeSpec | None = None) -> Prior:
+    """The prior of a file, in evaluation mode.
+
+    Args:
+        path: of the file.
+        codes: what the autoencoder's codes are, which files of format 1 do not say; None: all that they do say.
+
+    Raises:
+        RunError: the file is damaged.
+    """
     shapes, metadata = read_header(path, PriorMetadata)
-    sizes, vectors = metadata.prior, shapes.get("vectors")
+    config, spec, vectors = metadata.prior, metadata.spec, metadata.vectors
+    if metadata.format_version == 1:
+        vectors = tuple(shapes["vectors"]) if "vectors" in shapes else None
+        if codes is not None and (spec.size, min(spec.length, codes.length)) == (codes.size, spec.length):
+            spec = codes.narrowed(spec.length, spec.classes)
     try:
-        if sizes.width % sizes.heads:
-            raise ValueError(f"width {sizes.width} is not a multiple of {sizes.heads} heads")
-        if vectors is not None and vectors[:-1] not in (
-            (metadata.codebook_size,),
-            (metadata.code_length, metadata.codebook_size),
-        ):
-            raise ValueError(f"vectors of {list(vectors)} are not one for each of {metadata.codebook_size} codes")
+        config.check(spec)
+        if vectors is not None and vectors[:-1] not in ((spec.size,), (spec.length, spec.size)):
+            raise ValueError(f"vectors of {list(vectors)} are not one for each of {spec.size} codes")
         with _justified(shapes):
-            prior = build_prior(
-                metadata.prior,
-                code_length=metadata.code_length,
-                codebook_size=metadata.codebook_size,
-                classes=metadata.classes,
-                code_vectors=None if vectors is None else torch.zeros(vectors),
-                digits=Digits(metadata.codebook_size, metadata.radices) if metadata.radices else None,
-            )
-    except (RuntimeError, ValueError, LookupError, ArithmeticError, MemoryError) as error:
+            prior = PRIORS[config.kind](config, spec, None if vectors is None else torch.zeros(vectors))
+    except (RuntimeError, ValueError, LookupError, ArithmeticError, MemoryError, ConfigError) as error:
         raise _damaged(path, error) from error
     load_state(path, prior)
     return prior.eval()

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from anytime_core.run import Run, load
-from anytime_core.sampling.sampler import SamplingOptions
+from anytime_core.sampling.options import SamplingOptions
 from benchmarks.report import Row, median_seconds, show
 
 

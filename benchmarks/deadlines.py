@@ -19,7 +19,7 @@ from rich.table import Table
 
 from anytime_core.jobs.sampling import write_samples
 from anytime_core.run import load
-from anytime_core.sampling.sampler import SamplingOptions
+from anytime_core.sampling.options import SamplingOptions
 
 _SHORTEST, _LONGEST = 0.05, 2.0
 _BATCHES = (1, 16)

@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from anytime_core.sampling.plan import Plan, schedule
+from anytime_core.priors.any_order.plan import Plan, schedule
 from benchmarks.report import Row, median_seconds, report
 
 _LENGTHS = (1_000, 4_000, 16_000)

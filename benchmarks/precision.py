@@ -11,22 +11,28 @@ from pathlib import Path
 
 import torch
 
+from anytime_core.priors.base import CausalPrior
+from anytime_core.priors.stepping import Engine
 from anytime_core.run import load
-from anytime_core.sampling.engines import SteppedEngine
+from anytime_core.sampling.steps import steps
 from anytime_core.training.codes import CodesDataset
 
 _ENGINES = (("plain", "float32"), ("eager", "float32"), ("eager", "bfloat16"), ("numba", "int8"))
 
 
 @torch.inference_mode()
-def bits_per_code(engine: SteppedEngine, codes: torch.Tensor, labels: torch.Tensor | None) -> float:
+def bits_per_code(prior: CausalPrior, engine: Engine, codes: torch.Tensor, labels: torch.Tensor | None) -> float:
     """Mean of -log2 p over codes [B, N], which the engine is led through."""
-    decoder = engine.open(labels, len(codes), codes.shape[1])
-    total = 0.0
-    for position, code in enumerate(codes.T):
-        logits = decoder.step(position, codes[:, position - 1] if position else None).float()
-        total -= logits.log_softmax(-1).gather(1, code.unsqueeze(1)).mean().item()
-    return total / codes.shape[1] / math.log(2)
+    nats = 0.0
+
+    def choose(position: int, parameters: torch.Tensor) -> torch.Tensor:
+        nonlocal nats
+        nats -= prior.distribution.log_prob(parameters, codes[:, position]).mean().item()
+        return codes[:, position]
+
+    for _ in steps(engine.open(labels, len(codes), codes.shape[1]), range(codes.shape[1]), choose):
+        pass
+    return nats / codes.shape[1] / math.log(2)
 
 
 def main() -> None:
@@ -39,12 +45,12 @@ def main() -> None:
     dataset = CodesDataset(arguments.run / "codes", "validation")
     items = [dataset[index] for index in range(min(arguments.num, len(dataset)))]
     prior = run.require_prior()
+    assert isinstance(prior, CausalPrior)
     codes = torch.stack([item["codes"] for item in items])[:, : prior.code_length].to(run.device)
     labels = torch.stack([torch.as_tensor(item["label"]) for item in items]).to(run.device) if prior.classes else None
     for name, precision in _ENGINES:
-        engine = run.engine(name, precision)
-        assert isinstance(engine, SteppedEngine)
-        print(f"{name:>6} {precision:>9}: {bits_per_code(engine, codes, labels):.4f} bits per code")
+        engine = prior.engines()[name](prior, precision)
+        print(f"{name:>6} {precision:>9}: {bits_per_code(prior, engine, codes, labels):.4f} bits per code")
 
 
 if __name__ == "__main__":

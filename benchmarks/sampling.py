@@ -24,12 +24,15 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 from x_transformers import AutoregressiveWrapper, Decoder, TransformerWrapper
 
-from anytime_core.config import TransformerConfig
 from anytime_core.devices import multiplies_bfloat16
-from anytime_core.priors import build_prior
-from anytime_core.sampling.draw import Filter
-from anytime_core.sampling.engines import ENGINES
-from anytime_core.sampling.noise import GumbelNoise
+from anytime_core.priors.shaping import Shaping
+from anytime_core.priors.stepping import CapturedEngine
+from anytime_core.priors.transformer.config import TransformerConfig
+from anytime_core.priors.transformer.model import TransformerPrior
+from anytime_core.quantizers.base import CodeSpec
+from anytime_core.sampling.captured import CapturedLoops
+from anytime_core.sampling.noise import noise_of
+from anytime_core.sampling.steps import drawing, prefixes
 from benchmarks.report import Row, device, median_seconds, report
 
 _PRIOR = TransformerConfig(layers=6, width=512, heads=8, feedforward=4)
@@ -210,7 +213,7 @@ def _precisions() -> tuple[str, ...]:
 def make(name: str, precision: str) -> Contender:
     """The contender of that name, with fresh weights."""
     torch.manual_seed(0)
-    if name in ENGINES:
+    if name in TransformerPrior.engines():
         return _engine(name, precision)
     library, one_thread, _ = name.partition(" on one thread")
     generate = _PEERS[library](torch.float32 if precision == "float32" else torch.bfloat16)
@@ -225,11 +228,15 @@ def make(name: str, precision: str) -> Contender:
 
 
 def _engine(name: str, precision: str) -> Contender:
-    prior = build_prior(_PRIOR, code_length=_N, codebook_size=_K, classes=0, code_vectors=None).to(device()).eval()
-    engine = ENGINES[name](prior, precision)
+    prior = TransformerPrior(_PRIOR, CodeSpec(length=_N, size=_K, dim=1, grid=(_N,))).to(device()).eval()
+    engine = TransformerPrior.engines()[name](prior, precision)
+    head, loops = prior.distribution, CapturedLoops(engine, prior) if isinstance(engine, CapturedEngine) else None
 
     def draw(batch: int, length: int) -> Iterator[Tensor]:
-        return engine.draw(None, GumbelNoise(0, range(batch), length, _K, device()), Filter())
+        noise = noise_of(0, range(batch), length, head.noise, device())
+        if loops is not None:
+            return loops.prefixes(None, noise, length, Shaping(), 1.0)
+        return prefixes(engine.open(None, batch, length), batch, length, drawing(head, noise, Shaping()), device())
 
     def run(batch: int, length: int) -> None:
         for _ in draw(batch, length):
@@ -290,7 +297,7 @@ def _as_exact_as(precision: str, contenders: Sequence[Contender]) -> list[Conten
 
 def _libraries(peers: Sequence[Contender]) -> list[Contender]:
     """The peers without our own loop that has no cache."""
-    return [peer for peer in peers if peer.name not in ENGINES]
+    return [peer for peer in peers if peer.name not in TransformerPrior.engines()]
 
 
 def _matrices() -> list[tuple[int, int]]:

@@ -83,7 +83,7 @@ def test_every_public_name_of_core_can_be_imported():
 @pytest.mark.parametrize("arguments", [("plugins", "list"), ("recipes", "list")], ids=str)
 def test_listing_imports_no_plugin(arguments):
     modules = imported_by(command(*arguments))
-    assert "anytime_core.discovery.plugins" in modules
+    assert "anytime_core.entry_points" in modules
     assert modules.isdisjoint({"torch", "anytime_image", "anytime_audio"})
 
 

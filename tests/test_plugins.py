@@ -22,14 +22,13 @@ import yaml
 
 from anytime_core.discovery.checks import check_plugin
 from anytime_core.discovery.plugins import (
-    Plugin,
+    MODALITIES,
     find_plugin,
-    import_plugin,
     list_plugins,
     load_modality,
-    unknown_disabled,
 )
 from anytime_core.discovery.recipes import list_recipes
+from anytime_core.entry_points import Plugin, import_declared, unknown_disabled
 from anytime_core.errors import PluginError, UsageError
 
 ANYTIME = Path(sys.executable).parent / "anytime"
@@ -128,7 +127,7 @@ def test_a_wheel_that_pip_installs_is_found_until_it_is_gone(site, tmp_path):
     pip = [sys.executable, "-m", "pip", "install", "--no-index", "--no-deps", "--target", site.folder, wheel]
     subprocess.run(pip, check=True, capture_output=True)
     plugin = listed("toy")
-    assert plugin == Plugin("toy", "toyplugin:Toy", "toyplugin", "1.0")
+    assert plugin == Plugin(MODALITIES, "toy", "toyplugin:Toy", "toyplugin", "1.0")
     assert check_plugin(plugin).state == "ok"
     (site.folder / info).rename(tmp_path / info)
     with pytest.raises(UsageError, match="no modality 'toy'"):
@@ -248,7 +247,7 @@ def test_two_plugins_of_one_name_are_both_named(site):
         assert plugin.problem == str(refused.value)
         assert f"{plugin.distribution} {plugin.version} ({plugin.target})" in plugin.problem
         with pytest.raises(PluginError, match="uninstall all but one"):
-            import_plugin(plugin)
+            import_declared(plugin)
     assert {plugin.distribution for plugin in plugins} >= {"toyplugin"}
     assert "toyplugin" not in sys.modules
 
@@ -269,7 +268,7 @@ def test_a_disabled_plugin_is_listed_and_not_imported(site, monkeypatch, value):
             refusing("toy")
         assert str(refused.value) == plugin.problem
     with pytest.raises(PluginError, match="is disabled by"):
-        import_plugin(plugin)
+        import_declared(plugin)
     assert "toyplugin" not in sys.modules
     assert re.search(
         r"'toy' \(toyplugin:Toy, from toyplugin 1.0\) is disabled by ANYTIME_DISABLE_PLUGINS: unset it", plugin.problem

@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from anytime_core.config import FSQConfig, QuantizerConfig, VQConfig
 from anytime_core.errors import UsageError, nearest
+from anytime_core.quantizers.config import QuantizerSection, VQConfig
 
 _VQ = ("autoencoder.quantizer.kind=vq", "autoencoder.quantizer.size={size}")
 _UNORDERED = "autoencoder.truncation.distribution=none"
@@ -29,9 +29,10 @@ class Baseline:
     description: str
     changes: tuple[str, ...]
 
-    def overrides(self, quantizer: QuantizerConfig) -> list[str]:
+    def overrides(self, quantizer: QuantizerSection) -> list[str]:
         """The changes of a recipe that has `quantizer`."""
-        size = _codebook_size(quantizer)
+        # Of continuous codes, the size of a codebook that is left at its default.
+        size = quantizer.codebook_size or VQConfig().size
         return [change.format(size=size, levels=list(fsq_levels(size))) for change in self.changes]
 
 
@@ -131,10 +132,3 @@ def fsq_levels(size: int) -> tuple[int, ...]:
         if math.prod(levels) <= size
     )
     return max(candidates, key=math.prod, default=(size,))
-
-
-def _codebook_size(quantizer: QuantizerConfig) -> int:
-    """K, for continuous codes that of a codebook that is left at its default."""
-    if isinstance(quantizer, FSQConfig):
-        return math.prod(quantizer.levels)
-    return quantizer.size if isinstance(quantizer, VQConfig) else VQConfig().size

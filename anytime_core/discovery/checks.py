@@ -15,9 +15,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from anytime_core.discovery.plugins import Plugin, debugging, import_failure, import_plugin
+from anytime_core.entry_points import Group, Plugin, debugging, import_declared, import_failure
 from anytime_core.errors import PluginError
 
 CHECK_LIMIT = 20.0
@@ -32,7 +32,7 @@ def check_plugin(plugin: Plugin, limit: float = CHECK_LIMIT) -> Plugin:
     It is imported in a process of its own, which may hang, exit or crash.
 
     Args:
-        plugin: as `list_plugins` gives it; only one whose state is `ok` is imported.
+        plugin: as `list_declared` gives it; only one whose state is `ok` is imported.
         limit: seconds after which an import hangs that has not looked for another module meanwhile.
     """
     if plugin.state != "ok":
@@ -43,7 +43,7 @@ def check_plugin(plugin: Plugin, limit: float = CHECK_LIMIT) -> Plugin:
         status = _import_in_process(plugin, report, limit)
         outcome = report.read_text(encoding="utf-8").strip()
     if outcome:
-        return Plugin(**json.loads(outcome))
+        return replace(plugin, **json.loads(outcome))
     if status is None:
         cause = f"it did not finish, with no progress within {limit:g} s"
     elif status < 0:
@@ -90,18 +90,18 @@ def _wait(process: subprocess.Popen[bytes], report: Path, limit: float) -> int |
     return None
 
 
-def report_import(fields: Mapping[str, str], report: str) -> NoReturn:
-    """What the process does: a newline in `report` for each module that is looked for, then the checked plugin."""
+def report_import(fields: Mapping[str, Any], report: str) -> NoReturn:
+    """What the process does: a newline in `report` for each module that is looked for, then the state that it finds."""
     if debugging():
         faulthandler.enable()
     descriptor = os.open(report, os.O_WRONLY | os.O_APPEND)
     sys.meta_path.insert(0, _Progress(descriptor))
-    plugin = Plugin(**fields)  # type: ignore[arg-type]
+    plugin = Plugin(**{**fields, "group": Group(**fields["group"])})
     try:
-        import_plugin(plugin)
+        import_declared(plugin)
     except PluginError as error:
         plugin = replace(plugin, state="broken" if error.__cause__ else "incompatible", problem=str(error))
-    os.write(descriptor, json.dumps(asdict(plugin)).encode())
+    os.write(descriptor, json.dumps({"state": plugin.state, "problem": plugin.problem}).encode())
     sys.stderr.flush()
     os._exit(0)  # threads that the plugin has started must not keep the process
 

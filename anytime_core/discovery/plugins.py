@@ -1,212 +1,34 @@
-"""Finding modality plugins: entry points of the group `anytime.modalities`, listed without importing any of them.
-
-`ANYTIME_DISABLE_PLUGINS=name,other` keeps plugins from being imported; `ANYTIME_DEBUG_PLUGINS=1` shows on stderr where
-an import failed.
-"""
+"""The plugins of every group, and modalities among them."""
 
 from __future__ import annotations
 
-import configparser
-import contextlib
-import importlib
-import importlib.metadata
-import importlib.util
-import logging
-import operator
-import os
-import sys
-import traceback
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Literal
-
-import entrypoints
-
-from anytime_core.errors import PluginError, UsageError, nearest
+from anytime_core.entry_points import Group, Plugin, find_declared, import_declared, list_declared
 from anytime_core.modality import API_VERSION, GROUP, Modality
 
-logger = logging.getLogger(__name__)
-
-DISABLE_VARIABLE = "ANYTIME_DISABLE_PLUGINS"
-"""Environment variable with the names, separated by commas, of plugins that must not be imported."""
-
-DEBUG_VARIABLE = "ANYTIME_DEBUG_PLUGINS"
-"""Environment variable that, set to 1, shows tracebacks of plugins that cannot be imported."""
-
-State = Literal["ok", "broken", "incompatible", "duplicate", "disabled"]
-
-
-@dataclass(frozen=True)
-class Plugin:
-    """A declared modality.
-
-    Attributes:
-        name: what configs and `--modality` call it.
-        target: `module:object` of the entry point.
-        distribution: the installed distribution that declares it, with its `version`.
-        state: `ok` as far as is known without importing it; `disabled` by the user; `duplicate` where two
-            declarations share a name; `broken` or `incompatible` once importing it has failed.
-        problem: cause and way out, where the state is not `ok`.
-    """
-
-    name: str
-    target: str
-    distribution: str
-    version: str
-    state: State = "ok"
-    problem: str = ""
-
-    def __str__(self) -> str:
-        return f"modality '{self.name}' ({self.target}, from {self.distribution} {self.version})"
+MODALITIES = Group(GROUP, "modality", API_VERSION, label="name")
 
 
 def list_plugins() -> list[Plugin]:
     """All declared modalities by name; nothing is imported."""
-    found = {
-        Plugin(
-            name=point.name,
-            target=f"{point.module_name}:{point.object_name or ''}",
-            distribution=point.distro.name,
-            version=point.distro.version or "unknown",
-        )
-        for point in _entry_points()
-    }
-    disabled = _disabled_names()
-    plugins = sorted(found, key=lambda plugin: (plugin.name, plugin.distribution, plugin.target))
-    return [_without_import(plugin, plugins, disabled) for plugin in plugins]
-
-
-def unknown_disabled(plugins: Iterable[Plugin]) -> list[str]:
-    """Names that the user disabled though none of `plugins` is called so."""
-    return sorted(_disabled_names() - {plugin.name for plugin in plugins})
-
-
-def _disabled_names() -> set[str]:
-    return {name.strip() for name in os.environ.get(DISABLE_VARIABLE, "").split(",")} - {""}
-
-
-def _without_import(plugin: Plugin, plugins: Iterable[Plugin], disabled: set[str]) -> Plugin:
-    """The plugin with what is known of it among all `plugins` without importing it."""
-    if plugin.name in disabled:
-        problem = f"{plugin} is disabled by {DISABLE_VARIABLE}: unset it, or leave '{plugin.name}' out of it"
-        return replace(plugin, state="disabled", problem=problem)
-    owners = [f"{p.distribution} {p.version} ({p.target})" for p in plugins if p.name == plugin.name]
-    if len(owners) > 1:
-        problem = f"modality '{plugin.name}' is declared by {' and by '.join(owners)}: uninstall all but one"
-        return replace(plugin, state="duplicate", problem=problem)
-    return plugin
-
-
-def _entry_points() -> list[entrypoints.EntryPoint]:
-    try:
-        return [
-            _parse(name, value, distribution)
-            for lists, distribution in entrypoints.iter_files_distros()
-            if lists.has_section(GROUP)
-            for name, value in lists.items(GROUP)
-        ]
-    except (configparser.Error, UnicodeDecodeError) as error:
-        # One distribution's damaged list must not hide all others: the standard library skips what it cannot read.
-        logger.warning("an entry_points.txt is damaged: %s", _one_line(error))
-        return [
-            _parse(
-                point.name,
-                point.value,
-                entrypoints.Distribution(*((point.dist.name, point.dist.version) if point.dist else ("unknown", None))),
-            )
-            for point in importlib.metadata.entry_points(group=GROUP)
-        ]
-
-
-def _parse(name: str, value: str, distribution: entrypoints.Distribution) -> entrypoints.EntryPoint:
-    """An entry point; of a value that is none, one that cannot be imported, so that it is listed all the same."""
-    try:
-        return entrypoints.EntryPoint.from_string(value, name, distribution)
-    except entrypoints.BadEntryPoint:
-        return entrypoints.EntryPoint(name, value, None, distro=distribution)
+    return list_declared(MODALITIES)
 
 
 def find_plugin(name: str) -> Plugin:
-    """The one plugin called `name`.
+    """The one modality called `name`.
 
     Raises:
         UsageError: there is none.
         PluginError: there are several, or the user disabled it.
     """
-    plugins = list_plugins()
-    own = [plugin for plugin in plugins if plugin.name == name]
-    if not own:
-        names = sorted({plugin.name for plugin in plugins})
-        installed = f"installed are {', '.join(names)}" if names else "none is installed"
-        raise UsageError(f"no modality '{name}'{nearest(name, names)}: {installed}")
-    problems = dict.fromkeys(plugin.problem for plugin in own if plugin.problem)
-    if problems:
-        raise PluginError("; ".join(problems))
-    return own[0]
+    return find_declared(MODALITIES, name)
 
 
 def load_modality(name: str) -> type[Modality]:
-    """Import the plugin called `name`, and no other.
+    """Import the modality called `name`, and no other.
 
     Raises:
         UsageError: there is no such plugin.
         PluginError: it is disabled or declared twice, cannot be imported, or does not fit this version; the message
             names entry point, distribution, version, cause and way out.
     """
-    return import_plugin(find_plugin(name))
-
-
-def import_plugin(plugin: Plugin) -> type[Modality]:
-    """The class that a plugin's entry point names; what its import prints goes to stderr.
-
-    Raises:
-        PluginError: as `load_modality` does.
-    """
-    if plugin.state != "ok":
-        raise PluginError(plugin.problem)
-    module_name, _, attribute = plugin.target.partition(":")
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            modality = operator.attrgetter(attribute)(importlib.import_module(module_name))
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        if debugging():
-            traceback.print_exception(error)
-        raise PluginError(import_failure(plugin, f"{type(error).__name__}: {_one_line(error)}")) from error
-    way_out = f"update or uninstall {plugin.distribution}"
-    version = getattr(modality, "api_version", None)
-    if version != API_VERSION:
-        raise PluginError(f"{plugin} has api_version {version!r}, this toolkit needs {API_VERSION}; {way_out}")
-    name = getattr(modality, "name", None)
-    if name != plugin.name:
-        raise PluginError(f"{plugin} calls itself {name!r}; {way_out}")
-    return modality
-
-
-def import_failure(plugin: Plugin, cause: str) -> str:
-    """What to say of a plugin that cannot be imported."""
-    return (
-        f"{plugin} cannot be imported: {cause}; update or uninstall {plugin.distribution} "
-        f"({DEBUG_VARIABLE}=1 shows the traceback)"
-    )
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
-
-
-def debugging() -> bool:
-    """Whether the user wants to see tracebacks of plugins."""
-    return os.environ.get(DEBUG_VARIABLE, "0") not in ("", "0")
-
-
-def package_folder(plugin: Plugin) -> Path | None:
-    """Folder of the plugin's top-level package, found without importing it."""
-    try:
-        spec = importlib.util.find_spec(plugin.target.partition(":")[0].partition(".")[0])
-    except (ImportError, ValueError):
-        return None
-    locations = list(spec.submodule_search_locations or ()) if spec else []
-    return Path(locations[0]) if locations else None
+    return import_declared(find_plugin(name))

@@ -9,9 +9,10 @@ from typing import Any
 
 from anytime_core.config_parsing import read_yaml
 from anytime_core.data.locations import user_path
-from anytime_core.discovery.plugins import list_plugins, package_folder
+from anytime_core.discovery.plugins import list_plugins
 from anytime_core.discovery.quick import has_quick, quick_variant, without_quick
 from anytime_core.display import shown
+from anytime_core.entry_points import package_folder
 from anytime_core.errors import UsageError, nearest
 
 _CHECKOUT = Path(__file__).parents[2] / "configs"

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anytime_core.priors import ARDMPrior
-from anytime_core.sampling.plan import SPACINGS, Plan, make_plan
+from anytime_core.priors.any_order.base import AnyOrderPrior
+from anytime_core.priors.any_order.plan import SPACINGS, Plan, make_plan
 
 PASSES = 4
 """Random steps of the bound that each sequence is looked at."""
@@ -41,7 +41,7 @@ class Bits:
 
 @torch.inference_mode()
 def bits_of_plan(
-    prior: ARDMPrior, batches: CodeBatches, length: int, plan: Plan, on_batch: OnBatch = lambda: None
+    prior: AnyOrderPrior, batches: CodeBatches, length: int, plan: Plan, on_batch: OnBatch = lambda: None
 ) -> Bits:
     """Bits a code of the first `length` codes when they are drawn by `plan`; `on_batch` is called for each batch."""
     means = []
@@ -56,7 +56,7 @@ def bits_of_plan(
 
 @torch.inference_mode()
 def bits_by_calls(
-    prior: ARDMPrior, batches: CodeBatches, calls: Sequence[int], on_batch: OnBatch = lambda: None
+    prior: AnyOrderPrior, batches: CodeBatches, calls: Sequence[int], on_batch: OnBatch = lambda: None
 ) -> dict[str, dict[int, float]]:
     """Spacing -> number of calls -> bits a code of all codes, by plans that the losses of training make."""
     stages, length = len(prior.digits), prior.code_length

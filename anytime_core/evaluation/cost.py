@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from anytime_core.budget import Budget
 from anytime_core.run import Run
-from anytime_core.sampling.draw import Filter
-from anytime_core.sampling.sampler import SamplingOptions
+from anytime_core.sampling.options import SamplingOptions
 
 _BATCH = 64
 _WARM_UPS = 4
@@ -41,9 +40,9 @@ class Cost:
     peak_memory: int | None
 
 
-def sampling_cost(run: Run, codes: int, calls: int | None, filtering: Filter) -> Cost:
-    """The cost of samples of `codes` codes, drawn by `calls` network calls where the prior is order-agnostic."""
-    options = SamplingOptions(filtering=filtering, batch_size=_BATCH, calls=calls)
+def sampling_cost(run: Run, codes: int, options: SamplingOptions) -> Cost:
+    """The cost of samples of `codes` codes, drawn as `options` say."""
+    options = replace(options, batch_size=_BATCH)
 
     def sample() -> dict[str, float]:
         parts = list(run.sample_batches(range(_BATCH), Budget(codes, "codes"), options))  # one, if memory allows it

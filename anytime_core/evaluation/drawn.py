@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +24,10 @@ from anytime_core.data.files import open_own
 from anytime_core.distributed import launched
 from anytime_core.errors import RunError
 from anytime_core.evaluation.options import EvaluationOptions
-from anytime_core.priors import ARDMPrior
+from anytime_core.priors.any_order.base import AnyOrderPrior
 from anytime_core.run import Run
 from anytime_core.sampling.guidance import check_guidance
-from anytime_core.sampling.sampler import SamplingOptions
+from anytime_core.sampling.options import SamplingOptions
 
 CODES_PREFIX = ".codes-"
 """Start of the names of the files."""
@@ -53,7 +53,7 @@ class DrawnCodes:
             "trained": run.record.model_dump(mode="json", include={"created", "stages"}),
             "num": num,
             "length": length,
-            "options": [options.seed, options.calls, options.plan, asdict(options.filtering)],
+            "options": asdict(options),
         }
         digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
         self.rank, processes = launched()
@@ -118,7 +118,7 @@ class Draws:
     def __init__(self, run: Run, folder: Path, options: EvaluationOptions, codes: Sequence[int]) -> None:
         self.run, self.folder, self.options = run, folder, options
         if run.prior is not None:
-            check_guidance(run.prior, options.filtering, run.folder)
+            check_guidance(run.prior, options.sampling.guidance, run.folder)
         self.most = run.prior.code_length if run.prior is not None else run.code_length
         # A run of fewer codes is compared at what it has, and at all of it.
         self.codes = sorted({min(number, self.most) for number in codes})
@@ -126,25 +126,29 @@ class Draws:
     @property
     def limits(self) -> list[int | None]:
         """The numbers of calls that the options name, without those that say the same as one a code; None is that."""
-        if not isinstance(self.run.prior, ARDMPrior):
+        if not isinstance(self.run.prior, AnyOrderPrior):
             return [None]
         every = self.calls(self.most, None)
         return list(dict.fromkeys(None if self.calls(self.most, one) == every else one for one in self.options.calls))
 
     def calls(self, codes: int, limit: int | None) -> int:
         """How many calls draw `codes` codes, where at most `limit` may."""
-        if not isinstance(self.run.prior, ARDMPrior):
+        if not isinstance(self.run.prior, AnyOrderPrior):
             return codes
         stages = len(self.run.prior.digits)
         return stages * codes if limit is None else max(stages, min(limit, stages * codes))
 
     def drawn(self, codes: int, calls: int) -> DrawnCodes:
         """The codes of new samples: one set for all budgets where codes come in order, else one for each."""
-        ordered = not isinstance(self.run.prior, ARDMPrior)
+        ordered = not isinstance(self.run.prior, AnyOrderPrior)
         length = self.most if ordered else codes
-        options = self.options
-        sampling = SamplingOptions(options.seed, filtering=options.filtering) if ordered else options.sampling(calls)
-        return DrawnCodes(self.folder, self.run, self.options.num, length, sampling)
+        return DrawnCodes(self.folder, self.run, self.options.num, length, self.sampling(None if ordered else calls))
+
+    def sampling(self, calls: int | None) -> SamplingOptions:
+        """How new samples are drawn; calls and plan count for an order-agnostic prior only."""
+        if isinstance(self.run.prior, AnyOrderPrior):
+            return replace(self.options.sampling, calls=calls)
+        return replace(self.options.sampling, calls=None, plan="optimal")
 
     def share(self) -> None:
         """Draw this process's part of all of them."""

@@ -64,7 +64,12 @@ def evaluate(
     with locked(folder, "evaluation", f"evaluating into {folder}"):
         check_folder(folder, run)
         judge = Judge(
-            run, options.extractors, folder, seed=options.seed, download=options.download, on_progress=on_progress
+            run,
+            options.extractors,
+            folder,
+            seed=options.sampling.seed,
+            download=options.download,
+            on_progress=on_progress,
         )
         floor = judge.floor(options.num, on_progress)
         jobs = [Job(one, judge, floor, folder, on_progress) for one in draws]

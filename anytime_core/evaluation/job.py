@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -27,8 +28,8 @@ from anytime_core.evaluation.metrics import Metrics, Totals
 from anytime_core.evaluation.result import Evaluation, Quality, Row
 from anytime_core.evaluation.verdict import verdict
 from anytime_core.found import found_in
-from anytime_core.priors import ARDMPrior
-from anytime_core.sampling.plan import make_plan
+from anytime_core.priors.any_order.base import AnyOrderPrior
+from anytime_core.priors.any_order.plan import make_plan
 from anytime_core.training.batches import ordered_batches
 
 ROWS_PREFIX = ".rows-"
@@ -72,9 +73,7 @@ class Job:
             "reference": self.judge.reference,
             "data": found_in(self.judge.datasets).digest,
             "num": self.options.num,
-            "seed": self.options.seed,
-            "plan": self.options.plan,
-            "guidance": self.options.guidance,
+            "sampling": dataclasses.asdict(self.options.sampling),
         }
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -94,8 +93,8 @@ class Job:
             num=self.options.num,
             reference=self.judge.reference,
             changes=self.judge.changes,
-            seed=self.options.seed,
-            guidance=self.options.guidance,
+            seed=self.options.sampling.seed,
+            guidance=self.options.sampling.guidance,
             extractors={name: extractor.description for name, extractor in self.judge.extractors.items()},
             label_judge=self.judge.label_judge,
             judge=self.judge.judge,
@@ -114,11 +113,11 @@ class Job:
             bits_per_position=bits,
             rows=[],
         )
-        if not isinstance(prior, ARDMPrior):
+        if not isinstance(prior, AnyOrderPrior):
             return [self._concluded(ordered, None)]
         numbers = call_numbers(len(prior.digits) * self.most)
         by_calls = bits_by_calls(prior, self._validation_codes, numbers, self._telling_passes("bits by calls"))
-        common = {"plan": self.options.plan, "bits_per_calls": by_calls}
+        common = {"plan": self.options.sampling.plan, "bits_per_calls": by_calls}
         by_all = ordered.model_copy(update=common)
         return [self._concluded(by_all, calls) for calls in self.draws.limits]
 
@@ -183,10 +182,9 @@ class Job:
         if self.run.prior is None:
             return row
         codes = row.codes
-        agnostic = isinstance(self.run.prior, ARDMPrior)
         measuring = f"{self.run.folder}, {codes} of {self.most} codes: measuring the cost"
         self.on_progress(measuring, 0, 1)
-        cost = sampling_cost(self.run, codes, calls if agnostic else None, self.options.filtering)
+        cost = sampling_cost(self.run, codes, self.draws.sampling(calls))
         self.on_progress(measuring, 1, 1)
         samples = self._judged(self._drawn(codes, calls).decoded(codes, BATCH))
         return row.model_copy(
@@ -225,8 +223,8 @@ class Job:
     def _bits(self, codes: int, calls: int) -> dict[str, float | None]:
         """Bits a code in validation data."""
         prior = self.run.prior
-        if isinstance(prior, ARDMPrior):
-            spacing = "linear" if self.options.plan == "linear" else "optimal"
+        if isinstance(prior, AnyOrderPrior):
+            spacing = "linear" if self.options.sampling.plan == "linear" else "optimal"
             plan = make_plan(prior.losses(codes).double().cpu().numpy(), calls, spacing)
             telling = self._telling_passes(f"{codes} of {self.most} codes: bits")
             bits = bits_of_plan(prior, self._validation_codes, codes, plan, telling)

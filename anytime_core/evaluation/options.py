@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from anytime_core.budget import Budget
 from anytime_core.errors import UsageError
 from anytime_core.evaluation.extractors import ExtractorRequest
-from anytime_core.sampling.draw import Filter
-from anytime_core.sampling.sampler import SamplingOptions
+from anytime_core.sampling.options import SamplingOptions
 
 TENTHS = tuple(Budget(tenth / 10) for tenth in range(1, 11))
 
@@ -20,38 +19,25 @@ class EvaluationOptions:
     Attributes:
         budgets: shares or numbers of codes.
         num: new samples, the same ones at each budget.
-        seed: of the samples and of the classifier.
         extractors: what sets of samples are compared with; empty: all that need nothing.
         download: whether extractors may download their weights.
         calls: budgets of network calls for runs with an order-agnostic prior, each of which gives an evaluation of its
             own; None stands for one call a code.
-        plan: how such a prior shares the codes among the calls, see `SamplingOptions`.
-        guidance: of the samples, see `Filter`.
+        sampling: how new samples are drawn; its seed is also that of the classifier, and its plan counts for
+            order-agnostic priors only.
     """
 
     budgets: tuple[Budget, ...] = TENTHS
     num: int = 2000
-    seed: int = 0
     extractors: tuple[ExtractorRequest, ...] = field(default=())
     download: bool = False
     calls: tuple[int | None, ...] = (None, 10)
-    plan: str = "optimal"
-    guidance: float = 1.0
+    sampling: SamplingOptions = field(default_factory=SamplingOptions)
 
     def __post_init__(self) -> None:
-        _ = self.sampling(None)
         if not self.budgets:
             raise UsageError("no budgets to evaluate: name at least one, such as 0.5")
         if self.num < 2:
             raise UsageError(f"number of samples {self.num} is not at least 2")
         if not self.calls or any(calls is not None and calls < 1 for calls in self.calls):
             raise UsageError(f"calls {self.calls} are not numbers of at least 1")
-
-    def sampling(self, calls: int | None) -> SamplingOptions:
-        """How new samples are drawn; `calls` and `plan` count for an order-agnostic prior only."""
-        return SamplingOptions(seed=self.seed, filtering=self.filtering, calls=calls, plan=self.plan)
-
-    @property
-    def filtering(self) -> Filter:
-        """Changes to the prior's distribution."""
-        return Filter(guidance=self.guidance)

@@ -118,7 +118,7 @@ class Evaluation(_Record):
         reference: validation samples.
         changes: how the data differ from what the run was trained on; empty where nothing tells them apart.
         seed: of the samples.
-        guidance: of the samples, see `anytime_core.sampling.draw.Filter`.
+        guidance: of the samples, see `SamplingOptions`.
         extractors: name -> what it is, the one that precision and recall go by first.
         label_judge: what label accuracy goes by; None where the data has no labels.
         judge: how good that is; None where the data has no labels, and in evaluations of versions that did not say.

@@ -21,8 +21,7 @@ from anytime_core.evaluation.result import Evaluation, write_csv
 from anytime_core.evaluation.same_data import data_of
 from anytime_core.record import CONFIG_FILE, Change
 from anytime_core.run import Run
-from anytime_core.sampling.draw import Filter
-from anytime_core.sampling.sampler import SamplingOptions
+from anytime_core.sampling.options import SamplingOptions
 
 _AGAIN = "runs/again"
 """Where a run is trained again that is to be reproduced."""
@@ -50,7 +49,7 @@ def show_evaluation(
     plot_evaluations(evaluations, folder / PLOT_FILE)
     on_progress("making the page", 1, 2)
     own = evaluations[0]
-    sampling = SamplingOptions(own.seed, filtering=Filter(guidance=own.guidance))
+    sampling = SamplingOptions(seed=own.seed, guidance=own.guidance)
     real = real_samples(run, data_of(run)[0])
     others = {
         name: other

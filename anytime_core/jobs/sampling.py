@@ -27,7 +27,8 @@ from anytime_core.jobs.records import PREVIEW_FILE, SAMPLES_FILE, join, read_hea
 from anytime_core.modality import PreviewRow
 from anytime_core.run import Run
 from anytime_core.sampling.deadline import Deadline
-from anytime_core.sampling.sampler import OnCode, SamplingOptions
+from anytime_core.sampling.options import SamplingOptions
+from anytime_core.sampling.sampler import OnCode
 from anytime_core.sampling.samples import Samples
 
 PREVIEW_COLUMNS = 8

@@ -1,29 +1,99 @@
-"""What all priors do. Letters: B batch, N code length, K codebook size."""
+"""What all priors do.
+
+Letters: B batch, N code length, n a prefix length, K codebook size, D code dimension, P parameters of one code.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from anytime_core.priors.labels import LabelEmbedding
+from anytime_core.errors import PluginError
+from anytime_core.priors.heads import Categorical, Head
+from anytime_core.priors.registry import PRIORS
+from anytime_core.priors.section import PriorSection
+from anytime_core.priors.stepping import Engine, EngineMaker, Stepper
+from anytime_core.quantizers.base import CodeSpec
 
 
 class Prior(nn.Module, ABC):
-    """Models p(codes | label).
+    """A model of p(codes), or of p(codes | label) if `spec.classes` > 0.
+
+    A prior of a new kind derives from `CausalPrior` or `AnyOrderPrior`.
+
+    Args:
+        config: its section, which has found that it can model `spec`.
+        spec: what the codes are: the first N of the autoencoder's, and how many labels there are.
+        code_vectors: the quantizer's table, [K, D] or one per position [N, K, D], for priors that want to know which
+            codes look alike.
 
     Attributes:
-        code_length: N, how many leading codes it models.
-        codebook_size: K.
-        classes: number of class labels, 0 for an unconditional model.
-        start: what it is told before the first code.
+        kind: what configs call it.
+        api_version: of this interface that it was written for.
+        Config: its section.
     """
 
-    code_length: int
-    codebook_size: int
-    classes: int
-    start: LabelEmbedding
+    kind: ClassVar[str]
+    api_version: ClassVar[int] = 1
+    Config: ClassVar[type[PriorSection]]
+
+    def __init__(self, config: PriorSection, spec: CodeSpec, code_vectors: Tensor | None = None) -> None:
+        super().__init__()
+        self.config: PriorSection = config
+        self.spec = spec
+
+    @property
+    def code_length(self) -> int:
+        """N, how many leading codes it models."""
+        return self.spec.length
+
+    @property
+    def codebook_size(self) -> int:
+        """K. Raises ValueError if codes are continuous."""
+        if self.spec.size is None:
+            raise ValueError("continuous codes have no codebook")
+        return self.spec.size
+
+    @property
+    def classes(self) -> int:
+        """Number of labels, 0 for an unconditional model."""
+        return self.spec.classes
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.parameters()).device
+
+    @property
+    def null_label(self) -> int | None:
+        """The label that stands for any of them, which guidance needs; None if it was not trained with one."""
+        return None
+
+    @property
+    def multiply_adds(self) -> float:
+        """About how many multiplications and additions one code of one sequence costs."""
+        return float(sum(weights.numel() for weights in self.parameters()))
+
+    @classmethod
+    @abstractmethod
+    def engines(cls) -> Mapping[str, Any]:
+        """Ways to draw from it, by name, the reference `plain` first."""
+
+    def fastest_engine(self, precision: str, batch: int, multiply_adds: float, *, stepped: bool) -> str:
+        """What engine `auto` is: of those that have the precision the last one, unless a prior knows better.
+
+        Args:
+            precision: that is asked for.
+            batch: sequences a batch.
+            multiply_adds: of the whole job, see `multiply_adds`.
+            stepped: whether the job needs an engine that draws one code at a time.
+        """
+        names = [name for name, maker in self.engines().items() if precision in maker.precisions]
+        return names[-1] if names else "plain"  # which says that it has no such precision
 
     @abstractmethod
     def forward(self, codes: Tensor, labels: Tensor | None) -> Tensor:
@@ -38,3 +108,88 @@ class Prior(nn.Module, ABC):
             labels: [B].
             generator: on the CPU, of the estimate.
         """
+
+    def with_null_labels(self, labels: Tensor | None) -> Tensor:
+        """Labels [B] -> [2 B]: those of the sequences, then the null label for each of them."""
+        assert labels is not None
+        assert self.null_label is not None  # as the sampler has seen to
+        return torch.cat([labels, torch.full_like(labels, self.null_label)])
+
+
+class CausalPrior(Prior):
+    """A prior of each code given those before it.
+
+    A new one is a `Config`, a network, and `conditionals`. It can then be trained and sampled with every budget, by
+    engine `plain`; it gets faster by offering further `engines`.
+
+    Attributes:
+        distribution: what the parameters of a code say: they are logits of its values, unless a prior sets another.
+    """
+
+    distribution: Head
+
+    def __init__(self, config: PriorSection, spec: CodeSpec, code_vectors: Tensor | None = None) -> None:
+        super().__init__(config, spec, code_vectors)
+        if spec.size is not None:
+            self.distribution = Categorical(spec.size)
+
+    @abstractmethod
+    def conditionals(self, codes: Tensor, labels: Tensor | None) -> Tensor:
+        """The distribution of every code given those before it.
+
+        Args:
+            codes: [B, n], the first n codes, 0 <= n < N.
+            labels: [B], None for an unconditional prior.
+
+        Returns:
+            [B, n + 1, P]: the parameters of the codes at positions 0..n.
+        """
+
+    def forward(self, codes: Tensor, labels: Tensor | None) -> Tensor:
+        """Negative log-likelihood of each sequence in nats per code, [B]."""
+        return -self.log_prob(codes, labels).mean(1)
+
+    def log_prob(self, codes: Tensor, labels: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
+        """Log probability of each code given those before it, in nats, [B, N]; exact."""
+        return self.distribution.log_prob(self.checked_conditionals(codes[:, :-1], labels), codes)
+
+    def checked_conditionals(self, codes: Tensor, labels: Tensor | None) -> Tensor:
+        """`conditionals`, held to its shape. Raises PluginError that names the prior, and who declares it."""
+        parameters = self.conditionals(codes, labels)
+        wanted = (len(codes), codes.shape[1] + 1, self.distribution.size)
+        if parameters.shape != wanted:
+            raise PluginError(
+                f"{PRIORS.origin(self.kind)} does not keep the contract of priors: conditionals of codes "
+                f"{list(codes.shape)} are {list(parameters.shape)}, where they should be {list(wanted)}"
+            )
+        return parameters
+
+    @classmethod
+    def engines(cls) -> Mapping[str, EngineMaker]:
+        """Ways to draw code after code, by name: `plain`, and what a prior adds."""
+        return {PlainEngine.name: PlainEngine}
+
+
+class PlainEngine(Engine):
+    """The reference for all other engines: the whole prefix through the prior for every code, and nothing prepared."""
+
+    name = "plain"
+
+    def open(self, labels: Tensor | None, batch: int, length: int) -> Stepper:
+        """A stepper of a batch of `length` codes."""
+        return _PlainStepper(self.prior, labels, batch)
+
+
+class _PlainStepper:
+    def __init__(self, prior: CausalPrior, labels: Tensor | None, batch: int) -> None:
+        self.prior, self.labels = prior, labels
+        self.codes = torch.empty(batch, 0, dtype=torch.int64, device=prior.device)
+
+    def step(self, position: int, previous: Tensor | None) -> Tensor:
+        if previous is not None:
+            self.codes = torch.cat([self.codes, previous.unsqueeze(1)], 1)
+        return self.prior.checked_conditionals(self.codes, self.labels)[:, -1]
+
+    def keep(self, rows: Tensor) -> None:
+        self.codes = self.codes[rows]
+        self.labels = None if self.labels is None else self.labels[rows]

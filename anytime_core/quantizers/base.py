@@ -1,11 +1,65 @@
-"""The interface of every quantizer. Letters: B batch, N code length, D code dimension, K codebook size."""
+"""The interface of every quantizer, and what codes are.
+
+Letters: B batch, N code length, n a prefix length, D code dimension, K codebook size.
+"""
 
 from __future__ import annotations
 
+import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated, Self
 
-from torch import Tensor
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from anytime_core.quantizers.config import QuantizerSection
+from anytime_core.quantizers.registry import QUANTIZERS
+from anytime_core.section import MOST_CODES, Section
+
+_Count = Annotated[int, Field(ge=1, le=MOST_CODES)]
+
+
+class CodeSpec(Section):
+    """What codes are. The autoencoder makes it, both weights files hold it, and every prior is given it.
+
+    Attributes:
+        length: N.
+        size: K; None for continuous codes.
+        dim: D.
+        grid: shape of the cells that positions stand for: `(32,)` channels, `(7, 7)` positions of a map, `(1, 28, 28)`
+            pixels, `(4096,)` samples of a waveform. A prior that models the first N codes only has some of the cells.
+        order: the cell of each position, by its number in row-major order; None: position i is cell i.
+        levels: [K], the numbers that the values of a code stand for, ascending; None if they do not lie on a line.
+        radices: number of values of each digit of a code, the most significant first; None if codes have no digits.
+        classes: number of labels that a prior is told; 0: none.
+    """
+
+    length: _Count
+    size: int | None = Field(ge=2, le=MOST_CODES)
+    dim: _Count
+    grid: tuple[_Count, ...] = Field(min_length=1, max_length=8)
+    order: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    levels: tuple[float, ...] | None = None
+    radices: tuple[_Count, ...] | None = Field(None, max_length=64)
+    classes: int = Field(0, ge=0, le=MOST_CODES)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        cells, values = math.prod(self.grid), self.size or 0
+        if self.length > cells:
+            raise ValueError(f"{self.length} codes do not stand for {cells} cells")
+        if self.order is not None and (len(self.order) < self.length or sorted(self.order) != list(range(cells))):
+            raise ValueError(f"order does not name each of {cells} cells once")
+        if self.levels is not None and (len(self.levels) != values or list(self.levels) != sorted(set(self.levels))):
+            raise ValueError(f"levels are not {values} ascending numbers")
+        if self.radices is not None and math.prod(self.radices) < values:
+            raise ValueError(f"digits of {self.radices} cannot number {values} codes")
+        return self
+
+    def narrowed(self, length: int | None = None, classes: int = 0) -> CodeSpec:
+        """What a prior of the first `length` codes (None: all) learns, told one of `classes` labels."""
+        return self.model_copy(update={"length": length or self.length, "classes": classes})
 
 
 @dataclass(frozen=True)
@@ -14,8 +68,8 @@ class Quantized:
 
     Attributes:
         vectors: [B, N, D], what the decoder sees; gradients pass straight through to the quantizer's input.
-        codes: [B, N] int64 in 0..K-1, or None where codes are continuous.
-        loss: [B] float32, the quantizer's own loss over the kept codes; zeros where it has none.
+        codes: [B, N] int64 in 0..K-1, or None if codes are continuous.
+        loss: [B] float32, the quantizer's own loss over the kept codes; zeros if it has none.
     """
 
     vectors: Tensor
@@ -23,27 +77,44 @@ class Quantized:
     loss: Tensor
 
 
-class Quantizer(Protocol):
-    """A module that turns [B, N, D] vectors into codes and back.
+class Quantizer(nn.Module, ABC):
+    """A module that turns [B, N, D] vectors into codes and back; it is made as `cls(N, D, **section)`.
 
-    `size` is K, or None for continuous codes; `shared` says whether all positions use one codebook.
+    Attributes:
+        size: K, or None for continuous codes.
+        shared: whether all positions use one codebook.
+        radices: digits that codes have by themselves, see `CodeSpec`.
     """
 
     size: int | None
     shared: bool
+    radices: tuple[int, ...] | None = None
 
-    def __call__(self, z: Tensor, kept: Tensor) -> Quantized:
+    @abstractmethod
+    def forward(self, z: Tensor, kept: Tensor) -> Quantized:
         """Quantise `z` [B, N, D]; losses and statistics see only positions where `kept` [B, N] is true."""
-        ...
 
+    @abstractmethod
     def encode(self, z: Tensor) -> Tensor:
         """Codes [B, N] int64 of `z` [B, N, D]. Raises ValueError for continuous codes."""
-        ...
 
+    @abstractmethod
     def lookup(self, codes: Tensor) -> Tensor:
         """Vectors [B, n, D] of the codes at positions 0..n-1, `codes` [B, n] with n <= N."""
-        ...
 
+    @abstractmethod
     def code_vectors(self) -> Tensor:
-        """The table of all code vectors: [K, D] where positions share a codebook, else [N, K, D]."""
-        ...
+        """The table of all code vectors: [K, D] if positions share a codebook, else [N, K, D]."""
+
+    def place(self, vectors: Tensor) -> None:
+        """Take a table of code vectors, as `code_vectors` gives it, in place of a learned one.
+
+        Raises:
+            ValueError: codes of this kind stand for vectors that follow from something else.
+        """
+        raise ValueError(f"{type(self).__name__} has no codebook that can be given")
+
+
+def build_quantizer(config: QuantizerSection, code_length: int, code_dim: int) -> Quantizer:
+    """The quantizer that `config` describes, for codes [B, N, D] with N = `code_length` and D = `code_dim`."""
+    return QUANTIZERS[config.kind](code_length, code_dim, **config.model_dump(exclude={"kind"}))

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from anytime_core.quantizers.base import Quantized
+from anytime_core.quantizers.base import Quantized, Quantizer
 
 
-class ContinuousCodes(nn.Module):
+class ContinuousCodes(Quantizer):
     """Passes vectors through unchanged. Such an autoencoder can be trained and evaluated; no prior can learn it."""
 
     def __init__(self, code_length: int, code_dim: int) -> None:
         super().__init__()
-        self.size: int | None = None
+        self.size = None
         self.shared = True
 
     def forward(self, z: Tensor, kept: Tensor) -> Quantized:

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from anytime_core.quantizers.base import Quantized
+from anytime_core.quantizers.base import Quantized, Quantizer
 
 
-class FiniteScalarQuantizer(nn.Module):
+class FiniteScalarQuantizer(Quantizer):
     """Each vector is projected to d scalars, each rounded to one of its levels; there is no codebook to collapse.
 
     A code is the mixed-radix number of its d digits, the first level least significant.
@@ -31,7 +31,8 @@ class FiniteScalarQuantizer(nn.Module):
 
     def __init__(self, code_length: int, code_dim: int, *, levels: Sequence[int], shared: bool = True) -> None:
         super().__init__()
-        self.size: int | None = math.prod(levels)
+        self.size = math.prod(levels)
+        self.radices = tuple(reversed(levels))
         self.shared = shared
         groups, d = (1 if shared else code_length), len(levels)
         self.project_in = nn.Parameter(torch.randn(groups, code_dim, d) / math.sqrt(code_dim))

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anytime_core.distributed import from_first, joined
-from anytime_core.quantizers.base import Quantized
+from anytime_core.quantizers.base import Quantized, Quantizer
 
 # Scores of one block of vectors against the codebook stay in the processor's cache; a GPU wants larger blocks.
 _BLOCK_ELEMENTS = {"cpu": 2**20, "cuda": 2**27}
@@ -72,7 +72,7 @@ def kmeans(z: Tensor, weights: Tensor, size: int, iterations: int = 10) -> Tenso
     return centres
 
 
-class VectorQuantizer(nn.Module):
+class VectorQuantizer(Quantizer):
     """Codebooks of K vectors; each input vector becomes its nearest code.
 
     With `update="ema"` the codebook follows a moving average of the vectors assigned to it (van den Oord et al. 2017,
@@ -110,7 +110,7 @@ class VectorQuantizer(nn.Module):
         dead_threshold: float = 0.1,
     ) -> None:
         super().__init__()
-        self.size: int | None = size
+        self.size = size
         self.code_length = code_length
         self.shared, self.update, self.decay = shared, update, decay
         self.commitment, self.dead_threshold = commitment, dead_threshold
@@ -160,6 +160,11 @@ class VectorQuantizer(nn.Module):
         """The codebook, [K, D] shared, else [N, K, D]."""
         table = self.codebook.detach()
         return table[0] if self.shared else table
+
+    @torch.no_grad()
+    def place(self, vectors: Tensor) -> None:
+        """Take a codebook, [K, D] shared, else [N, K, D]."""
+        self.codebook.copy_(vectors)
 
     def _group(self, values: Tensor) -> Tensor:
         """[B, N, ...] -> [G, R, ...]."""

@@ -11,7 +11,6 @@ Letters: B batch, n codes at most, N code length, K codebook size.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,10 +18,10 @@ import torch
 from torch import Tensor
 
 from anytime_core.errors import RunError
+from anytime_core.priors.heads import Head
+from anytime_core.priors.shaping import Shaping
+from anytime_core.priors.stepping import Stepper
 from anytime_core.record import RunRecord
-from anytime_core.sampling.draw import Filter, draw_codes
-from anytime_core.sampling.engines import SteppedEngine
-from anytime_core.sampling.engines.base import torch_threads
 from anytime_core.sampling.noise import Noise
 
 _SMOOTHING = 0.5
@@ -69,51 +68,52 @@ def measured_gains(record: RunRecord, code_length: int) -> Gains:
     return Gains(torch.tensor(fall / average, dtype=torch.float32), torch.tensor(entropy, dtype=torch.float32))
 
 
-@torch.inference_mode()
-def draw_adaptively(
-    engine: SteppedEngine,
-    labels: Tensor | None,
-    noise: Noise,
-    filtering: Filter,
-    gains: Gains,
-    threshold: float,
-    on_code: Callable[[int], bool],
-) -> tuple[Tensor, Tensor]:
-    """Draw a batch, each sample until its next code is expected to gain less than `threshold` average codes.
+class AdaptiveDrawing:
+    """Chooses the codes of a batch whose samples end one by one; see `Choose`.
 
     Args:
-        engine: that gives logits code by code.
-        labels, noise, filtering: see `Engine.draw`.
+        stepper: of the batch, which goes on without the samples that have ended.
+        head: of the prior.
+        noise: of the batch.
+        shaping: changes of the distribution.
         gains: of the run.
         threshold: in gains of an average code.
-        on_code: called after each code with the number of codes drawn; true ends all samples there.
 
-    Returns:
-        Codes [B, n], zero after a sample's end, and the number of codes of each sample, [B].
+    Attributes:
+        codes: [B, n], zero after a sample's end.
+        lengths: number of codes of each sample, [B].
+        ended: whether all samples have.
     """
-    batch, length = noise.shape[:2]
-    gain, entropy = gains.gain.to(noise.device), gains.entropy.to(noise.device)
-    codes = torch.zeros(batch, length, dtype=torch.int64, device=noise.device)
-    lengths = torch.zeros(batch, dtype=torch.int64, device=noise.device)
-    rows = torch.arange(batch, device=noise.device)
-    going = torch.ones(batch, dtype=torch.bool, device=noise.device)  # of rows
-    openness = torch.ones(batch, device=noise.device)  # of rows: running mean of entropy over its average
-    decoder = engine.open_guided(labels, batch, length, filtering)
-    for position in range(length):
-        with torch_threads(engine.threads(filtering.rows(len(rows)))):
-            logits = decoder.step(position, codes[rows, position - 1] if position else None).float()
+
+    def __init__(
+        self, stepper: Stepper, head: Head, noise: Noise, shaping: Shaping, gains: Gains, threshold: float
+    ) -> None:
+        batch, length = noise.shape[:2]
+        device = noise.device
+        self.stepper, self.head, self.noise, self.shaping, self.threshold = stepper, head, noise, shaping, threshold
+        self.gain, self.entropy = gains.gain.to(device), gains.entropy.to(device)
+        self.codes = torch.zeros(batch, length, dtype=torch.int64, device=device)
+        self.lengths = torch.zeros(batch, dtype=torch.int64, device=device)
+        self.ended = False
+        self._rows = torch.arange(batch, device=device)
+        self._going = torch.ones(batch, dtype=torch.bool, device=device)  # of rows
+        self._openness = torch.ones(batch, device=device)  # of rows: running mean of entropy over its average
+
+    def __call__(self, position: int, parameters: Tensor) -> Tensor:
+        """Codes of the samples that go on."""
         if position:
-            log_probability = logits.log_softmax(-1)
-            relative = -(log_probability.exp() * log_probability).sum(-1) / entropy[position]
-            openness = (1 - _SMOOTHING) * openness + _SMOOTHING * relative
-            going &= gain[position] * openness >= threshold
-        drawn = draw_codes(logits, noise.at(position)[rows], filtering)
-        codes[rows, position] = torch.where(going, drawn, 0)
-        lengths[rows] += going
-        ended = 1 - going.float().mean().item()
-        if ended == 1 or on_code(position + 1):
-            break
-        if ended >= _COMPACTED_FROM:
-            decoder.keep(going.nonzero().squeeze(1))
-            rows, openness, going = rows[going], openness[going], going[going]
-    return codes[:, : int(lengths.max())], lengths
+            relative = self.head.entropy(parameters) / self.entropy[position]
+            self._openness = (1 - _SMOOTHING) * self._openness + _SMOOTHING * relative
+            self._going &= self.gain[position] * self._openness >= self.threshold
+        drawn = self.head.draw(parameters, self.noise.at(position)[self._rows], self.shaping)
+        drawn = torch.where(self._going, drawn, 0)
+        self.codes[self._rows, position] = drawn
+        self.lengths[self._rows] += self._going
+        ended = 1 - self._going.float().mean().item()
+        self.ended = ended == 1
+        if _COMPACTED_FROM <= ended < 1:
+            going = self._going
+            self.stepper.keep(going.nonzero().squeeze(1))
+            self._rows, self._openness, drawn = self._rows[going], self._openness[going], drawn[going]
+            self._going = going[going]
+        return drawn

@@ -12,17 +12,19 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from anytime_core.budget import Budget
+from anytime_core.budget import Budget, Limit
 from anytime_core.errors import UsageError
-from anytime_core.priors import ARDMPrior
+from anytime_core.priors.any_order.base import AnyOrderPrior
+from anytime_core.priors.any_order.calls import CallEngine, Group, PartialCodes
+from anytime_core.priors.any_order.plan import Plan, make_plan
+from anytime_core.priors.heads import NoiseNeed
 from anytime_core.sampling.deadline import Pace
-from anytime_core.sampling.engines import CallEngine, choose_precision
-from anytime_core.sampling.engines.calls import Group, PartialCodes
 from anytime_core.sampling.in_calls import OnCall, draw_in_calls, sample_orders
-from anytime_core.sampling.noise import GumbelNoise
-from anytime_core.sampling.plan import Plan, make_plan
+from anytime_core.sampling.noise import noise_of
+from anytime_core.sampling.options import SamplingOptions
 from anytime_core.sampling.sampler import Drawn, OnCode, Sampler
 from anytime_core.sampling.samples import Origin, Prefix, Samples
+from anytime_core.sampling.source import Source
 
 _CALL = "call"
 """What `Costs` keeps the time of a call under, by the number of sequences that go through the network."""
@@ -35,17 +37,21 @@ class CallSampler(Sampler[CallEngine]):
     them are there, so who stops earlier gets the rest by one call. A deadline buys calls rather than codes.
     """
 
-    prior: ARDMPrior
     units = ("share", "codes", "seconds")
 
-    def _check(self, budget: Budget) -> None:
+    def __init__(self, source: Source, options: SamplingOptions) -> None:
+        assert isinstance(source.prior, AnyOrderPrior)
+        self.prior = source.prior
+        super().__init__(source, options)
+
+    def _check(self, budget: Budget, limit: Limit) -> None:
         """Order-agnostic priors have no adaptive budget, and no more calls than codes."""
-        if budget.threshold is not None:
+        if limit.threshold is not None:
             raise UsageError(
-                f"budget {budget} ends samples code by code, and the prior of run {self.run.folder} draws them in no "
-                "order: use a share or a number of codes, and calls"
+                f"budget {budget} ends samples code by code, and the prior of run {self.source.folder} draws them in "
+                "no order: use a share or a number of codes, and calls"
             )
-        self._plan(budget.most_codes(self.prior.code_length), self.options.calls)
+        self._plan(limit.length, self.options.calls)
 
     def stream(self, indices: Sequence[int], lengths: Sequence[int] | None) -> Iterator[Prefix]:
         """See `Sampler`: what the first of `lengths` needs is drawn first, and calls are shared among them evenly."""
@@ -70,7 +76,7 @@ class CallSampler(Sampler[CallEngine]):
             codes, _ = self._fill(engine, replace(partial, order=order), known, self._plan(end, share, known))
             partial.tokens = self._tokens(codes, end)
             known = end
-            yield Prefix(codes[:, :end].cpu().clone(), labels, tuple(indices), self.run.decode)
+            yield Prefix(codes[:, :end].cpu().clone(), labels, tuple(indices), self.source.decode)
 
     def complete(self, codes: Tensor, known: Tensor, labels: Tensor | None) -> Samples:
         """See `Sampler`: any codes may be known."""
@@ -93,37 +99,36 @@ class CallSampler(Sampler[CallEngine]):
             result[rows], most_calls = drawn.cpu(), max(most_calls, used)
         lengths = torch.full((len(codes),), length)
         ended = time.perf_counter()
-        x = self.run.decode(result)
+        x = self.source.decode(result)
         seconds = {"codes": ended - started, "decode": time.perf_counter() - ended}
-        origin = Origin(self.run, Budget(1.0), self.options, completed=True)
+        origin = Origin(self.source.run, Budget(1.0), self.options, completed=True)
         return Samples(x, result, lengths, labels, tuple(range(len(codes))), most_calls, seconds, origin)
 
     def _open(self, engine: CallEngine, indices: Sequence[int]) -> None:
         """Also measures a call, of a code with half of them known."""
         length = self.prior.code_length
         for _ in range(2):
-            partial = engine.open(self._blank(indices, self._labels(indices), length))
-            self._synchronise()
-            started = time.perf_counter()
-            engine.call(partial, Group(0, length // 2, 1, False), self.options.filtering)
-            self._synchronise()
-            seconds = time.perf_counter() - started
-        self.run.costs.note(_CALL, self.options.filtering.rows(len(indices)), seconds)
+            with engine.open(self._blank(indices, self._labels(indices), length)) as partial:
+                self._synchronise()
+                started = time.perf_counter()
+                engine.call(partial, Group(0, length // 2, 1, False), self.options.shaping, self.options.guidance)
+                self._synchronise()
+                seconds = time.perf_counter() - started
+        self.source.costs.note(_CALL, self.options.rows(len(indices)), seconds)
 
     def _draw(
         self,
         indices: Sequence[int],
         labels: Tensor | None,
         engine: CallEngine,
-        length: int,
-        budget: Budget,
+        limit: Limit,
         on_code: OnCode,
         pace: Pace | None,
     ) -> Drawn:
-        stages, calls = len(self.prior.digits), self.options.calls
+        stages, calls, length = len(self.prior.digits), self.options.calls, limit.length
         if pace is not None:
-            rows = self.options.filtering.rows(len(indices))
-            affordable = pace.steps(self.run.costs.expected(_CALL, rows) or 0.0)
+            rows = self.options.rows(len(indices))
+            affordable = pace.steps(self.source.costs.expected(_CALL, rows) or 0.0)
             calls = max(stages, min(affordable, stages * length if calls is None else calls))
         plan = self._plan(length, calls)
         partial = self._blank(indices, labels, length)
@@ -150,8 +155,7 @@ class CallSampler(Sampler[CallEngine]):
         on_call: OnCall = lambda calls, codes: False,
     ) -> tuple[Tensor, int]:
         """Codes [B, N] and the number of calls; see `draw_in_calls`."""
-        certain, filtering = self.options.plan == "certain", self.options.filtering
-        return draw_in_calls(engine, self.prior, partial, known, plan, filtering, certain=certain, on_call=on_call)
+        return draw_in_calls(engine, partial, known, plan, self.options, on_call=on_call)
 
     def _plan(self, length: int, calls: int | None, known: int = 0) -> Plan:
         """The plan for the first `length` codes without the `known` ones. Raises UsageError for no such calls."""
@@ -160,12 +164,11 @@ class CallSampler(Sampler[CallEngine]):
 
     def _blank(self, indices: Sequence[int], labels: Tensor | None, length: int) -> PartialCodes:
         """A batch of which nothing is known, to be drawn for its first `length` positions."""
-        device = self.run.device
-        choices = sum(self.prior.digits.radices)
+        device, need = self.device, NoiseNeed("gumbel", sum(self.prior.digits.radices))
         return PartialCodes(
             tokens=torch.zeros(len(indices), self.prior.code_length, dtype=torch.int64, device=device),
             order=sample_orders(self.options.seed, indices, length).to(device),
-            noise=GumbelNoise(self.options.seed, indices, length, choices, device).whole(),
+            noise=noise_of(self.options.seed, indices, length, need, device).whole(),
             labels=self._placed(labels),
         )
 
@@ -175,8 +178,6 @@ class CallSampler(Sampler[CallEngine]):
         tokens[:, known:] = 0
         return tokens
 
-    def _engine(self, batch: int, samples: int, length: int, *, stepped: bool = False) -> CallEngine:
-        name, precision = self.options.engine, self.options.precision
-        if precision == "auto":
-            precision = choose_precision(self.run.device, batch)
-        return self.run.call_engine("eager" if name == "auto" else name, precision)
+    @property
+    def _noise_numbers(self) -> int:
+        return self.prior.code_length * self.prior.codebook_size

@@ -7,36 +7,37 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from anytime_core.budget import Budget
+from anytime_core.budget import Budget, Limit
 from anytime_core.errors import UsageError
-from anytime_core.sampling.adaptive import Gains, draw_adaptively, measured_gains
+from anytime_core.priors.base import CausalPrior
+from anytime_core.priors.stepping import CapturedEngine, Engine
+from anytime_core.sampling.adaptive import AdaptiveDrawing
+from anytime_core.sampling.captured import CapturedLoops
 from anytime_core.sampling.deadline import Pace
-from anytime_core.sampling.draw import draw_codes
-from anytime_core.sampling.engines import Engine, SteppedEngine, choose_engine, choose_precision
-from anytime_core.sampling.engines.base import torch_threads
-from anytime_core.sampling.noise import GumbelNoise
-from anytime_core.sampling.sampler import Drawn, OnCode, Sampler, SamplingOptions
+from anytime_core.sampling.noise import Noise, noise_of
+from anytime_core.sampling.options import SamplingOptions
+from anytime_core.sampling.sampler import Drawn, OnCode, Sampler
 from anytime_core.sampling.samples import Origin, Prefix, Samples
-
-if TYPE_CHECKING:
-    from anytime_core.run import Run
+from anytime_core.sampling.source import Source
+from anytime_core.sampling.steps import drawing, open_stepper, prefixes, steps
 
 
 class CodeSampler(Sampler[Engine]):
     """See `Sampler`: each code is one network call, and drawing ends after any of them."""
 
-    def __init__(self, run: Run, options: SamplingOptions) -> None:
-        super().__init__(run, options)
+    def __init__(self, source: Source, options: SamplingOptions) -> None:
+        assert isinstance(source.prior, CausalPrior)
+        self.prior = source.prior
+        super().__init__(source, options)
         if options.calls is not None or options.plan != "optimal":
             name = "plan" if options.calls is None else "calls"
             raise UsageError(
-                f"{name} {getattr(options, name)} has no meaning for the prior of run {run.folder}, which draws one "
+                f"{name} {getattr(options, name)} has no meaning for the prior of run {source.folder}, which draws one "
                 "code a call: use --budget, or train with --set prior.kind=ardm"
             )
 
@@ -44,91 +45,106 @@ class CodeSampler(Sampler[Engine]):
         """Draw the samples of one batch, and give them after each of `lengths` codes, or as often as the engine can."""
         length = max(lengths) if lengths else self.prior.code_length
         labels = self._labels(indices)
-        # Whoever reads two streams in turn would find captured graphs drawing both into the same buffers.
-        stepped = bool(lengths) or self.options.engine == "auto"
+        stepped = bool(lengths) or self.options.engine == "auto"  # which gives them after every code
         engine = self._engine(len(indices), len(indices), length, stepped=stepped)
-        for codes in engine.draw(self._placed(labels), self._noise(indices, length), self.options.filtering):
+        for codes in self._prefixes(engine, labels, self._noise(indices, length)):
             if lengths is None or codes.shape[1] in lengths:
-                yield Prefix(codes.cpu().clone(), labels, tuple(indices), self.run.decode)
+                yield Prefix(codes.cpu().clone(), labels, tuple(indices), self.source.decode)
 
     def complete(self, codes: Tensor, known: Tensor, labels: Tensor | None) -> Samples:
         """See `Sampler`: each row's known codes are its first ones."""
         if (known[:, 1:] & ~known[:, :-1]).any():
             raise UsageError(
-                f"the prior of run {self.run.folder} writes codes from first to last, and known codes come after "
+                f"the prior of run {self.source.folder} writes codes from first to last, and known codes come after "
                 "unknown ones: give the first codes of each row, or train with --set prior.kind=ardm"
             )
         started = time.perf_counter()
         batch, length = codes.shape
-        result, known = codes.to(self.run.device, copy=True), known.to(self.run.device)
+        given, known = codes.to(self.device), known.to(self.device)
         engine = self._engine(batch, batch, length, stepped=True)
-        assert isinstance(engine, SteppedEngine)
-        filtering, noise = self.options.filtering, self._noise(range(batch), length)
-        decoder = engine.open_guided(self._placed(labels), batch, length, filtering)
+        draw = drawing(self.prior.distribution, self._noise(range(batch), length), self.options.shaping)
+
+        def choose(position: int, parameters: Tensor) -> Tensor:
+            return torch.where(known[:, position], given[:, position], draw(position, parameters))
+
         with torch.inference_mode():
-            for position in range(length):
-                with torch_threads(engine.threads(filtering.rows(batch))):
-                    logits = decoder.step(position, result[:, position - 1] if position else None)
-                    drawn = draw_codes(logits, noise.at(position), filtering)
-                result[:, position] = torch.where(known[:, position], result[:, position], drawn)
-        result = result.cpu()
+            drawn = list(steps(self._open_stepper(engine, labels, batch, length), range(length), choose))
+        result = torch.stack(drawn, 1).cpu()
         ended = time.perf_counter()
-        x = self.run.decode(result)
+        x = self.source.decode(result)
         seconds = {"codes": ended - started, "decode": time.perf_counter() - ended}
-        lengths, origin = torch.full((batch,), length), Origin(self.run, Budget(1.0), self.options, completed=True)
+        lengths = torch.full((batch,), length)
+        origin = Origin(self.source.run, Budget(1.0), self.options, completed=True)
         return Samples(x, result, lengths, labels, tuple(range(batch)), length, seconds, origin)
 
     def _open(self, engine: Engine, indices: Sequence[int]) -> None:
         noise = self._noise(indices, self.prior.code_length)
-        next(iter(engine.draw(self._placed(self._labels(indices)), noise, self.options.filtering)))
+        next(iter(self._prefixes(engine, self._labels(indices), noise)))
 
     def _draw(
         self,
         indices: Sequence[int],
         labels: Tensor | None,
         engine: Engine,
-        length: int,
-        budget: Budget,
+        limit: Limit,
         on_code: OnCode,
         pace: Pace | None,
     ) -> Drawn:
-        noise = self._noise(indices, length)
+        noise = self._noise(indices, limit.length)
         stops = on_code
         if pace is not None:
             pace.begin()
             stops = _either(on_code, pace.stops)
-        if budget.threshold is not None:
-            assert isinstance(engine, SteppedEngine)
-            codes, lengths = draw_adaptively(
-                engine, self._placed(labels), noise, self.options.filtering, self._gains, budget.threshold, stops
-            )
-            return Drawn(codes, lengths, codes.shape[1])
-        for codes in engine.draw(self._placed(labels), noise, self.options.filtering):
+        if limit.threshold is not None:
+            return self._draw_adaptively(engine, labels, noise, limit.threshold, stops)
+        for codes in self._prefixes(engine, labels, noise):
             if pace is not None:
                 self._synchronise()
             if stops(codes.shape[1]):
                 break
         return Drawn(codes, torch.full((len(indices),), codes.shape[1]), codes.shape[1])
 
-    @cached_property
-    def _gains(self) -> Gains:
-        return measured_gains(self.run.record, self.prior.code_length)
+    @torch.inference_mode()
+    def _draw_adaptively(
+        self, engine: Engine, labels: Tensor | None, noise: Noise, threshold: float, stops: OnCode
+    ) -> Drawn:
+        """Draw a batch, each sample until its next code is expected to gain less than `threshold` average codes."""
+        batch, length = noise.shape[:2]
+        stepper = self._open_stepper(engine, labels, batch, length)
+        gains, shaping = self.source.gains(), self.options.shaping
+        choose = AdaptiveDrawing(stepper, self.prior.distribution, noise, shaping, gains, threshold)
+        for number, _ in enumerate(steps(stepper, range(length), choose), 1):
+            if choose.ended or stops(number):
+                break
+        codes = choose.codes[:, : int(choose.lengths.max())]
+        return Drawn(codes, choose.lengths, codes.shape[1])
 
-    def _noise(self, indices: Sequence[int], length: int) -> GumbelNoise:
-        return GumbelNoise(self.options.seed, indices, length, self.prior.codebook_size, self.run.device)
+    def _prefixes(self, engine: Engine, labels: Tensor | None, noise: Noise) -> Iterator[Tensor]:
+        """Codes [B, 1], [B, 2], ... up to [B, n]; an engine may skip lengths."""
+        batch, length = noise.shape[:2]
+        shaping, guidance = self.options.shaping, self.options.guidance
+        if isinstance(engine, CapturedEngine):
+            loops: Any = self.source.loops.setdefault(engine, CapturedLoops(engine, self.prior))
+            return loops.prefixes(self._placed(labels), noise, length, shaping, guidance)
+        stepper = self._open_stepper(engine, labels, batch, length)
+        return prefixes(stepper, batch, length, drawing(self.prior.distribution, noise, shaping), self.device)
+
+    def _open_stepper(self, engine: Engine, labels: Tensor | None, batch: int, length: int) -> Any:
+        return open_stepper(engine, self.prior, self._placed(labels), batch, length, self.options.guidance)
+
+    @property
+    def _noise_numbers(self) -> int:
+        return self.prior.code_length * self.prior.distribution.noise.numbers
+
+    def _noise(self, indices: Sequence[int], length: int) -> Noise:
+        return noise_of(self.options.seed, indices, length, self.prior.distribution.noise, self.device)
 
     def _engine(self, batch: int, samples: int, length: int, *, stepped: bool = False) -> Engine:
-        device, name, precision = self.run.device, self.options.engine, self.options.precision
-        rows = self.options.filtering.rows(batch)
-        if precision == "auto":
-            precision = choose_precision(device, rows)
-        if name == "auto":
-            parameters = sum(parameter.numel() for parameter in self.prior.parameters())
-            work = parameters * float(self.options.filtering.rows(samples) * length)
-            name = choose_engine(device, precision, rows, work, stepped=stepped)
-        engine = self.run.engine(name, precision)
-        if stepped and not isinstance(engine, SteppedEngine):
-            raise UsageError(f"engine '{name}' draws several codes at once, and cannot do this: use --engine eager")
+        engine = super()._engine(batch, samples, length, stepped=stepped)
+        if stepped and isinstance(engine, CapturedEngine):
+            raise UsageError(
+                f"engine '{engine.name}' draws several codes at once, and cannot do this: use --engine eager"
+            )
         return engine
 
 

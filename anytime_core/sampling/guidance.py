@@ -1,9 +1,6 @@
-"""Classifier-free guidance (Ho and Salimans, "Classifier-Free Diffusion Guidance", 2022), of logits.
+"""Guidance by the label: every sequence once with its label and once with the null label, in one stepper of both.
 
-What the prior says of a sequence with its label is moved away from what it says without one. Both are asked for by one
-network call of twice the batch: the sequences with their labels, then the same ones with the null label.
-
-Letters: B batch, K codebook size.
+Letters: B batch, P parameters of one code.
 """
 
 from __future__ import annotations
@@ -13,59 +10,44 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from anytime_core.decoding.base import Decoder
 from anytime_core.errors import UsageError
-from anytime_core.priors import Prior
-from anytime_core.sampling.draw import Filter
+from anytime_core.priors.base import Prior
+from anytime_core.priors.heads import Head
+from anytime_core.priors.stepping import Stepper
 
 
-def check_guidance(prior: Prior, filtering: Filter, folder: Path) -> None:
-    """Raise UsageError where the prior of the run in `folder` cannot be guided as `filtering` asks."""
-    if not filtering.guided or prior.start.null_label is not None:
+def check_guidance(prior: Prior, guidance: float, run: Path) -> None:
+    """Raise UsageError if the prior of the run in the folder `run` cannot be guided so."""
+    if guidance == 1 or prior.null_label is not None:
         return
     if not prior.classes:
-        raise UsageError(
-            f"guidance {filtering.guidance:g} needs class labels, which the prior of run {folder} does not know: use 1"
-        )
+        raise UsageError(f"guidance {guidance:g} needs class labels, which the prior of run {run} does not know: use 1")
     raise UsageError(
-        f"guidance {filtering.guidance:g} needs a prior that was trained without labels too, and that of run {folder} "
-        f"was not: use 1, or anytime train --run {folder} --stage prior --force "
+        f"guidance {guidance:g} needs a prior that was trained without labels too, and that of run {run} "
+        f"was not: use 1, or anytime train --run {run} --stage prior --force "
         "--set prior.label_dropout=0.1"
     )
 
 
-def with_null_labels(prior: Prior, labels: Tensor | None) -> Tensor:
-    """Labels [B] -> [2 B], those of the sequences and then the null label for each of them."""
-    assert labels is not None
-    assert prior.start.null_label is not None  # as `check_guidance` has seen
-    return torch.cat([labels, torch.full_like(labels, prior.start.null_label)])
-
-
-def guided(logits: Tensor, guidance: float) -> Tensor:
-    """Logits [2 B, ...] with labels and without -> [B, ...]: without, plus `guidance` times the difference."""
-    told, untold = logits.float().chunk(2)
-    # What is impossible is so with and without a label.
-    return torch.where(told.isneginf(), told, untold + guidance * (told - untold))
-
-
-class GuidedDecoder:
-    """See `Decoder`.
+class GuidedStepper:
+    """See `Stepper`: what the prior says of a sequence with its label is moved away from what it says without one.
 
     Args:
-        decoder: of the sequences with their labels, and of the same ones with the null label.
+        stepper: of the sequences with their labels, and of the same ones with the null label.
+        head: of the prior.
         batch: B.
-        guidance: see `Filter`.
+        guidance: see `Head.guided`.
     """
 
-    def __init__(self, decoder: Decoder, batch: int, guidance: float) -> None:
-        self.decoder, self.batch, self.guidance = decoder, batch, guidance
+    def __init__(self, stepper: Stepper, head: Head, batch: int, guidance: float) -> None:
+        self.stepper, self.head, self.batch, self.guidance = stepper, head, batch, guidance
 
     def step(self, position: int, previous: Tensor | None) -> Tensor:
-        """Logits [B, K] of the code at `position`."""
+        """Parameters [B, P] of the code at `position`."""
         both = None if previous is None else previous.repeat(2)
-        return guided(self.decoder.step(position, both), self.guidance)
+        return self.head.guided(self.stepper.step(position, both), self.guidance)
 
     def keep(self, rows: Tensor) -> None:
         """Go on with the sequences `rows` only."""
-        self.decoder.keep(torch.cat([rows, rows + self.batch]))
+        self.stepper.keep(torch.cat([rows, rows + self.batch]))
         self.batch = len(rows)

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anytime_core.priors import ARDMPrior
-from anytime_core.sampling.draw import Filter
-from anytime_core.sampling.engines.calls import CallEngine, Group, PartialCodes
-from anytime_core.sampling.plan import Plan
+from anytime_core.priors.any_order.base import AnyOrderPrior
+from anytime_core.priors.any_order.calls import CallEngine, Group, PartialCodes
+from anytime_core.priors.any_order.plan import Plan
+from anytime_core.sampling.options import SamplingOptions
 
 _ORDERS = 2**192
 """Where the stream of a sample's order begins, far from that of its noise."""
@@ -36,46 +36,44 @@ def sample_orders(seed: int, indices: Sequence[int], length: int) -> Tensor:
 
 def draw_in_calls(
     engine: CallEngine,
-    prior: ARDMPrior,
     partial: PartialCodes,
     known: int,
     plan: Plan,
-    filtering: Filter,
+    options: SamplingOptions,
     *,
-    certain: bool = False,
     on_call: OnCall = lambda calls, codes: False,
 ) -> tuple[Tensor, int]:
     """Draw what is missing of a batch.
 
     Args:
         engine: of the prior.
-        prior: order-agnostic.
         partial: the batch; its first `known` rows of the order are whole codes.
         known: m.
         plan: for the n - m other codes.
-        filtering: changes to the prior's distribution.
-        certain: each call draws the codes that the prior is most certain of, rather than the next ones of the order.
+        options: how codes are drawn; of plan `certain` each call draws those that the prior is most certain of, rather
+            than the next ones of the order.
         on_call: see `OnCall`.
 
     Returns:
         Codes [B, N], 0 where nothing was asked for, and the number of calls.
     """
-    partial = engine.open(partial)
-    wanted, stages, calls, hurries = partial.order.shape[1], len(prior.digits), 0, False
-    for stage, sizes in enumerate(plan.stages):
-        left, done = list(sizes), known
-        while left:
-            size = wanted - done if hurries else left.pop(0)
-            engine.call(partial, Group(stage, done, size, certain), filtering)
-            done += size
-            calls += 1
-            whole = done if stage == stages - 1 else known
-            hurries = on_call(calls, whole) or hurries
-            if done == wanted:
-                break
-    return whole_codes(prior, partial.tokens), calls
+    certain, shaping = options.plan == "certain", options.shaping
+    wanted, stages, calls, hurries = partial.order.shape[1], len(plan.stages), 0, False
+    with engine.open(partial) as opened:
+        for stage, sizes in enumerate(plan.stages):
+            left, done = list(sizes), known
+            while left:
+                size = wanted - done if hurries else left.pop(0)
+                engine.call(opened, Group(stage, done, size, certain), shaping, options.guidance)
+                done += size
+                calls += 1
+                whole = done if stage == stages - 1 else known
+                hurries = on_call(calls, whole) or hurries
+                if done == wanted:
+                    break
+        return whole_codes(engine.prior, opened.tokens), calls
 
 
-def whole_codes(prior: ARDMPrior, tokens: Tensor) -> Tensor:
+def whole_codes(prior: AnyOrderPrior, tokens: Tensor) -> Tensor:
     """Codes of tokens that say all of them, 0 for those that say nothing."""
     return (tokens - prior.digits.first_tokens[-1]).clamp(min=0)

@@ -5,13 +5,10 @@ from __future__ import annotations
 import bisect
 import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from anytime_core.display import shown
 from anytime_core.errors import UsageError
-
-if TYPE_CHECKING:
-    from anytime_core.run import Run
+from anytime_core.labels import ClassLabels
 
 _DIGITS = 12
 
@@ -20,7 +17,7 @@ class LabelCounts:
     """Classes one after the other, so many samples of each.
 
     Args:
-        run: whose classes they are.
+        classes: of the run.
         counts: name of a class, or its number, in text `index:3`, and how many samples.
 
     Attributes:
@@ -30,13 +27,13 @@ class LabelCounts:
         UsageError: there is no such class, or it stands twice.
     """
 
-    def __init__(self, run: Run, counts: Sequence[tuple[int | str, int]]) -> None:
+    def __init__(self, classes: ClassLabels, counts: Sequence[tuple[int | str, int]]) -> None:
         self._numbers: list[int] = []
         for label, _ in counts:
-            number = run.label_number(label)
+            number = classes.number(label)
             assert number is not None
             if number in self._numbers:
-                raise UsageError(f"class '{shown(run.record.classes[number])}' is counted twice: give it one count")
+                raise UsageError(f"class '{shown(classes.names[number])}' is counted twice: give it one count")
             self._numbers.append(number)
         self._ends = list(itertools.accumulate(count for _, count in counts))
         self.total = self._ends[-1]

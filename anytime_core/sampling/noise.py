@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from anytime_core.priors.heads import NoiseNeed
+
 _THREADED_FROM = 2**20
 """Numbers from which drawing them in threads pays."""
 _CHUNK = 2**12
@@ -97,6 +99,13 @@ class GumbelNoise:
                 list(threads.map(fill, [slice(first, first + step) for first in range(0, batch, step)]))
         exponential = torch.from_numpy(noise).clamp_(min=torch.finfo(torch.float32).tiny)
         return exponential.log_().neg_().view(batch, codes, size)
+
+
+def noise_of(
+    seed: int, indices: Sequence[int], length: int, need: NoiseNeed, device: torch.device | None = None
+) -> GumbelNoise:
+    """The noise of the samples with these global indices, as a head needs it."""
+    return GumbelNoise(seed, indices, length, need.numbers, device)
 
 
 class GivenNoise:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,10 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from anytime_core.budget import Budget
-
-if TYPE_CHECKING:
-    from anytime_core.run import Run
-    from anytime_core.sampling.sampler import SamplingOptions
+from anytime_core.sampling.options import SamplingOptions
 
 
 @dataclass(frozen=True)
@@ -46,13 +43,13 @@ class Origin:
     """Where samples come from, as the record beside their files tells it.
 
     Attributes:
-        run: that drew them.
+        run: the opened run that drew them.
         budget: of the call.
         options: how codes were drawn.
         completed: whether some of the codes were given.
     """
 
-    run: Run
+    run: Any
     budget: Budget
     options: SamplingOptions
     completed: bool = False
@@ -114,7 +111,7 @@ class Samples:
 
         Args:
             folder: made where it is missing; nothing but an earlier job's files is ever replaced.
-            suffix, progressive, pack: see `anytime_core.jobs.sampling.write_samples`.
+            suffix, progressive, pack: see `anytime_core.write_samples`.
             overwrite: replace the files of an earlier job in `folder`, all of them.
 
         Returns:
@@ -123,8 +120,8 @@ class Samples:
         Raises:
             UsageError: before anything is written, where files would be lost, or mixed with those of others.
         """
+        from anytime_core import write_samples
         from anytime_core.data.locations import user_path
-        from anytime_core.jobs.sampling import write_samples
 
         origin, path = self.origin, user_path(folder)
         write_samples(

@@ -15,7 +15,6 @@ from anytime_core.config import CoreConfig, TruncationConfig
 from anytime_core.distributed import own_share, rank, summed, world_size
 from anytime_core.modality import Modality, SampleDataset
 from anytime_core.pca import linear_networks, principal_components, scalar_codebooks
-from anytime_core.quantizers import VectorQuantizer
 from anytime_core.training.batches import Batches, ordered_batches, shuffled_batches
 from anytime_core.training.fit import Objective, fit
 from anytime_core.training.log import Progress
@@ -167,11 +166,10 @@ def fit_principal_components(autoencoder: OrderedAutoencoder, dataset: SampleDat
     batches = _component_batches(dataset, autoencoder.code_length, workers)
     components, mean = principal_components(batches, autoencoder.code_length)
     autoencoder.encoder, autoencoder.decoder = linear_networks(components, mean)
-    if isinstance(autoencoder.quantizer, VectorQuantizer):
+    if autoencoder.spec.size is not None:
         with torch.no_grad():
             coefficients = torch.cat([autoencoder.encode_vectors(batch["x"]).squeeze(-1) for batch in batches])
-            codebooks = scalar_codebooks(coefficients, autoencoder.quantizer.codebook.shape[1])
-            autoencoder.quantizer.codebook.copy_(codebooks.unsqueeze(-1))
+        autoencoder.quantizer.place(scalar_codebooks(coefficients, autoencoder.spec.size).unsqueeze(-1))
 
 
 def keep_autoencoder(

@@ -10,11 +10,12 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 
 from anytime_core.autoencoder import OrderedAutoencoder
-from anytime_core.config import CoreConfig, VQConfig
+from anytime_core.config import CoreConfig
 from anytime_core.curve import ReconstructionCurve, ignored_input
 from anytime_core.display import shown
 from anytime_core.distributed import rank
 from anytime_core.errors import RunError
+from anytime_core.quantizers.config import VQConfig
 from anytime_core.record import RunRecord, Stage
 from anytime_core.training.preparation import Preparation
 

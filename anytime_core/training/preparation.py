@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from torch import Tensor
 
 from anytime_core.autoencoder import OrderedAutoencoder, build_autoencoder
 from anytime_core.config import AutoencoderConfig, Config
@@ -28,7 +29,9 @@ from anytime_core.errors import ConfigError, RunError, UsageError
 from anytime_core.found import Found, found_in
 from anytime_core.in_training import LOCK
 from anytime_core.modality import Datasets, Modality
-from anytime_core.priors import Prior, build_prior, code_digits
+from anytime_core.priors.base import Prior
+from anytime_core.priors.registry import PRIORS
+from anytime_core.quantizers.base import CodeSpec
 from anytime_core.record import AUTOENCODER_FILE, RUN_FILE, STAGES, RunRecord, Stage, read_record
 from anytime_core.training.batches import step_samples
 from anytime_core.training.checkpoints import Checkpoint, Checkpoints, remove_checkpoints
@@ -233,12 +236,10 @@ class Preparation:
                 "use vq or fsq, or --stage autoencoder"
             )
         if "prior" in stages:
-            if core.prior.width % core.prior.heads:
-                raise ConfigError(f"prior.width={core.prior.width} is not a multiple of prior.heads={core.prior.heads}")
             code_length = self.untrained.code_length
             if (core.prior.code_length or 1) > code_length:
                 raise ConfigError(f"prior.code_length={core.prior.code_length} is more than the {code_length} codes")
-            _ = code_digits(core.prior, core.autoencoder.quantizer, self.untrained.codebook_size or 0)
+            core.prior.check(self.untrained.spec.narrowed(core.prior.code_length))
             if core.prior.class_conditional is True and not self.classes:
                 raise ConfigError("prior.class_conditional=true needs data with labels: use auto or false")
         if stages[0] == "autoencoder":
@@ -286,18 +287,10 @@ class Preparation:
 
     def prior(self, autoencoder: OrderedAutoencoder, *, labelled: bool) -> Prior:
         """The prior that the config describes, untrained, of the codes of `autoencoder`."""
-        core = self.config.core
-        length = core.prior.code_length or autoencoder.code_length
-        assert autoencoder.codebook_size is not None
-        vectors = autoencoder.quantizer.code_vectors() if core.prior.code_vectors else None
-        return build_prior(
-            core.prior,
-            code_length=length,
-            codebook_size=autoencoder.codebook_size,
-            classes=len(self.classes) if labelled and core.prior.class_conditional is not False else 0,
-            code_vectors=vectors[:length] if vectors is not None and vectors.ndim == 3 else vectors,
-            digits=code_digits(core.prior, core.autoencoder.quantizer, autoencoder.codebook_size),
-        )
+        config = self.config.core.prior
+        classes = len(self.classes) if labelled and config.class_conditional is not False else 0
+        spec = autoencoder.spec.narrowed(config.code_length, classes)
+        return PRIORS[config.kind](config, spec, prior_vectors(autoencoder, spec))
 
     def codes(self, autoencoder: OrderedAutoencoder) -> tuple[CodesDataset, CodesDataset]:
         """Training and validation codes that `autoencoder` could have written."""
@@ -335,3 +328,11 @@ def _foreign(path: Path) -> bool:
 
 def _shapes(autoencoder: OrderedAutoencoder) -> dict[str, torch.Size]:
     return {name: value.shape for name, value in autoencoder.state_dict().items()}
+
+
+def prior_vectors(autoencoder: OrderedAutoencoder, spec: CodeSpec) -> Tensor | None:
+    """The table of code vectors that a prior of the codes `spec` is given; None if codes are continuous."""
+    if spec.size is None:
+        return None
+    vectors = autoencoder.quantizer.code_vectors()
+    return vectors[: spec.length] if vectors.ndim == 3 else vectors

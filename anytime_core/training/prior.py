@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from anytime_core.config import PriorTraining
-from anytime_core.priors import Prior
+from anytime_core.priors.base import Prior
 from anytime_core.training.batches import ordered_batches, shuffled_batches, to_device
 from anytime_core.training.codes import CodesDataset
 from anytime_core.training.fit import Objective, fit

@@ -13,14 +13,14 @@ from anytime_core.autoencoder import build_autoencoder
 from anytime_core.curve import reconstruction_curve, validated_lengths
 from anytime_core.distributed import rank
 from anytime_core.plotting import plot_curve
-from anytime_core.priors import ARDMPrior
+from anytime_core.priors.any_order.base import AnyOrderPrior
 from anytime_core.record import PRIOR_FILE, Stage
 from anytime_core.training.autoencoder import fit_principal_components, keep_autoencoder, train_autoencoder
 from anytime_core.training.batches import ordered_batches
 from anytime_core.training.collapse import TELLING_STEPS, worthless_prefixes
 from anytime_core.training.encoding import write_codes
 from anytime_core.training.log import Progress
-from anytime_core.training.preparation import Preparation
+from anytime_core.training.preparation import Preparation, prior_vectors
 from anytime_core.training.prior import train_prior, validate_prior
 from anytime_core.training.surroundings import Surroundings
 from anytime_core.training.validation import Validator
@@ -119,7 +119,7 @@ def _prior_stage(training: Preparation, surroundings: Surroundings) -> tuple[int
         core.training.prior,
         surroundings,
         seed=core.seed,
-        keep=lambda: save_prior(path, prior, core.prior),
+        keep=lambda: save_prior(path, prior, prior_vectors(autoencoder, prior.spec)),
     )
     surroundings.accelerator.wait_for_everyone()
     settings = core.training.prior
@@ -132,7 +132,7 @@ def _prior_stage(training: Preparation, surroundings: Surroundings) -> tuple[int
         "bits_per_position": [round(value, 4) for value in result.bits_per_position.tolist()],
         "samples": result.samples,
     }
-    if isinstance(best, ARDMPrior):
+    if isinstance(best, AnyOrderPrior):
         steps = (best.losses() / math.log(2)).tolist()
         validation["bits_per_step"] = [[round(value, 4) for value in stage] for stage in steps]
     return core.training.prior.steps, validation

@@ -98,6 +98,7 @@ def evaluate(
     from anytime_core.evaluation.result import EVALUATION_FILE
     from anytime_core.evaluation.showing import show_evaluation
     from anytime_core.run import load
+    from anytime_core.sampling.options import SamplingOptions
 
     with output.chatter_to_stderr():
         opened = load(run, device=device, settings=settings or ())
@@ -106,12 +107,10 @@ def evaluate(
     options = EvaluationOptions(
         budgets=tuple(Budget.parse(budget, spending) for budget in budgets.split(",")),
         num=num,
-        seed=seed,
         extractors=tuple(ExtractorRequest.parse(text) for text in extractor or ()),
         download=download,
         calls=tuple(_calls(text) for text in calls.split(",")),
-        plan=plan,
-        guidance=guidance,
+        sampling=SamplingOptions(seed=seed, plan=plan, guidance=guidance),
     )
     folder = out or opened.folder / "evaluation"
     with progress.bar("evaluating") as advance, output.writing_to(folder), output.chatter_to_stderr():

@@ -12,7 +12,7 @@ from anytime_core.display import shown
 
 if TYPE_CHECKING:
     from anytime_core.run import Run
-    from anytime_core.sampling.sampler import SamplingOptions
+    from anytime_core.sampling.options import SamplingOptions
 
 _SAMPLES = 16
 _LONGEST_NAME = 60

@@ -26,7 +26,8 @@ def list_(
 ) -> None:
     """Declared modalities; without --check none of them is imported."""
     from anytime_core.discovery.checks import check_plugin
-    from anytime_core.discovery.plugins import DISABLE_VARIABLE, list_plugins, unknown_disabled
+    from anytime_core.discovery.plugins import list_plugins
+    from anytime_core.entry_points import DISABLE_VARIABLE, unknown_disabled
     from anytime_core.errors import nearest
 
     plugins = list_plugins()
@@ -36,7 +37,7 @@ def list_(
     if check:
         plugins = [check_plugin(plugin) for plugin in plugins]
     if json:
-        output.print_json([dataclasses.asdict(plugin) for plugin in plugins])
+        output.print_json([{**dataclasses.asdict(plugin), "group": plugin.group.what} for plugin in plugins])
         return
     output.print_table(
         ("modality", "state", "distribution", "version", "entry point", "problem"),

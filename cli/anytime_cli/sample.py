@@ -128,11 +128,20 @@ def sample(
     """
     startup.import_torch()
     from anytime_core.budget import Budget
-    from anytime_core.sampling.draw import Filter
-    from anytime_core.sampling.sampler import SamplingOptions
+    from anytime_core.sampling.options import SamplingOptions
 
-    filtering = Filter(temperature, top_k, top_p, guidance)
-    options = SamplingOptions(seed, None, filtering, engine, precision, batch_size, calls, plan)
+    options = SamplingOptions(
+        seed=seed,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        guidance=guidance,
+        engine=engine,
+        precision=precision,
+        batch_size=batch_size,
+        calls=calls,
+        plan=plan,
+    )
     shard = _process_shard() if shard is None else shard
     part = _part(shard, num or output.MOST_SAMPLES)
     started = time.perf_counter()

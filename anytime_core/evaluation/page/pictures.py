@@ -15,10 +15,10 @@ from torch import Tensor
 from anytime_core.budget import Budget
 from anytime_core.evaluation.page.sheets import PriorityCodes, Sheet, Shown
 from anytime_core.modality import Datasets, Modality, PreviewRow
-from anytime_core.priors import ARDMPrior
+from anytime_core.priors.any_order.base import AnyOrderPrior
 from anytime_core.run import Run
-from anytime_core.sampling.sampler import SamplingOptions
-from anytime_core.sampling.samples import Samples
+from anytime_core.sampling.options import SamplingOptions
+from anytime_core.sampling.samples import Samples, joined
 from anytime_core.training.batches import ordered_batches
 
 _COLUMNS = 8
@@ -100,7 +100,7 @@ class _Samples:
     def decoded(self, number: int) -> Tensor:
         prior = self.run.require_prior()
         number = min(number, prior.code_length)
-        if isinstance(prior, ARDMPrior):
+        if isinstance(prior, AnyOrderPrior):
             return _drawn(self.run, self.number, Budget(number, "codes"), self.options).x
         return self.run.decode(self.whole.codes, number)
 
@@ -143,7 +143,7 @@ def _sharing(run: Run, number: int, options: SamplingOptions) -> bytes:
 
 
 def _drawn(run: Run, number: int, budget: Budget, options: SamplingOptions) -> Samples:
-    return run.sample(number, budget, seed=options.seed, guidance=options.filtering.guidance)
+    return joined(list(run.sample_batches(range(number), budget, options)))
 
 
 def _picture(modality: Modality, rows: Sequence[PreviewRow]) -> bytes:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from anytime_core.decoding.weights import DecodingWeights, LayerWeights
+from anytime_core.priors.transformer.weights import FoldedWeights, LayerWeights
 
 _PACKED_FOR = 64
 """Batch that weights are packed for; the layout serves other batches as well."""
@@ -44,7 +44,7 @@ class LayerProducts:
     shrink: Product
 
 
-def products(weights: DecodingWeights, *, packed: bool) -> tuple[LayerProducts, ...]:
+def products(weights: FoldedWeights, *, packed: bool) -> tuple[LayerProducts, ...]:
     """The products of every block, plain or packed; made once for given weights."""
     make = PackedProduct if packed else PlainProduct
 

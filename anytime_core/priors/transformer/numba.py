@@ -1,12 +1,15 @@
-"""Decoding of small batches on the CPU with kernels compiled by numba, in float32 or with 8-bit weights.
+"""Steps of small batches on the CPU, each one call of a kernel compiled by numba, in float32 or with 8-bit weights.
 
 Letters: B batch, n codes to draw, K codebook size, L layers, W width, I inputs, O outputs.
 """
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Sequence
-from typing import Literal
+from functools import cache
+from typing import ClassVar, Literal
 
 import numba
 import numpy as np
@@ -14,20 +17,44 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anytime_core.decoding.kernels import step
-from anytime_core.decoding.weights import DecodingWeights
+from anytime_core.errors import UsageError
+from anytime_core.priors.stepping import Engine
+from anytime_core.priors.transformer.kernels import step
+from anytime_core.priors.transformer.model import TransformerPrior
+from anytime_core.priors.transformer.weights import FoldedWeights, fold
 
 Precision = Literal["float32", "int8"]
 
 _THREADED_FROM = 2**23
 """Bytes of weights from which a step gains from threads, which have to wait for each other at every product."""
 
+_ONE_AT_A_TIME = threading.Lock()
+
 _Matrix = tuple[NDArray, NDArray, NDArray]
 """Weight [..., O, I], scale [..., O] and bias [..., O]: a row of weights counts its scale."""
 
 
-class NumbaDecoder:
-    """See `Decoder`.
+class NumbaEngine(Engine):
+    """See `Engine`. With precision `int8` the codes are close to those of the other engines, not the same."""
+
+    name = "numba"
+    precisions: ClassVar[tuple[str, ...]] = ("float32", "int8")
+
+    def __init__(self, prior: TransformerPrior, precision: str = "float32") -> None:
+        super().__init__(prior, precision)
+        if prior.device.type != "cpu":
+            raise UsageError(
+                f"engine 'numba' runs on the CPU, not on '{prior.device}': use --device cpu, or --engine eager"
+            )
+        self.weights = fold(prior, torch.float32)
+
+    def open(self, labels: Tensor | None, batch: int, length: int) -> NumbaStepper:
+        """A stepper of a batch of `length` codes."""
+        return NumbaStepper(self.weights, labels, batch, length, "int8" if self.precision == "int8" else "float32")
+
+
+class NumbaStepper:
+    """See `Stepper`.
 
     Args:
         weights: of the prior, float32, on the CPU.
@@ -39,7 +66,7 @@ class NumbaDecoder:
 
     def __init__(
         self,
-        weights: DecodingWeights,
+        weights: FoldedWeights,
         labels: Tensor | None,
         batch: int,
         length: int,
@@ -77,11 +104,22 @@ class NumbaDecoder:
         head = self.weights.once(
             ("numba head", id(matrix), self.precision), lambda: _matrix(matrix, bias, self.precision)
         )
-        before = numba.get_num_threads()
-        numba.set_num_threads(self.threads)
-        step(x.numpy(), position, self.layers, head, self.keys, self.values, self.weights.epsilon, self.buffers)
-        numba.set_num_threads(before)
+        with _alone_if_needed():
+            numba.set_num_threads(self.threads)  # of this thread only
+            step(x.numpy(), position, self.layers, head, self.keys, self.values, self.weights.epsilon, self.buffers)
         return self.logits
+
+
+def _alone_if_needed() -> contextlib.AbstractContextManager[object]:
+    """Numba's own pool of threads, which it has where there is no other, serves one caller at a time."""
+    return _ONE_AT_A_TIME if _threading_layer() == "workqueue" else contextlib.nullcontext()
+
+
+@cache
+def _threading_layer() -> str:
+    numba.set_num_threads(numba.get_num_threads())  # which starts the threads
+    layer: str = numba.threading_layer()  # type: ignore[attr-defined]
+    return layer
 
 
 def rounded(matrix: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,7 +141,7 @@ def _bytes(layers: Sequence[_Matrix]) -> int:
     return sum(weight.nbytes for weight, _, _ in layers)
 
 
-def _layers(weights: DecodingWeights, precision: Precision) -> tuple[_Matrix, ...]:
+def _layers(weights: FoldedWeights, precision: Precision) -> tuple[_Matrix, ...]:
     def stacked(parts: Sequence[tuple[Tensor, Tensor]]) -> _Matrix:
         matrices, biases = zip(*parts, strict=True)
         return _matrix(torch.stack(matrices), torch.stack(biases), precision)

@@ -13,83 +13,51 @@ W width, r rows: positions that go through the network.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anytime_core.config import ARDMConfig
-from anytime_core.priors.base import Prior
-from anytime_core.priors.digits import Digits
+from anytime_core.priors.any_order.base import AnyOrderPrior, BoundTerms
+from anytime_core.priors.any_order.digits import Digits, in_base
+from anytime_core.priors.ardm.config import ARDMConfig
 from anytime_core.priors.labels import LabelEmbedding
-from anytime_core.priors.transformer import TransformerBlock, initialise, standardised
+from anytime_core.priors.transformer.model import TransformerBlock, initialise, standardised
+from anytime_core.quantizers.base import CodeSpec
 
 _TRACKING_RATE = 0.05
 
 
-@dataclass(frozen=True)
-class BoundTerms:
-    """One random step of the likelihood bound of each sequence.
+class ARDMPrior(AnyOrderPrior):
+    """Models each code given any others and, if there are classes, a label.
 
-    Attributes:
-        nats: [B, N], cross-entropy of the digits that are unknown at that step, 0 elsewhere.
-        unknown: [B, N], where they are.
-        stage: [B], of the digits, from 0.
-        known: [B], how many positions' digits are known, of n.
-        lengths: [B], n: positions after it are left out.
-    """
-
-    nats: Tensor
-    unknown: Tensor
-    stage: Tensor
-    known: Tensor
-    lengths: Tensor
-
-    @property
-    def means(self) -> Tensor:
-        """[B], mean over the unknown digits: L_t of the paper."""
-        return self.nats.sum(1) / self.unknown.sum(1)
-
-
-class ARDMPrior(Prior):
-    """Models each code given any others and, with `classes` > 0, a class label.
-
-    Positions of which nothing is known ask about themselves and are seen by no other. So those that are not wanted are
-    left out at no cost, and what remains is the same distribution.
+    With `config.code_vectors` the quantizer's table is a further input beside the token embedding, frozen and
+    standardised: a code's vector, or the mean of those of all codes that begin so if it is known in part. Codes of one
+    digit also get logits by how well their vectors fit what the prior expects.
 
     Args:
-        config: sizes, dropout and terms of the loss.
-        code_length: N.
-        digits: of the codes; their `size` is K.
-        classes: number of labels, 0 for an unconditional model.
-        code_vectors: the quantizer's table, [K, D] or one per position [N, K, D]: frozen and standardised, a further
-            input beside the token embedding, the mean of all codes that begin so where a code is known in part. Codes
-            of one digit also get logits by how well their vectors fit what the prior expects.
+        config: sizes, dropout, digits and terms of the loss.
+        spec, code_vectors: see `Prior`.
     """
 
+    kind = "ardm"
+    Config = ARDMConfig
+    config: ARDMConfig
     vectors: Tensor | None
     token_vectors: Tensor | None
     token_of: Tensor
     digit_of: Tensor
     step_losses: Tensor
 
-    def __init__(
-        self,
-        config: ARDMConfig,
-        *,
-        code_length: int,
-        digits: Digits,
-        classes: int = 0,
-        code_vectors: Tensor | None = None,
-    ) -> None:
-        super().__init__()
-        self.config, self.digits = config, digits
-        self.code_length, self.codebook_size, self.classes = code_length, digits.size, classes
+    def __init__(self, config: ARDMConfig, spec: CodeSpec, code_vectors: Tensor | None = None) -> None:
+        super().__init__(config, spec)
+        code_vectors = code_vectors if config.code_vectors else None
+        code_length = spec.length
+        self.digits = digits = _digits(config, spec)
         self.token = nn.Embedding(digits.tokens, config.width)
         self.position = nn.Embedding(code_length, config.width)
-        self.start = LabelEmbedding(classes, config.width, config.label_dropout)
+        self.start = LabelEmbedding(spec.classes, config.width, config.label_dropout)
         self.time = nn.Linear(1, config.width) if config.time_input else None
         vectors = None if code_vectors is None else standardised(code_vectors)
         self.register_buffer("vectors", vectors)
@@ -106,6 +74,11 @@ class ARDMPrior(Prior):
         self.norm = nn.LayerNorm(config.width)
         self.heads = nn.ModuleList(nn.Linear(config.width, radix) for radix in digits.radices)
         initialise(self, config.layers)
+
+    @property
+    def null_label(self) -> int | None:
+        """See `Prior`."""
+        return self.start.null_label
 
     def forward(self, codes: Tensor, labels: Tensor | None) -> Tensor:
         """Training loss of each sequence [B, N] in nats per code, [B]; in training mode it tracks `step_losses`.
@@ -135,17 +108,7 @@ class ARDMPrior(Prior):
         generator: torch.Generator | None = None,
         starts: Tensor | None = None,
     ) -> BoundTerms:
-        """One step of the bound for each sequence [B, N]: stage, order and step are drawn uniformly.
-
-        Steps are spread evenly over the batch, each by itself still uniform.
-
-        Args:
-            codes: [B, N].
-            labels: [B].
-            lengths: [B] prefixes that the order runs over; None: all N codes.
-            generator: on the CPU.
-            starts: [S, n] of a plan, how many codes are known where step t is drawn; None: t, one after another.
-        """
+        """See `AnyOrderPrior`; steps are spread evenly over the batch, each by itself still uniform."""
         batch, device = len(codes), codes.device
         if lengths is None:
             lengths = torch.full((batch,), self.code_length, device=device)
@@ -172,29 +135,14 @@ class ARDMPrior(Prior):
         return BoundTerms(nats * unknown, unknown, stage, known, lengths)
 
     def logits(self, tokens: Tensor, stage: int, labels: Tensor | None) -> Tensor:
-        """Logits [B, N, R] of the digit `stage` at all positions, of which only those without it have a meaning.
-
-        Args:
-            tokens: [B, N], what is known of each code; 0 for nothing.
-            stage: from 0.
-            labels: [B].
-        """
+        """See `AnyOrderPrior`."""
         stages = torch.full((len(tokens),), stage, device=tokens.device)
         return self._score(self._features(tokens, labels, stages), tokens, stage)
 
     def logits_at(
         self, tokens: Tensor, positions: Tensor, seen: int, asked: slice, stage: int, labels: Tensor | None
     ) -> Tensor:
-        """The same logits, where only some rows go through the network: [B, number asked, R].
-
-        Args:
-            tokens: [B, r], what is known of these rows.
-            positions: [B, r], where they stand.
-            seen: how many leading rows something is known of.
-            asked: rows that logits are wanted of.
-            stage: from 0.
-            labels: [B].
-        """
+        """See `AnyOrderPrior`."""
         rows = tokens.shape[1]
         mask = None
         if seen < rows:
@@ -207,7 +155,7 @@ class ARDMPrior(Prior):
         return self._score(x[:, asked], tokens[:, asked], stage, positions[:, asked])
 
     def losses(self, length: int | None = None) -> Tensor:
-        """[S, n] nats of one more digit where 0, 1, ..., n - 1 of the first `length` codes (None: all) have it.
+        """See `AnyOrderPrior`.
 
         They are the running means of training; those of a prefix are taken to fall with the share of codes that is
         known, as those of all codes do.
@@ -278,6 +226,17 @@ class ARDMPrior(Prior):
         means = torch.zeros_like(flat).index_add_(0, index, terms.means[whole]) / counts.clamp(min=1)
         followed = torch.where(flat.isnan(), means, flat.lerp(means, _TRACKING_RATE))
         flat.copy_(torch.where(counts > 0, followed, flat))
+
+
+def _digits(config: ARDMConfig, spec: CodeSpec) -> Digits:
+    """The digits that codes are drawn by."""
+    assert spec.size is not None  # as the config has seen to
+    if config.base is None:
+        return Digits(spec.size, (spec.size,))
+    if config.base == "levels":
+        assert spec.radices is not None
+        return Digits(spec.size, spec.radices)
+    return in_base(spec.size, config.base)
 
 
 def _token_vectors(vectors: Tensor, digits: Digits) -> Tensor:

@@ -6,7 +6,6 @@ Letters: K codebook size, S digits, T tokens.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -86,8 +85,3 @@ def in_base(size: int, base: int) -> Digits:
     while base**digits < size:
         digits += 1
     return Digits(size, (base,) * digits)
-
-
-def of_levels(levels: Sequence[int]) -> Digits:
-    """Codes of finite scalar quantisation by their levels, of which the first is least significant."""
-    return Digits(math.prod(levels), tuple(reversed(levels)))

@@ -8,41 +8,40 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from anytime_core.decoding.weights import DecodingWeights, LayerWeights, fold
 from anytime_core.errors import AnytimeError
-from anytime_core.priors import TransformerPrior
-from anytime_core.sampling.engines.base import SteppedEngine
+from anytime_core.priors.stepping import Engine
+from anytime_core.priors.transformer.model import TransformerPrior
+from anytime_core.priors.transformer.weights import FoldedWeights, LayerWeights, fold
 
 _log = logging.getLogger(__name__)
 
 _Step = Callable[..., Tensor]
 
 
-class CompileEngine(SteppedEngine):
+class CompileEngine(Engine):
     """See `Engine`. Compiles on the first step of each shape and says how long that took."""
 
     name = "compile"
-    precisions = ("float32", "bfloat16")
+    precisions: ClassVar[tuple[str, ...]] = ("float32", "bfloat16")
 
-    def __init__(self, prior: TransformerPrior, precision: str) -> None:
+    def __init__(self, prior: TransformerPrior, precision: str = "float32") -> None:
         super().__init__(prior, precision)
         self.weights = fold(prior, torch.float32 if precision == "float32" else torch.bfloat16)
         self.compiled: _Step = torch.compile(_step, dynamic=False)
 
-    def open(self, labels: Tensor | None, batch: int, length: int) -> _CompiledDecoder:
-        """A decoder for a batch of `length` codes."""
-        return _CompiledDecoder(self.weights, self.compiled, labels, batch, length)
+    def open(self, labels: Tensor | None, batch: int, length: int) -> _CompiledStepper:
+        """A stepper of a batch of `length` codes."""
+        return _CompiledStepper(self.weights, self.compiled, labels, batch, length)
 
 
-class _CompiledDecoder:
-    def __init__(
-        self, weights: DecodingWeights, compiled: _Step, labels: Tensor | None, batch: int, length: int
-    ) -> None:
+class _CompiledStepper:
+    def __init__(self, weights: FoldedWeights, compiled: _Step, labels: Tensor | None, batch: int, length: int) -> None:
         self.weights, self.compiled = weights, compiled
         self.first_input = weights.first_input(labels, batch)
         shape = (len(weights.layers), batch, weights.heads, length, weights.width // weights.heads)

@@ -1,4 +1,4 @@
-"""Decoding with torch's own kernels on any device, in static buffers and without a host synchronisation.
+"""One position a step with torch's own operators, on any device, in static buffers, without a host synchronisation.
 
 Letters: B batch, n codes to draw, K codebook size, W width, H heads, E = W / H, F width of the feed-forward layer.
 """
@@ -6,21 +6,51 @@ Letters: B batch, n codes to draw, K codebook size, W width, H heads, E = W / H,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from anytime_core.decoding.base import Decoder
-from anytime_core.decoding.products import can_pack, products
-from anytime_core.decoding.weights import DecodingWeights
+from anytime_core.priors.stepping import Engine, Stepper
+from anytime_core.priors.transformer.model import TransformerPrior
+from anytime_core.priors.transformer.products import can_pack, products
+from anytime_core.priors.transformer.weights import FoldedWeights, fold
+from anytime_core.threads import alone, beside
 
 _PACKED_FROM = 2
 """Batch from which products with packed weights pay on the CPU."""
+_THREADED_FROM = 8
+"""Batch from which a CPU step gains from more than one thread."""
+_SPLIT_FROM = 256
+"""Batch from which the parts of a batch are better run beside each other, each on one thread."""
 
 
-class TorchDecoder:
-    """See `Decoder`. Attends to the written part of its buffers only, and not at all at the first position.
+class EagerEngine(Engine):
+    """See `Engine`."""
+
+    name = "eager"
+    precisions: ClassVar[tuple[str, ...]] = ("float32", "bfloat16")
+
+    def __init__(self, prior: TransformerPrior, precision: str = "float32") -> None:
+        super().__init__(prior, precision)
+        self.weights = fold(prior, torch.float32 if precision == "float32" else torch.bfloat16)
+
+    def open(self, labels: Tensor | None, batch: int, length: int) -> Stepper:
+        """A stepper of a batch of `length` codes."""
+        sizes = [len(part) for part in torch.arange(batch).chunk(self.parts(batch))]
+        split = [None] * len(sizes) if labels is None else labels.split(sizes)
+        parts = [EagerStepper(self.weights, *part, length) for part in zip(split, sizes, strict=True)]
+        single = len(parts) > 1 or (self.weights.on_cpu and batch < _THREADED_FROM)
+        return SplitStepper(parts, sizes) if single else parts[0]
+
+    def parts(self, batch: int) -> int:
+        """In how many parts a batch is run."""
+        return torch.get_num_threads() if self.weights.on_cpu and batch >= _SPLIT_FROM else 1
+
+
+class EagerStepper:
+    """See `Stepper`. Attends to the written part of its buffers only, and not at all at the first position.
 
     Args:
         weights: of the prior.
@@ -29,9 +59,9 @@ class TorchDecoder:
         length: n.
     """
 
-    def __init__(self, weights: DecodingWeights, labels: Tensor | None, batch: int, length: int) -> None:
+    def __init__(self, weights: FoldedWeights, labels: Tensor | None, batch: int, length: int) -> None:
         self.weights = weights
-        self.first_input = weights.first_input(labels, batch)
+        self.first_input = weights.first_input(labels, batch).clone()
         shape = (len(weights.layers), batch, weights.heads, length, weights.width // weights.heads)
         self.keys, self.values = self.first_input.new_empty(shape), self.first_input.new_empty(shape)
         self._open_buffers()
@@ -41,6 +71,10 @@ class TorchDecoder:
         self.first_input = self.first_input[rows]
         self.keys, self.values = self.keys[:, rows], self.values[:, rows]
         self._open_buffers()
+
+    def restart(self, labels: Tensor | None) -> None:
+        """Begin another batch of the same shape, in the same buffers."""
+        self.first_input.copy_(self.weights.first_input(labels, len(self.first_input)))
 
     def _open_buffers(self) -> None:
         _, batch, heads, length, size = self.keys.shape
@@ -89,27 +123,26 @@ class TorchDecoder:
         return torch.bmm(scores, values, out=self.attended).view(batch, -1)
 
 
-class SplitDecoder:
-    """A batch split over threads that each run one torch thread: large batches gain from working apart.
+class SplitStepper:
+    """See `Stepper`. A batch whose parts run beside each other, each on one thread.
+
+    Large batches gain from working apart, and small ones from not waiting for other threads at every operator.
 
     Args:
-        parts: decoders of the parts of the batch, in order.
+        parts: steppers of the parts of the batch, in order.
         sizes: how many sequences each has.
     """
 
-    def __init__(self, parts: Sequence[Decoder], sizes: list[int]) -> None:
+    def __init__(self, parts: Sequence[Stepper], sizes: list[int]) -> None:
         self.parts, self.sizes = list(parts), sizes
-        self.threads = ThreadPoolExecutor(len(parts))
 
     def step(self, position: int, previous: Tensor | None) -> Tensor:
         """Logits [B, K] of the code at `position`."""
+        if len(self.parts) == 1:
+            return alone(partial(self.parts[0].step, position, previous))
         split = [None] * len(self.parts) if previous is None else previous.split(self.sizes)
-
-        @torch.inference_mode()
-        def part(decoder: Decoder, codes: Tensor | None) -> Tensor:
-            return decoder.step(position, codes)
-
-        return torch.cat(list(self.threads.map(part, self.parts, split)))
+        works = [partial(part.step, position, codes) for part, codes in zip(self.parts, split, strict=True)]
+        return torch.cat(beside(works))
 
     def keep(self, rows: Tensor) -> None:
         """Go on with the sequences `rows` only."""

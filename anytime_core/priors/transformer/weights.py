@@ -13,8 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from anytime_core.priors import TransformerPrior
-from anytime_core.priors.transformer import TransformerBlock
+from anytime_core.priors.transformer.model import TransformerBlock, TransformerPrior
 
 _Made = TypeVar("_Made")
 
@@ -33,7 +32,7 @@ class LayerWeights:
 
 
 @dataclass(frozen=True, eq=False)
-class DecodingWeights:
+class FoldedWeights:
     """Everything that drawing codes needs of a prior.
 
     Attributes:
@@ -63,6 +62,11 @@ class DecodingWeights:
         return self._made[key]
 
     @property
+    def on_cpu(self) -> bool:
+        """Where they are."""
+        return self.positions.device.type == "cpu"
+
+    @property
     def width(self) -> int:
         """W."""
         return self.positions.shape[1]
@@ -78,7 +82,7 @@ class DecodingWeights:
 
 
 @torch.no_grad()
-def fold(prior: TransformerPrior, dtype: torch.dtype) -> DecodingWeights:
+def fold(prior: TransformerPrior, dtype: torch.dtype) -> FoldedWeights:
     """The weights of `prior` on its device, folded in float32 and then copied to `dtype`."""
     scale = (prior.position.weight.shape[1] // prior.heads) ** -0.5
 
@@ -115,7 +119,7 @@ def fold(prior: TransformerPrior, dtype: torch.dtype) -> DecodingWeights:
         matrix = (weight * prior.norm.weight).T.contiguous()
         return matrix.to(dtype), (bias + weight @ prior.norm.bias).to(dtype)
 
-    return DecodingWeights(
+    return FoldedWeights(
         heads=prior.heads,
         epsilon=prior.norm.eps,
         start=copied(prior.start.weight),

@@ -5,45 +5,43 @@ Letters: B batch, N code length, n a prefix length, K codebook size, D code dime
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anytime_core.config import ARDMConfig, TransformerConfig
-from anytime_core.priors.base import Prior
+from anytime_core.priors.base import CausalPrior
 from anytime_core.priors.labels import LabelEmbedding
+from anytime_core.priors.stepping import EngineMaker, ImportedEngine
+from anytime_core.priors.transformer.choice import choose_engine
+from anytime_core.priors.transformer.config import TransformerConfig, TransformerSection
+from anytime_core.quantizers.base import CodeSpec
 
 
-class TransformerPrior(Prior):
-    """Models each code given the codes before it and, with `classes` > 0, a class label.
+class TransformerPrior(CausalPrior):
+    """Models each code given the codes before it and, if there are classes, a label.
+
+    With `config.code_vectors` the quantizer's table tells it which codes look alike: frozen and standardised, a code's
+    vector is a further input beside its embedding, and codes also get logits by how well their vectors fit what the
+    prior expects.
 
     Args:
         config: sizes and dropout.
-        code_length: N.
-        codebook_size: K.
-        classes: number of labels, 0 for an unconditional model.
-        code_vectors: the quantizer's table, [K, D] or one per position [N, K, D]; it tells the prior which codes look
-            alike: frozen and standardised, it is a further input beside the token embedding, and codes also get logits
-            by how well their vectors fit what the prior expects.
+        spec, code_vectors: see `Prior`.
     """
 
+    kind = "transformer"
+    Config = TransformerConfig
     vectors: Tensor | None
 
-    def __init__(
-        self,
-        config: TransformerConfig,
-        *,
-        code_length: int,
-        codebook_size: int,
-        classes: int = 0,
-        code_vectors: Tensor | None = None,
-    ) -> None:
-        super().__init__()
-        self.code_length, self.codebook_size, self.classes = code_length, codebook_size, classes
+    def __init__(self, config: TransformerConfig, spec: CodeSpec, code_vectors: Tensor | None = None) -> None:
+        super().__init__(config, spec)
+        code_vectors = code_vectors if config.code_vectors else None
         self.heads = config.heads
-        self.token = nn.Embedding(codebook_size, config.width)
-        self.position = nn.Embedding(code_length, config.width)
-        self.start = LabelEmbedding(classes, config.width, config.label_dropout)
+        self.token = nn.Embedding(self.codebook_size, config.width)
+        self.position = nn.Embedding(spec.length, config.width)
+        self.start = LabelEmbedding(spec.classes, config.width, config.label_dropout)
         self.register_buffer("vectors", None if code_vectors is None else standardised(code_vectors))
         if code_vectors is not None:
             self.from_vector = nn.Linear(code_vectors.shape[-1], config.width)
@@ -51,19 +49,31 @@ class TransformerPrior(Prior):
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
-        self.head = nn.Linear(config.width, codebook_size)
+        self.head = nn.Linear(config.width, self.codebook_size)
         initialise(self, config.layers)
 
-    def forward(self, codes: Tensor, labels: Tensor | None) -> Tensor:
-        """Cross-entropy of each sequence in nats per code, [B]."""
-        return -self.log_prob(codes, labels).mean(1)
+    @property
+    def null_label(self) -> int | None:
+        """See `Prior`."""
+        return self.start.null_label
 
-    def log_prob(self, codes: Tensor, labels: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
-        """Log probability of each code given those before it, in nats, [B, N]."""
-        logits = self.logits(codes[:, :-1], labels)
-        return -F.cross_entropy(logits.float().transpose(1, 2), codes, reduction="none")
+    @classmethod
+    def engines(cls) -> Mapping[str, EngineMaker]:
+        """See `CausalPrior`; their modules are imported when they are first made."""
+        package, both = "anytime_core.priors.transformer", ("float32", "bfloat16")
+        return {
+            **super().engines(),
+            "eager": ImportedEngine(f"{package}.eager:EagerEngine", both),
+            "numba": ImportedEngine(f"{package}.numba:NumbaEngine", ("float32", "int8")),
+            "graph": ImportedEngine(f"{package}.graph:GraphEngine", both),
+            "compile": ImportedEngine(f"{package}.compiled:CompileEngine", both),
+        }
 
-    def logits(self, codes: Tensor, labels: Tensor | None) -> Tensor:
+    def fastest_engine(self, precision: str, batch: int, multiply_adds: float, *, stepped: bool) -> str:
+        """See `Prior`."""
+        return choose_engine(self.device, precision, batch, multiply_adds, stepped=stepped)
+
+    def conditionals(self, codes: Tensor, labels: Tensor | None) -> Tensor:
         """Logits [B, n + 1, K] of the codes at positions 0..n, given the first n of them, `codes` [B, n]."""
         start = self.start(labels, len(codes)).unsqueeze(1)
         x = torch.cat([start, self._embed(codes) + start], 1) + self.position.weight[: codes.shape[1] + 1]
@@ -97,7 +107,7 @@ class TransformerPrior(Prior):
 class TransformerBlock(nn.Module):
     """Attention and feed-forward layer, each added to the residual stream."""
 
-    def __init__(self, config: TransformerConfig | ARDMConfig) -> None:
+    def __init__(self, config: TransformerSection) -> None:
         super().__init__()
         width, hidden = config.width, config.width * config.feedforward
         self.heads, self.dropout = config.heads, config.dropout

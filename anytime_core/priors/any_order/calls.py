@@ -1,0 +1,225 @@
+"""Engines of order-agnostic priors: one network call draws a group of codes.
+
+Letters: B batch, N code length, n codes that are wanted, R values of a digit, G numbers of noise a code, q rows asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from anytime_core.errors import UsageError
+from anytime_core.priors.any_order.base import AnyOrderPrior
+from anytime_core.priors.capture import Pool, capturing, require_cuda, warm_up
+from anytime_core.priors.heads import Categorical
+from anytime_core.priors.shaping import Shaping
+
+
+@dataclass(frozen=True)
+class Group:
+    """What one call draws.
+
+    Attributes:
+        stage: of the digit, from 0.
+        known: rows of the order that have this digit already.
+        size: how many further ones get it.
+        certain: whether the ones that the prior is most certain of are moved to the front of the order.
+    """
+
+    stage: int
+    known: int
+    size: int
+    certain: bool
+
+
+@dataclass
+class PartialCodes:
+    """A batch that is being drawn; calls change it in place.
+
+    Attributes:
+        tokens: [B, N], what is known of each code, see `Digits`.
+        order: [B, n], positions in the order in which they are drawn.
+        noise: [B, n, G], Gumbel noise by position, the values of one digit after those of the other.
+        labels: [B], None for an unconditional prior.
+    """
+
+    tokens: Tensor
+    order: Tensor
+    noise: Tensor
+    labels: Tensor | None
+
+
+class CallEngine(ABC):
+    """A way to make the calls of an order-agnostic prior; engines differ in how they find logits.
+
+    Args:
+        prior: in evaluation mode, on the device that it is run on.
+        precision: one of `precisions`.
+
+    Attributes:
+        name: what `--engine` calls it.
+        precisions: that it has.
+
+    Raises:
+        UsageError: it does not have this precision.
+    """
+
+    name: ClassVar[str]
+    precisions: ClassVar[tuple[str, ...]] = ("float32",)
+
+    def __init__(self, prior: AnyOrderPrior, precision: str = "float32") -> None:
+        if precision not in self.precisions:
+            known = ", ".join(self.precisions)
+            raise UsageError(f"engine '{self.name}' has no precision '{precision}' for this prior: use {known}")
+        self.prior = prior if precision == "float32" else copy.deepcopy(prior).to(torch.bfloat16)
+
+    @contextlib.contextmanager
+    def open(self, partial: PartialCodes) -> Iterator[PartialCodes]:
+        """Give what `call` is to be given for this batch: itself, or buffers with its values, which are its own."""
+        yield partial
+
+    @torch.inference_mode()
+    def call(self, partial: PartialCodes, group: Group, shaping: Shaping, guidance: float = 1.0) -> None:
+        """Draw one group: all rows of it as they come in the order, or the most certain of all that are left."""
+        wanted, digits = partial.order.shape[1], self.prior.digits
+        chooses = group.certain and group.known + group.size < wanted
+        asked = slice(group.known, wanted if chooses else group.known + group.size)
+        head = Categorical(digits.radices[group.stage])
+        logits = self._guided_logits(partial, group, asked, head, guidance).float()
+        positions = partial.order[:, asked]
+        if chooses:
+            # Most certain is the smallest entropy.
+            ranks = head.entropy(logits).argsort(dim=1, stable=True)
+            ranked = positions.gather(1, ranks)
+            partial.order[:, asked] = ranked
+            logits, positions = _at(logits, ranks[:, : group.size]), ranked[:, : group.size]
+        noise = _at(partial.noise, positions)
+        first = sum(digits.radices[: group.stage])
+        noise = noise[..., first : first + head.size]
+        values = head.draw(logits.flatten(0, 1), noise.flatten(0, 1), shaping).view(positions.shape)
+        tokens = digits.next_tokens(partial.tokens.gather(1, positions), group.stage)
+        partial.tokens.scatter_(1, positions, tokens + values)
+
+    def _guided_logits(
+        self, partial: PartialCodes, group: Group, asked: slice, head: Categorical, guidance: float
+    ) -> Tensor:
+        """[B, q, R] of the rows of the order that are asked for."""
+        if guidance == 1:
+            return self._logits(partial, group, asked)
+        both = PartialCodes(
+            tokens=partial.tokens.repeat(2, 1),
+            order=partial.order.repeat(2, 1),
+            noise=partial.noise,
+            labels=self.prior.with_null_labels(partial.labels),
+        )
+        return head.guided(self._logits(both, group, asked), guidance)
+
+    @abstractmethod
+    def _logits(self, partial: PartialCodes, group: Group, asked: slice) -> Tensor:
+        """Of the rows of the order that are asked for, [B, q, R]."""
+
+
+class PlainCalls(CallEngine):
+    """The reference: all positions through the network at every call."""
+
+    name = "plain"
+
+    def _logits(self, partial: PartialCodes, group: Group, asked: slice) -> Tensor:
+        logits = self.prior.logits(partial.tokens, group.stage, partial.labels)
+        return _at(logits, partial.order[:, asked])
+
+
+class EagerCalls(CallEngine):
+    """Only what is known and what is asked for goes through the network, in float32 or bfloat16."""
+
+    name = "eager"
+    precisions = ("float32", "bfloat16")
+
+    def _logits(self, partial: PartialCodes, group: Group, asked: slice) -> Tensor:
+        # From the second digit on something is known of every position.
+        rows = partial.order if group.stage else partial.order[:, : asked.stop]
+        seen = rows.shape[1] if group.stage else group.known
+        tokens = partial.tokens.gather(1, rows)
+        return self.prior.logits_at(tokens, rows, seen, asked, group.stage, partial.labels)
+
+
+class GraphCalls(EagerCalls):
+    """The calls of a plan as CUDA graphs, each captured when it is first made, and replayed from then on.
+
+    Buffers and graphs are used by one batch at a time, and serve the next one of its shape.
+    """
+
+    name = "graph"
+
+    def __init__(self, prior: AnyOrderPrior, precision: str = "float32") -> None:
+        require_cuda(prior.device)
+        super().__init__(prior, precision)
+        self._pool: Pool[_Buffers] = Pool()
+
+    @contextlib.contextmanager
+    def open(self, partial: PartialCodes) -> Iterator[PartialCodes]:
+        """See `CallEngine`."""
+        shape = (partial.tokens.shape, partial.noise.shape)
+        buffers = self._pool.take(shape)
+        if buffers is None:
+            labels = None if partial.labels is None else partial.labels.clone()
+            buffers = _Buffers(partial.tokens.clone(), partial.order.clone(), partial.noise.clone(), labels)
+        else:
+            buffers.take(partial)
+        try:
+            yield buffers
+        finally:
+            self._pool.give_back(shape, buffers)
+
+    @torch.inference_mode()
+    def call(self, partial: PartialCodes, group: Group, shaping: Shaping, guidance: float = 1.0) -> None:
+        """See `CallEngine`; `partial` is what `open` has given."""
+        assert isinstance(partial, _Buffers)
+        key = (group, shaping, guidance)
+        with torch.cuda.device(partial.tokens.device):
+            if key not in partial.graphs:
+                partial.graphs[key] = self._capture(partial, *key)
+            partial.graphs[key].replay()
+
+    def _capture(self, partial: PartialCodes, group: Group, shaping: Shaping, guidance: float) -> torch.cuda.CUDAGraph:
+        tokens, order = partial.tokens.clone(), partial.order.clone()
+        call = super().call
+        with capturing(f"a call for a batch of {len(partial.tokens)}"):
+            warm_up(lambda: call(partial, group, shaping, guidance))
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                call(partial, group, shaping, guidance)
+        partial.tokens.copy_(tokens)
+        partial.order.copy_(order)
+        return graph
+
+
+@dataclass
+class _Buffers(PartialCodes):
+    """A batch in static buffers, and the graphs that read and write them."""
+
+    graphs: dict[tuple[Group, Shaping, float], torch.cuda.CUDAGraph] = field(default_factory=dict)
+
+    def take(self, partial: PartialCodes) -> None:
+        """Take another batch of the same shape."""
+        for name in ("tokens", "order", "noise", "labels"):
+            value = getattr(partial, name)
+            if value is not None:
+                getattr(self, name).copy_(value)
+
+
+CallEngineMaker = type[CallEngine]
+CALL_ENGINES: dict[str, CallEngineMaker] = {engine.name: engine for engine in (PlainCalls, EagerCalls, GraphCalls)}
+"""Engines of order-agnostic priors by name."""
+
+
+def _at(values: Tensor, positions: Tensor) -> Tensor:
+    """[B, N, X] at [B, q] -> [B, q, X]."""
+    return values.gather(1, positions.unsqueeze(-1).expand(-1, -1, values.shape[-1]))

@@ -1,0 +1,34 @@
+"""The registry of priors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from anytime_core.entry_points import Group
+from anytime_core.priors.section import PriorSection
+from anytime_core.registry import Kind, Registry
+
+if TYPE_CHECKING:
+    from anytime_core.priors.base import Prior
+
+API_VERSION = 1
+"""Of the interface in `anytime_core.priors.base`; a plugin declares the one it was written for."""
+
+_KINDS = [
+    Kind(
+        "transformer",
+        "anytime_core.priors.transformer.model:TransformerPrior",
+        "anytime_core.priors.transformer.config:TransformerConfig",
+        "codes from first to last, one a network call",
+    ),
+    Kind(
+        "ardm",
+        "anytime_core.priors.ardm.model:ARDMPrior",
+        "anytime_core.priors.ardm.config:ARDMConfig",
+        "codes in any order, any number of them a network call",
+    ),
+]
+
+PRIOR_GROUP = Group("anytime.priors", "prior", API_VERSION, own=tuple(kind.name for kind in _KINDS))
+
+PRIORS: Registry[Prior] = Registry("prior", PriorSection, "transformer", _KINDS, PRIOR_GROUP)

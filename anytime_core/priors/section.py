@@ -1,0 +1,36 @@
+"""What core reads of every prior's section of a config."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from anytime_core.errors import ConfigError
+from anytime_core.section import MOST_CODES, Section
+
+if TYPE_CHECKING:
+    from anytime_core.quantizers.base import CodeSpec
+
+
+class PriorSection(Section):
+    """Base of the sections of all priors, each of which adds its own fields."""
+
+    kind: str
+    class_conditional: Literal["auto", True, False] = Field(
+        "auto", description="condition on the class label; auto: if the data has labels"
+    )
+    code_length: int | None = Field(
+        None, ge=1, le=MOST_CODES, description="learn only this many leading codes; null: all of them"
+    )
+
+    def check(self, spec: CodeSpec) -> None:
+        """Raise ConfigError if this prior, of these sizes, cannot model the codes that `spec` describes.
+
+        Most priors are of discrete codes, and need not say so.
+        """
+        if spec.size is None:
+            raise ConfigError(
+                f"prior.kind={self.kind} models discrete codes, and those of autoencoder.quantizer.kind=none are "
+                "continuous: use vq or fsq, or train --stage autoencoder alone"
+            )

@@ -1,0 +1,30 @@
+"""The eager steps as CUDA graphs: captured several codes at a time, replayed without the cost of starting kernels."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from anytime_core.priors.capture import require_cuda
+from anytime_core.priors.stepping import CapturedEngine
+from anytime_core.priors.transformer.eager import EagerStepper
+from anytime_core.priors.transformer.model import TransformerPrior
+from anytime_core.priors.transformer.weights import fold
+
+
+class GraphEngine(CapturedEngine):
+    """See `Engine`. Its prior is on a CUDA device."""
+
+    name = "graph"
+    precisions: ClassVar[tuple[str, ...]] = ("float32", "bfloat16")
+
+    def __init__(self, prior: TransformerPrior, precision: str = "float32") -> None:
+        require_cuda(prior.device)
+        super().__init__(prior, precision)
+        self.weights = fold(prior, torch.float32 if precision == "float32" else torch.bfloat16)
+
+    def open(self, labels: Tensor | None, batch: int, length: int) -> EagerStepper:
+        """A stepper of a batch of `length` codes."""
+        return EagerStepper(self.weights, labels, batch, length)

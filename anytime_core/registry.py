@@ -1,0 +1,124 @@
+"""Registries: the kinds of a thing by name, none of which is imported before it is used.
+
+A registry knows the kinds that core has, and, if it has a group of entry points, those that other distributions
+declare. The section of a config that chooses a kind, help, weights files and contract tests follow from it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import operator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from anytime_core.display import shown
+from anytime_core.entry_points import Group, find_declared, import_declared, list_declared
+from anytime_core.errors import UsageError, nearest
+from anytime_core.section import Section
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind that core has.
+
+    Attributes:
+        name: what configs call it.
+        target: `module:Class`.
+        section: `module:Class` of its section, which is to be had without importing the kind itself.
+        description: one line.
+    """
+
+    name: str
+    target: str
+    section: str
+    description: str
+
+
+class Registry(Generic[T]):
+    """Kinds by name, in the order of their declaration, those of other distributions last.
+
+    Args:
+        what: the word for one of them, in messages.
+        section: base of their sections.
+        default: the kind of a section that does not say its own.
+        built_in: those that core has.
+        group: of entry points that declare further ones; None: there are none.
+    """
+
+    def __init__(
+        self, what: str, section: type[Section], default: str, built_in: Sequence[Kind], group: Group | None = None
+    ) -> None:
+        self.what, self.section, self.default, self.group = what, section, default, group
+        self.built_in = {kind.name: kind for kind in built_in}
+        self._imported: dict[str, type[T]] = {}
+
+    def __iter__(self) -> Iterator[str]:
+        declared = [plugin.name for plugin in list_declared(self.group)] if self.group is not None else []
+        return iter(dict.fromkeys([*self.built_in, *declared]))
+
+    def __contains__(self, kind: object) -> bool:
+        return kind in list(self)
+
+    def __getitem__(self, kind: str) -> type[T]:
+        """The class of a kind, imported.
+
+        Raises:
+            UsageError: there is no such kind.
+            PluginError: the plugin that declares it does not work.
+        """
+        if kind in self.built_in:
+            return _imported(self.built_in[kind].target)
+        if kind not in self._imported:
+            self._imported[kind] = import_declared(find_declared(self._declaring(kind), kind))
+        return self._imported[kind]
+
+    def section_of(self, kind: str) -> type[Section]:
+        """The section of a kind. Raises what `__getitem__` raises."""
+        if kind in self.built_in:
+            return _imported(self.built_in[kind].section)
+        section: type[Section] = self[kind].Config  # type: ignore[attr-defined]
+        return section
+
+    def known_sections(self) -> list[type[Section]]:
+        """The sections of core's own kinds, and of those that have been imported already; the default kind's first."""
+        names = sorted([*self.built_in, *self._imported], key=lambda kind: kind != self.default)
+        return [self.section_of(kind) for kind in names]
+
+    def origin(self, kind: str) -> str:
+        """A kind and, if another distribution declares it, that one, for messages."""
+        if self.group is None or kind in self.built_in:
+            return f"{self.what} '{shown(kind)}'"
+        return str(find_declared(self.group, kind))
+
+    def parse(self, value: Any) -> Any:
+        """A section of the kind that `value` says, for a field of a config.
+
+        Raises:
+            ValueError: there is no such kind, or what pydantic says of the section.
+        """
+        if isinstance(value, self.section):
+            return value
+        kind = value.get("kind", self.default) if isinstance(value, Mapping) else self.default
+        try:
+            section = self.section_of(str(kind))
+        except UsageError as error:
+            raise ValueError(f"kind: {error}") from error
+        return section.model_validate(value)
+
+    def _declaring(self, kind: str) -> Group:
+        """The group that declares a kind. Raises UsageError if nothing does."""
+        if self.group is None or kind not in self:
+            names = list(self)
+            plugins = "" if self.group is None else "; others come with plugins, see anytime plugins list"
+            raise UsageError(
+                f"no {self.what} '{shown(kind)[:100]}'{nearest(kind, names)}: choose {', '.join(names)}{plugins}"
+            )
+        return self.group
+
+
+def _imported(target: str) -> Any:
+    module, _, name = target.partition(":")
+    return operator.attrgetter(name)(importlib.import_module(module))

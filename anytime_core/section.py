@@ -1,0 +1,26 @@
+"""Sections of a config: typed, checked, and chosen by their `kind` if they come in several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Discriminator
+
+MOST_CODES = 2**24
+"""The largest codebook, and the longest code."""
+
+
+class Section(BaseModel):
+    """Base of every config section: unknown keys are mistakes, values cannot change after parsing."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def by_kind(default: str) -> Discriminator:
+    """Choose a section's type among those of a union by its `kind`, which may be left out."""
+
+    def kind(value: Any) -> str:
+        return str(value.get("kind", default) if isinstance(value, Mapping) else getattr(value, "kind", default))
+
+    return Discriminator(kind)
