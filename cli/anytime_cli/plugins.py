@@ -103,8 +103,8 @@ def check(
         )
         raise typer.Exit(1)
     skipped = sum(result.outcome == "skipped" for result in results)
-    of_them = f", {skipped} of which are not for it" if skipped else ""
-    output.say(f"{group.what} '{name}' passes all {len(results)} checks{of_them}")
+    skips = f" that are for it, and skips {skipped}" if skipped else ""
+    output.say(f"{group.what} '{name}' passes all {len(results) - skipped} checks{skips}")
 
 
 def _check_modality(
