@@ -1,4 +1,4 @@
-"""Runs of earlier formats open, and are what they were: `old_runs/` holds one of each kind, made by the version of then.
+"""Runs of earlier formats open, and are what they were: `old_runs/` holds one of each kind, made when it was current.
 
 `expected.json` is what that version made of them: samples decoded from one code and from all, log probabilities, and
 the reconstruction of a run with continuous codes.
