@@ -17,7 +17,7 @@ from anytime_core.data.reading import YAML_LIMIT, decoded, read_limited
 from anytime_core.errors import ConfigError, UsageError, nearest, system_reason
 from anytime_core.priors.registry import PRIORS
 from anytime_core.quantizers.registry import QUANTIZERS
-from anytime_core.registry import Registry
+from anytime_core.registry import UNKNOWN_KIND, Registry
 from anytime_core.yaml_values import LONGEST_VALUE, YAML_ERRORS, WrittenFloat, WrittenInt, load_yaml, shortened
 
 _REGISTRIES: dict[Any, Registry[Any]] = {registry.section: registry for registry in (QUANTIZERS, PRIORS)}
@@ -264,10 +264,10 @@ def _describe(detail: Any, known: list[str]) -> str:
     if detail["type"] == "extra_forbidden":
         others = [name for name in known if name != key]
         return f"unknown key '{shortened(key)}'" + (" for this kind" if key in known else nearest(key, others))
+    if detail["type"] == UNKNOWN_KIND:
+        return f"{key}.kind: {message}"
     if detail["type"] == "union_tag_invalid":
         return f"{key}.kind: input should be {detail['ctx']['expected_tags']}, found {detail['ctx']['tag']!r}"
-    if detail["type"] == "unknown_kind":
-        return f"{key}: {message}"  # which names the value
     if detail["type"] == "model_type":
         message = "a section has keys below it"
     if not key or (detail["type"] == "value_error" and isinstance(value, Mapping | BaseModel)):

@@ -26,6 +26,7 @@ from anytime_core.data.reading import JSON_LIMIT, read_limited
 from anytime_core.display import shown
 from anytime_core.errors import RunError
 from anytime_core.found import Found
+from anytime_core.registry import UNKNOWN_KIND
 from anytime_core.section import MOST_CODES
 
 FORMAT_VERSION = 2
@@ -287,7 +288,7 @@ def validated(model: type[_Versioned], data: Any, path: Path, way_out: str) -> _
         return model.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        if first["type"] == "unknown_kind" and first["ctx"]["plugins"]:
+        if first["type"] == UNKNOWN_KIND and first["ctx"]["plugins"]:
             raise RunError(
                 f"{shown(path)} needs a plugin: {first['ctx']['absent']} is installed; install the distribution that "
                 "has it, see anytime plugins list"

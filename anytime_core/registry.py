@@ -10,13 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from pydantic import ValidationError
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import PydanticCustomError
 
 from anytime_core.display import shown
 from anytime_core.entry_points import Group, find_declared, import_declared, imported, list_declared
 from anytime_core.errors import PluginError, UsageError, nearest
 from anytime_core.section import Section
+
+UNKNOWN_KIND = "unknown_kind"
+"""Type of pydantic's error for a section whose kind there is not."""
 
 T = TypeVar("T")
 
@@ -104,8 +106,9 @@ class Registry(Generic[T]):
         """A section of the kind that `value` says, for a field of a config.
 
         Raises:
-            ValidationError: there is no such kind, an error of type `unknown_kind` that says in its `ctx` what is not
-                there and whether a plugin may have it; or what pydantic says of the section.
+            PydanticCustomError: there is no such kind; its `ctx` says what is `absent`, and whether it may be of
+                `plugins`.
+            ValidationError: the section is not what its kind says.
         """
         if isinstance(value, self.section):
             return value
@@ -113,10 +116,9 @@ class Registry(Generic[T]):
         try:
             section = self.section_of(str(kind))
         except UsageError as error:
-            absent = {"absent": f"no {self.what} '{shown(str(kind))}'", "plugins": self.group is not None}
-            unknown = PydanticCustomError("unknown_kind", "{message}", {**absent, "message": str(error)})
-            detail = InitErrorDetails(type=unknown, loc=("kind",), input=kind)
-            raise ValidationError.from_exception_data(self.what, [detail]) from error
+            absent = f"no {self.what} '{shown(str(kind))}'"
+            told = {"said": str(error), "absent": absent, "plugins": self.group is not None}
+            raise PydanticCustomError(UNKNOWN_KIND, "{said}", told) from error
         return section.model_validate(value)
 
     def _declaring(self, kind: str) -> Group:
