@@ -10,15 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from pydantic_core import PydanticCustomError
+from pydantic import ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from anytime_core.display import shown
 from anytime_core.entry_points import Group, find_declared, import_declared, imported, list_declared
 from anytime_core.errors import PluginError, UsageError, nearest
 from anytime_core.section import Section
-
-UNKNOWN_KIND = "unknown_kind"
-"""Type of pydantic's error for a section whose kind there is not."""
 
 T = TypeVar("T")
 
@@ -86,9 +84,7 @@ class Registry(Generic[T]):
         if not (isinstance(section, type) and issubclass(section, self.section)):
             raise PluginError(f"{self.origin(kind)} has no Config that derives from {self.section.__name__}")
         if (said := section.model_fields["kind"].default) != kind:
-            raise PluginError(
-                f"{self.origin(kind)} has a Config of kind {said!r}: write kind: Literal['{kind}'] = '{kind}'"
-            )
+            raise PluginError(f"{self.origin(kind)} has a Config of kind {said!r}, where it should be '{kind}'")
         return section
 
     def known_sections(self) -> list[type[Section]]:
@@ -106,9 +102,8 @@ class Registry(Generic[T]):
         """A section of the kind that `value` says, for a field of a config.
 
         Raises:
-            PydanticCustomError: there is no such kind; its `ctx` says what is `absent`, and whether it may be of
-                `plugins`.
-            ValidationError: the section is not what its kind says.
+            ValidationError: there is no such kind, an error of type `unknown_kind` that says in its `ctx` what is not
+                there and whether a plugin may have it; or what pydantic says of the section.
         """
         if isinstance(value, self.section):
             return value
@@ -116,9 +111,10 @@ class Registry(Generic[T]):
         try:
             section = self.section_of(str(kind))
         except UsageError as error:
-            absent = f"no {self.what} '{shown(str(kind))}'"
-            told = {"said": str(error), "absent": absent, "plugins": self.group is not None}
-            raise PydanticCustomError(UNKNOWN_KIND, "{said}", told) from error
+            absent = {"absent": f"no {self.what} '{shown(str(kind))}'", "plugins": self.group is not None}
+            unknown = PydanticCustomError("unknown_kind", "{message}", {**absent, "message": str(error)})
+            detail = InitErrorDetails(type=unknown, loc=("kind",), input=kind)
+            raise ValidationError.from_exception_data(self.what, [detail]) from error
         return section.model_validate(value)
 
     def _declaring(self, kind: str) -> Group:

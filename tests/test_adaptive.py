@@ -19,7 +19,7 @@ from anytime_core.errors import RunError, UsageError
 from anytime_core.priors.heads import Categorical
 from anytime_core.priors.shaping import Shaping
 from anytime_core.priors.transformer.eager import EagerStepper
-from anytime_core.record import RunRecord, Validation
+from anytime_core.record import RunRecord
 from anytime_core.run import Run, load
 from anytime_core.sampling.adaptive import AdaptiveDrawing, Gains, measured_gains
 from anytime_core.sampling.noise import noise_of
@@ -36,8 +36,9 @@ VARIED = 1.1
 def with_validation(record: RunRecord, **validation: dict[str, Any]) -> RunRecord:
     """A record whose stages of these names were validated otherwise."""
     changed = {
-        name: record.stages[name].model_copy(update={"validation": Validation(**values)})
-        for name, values in validation.items()
+        name: type(result).model_validate({**result.model_dump(), "validation": validation[name]})
+        for name, result in record.finished.items()
+        if name in validation
     }
     return record.model_copy(update={"stages": {**record.stages, **changed}})
 

@@ -9,7 +9,7 @@ import math
 import pytest
 import torch
 from conftest import AGNOSTIC, TINY, tiny_config
-from drawing import codes_of
+from drawing import codes_of, gumbel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
@@ -27,7 +27,6 @@ from anytime_core.quantizers.fsq import FiniteScalarQuantizer
 from anytime_core.record import read_record
 from anytime_core.run import load
 from anytime_core.sampling.in_calls import draw_in_calls, sample_orders
-from anytime_core.sampling.noise import GumbelNoise
 from anytime_core.sampling.options import SamplingOptions
 from anytime_core.training.train import train
 from anytime_core.weights import load_prior, save_prior
@@ -69,7 +68,7 @@ def blank(prior: ARDMPrior, batch: int, length: int, seed: int = 0) -> PartialCo
     return PartialCodes(
         tokens=torch.zeros(batch, prior.code_length, dtype=torch.int64),
         order=sample_orders(seed, range(batch), length),
-        noise=GumbelNoise(seed, range(batch), length, choices).whole(),
+        noise=gumbel(seed, range(batch), length, choices).whole(),
         labels=torch.arange(batch) % prior.classes if prior.classes else None,
     )
 

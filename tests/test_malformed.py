@@ -341,7 +341,7 @@ TRAIN = [
         for name in ("gpu", "cuda:-1", "cuda:x", "meta", "CPU")
     ),
     *(
-        Case(f"train --config quick.yaml --device {name}", 2, f"'{name}'", "use --device cpu or auto")
+        Case(f"train --config quick.yaml --device {name}", 2, f"'{name}'", "use cpu or auto")
         for name in ("cuda", "cuda:3", "mps")
     ),
     *(
@@ -887,7 +887,7 @@ SAMPLE = [
         for name in names
     ),
     *(
-        Case(f"{command} --device {name}", 2, f"device '{name}' is not here", "use --device cpu or auto")
+        Case(f"{command} --device {name}", 2, f"device '{name}' is not here", "use cpu or auto")
         for command in ("sample", "reconstruct photo.png", "evaluate")
         for name in ("cuda:3", "mps")
     ),
@@ -916,7 +916,7 @@ SAMPLE = [
     Case("sample --run agnostic --precision int8", 2, "'int8'", "use float32, bfloat16"),
     # Output
     *(
-        Case(f"{command} --out notes.txt", 2, "notes.txt is a file, not a folder", "choose another one with --out")
+        Case(f"{command} --out notes.txt", 2, "notes.txt is a file, not a folder", "choose another --out")
         for command in ("sample", "sample --pack", "reconstruct photo.png")
     ),
     Case("evaluate --out notes.txt", 1, "cannot write to notes.txt", "choose another --out"),

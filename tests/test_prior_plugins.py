@@ -23,10 +23,9 @@ from anytime_core.priors.registry import PRIORS
 from anytime_core.priors.section import PriorSection
 from anytime_core.quantizers.base import CodeSpec
 from anytime_core.run import Run, load
-
-# from anytime_core.testing import check_prior
 from anytime_core.sampling.options import SamplingOptions
 from anytime_core.section import Section
+from anytime_core.testing import check_prior
 from anytime_core.training.train import train
 
 GATED = ("prior.kind=gated", "prior.width=32")

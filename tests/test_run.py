@@ -24,6 +24,7 @@ from anytime_core.priors.stepping import Stepper
 from anytime_core.priors.transformer.eager import EagerEngine
 from anytime_core.priors.transformer.model import TransformerPrior
 from anytime_core.record import list_runs
+from anytime_core.results import AutoencoderResult, CodesResult, PriorResult
 from anytime_core.run import Run, load
 from anytime_core.sampling.batch_size import BatchSizes
 from anytime_core.sampling.options import SamplingOptions
@@ -671,6 +672,33 @@ def test_a_damaged_run_is_refused_naming_its_path_and_the_way_out(run_copy, dama
     assert str(run_copy) in message
     assert re.search(way_out, message.replace(str(run_copy), "")), message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"autoencoder": {}, "codes": {}, "prior": {}},
+        {
+            "autoencoder": {"codes": [4, 8], "reconstruction": {"loss": [0.2, 0.1]}, "codebook_use": 0.5},
+            "codes": {},
+            "prior": {"bits_per_code": 3.5},
+        },
+    ],
+    ids=["without validation", "with the first measures"],
+)
+def test_a_run_of_an_earlier_version_opens_with_a_result_of_its_own_type_for_each_stage(run_copy, told):
+    def earlier(record: dict[str, Any]) -> None:
+        for key in ("found", "last_stage", "changes", "baseline", "quick"):
+            del record[key]
+        for stage, said in told.items():
+            record["stages"][stage]["validation"] = said
+
+    edit_record(earlier)(run_copy)
+    record = load(run_copy, device="cpu").record
+    assert list(map(type, record.finished.values())) == [AutoencoderResult, CodesResult, PriorResult]
+    assert record.stages["autoencoder"].validation.reconstruction.get("loss") in (None, (0.2, 0.1))
+    assert record.stages["prior"].validation.bits_per_code == told["prior"].get("bits_per_code")
+    assert {name: result["validation"] for name, result in record.model_dump(mode="json")["stages"].items()} == told
 
 
 def test_a_run_without_prior_encodes_but_says_how_to_get_samples(run_copy, digits, tiny_run):

@@ -14,6 +14,7 @@ from anytime_core.discovery.quick import has_quick, quick_variant, without_quick
 from anytime_core.display import shown
 from anytime_core.entry_points import package_folder
 from anytime_core.errors import UsageError, nearest
+from anytime_core.spelling import argument
 
 _CHECKOUT = Path(__file__).parents[2] / "configs"
 
@@ -99,7 +100,7 @@ def default_recipe(modality: str) -> Recipe:
             return recipe
     if own:
         return own[0]
-    raise UsageError(f"modality '{modality}' ships no recipe: give --config FILE")
+    raise UsageError(f"modality '{modality}' ships no recipe: give {argument('config', 'FILE')}")
 
 
 def _recipes() -> Iterator[Recipe]:

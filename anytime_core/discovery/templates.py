@@ -16,6 +16,7 @@ from anytime_core.discovery.plugins import MODALITIES
 from anytime_core.display import shown
 from anytime_core.entry_points import Group, list_declared
 from anytime_core.errors import UsageError
+from anytime_core.spelling import argument
 
 _TEMPLATES = Path(__file__).parent / "template"
 _SUFFIX = ".jinja"
@@ -47,7 +48,7 @@ def write_plugin(name: str, folder: Path, group: Group = MODALITIES) -> list[Pat
     words = re.split(r"[_-]", name)
     _refuse_taken(name, words)
     if os.path.lexists(folder):
-        raise UsageError(f"{shown(folder)} exists: name another folder with --out")
+        raise UsageError(f"{shown(folder)} exists: choose another {argument('folder', option='out')}")
     title = "".join(word.capitalize() for word in words)
     values: dict[str, str] = {
         "name": name,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from torch import Tensor
 from anytime_core.budget import Budget
 from anytime_core.data.files import open_own, write_json
 from anytime_core.data.reading import JSON_LIMIT
+from anytime_core.digest import digest
 from anytime_core.errors import UsageError
 from anytime_core.evaluation.bound import PASSES, bits_by_calls, bits_of_plan, call_numbers
 from anytime_core.evaluation.cost import sampling_cost
@@ -76,7 +76,7 @@ class Job:
             "num": self.options.num,
             "sampling": dataclasses.asdict(self.options.sampling),
         }
-        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
+        return digest(described)[:12]
 
     def run_it(self) -> list[Evaluation]:
         """Every row, and what does not depend on the budget: once for each number of calls, if there is a choice."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from anytime_cli import option_types, output
+from anytime_core.errors import nearest, writing_to
 
 if TYPE_CHECKING:
     from anytime_core.testing import CheckResult
@@ -36,7 +37,6 @@ def list_(
     from anytime_core.discovery.checks import check_plugin
     from anytime_core.discovery.plugins import list_plugins
     from anytime_core.entry_points import DISABLE_VARIABLE, unknown_disabled
-    from anytime_core.errors import nearest
 
     plugins = list_plugins()
     for name in unknown_disabled(plugins):
@@ -103,8 +103,8 @@ def check(
         )
         raise typer.Exit(1)
     skipped = sum(result.outcome == "skipped" for result in results)
-    of_them = f", {skipped} of which are not for it" if skipped else ""
-    output.say(f"{group.what} '{name}' passes all {len(results)} checks{of_them}")
+    skips = f" that are for it, and skips {skipped}" if skipped else ""
+    output.say(f"{group.what} '{name}' passes all {len(results) - skipped} checks{skips}")
 
 
 def _check_modality(
@@ -175,7 +175,7 @@ def new(
     from anytime_core.discovery.templates import write_plugin
 
     folder = out or Path(f"anytime-{name.replace('_', '-')}")
-    with output.writing_to(folder):
+    with writing_to(folder, "--out"):
         write_plugin(name, folder, GROUPS[kind])
     output.say(f"wrote {folder}; next:")
     chosen = f"--modality {name}" if kind == "modality" else f"--set prior.kind={name}"

@@ -15,6 +15,7 @@ import typer
 
 from anytime_cli import labels, option_types, output, progress, startup
 from anytime_core.display import counted, shown
+from anytime_core.errors import writing_to
 
 EXAMPLES = """Examples:
 
@@ -108,7 +109,10 @@ def sample(
     ] = False,
     engine: Annotated[
         str,
-        typer.Option(help="auto, eager, numba (small batches, CPU), graph (CUDA), compile, or plain (the reference)."),
+        typer.Option(
+            help="auto, eager, numba (small batches, CPU), graph (CUDA), compile, exact (CPU, the same bits on every "
+            "machine), or plain (the reference)."
+        ),
     ] = "auto",
     precision: Annotated[
         str, typer.Option(help="float32, bfloat16, int8 (engine numba), or auto: what is fast here.")
@@ -174,7 +178,7 @@ def sample(
     with (
         _stop_on_interrupt() as stopped,
         progress.bar("drawing") as advance,
-        output.writing_to(folder),
+        writing_to(folder, "--out"),
         output.chatter_to_stderr(),
     ):
         record = write_samples(
