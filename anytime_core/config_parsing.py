@@ -290,6 +290,8 @@ def _describe(detail: Any, known: list[str]) -> str:
         return f"unknown key '{shortened(key)}'" + (" for this kind" if key in known else nearest(key, others))
     if detail["type"] == "union_tag_invalid":
         return f"{key}.kind: input should be {detail['ctx']['expected_tags']}, found {detail['ctx']['tag']!r}"
+    if detail["type"] == "unknown_kind":
+        return f"{key}: {message}"  # which names the value
     if detail["type"] == "model_type":
         message = "a section has keys below it"
     if not key or (detail["type"] == "value_error" and isinstance(value, Mapping | BaseModel)):

@@ -43,7 +43,7 @@ class InterruptedTrainingError(AnytimeError):
 
 
 class PluginError(AnytimeError):
-    """A modality plugin that is missing or does not work."""
+    """A plugin that does not work."""
 
 
 _FURTHER = {

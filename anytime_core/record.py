@@ -239,7 +239,7 @@ def validated(model: type[_Versioned], data: Any, path: Path, way_out: str) -> _
         way_out: the end of messages, such as `; train another`, or nothing.
 
     Raises:
-        RunError: it is damaged or of a newer format.
+        RunError: it is damaged, of a newer format, or of a plugin that is not installed.
     """
     version = data.get("format_version") if isinstance(data, dict) else None
     if not isinstance(version, int):
@@ -253,6 +253,11 @@ def validated(model: type[_Versioned], data: Any, path: Path, way_out: str) -> _
         return model.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
+        if first["type"] == "unknown_kind" and first["ctx"]["plugins"]:
+            raise RunError(
+                f"{shown(path)} needs a plugin: {first['ctx']['absent']} is installed; install the distribution that "
+                "has it, see anytime plugins list"
+            ) from error
         place = ".".join(str(part) for part in first["loc"])
         what = first["msg"].removeprefix("Value error, ")
         what = ": ".join(filter(None, (shown(place)[:_LONGEST_PLACE], what[:1].lower() + what[1:])))

@@ -177,7 +177,7 @@ def test_an_engine_that_draws_several_codes_at_once_is_refused_and_another_named
     run = with_record(measured, measured.record)
     use_engine(run, "graph", Chunks(run))
     assert run.sample(2, 1.0, engine="graph").codes.shape == (2, CODES)
-    with pytest.raises(UsageError, match=r"engine 'graph'.*--engine eager"):
+    with pytest.raises(UsageError, match=r"engine 'chunks'.*--engine eager"):
         run.sample(2, "adaptive", engine="graph")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import AGNOSTIC, tiny_config
-from drawing import codes_of, draw_from
+from drawing import codes_of, draw_from, gumbel
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -31,7 +31,6 @@ from anytime_core.priors.transformer.config import TransformerConfig
 from anytime_core.priors.transformer.model import TransformerPrior
 from anytime_core.run import Run, load
 from anytime_core.sampling.in_calls import draw_in_calls, sample_orders
-from anytime_core.sampling.noise import GumbelNoise
 from anytime_core.sampling.options import SamplingOptions
 from anytime_core.sampling.steps import open_stepper
 from anytime_core.training.train import train
@@ -134,7 +133,7 @@ def test_guided_logits_are_those_of_the_tilted_distribution():
 
 @torch.no_grad()
 def codes_by_hand(prior: TransformerPrior, guidance: float) -> Tensor:
-    noise, codes = GumbelNoise(0, range(BATCH), N, K).whole(), torch.empty(BATCH, 0, dtype=torch.int64)
+    noise, codes = gumbel(0, range(BATCH), N, K).whole(), torch.empty(BATCH, 0, dtype=torch.int64)
     for position in range(N):
         told, untold = (prior.conditionals(codes, labels(BATCH))[:, -1] for labels in (labels_of, null_labels))
         drawn = (told + (guidance - 1) * (told - untold) + noise[:, position]).argmax(-1)
@@ -147,7 +146,7 @@ def codes_by_hand(prior: TransformerPrior, guidance: float) -> Tensor:
 def test_every_engine_draws_the_guided_codes(name, guidance):
     prior = build(TransformerConfig(layers=2, width=32, heads=4, label_dropout=0.1))
     assert isinstance(prior, TransformerPrior)
-    noise = GumbelNoise(0, range(BATCH), N, K)
+    noise = gumbel(0, range(BATCH), N, K)
     *_, codes = draw_from(prior.engines()[name](prior, "float32"), labels_of(BATCH), noise, guidance=guidance)
     assert torch.equal(codes, codes_by_hand(prior, guidance))
 
@@ -185,7 +184,7 @@ def test_call_engines_draw_the_guided_codes(base, certain):
         partial = PartialCodes(
             tokens=torch.zeros(BATCH, N, dtype=torch.int64),
             order=sample_orders(0, range(BATCH), N),
-            noise=GumbelNoise(0, range(BATCH), N, sum(prior.digits.radices)).whole(),
+            noise=gumbel(0, range(BATCH), N, sum(prior.digits.radices)).whole(),
             labels=labels,
         )
         plan = make_plan(prior.losses(), 2 * len(prior.digits))
@@ -220,9 +219,9 @@ def test_adaptive_samples_can_be_guided(guidable):
 @pytest.mark.parametrize("kind", ["transformer", "ardm"])
 def test_completed_samples_are_guided(guidable, kind):
     run = guidable[kind]
-    known = torch.zeros(4, run.prior.code_length, dtype=torch.bool)
+    known = torch.zeros(12, run.prior.code_length, dtype=torch.bool)
     drawn = [run.complete(known.long(), known, label=3, options=SamplingOptions(guidance=one)) for one in (1.0, 3.0)]
-    assert torch.equal(drawn[1].codes, run.sample(4, label=3, guidance=3.0).codes)
+    assert torch.equal(drawn[1].codes, run.sample(12, label=3, guidance=3.0).codes)
     assert not torch.equal(drawn[0].codes, drawn[1].codes)
 
 

@@ -373,7 +373,9 @@ def test_a_stream_decodes_only_what_is_looked_at_and_that_once(counted, monkeypa
     run, _ = counted
     decoded = []
     decode = run.decode
-    monkeypatch.setattr(run, "decode", lambda codes: (decoded.append(codes.shape[1]), decode(codes))[1])
+    monkeypatch.setattr(
+        run, "decode", lambda codes, length=None: (decoded.append(codes.shape[1]), decode(codes, length))[1]
+    )
     prefixes = list(run.stream(2, None, EAGER))
     assert decoded == []
     assert prefixes[4].x is prefixes[4].x
@@ -432,7 +434,7 @@ def test_a_stream_of_every_code_takes_what_the_engine_gives_but_budgets_need_eve
     use_engine(run, "graph", Chunks(run))
     options = SamplingOptions(engine="graph")
     assert [prefix.codes.shape[1] for prefix in run.stream(2, None, options)] == [4, 8]
-    with pytest.raises(UsageError, match=r"engine 'graph'.*--engine eager"):
+    with pytest.raises(UsageError, match=r"engine 'chunks'.*--engine eager"):
         list(run.stream(2, [0.5], options))
 
 
@@ -584,6 +586,11 @@ def remove(name: str) -> Damage:
     return lambda folder: (folder / name).unlink()
 
 
+def deep(data: dict[str, Any], **spec: object) -> dict[str, Any]:
+    """Metadata of a prior with another spec."""
+    return {**data, "spec": {**data["spec"], **spec}}
+
+
 def edit_metadata(name: str, change: Callable[[dict[str, Any]], Any]) -> Damage:
     """A damage to a run: what the metadata of weights file `name` say is replaced by what `change` makes of it."""
 
@@ -623,7 +630,7 @@ DAMAGES = [
     ("lacking keys", write("run.json", b'{"format_version": 1}'), NEW_RUN),
     ("stages of a wrong type", edit_record(lambda data: data.update(stages=3)), NEW_RUN),
     ("newer format", edit_record(lambda data: data.update(format_version=99)), UPDATE),
-    ("newer format of another layout", write("run.json", b'{"format_version": 2}'), UPDATE),
+    ("newer format of another layout", write("run.json", b'{"format_version": 3}'), UPDATE),
     ("modality not installed", unplugged, r"pip install|anytime plugins list"),
     *(
         (f"{name}: {what}", damage, way_out)
@@ -649,8 +656,8 @@ DAMAGES = [
         edit_metadata(AUTOENCODER, lambda data: {**data, "autoencoder": {"axis": "diagonal"}}),
         NEW_STAGE,
     ),
-    (f"{PRIOR}: sizes of a wrong type", edit_metadata(PRIOR, lambda data: {**data, "classes": "ten"}), NEW_STAGE),
-    (f"{PRIOR}: sizes that do not fit", edit_metadata(PRIOR, lambda data: {**data, "code_length": 5}), NEW_STAGE),
+    (f"{PRIOR}: sizes of a wrong type", edit_metadata(PRIOR, lambda data: deep(data, classes="ten")), NEW_STAGE),
+    (f"{PRIOR}: sizes that do not fit", edit_metadata(PRIOR, lambda data: deep(data, length=5)), NEW_STAGE),
 ]
 
 

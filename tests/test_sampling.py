@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from drawing import codes_of
+from drawing import codes_of, gumbel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +14,6 @@ from anytime_core.priors.shaping import Shaping
 from anytime_core.priors.transformer.config import TransformerConfig
 from anytime_core.priors.transformer.model import TransformerPrior
 from anytime_core.sampling.batch_size import BatchSizes
-from anytime_core.sampling.noise import GivenNoise, GumbelNoise
 from anytime_core.sampling.options import SamplingOptions
 
 N, K, CLASSES = 12, 20, 3
@@ -33,42 +32,13 @@ def build(*, classes: int = CLASSES, vectors: str = "shared") -> TransformerPrio
     return prior.eval()
 
 
-# Noise
-
-
-def test_noise_is_standard_gumbel_and_differs_between_seeds_samples_and_positions():
-    noise = GumbelNoise(7, range(200), 10, 50).whole()
-    assert noise.mean().item() == pytest.approx(0.5772, abs=0.02)
-    assert noise.var().item() == pytest.approx(torch.pi**2 / 6, abs=0.05)
-    assert len(noise.flatten(0, 1).unique(dim=0)) == 200 * 10
-    assert not torch.equal(noise, GumbelNoise(8, range(200), 10, 50).whole())
-
-
-@given(seed=st.integers(0, 2**63 - 1), index=st.integers(0, 2**63 - 1), length=st.integers(1, 6))
-@settings(max_examples=30, deadline=None)
-def test_noise_follows_from_the_seed_and_the_index_and_is_the_beginning_of_longer_noise(seed, index, length):
-    noise = GumbelNoise(seed, [index], length, K).whole()
-    among_others = GumbelNoise(seed, [3, index, 4], 6, K).whole()
-    assert noise.shape == (1, length, K)
-    assert noise.isfinite().all()
-    assert torch.equal(noise[0], among_others[1, :length])
-
-
-@pytest.mark.parametrize("samples", [1, 2, 3, 7])
-def test_noise_drawn_in_threads_is_the_same(monkeypatch, samples):
-    expected = GumbelNoise(1, range(5, 5 + samples), 4, K).whole()
-    monkeypatch.setattr("anytime_core.sampling.noise._THREADED_FROM", 0)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    assert torch.equal(GumbelNoise(1, range(5, 5 + samples), 4, K).whole(), expected)
-
-
 # Drawing
 
 
 def test_drawing_with_noise_follows_the_softmax():
     logits = torch.tensor([1.0, 0.0, -1.0, 2.0])
     codes = Categorical(4).draw(
-        logits.expand(40_000, 4), GumbelNoise(0, range(40_000), 1, 4).whole()[:, 0], Shaping(temperature=0.5)
+        logits.expand(40_000, 4), gumbel(0, range(40_000), 1, 4).whole()[:, 0], Shaping(temperature=0.5)
     )
     frequencies = codes.bincount(minlength=4) / len(codes)
     torch.testing.assert_close(frequencies, (logits / 0.5).softmax(0), rtol=0, atol=0.01)
@@ -90,7 +60,7 @@ def test_drawing_with_noise_follows_the_softmax():
 def test_shaping_keeps_the_most_likely_codes(shaping, allowed):
     order = torch.tensor([2, 0, 3, 1])  # the likeliest code is not the first one of the codebook
     logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()[order]
-    codes = Categorical(4).draw(logits.expand(2000, 4), GumbelNoise(0, range(2000), 1, 4).whole()[:, 0], shaping)
+    codes = Categorical(4).draw(logits.expand(2000, 4), gumbel(0, range(2000), 1, 4).whole()[:, 0], shaping)
     assert set(order[codes].tolist()) == allowed
 
 
@@ -98,7 +68,7 @@ def test_shaping_keeps_the_most_likely_codes(shaping, allowed):
 def test_drawing_leaves_the_logits_as_they_are_and_treats_each_row_by_itself(shaping):
     logits = torch.randn(50, K, generator=torch.Generator().manual_seed(0)) * 3
     before = logits.clone()
-    noise = GumbelNoise(0, range(50), 1, K).whole()[:, 0]
+    noise = gumbel(0, range(50), 1, K).whole()[:, 0]
     codes = Categorical(K).draw(logits, noise, shaping)
     assert torch.equal(logits, before)
     assert codes.dtype == torch.int64
@@ -242,13 +212,3 @@ def test_a_given_size_is_kept_as_far_as_there_are_samples(given, largest, expect
 
 def test_sizes_do_not_change_within_a_job_that_must_not_measure():
     assert sizes(BatchSizes(None, 10**6, measures=False), lambda size: 1.0) == [FIRST] * 10
-
-
-@pytest.mark.parametrize("size", [1, 3, 500, 5000])
-def test_noise_is_the_same_asked_for_code_by_code_and_as_a_whole(size):
-    whole = GumbelNoise(1, [4, 9], 40, size).whole()
-    noise = GumbelNoise(1, [4, 9], 40, size)
-    assert noise.shape == whole.shape == (2, 40, size)
-    assert torch.equal(torch.stack([noise.at(position) for position in range(40)], 1), whole)
-    assert torch.equal(noise.at(39), whole[:, 39])
-    assert torch.equal(GivenNoise(whole).at(7), whole[:, 7])

@@ -14,6 +14,7 @@ from anytime_core.distributed import rank
 from anytime_core.errors import InterruptedTrainingError, RunError, system_reason
 from anytime_core.exhaustion import explained
 from anytime_core.in_training import LOCK, telling_status
+from anytime_core.priors.blame import blaming
 from anytime_core.record import STAGES, RunRecord, Stage
 from anytime_core.spelling import argument
 from anytime_core.training.checkpoints import Checkpoint
@@ -76,6 +77,7 @@ def train(
     training = Preparation(config, folder, stages, on_progress)
     forecaster = Forecaster(training)
     with (
+        blaming(config.core.prior.kind),
         Interruption() as interruption,
         training.environment(),
         _only_writer(folder),
@@ -124,7 +126,7 @@ def outline(
         AnytimeError: whatever `train` would find wrong before its first step.
     """
     training = Preparation(config, folder, stages, ignore_progress)
-    with training.environment():
+    with blaming(config.core.prior.kind), training.environment():
         return outlined(training, _found_good(training, resume=resume, force=force))
 
 

@@ -109,7 +109,10 @@ def sample(
     ] = False,
     engine: Annotated[
         str,
-        typer.Option(help="auto, eager, numba (small batches, CPU), graph (CUDA), compile, or plain (the reference)."),
+        typer.Option(
+            help="auto, eager, numba (small batches, CPU), graph (CUDA), compile, exact (CPU, the same bits on every "
+            "machine), or plain (the reference)."
+        ),
     ] = "auto",
     precision: Annotated[
         str, typer.Option(help="float32, bfloat16, int8 (engine numba), or auto: what is fast here.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -50,7 +50,7 @@ _AUTO: Literal["auto"] = "auto"
 
 
 class TrainCommand(option_types.Command):
-    """`train`. Its help also lists the values of a config, if `--modality` names the modality."""
+    """`train`. Its help also lists what a config may say of the modality and of the prior that are named."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """The option `--resume` without a value stands for the latest run."""
@@ -62,8 +62,9 @@ class TrainCommand(option_types.Command):
         return super().parse_args(ctx, parsed)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the help, with the values of the modality that `--modality` names."""
-        self.epilog = f"{EXAMPLES}\n\n{_modality_options(sys.argv) or OTHER_OPTIONS}"
+        """Write the help, with what a config may say of the modality and of the prior that are named."""
+        told = [_modality_options(sys.argv) or OTHER_OPTIONS, _prior_options(sys.argv)]
+        self.epilog = "\n\n".join(filter(None, (EXAMPLES, *told)))
         super().format_help(ctx, formatter)
 
 
@@ -75,10 +76,24 @@ def _modality_options(arguments: Sequence[str]) -> str:
     name = output.value_of(["--modality"], arguments)
     if not name:
         return ""
-    fields = dict.fromkeys(described_fields(load_modality(name).Config))
-    lines = [f"{key}={default}  {description}" for key, default, description in fields]
-    shown = (output.without_markup(line) for line in [f"What --set may change for modality {name}:", *lines])
-    return "\n\n".join(shown)
+    return _options(f"modality {name}", described_fields(load_modality(name).Config))
+
+
+def _prior_options(arguments: Sequence[str]) -> str:
+    """What `--set` may change of the section of the prior that `--set prior.kind` in `arguments` names, if it does."""
+    from anytime_core.config_parsing import described_fields
+    from anytime_core.priors.registry import PRIORS
+
+    kinds = [argument.partition("prior.kind=")[2] for argument in arguments if "prior.kind=" in argument]
+    if not kinds:
+        return ""
+    return _options(f"prior {kinds[-1]}", described_fields(PRIORS.section_of(kinds[-1]), "prior."))
+
+
+def _options(what: str, fields: Iterable[tuple[str, str, str]]) -> str:
+    """Lines of a key, its default and its description each."""
+    lines = [f"{key}={default}  {description}" for key, default, description in dict.fromkeys(fields)]
+    return "\n\n".join(output.without_markup(line) for line in [f"What --set may change for {what}:", *lines])
 
 
 StageChoice = Literal["all", "autoencoder", "codes", "prior"]
