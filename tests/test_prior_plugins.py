@@ -21,10 +21,9 @@ from anytime_core.discovery.templates import write_plugin
 from anytime_core.errors import PluginError, UsageError
 from anytime_core.priors.registry import PRIORS
 from anytime_core.run import Run, load
-
-from anytime_core.testing import check_prior
 from anytime_core.sampling.options import SamplingOptions
 from anytime_core.section import Section
+from anytime_core.testing import check_prior
 from anytime_core.training.train import train
 
 GATED = ("prior.kind=gated", "prior.width=32")
