@@ -320,7 +320,7 @@ class Run:
             run=self,
             folder=self.folder,
             prior=prior,
-            decode=self.decode,
+            decode=lambda codes, lengths=None: self.decode(codes, lengths),
             labels=self._labels,
             costs=self.costs,
             gains=lambda: measured_gains(self.record, prior.code_length),

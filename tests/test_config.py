@@ -10,13 +10,14 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from anytime_audio.config import AudioConfig
-from anytime_core.config import Config, CoreConfig, FSQConfig, Section, VQConfig
+from anytime_core.config import Config, CoreConfig, Section
 from anytime_core.config_parsing import apply_overrides, parse_config, parse_yaml, read_yaml
 from anytime_core.data.locations import DATA_VARIABLE, cache_folder, data_candidates, user_path
 from anytime_core.discovery.plugins import load_modality
 from anytime_core.discovery.quick import quick_variant, without_quick
 from anytime_core.discovery.recipes import default_recipe, list_recipes
 from anytime_core.errors import ConfigError
+from anytime_core.quantizers.config import FSQConfig, VQConfig
 from anytime_image.config import ImageConfig
 
 RECIPES = [pytest.param(recipe, id=recipe.name) for recipe in list_recipes()]

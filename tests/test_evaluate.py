@@ -41,8 +41,7 @@ from anytime_core.modality import Datasets, Extractor, OfferedExtractor
 from anytime_core.record import Change, Validation
 from anytime_core.run import Run, load
 from anytime_core.sampling import sampler as sampler_module
-from anytime_core.sampling.draw import Filter
-from anytime_core.sampling.sampler import SamplingOptions
+from anytime_core.sampling.options import SamplingOptions
 from anytime_core.training.train import train
 from anytime_core.weights import read_weights
 from anytime_image.datasets import ImageTensor
@@ -530,7 +529,7 @@ def test_costs_and_pictures_of_a_run_whose_noise_allows_only_small_batches(tiny_
     expected = shown(tiny_run)
     prior = tiny_run.require_prior()
     monkeypatch.setattr(sampler_module, "_LARGEST_NOISE", 10 * prior.code_length * prior.codebook_size)
-    cost = sampling_cost(tiny_run, 4, None, Filter())
+    cost = sampling_cost(tiny_run, 4, SamplingOptions())
     assert cost.seconds_per_sample > 0
     assert cost.codes_per_second > 0
     assert shown(tiny_run) == expected
@@ -613,7 +612,7 @@ def test_plans_other_than_the_best_are_said(agnostic_run, folder):
     (certain,) = evaluate(agnostic_run, folder, options)
     assert (certain.plan, certain.calls) == ("certain", 3)
     with pytest.raises(UsageError, match="no plan 'even'"):
-        EvaluationOptions(plan="even")
+        EvaluationOptions(sampling=SamplingOptions(plan="even"))
 
 
 def test_bits_by_calls_fall_to_those_of_one_by_one(by_calls):

@@ -23,7 +23,7 @@ from anytime_core.jobs.reconstruction import _unique_names, write_reconstruction
 from anytime_core.jobs.records import told_files
 from anytime_core.jobs.sampling import write_samples
 from anytime_core.run import Run
-from anytime_core.sampling.sampler import SamplingOptions
+from anytime_core.sampling.options import SamplingOptions
 
 # Names
 
@@ -109,7 +109,7 @@ def sample(tiny_run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict
 
     def sample(folder: Path, num: int = 2, seed: int = 0, **options: Any) -> dict[str, Any]:
         indices = options.pop("indices", range(num))
-        return write_samples(tiny_run, folder, indices, "1codes", SamplingOptions(seed, engine="eager"), **options)
+        return write_samples(tiny_run, folder, indices, "1codes", SamplingOptions(seed=seed, engine="eager"), **options)
 
     return sample
 

@@ -7,25 +7,26 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from drawing import Chunks, use_engine
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from anytime_core.errors import RunError, UsageError
+from anytime_core.priors.stepping import Stepper
+from anytime_core.priors.transformer.eager import EagerEngine
+from anytime_core.priors.transformer.model import TransformerPrior
 from anytime_core.record import list_runs
 from anytime_core.run import Run, load
 from anytime_core.sampling.batch_size import BatchSizes
-from anytime_core.sampling.draw import Filter
-from anytime_core.sampling.engines.eager import EagerEngine
-from anytime_core.sampling.noise import Noise
-from anytime_core.sampling.sampler import SamplingOptions
+from anytime_core.sampling.options import SamplingOptions
 from anytime_core.sampling.samples import Samples
 from anytime_core.weights import load_autoencoder, load_prior
 
@@ -200,6 +201,10 @@ def test_samples_of_a_class_are_the_same_by_name_and_by_number(tiny_run):
         ({"top_p": 1.5}, r"top-p 1\.5"),
         ({"guidance": -0.5}, r"guidance -0\.5"),
         ({"engine": "egaer"}, "no engine 'egaer'.*did you mean 'eager'"),
+        (
+            {"engine": "gpu"},
+            "no engine 'gpu' for the transformer prior of run .*: use auto, plain, eager, ",
+        ),
         ({"engine": "graph"}, "engine 'graph' needs a CUDA device.*--engine eager"),
         ({"precision": "float16"}, "no precision 'float16'.*float32"),
         ({"engine": "plain", "precision": "int8"}, "engine 'plain' has no precision 'int8': use float32"),
@@ -218,8 +223,6 @@ def test_arguments_out_of_range_are_named(tiny_run, arguments, message):
         ({"seed": 1.5}, "^seed 1.5 "),
         ({"batch_size": 1.5}, "^batch size 1.5 "),
         ({"seed": 2**63}, f"^seed {2**63} "),
-        ({"engine": "gpu"}, r"^no engine 'gpu': use auto, plain, eager, numba, graph, compile$"),
-        ({"engine": "nunba"}, r"^no engine 'nunba' \(did you mean 'numba'\?\)"),
         ({"precision": "fp32"}, r"^no precision 'fp32': use auto, float32, bfloat16, int8$"),
         ({"batch_size": 0}, "^batch size 0 is not a whole number of at least 1$"),
         ({"batch_size": -4}, "^batch size -4 "),
@@ -311,17 +314,23 @@ class CountingEngine(EagerEngine):
 
     drawn = 0
 
-    def draw(self, labels: Tensor | None, noise: Noise, filtering: Filter) -> Iterator[Tensor]:
-        for codes in super().draw(labels, noise, filtering):
-            self.drawn = codes.shape[1]
-            yield codes
+    def open(self, labels: Tensor | None, batch: int, length: int) -> Stepper:
+        stepper = super().open(labels, batch, length)
+        step = stepper.step
+
+        def counting(position: int, previous: Tensor | None) -> Tensor:
+            self.drawn = position + 1
+            return step(position, previous)
+
+        stepper.step = counting
+        return stepper
 
 
 @pytest.fixture
 def counted(tiny_folder: Path) -> tuple[Run, CountingEngine]:
     run = load(tiny_folder, device="cpu")
     engine = CountingEngine(run.require_prior(), "float32")
-    run._engines["eager", "float32"] = engine
+    use_engine(run, "eager", engine)
     return run, engine
 
 
@@ -353,7 +362,7 @@ def test_a_stream_gives_growing_beginnings_of_the_samples(tiny_run, whole, engin
 def test_a_stream_shows_at_each_budget_what_sampling_at_that_budget_gives(tiny_run, budget):
     options = {"seed": 7, "label": 3}
     sampled = tiny_run.sample(3, budget, temperature=0.8, **options)
-    (prefix,) = tiny_run.stream(3, [budget], SamplingOptions(**options, filtering=Filter(temperature=0.8)))
+    (prefix,) = tiny_run.stream(3, [budget], SamplingOptions(**options, temperature=0.8))
     assert torch.equal(prefix.codes, sampled.codes)
     assert torch.equal(prefix.labels, sampled.labels)
     torch.testing.assert_close(prefix.x, sampled.x)
@@ -417,17 +426,9 @@ def test_a_stream_refuses_what_makes_no_sense_at_once(tiny_run, arguments, messa
     assert "\n" not in str(error.value)
 
 
-class Chunks:
-    """An engine that gives no logits and draws four codes at once, as that of CUDA graphs."""
-
-    def draw(self, labels: Tensor | None, noise: Noise, filtering: Filter) -> Iterator[Tensor]:
-        for end in range(4, noise.shape[1] + 1, 4):
-            yield torch.zeros(noise.shape[0], end, dtype=torch.int64)
-
-
 def test_a_stream_of_every_code_takes_what_the_engine_gives_but_budgets_need_every_code(tiny_folder):
     run = load(tiny_folder, device="cpu")
-    run._engines["graph", "float32"] = Chunks()
+    use_engine(run, "graph", Chunks(run))
     options = SamplingOptions(engine="graph")
     assert [prefix.codes.shape[1] for prefix in run.stream(2, None, options)] == [4, 8]
     with pytest.raises(UsageError, match=r"engine 'graph'.*--engine eager"):
@@ -438,11 +439,11 @@ def test_a_stream_of_every_code_takes_what_the_engine_gives_but_budgets_need_eve
 def test_auto_takes_an_engine_of_its_own_buffers_where_batches_may_be_open_at_a_time(tiny_run, monkeypatch, work):
     asked = []
 
-    def choose(*job: object, stepped: bool) -> str:
+    def choose(prior: TransformerPrior, *job: object, stepped: bool) -> str:
         asked.append(stepped)
         return "plain"
 
-    monkeypatch.setattr("anytime_core.sampling.code_sampler.choose_engine", choose)
+    monkeypatch.setattr(TransformerPrior, "fastest_engine", choose)
     if work == "sample":
         tiny_run.sample(1)
     elif work == "stream":

@@ -36,7 +36,7 @@ class CodeSpec(Section):
     """
 
     length: _Count
-    size: int | None = Field(ge=2, le=MOST_CODES)
+    size: int | None = Field(ge=1, le=MOST_CODES)
     dim: _Count
     grid: tuple[_Count, ...] = Field(min_length=1, max_length=8)
     order: tuple[Annotated[int, Field(ge=0)], ...] | None = None

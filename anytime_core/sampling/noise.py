@@ -131,20 +131,6 @@ _OF_BITS: dict[str, Callable[[Tensor], Tensor]] = {
 """From numbers in (0, 1), which may be overwritten, to those of each kind."""
 
 
-class GumbelNoise(_CountedNoise):
-    """Gumbel noise for codes of K values."""
-
-    def __init__(
-        self,
-        seed: int,
-        indices: Sequence[int],
-        length: int,
-        codebook_size: int,
-        device: torch.device | None = None,
-    ) -> None:
-        super().__init__(seed, indices, length, NoiseNeed("gumbel", codebook_size), device or torch.device("cpu"))
-
-
 class GivenNoise:
     """See `Noise`: noise [B, n, G] that the caller has."""
 
