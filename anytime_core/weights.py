@@ -28,6 +28,7 @@ from anytime_core.display import shown
 from anytime_core.errors import ConfigError, RunError, UsageError
 from anytime_core.modality import Modality
 from anytime_core.priors.base import Prior
+from anytime_core.priors.blame import blaming
 from anytime_core.priors.registry import PRIORS
 from anytime_core.quantizers.base import CodeSpec
 from anytime_core.record import AUTOENCODER_FILE, FORMAT_VERSION, PRIOR_FILE, validated
@@ -289,7 +290,7 @@ def load_prior(path: Path, codes: CodeSpec | None = None) -> Prior:
         config.check(spec)
         if vectors is not None and vectors[:-1] not in ((spec.size,), (spec.length, spec.size)):
             raise ValueError(f"vectors of {list(vectors)} are not one for each of {spec.size} codes")
-        with _justified(shapes):
+        with blaming(config.kind), _justified(shapes):
             prior = PRIORS[config.kind](config, spec, None if vectors is None else torch.zeros(vectors))
     except (RuntimeError, ValueError, LookupError, ArithmeticError, MemoryError, ConfigError) as error:
         raise _damaged(path, error) from error

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 import torch
 from torch import Tensor
 
+from anytime_core.priors.heads import NoiseNeed
 from anytime_core.priors.shaping import Shaping
 from anytime_core.priors.stepping import CapturedEngine, Engine
 from anytime_core.quantizers.base import CodeSpec
 from anytime_core.run import Run
 from anytime_core.sampling.captured import CapturedLoops
-from anytime_core.sampling.noise import Noise
+from anytime_core.sampling.noise import Noise, noise_of
 from anytime_core.sampling.steps import drawing, open_stepper, prefixes
 
 
@@ -22,6 +23,11 @@ def codes_of(
 ) -> CodeSpec:
     """Codes on a line of cells."""
     return CodeSpec(length=length, size=size, dim=dim, grid=(length,), radices=radices, classes=classes)
+
+
+def gumbel(seed: int, indices: Sequence[int], length: int, size: int) -> Noise:
+    """Noise for codes of `size` values."""
+    return noise_of(seed, indices, length, NoiseNeed("gumbel", size))
 
 
 def draw_from(

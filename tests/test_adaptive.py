@@ -19,7 +19,7 @@ from anytime_core.errors import RunError, UsageError
 from anytime_core.priors.heads import Categorical
 from anytime_core.priors.shaping import Shaping
 from anytime_core.priors.transformer.eager import EagerStepper
-from anytime_core.record import RunRecord, Validation
+from anytime_core.record import RunRecord
 from anytime_core.run import Run, load
 from anytime_core.sampling.adaptive import AdaptiveDrawing, Gains, measured_gains
 from anytime_core.sampling.noise import noise_of
@@ -36,8 +36,9 @@ VARIED = 1.1
 def with_validation(record: RunRecord, **validation: dict[str, Any]) -> RunRecord:
     """A record whose stages of these names were validated otherwise."""
     changed = {
-        name: record.stages[name].model_copy(update={"validation": Validation(**values)})
-        for name, values in validation.items()
+        name: type(result).model_validate({**result.model_dump(), "validation": validation[name]})
+        for name, result in record.finished.items()
+        if name in validation
     }
     return record.model_copy(update={"stages": {**record.stages, **changed}})
 
@@ -176,7 +177,7 @@ def test_an_engine_that_draws_several_codes_at_once_is_refused_and_another_named
     run = with_record(measured, measured.record)
     use_engine(run, "graph", Chunks(run))
     assert run.sample(2, 1.0, engine="graph").codes.shape == (2, CODES)
-    with pytest.raises(UsageError, match=r"engine 'graph'.*--engine eager"):
+    with pytest.raises(UsageError, match=r"engine 'chunks'.*--engine eager"):
         run.sample(2, "adaptive", engine="graph")
 
 

@@ -22,10 +22,11 @@ from anytime_audio.modality import AudioModality
 from anytime_core.config import Section
 from anytime_core.discovery.templates import write_plugin
 from anytime_core.errors import UsageError
-from anytime_core.modality import Datasets
+from anytime_core.modality import Datasets, OfferedExtractor
 from anytime_core.record import read_record
-from anytime_core.testing import ModalityContract, check_modality, iter_checks
-from anytime_core.testing.checks import CHECKS
+from anytime_core.testing import CheckSkipped, ModalityContract, check_modality, iter_checks
+from anytime_core.testing.checks import Capability, Checks
+from anytime_core.testing.modality import CHECKS
 from anytime_image.modality import ImageModality
 
 
@@ -64,10 +65,12 @@ def test_what_the_template_makes_keeps_the_contract(good, monkeypatch, channels)
 
 
 def outcome(modality: Any, name: str) -> str:
-    """What a check says against a modality, empty where it passes."""
+    """What a check says against a modality, empty where it passes or is not for it."""
     (check,) = [check for check in iter_checks(modality, CONFIG) if check.name == name]
     try:
         check.run()
+    except CheckSkipped:
+        return ""
     except Exception as error:
         return str(error)
     return ""
@@ -187,6 +190,32 @@ def reads_anything(self: Any, path: Any) -> torch.Tensor:
     return torch.zeros(self.sample_shape())
 
 
+class Opened(list):
+    """A user's file that says how many samples it is."""
+
+    def __init__(self, said: int, samples: list[torch.Tensor]) -> None:
+        super().__init__(samples)
+        self.said = said
+
+    def __len__(self) -> int:
+        return self.said
+
+    def write(self, samples: Any, path: Any) -> None:
+        path.write_bytes(b"x")
+
+
+class Flat:
+    """An extractor of the values themselves."""
+
+    description = ""
+
+    def __init__(self, source: Any) -> None:
+        pass
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        return x.flatten(1)
+
+
 FAULTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "a name with spaces": ("metadata", {"name": "My Waves"}, "its name is 'My Waves'"),
     "another api": ("metadata", {"api_version": 7}, "api_version is 7"),
@@ -277,15 +306,26 @@ FAULTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "no picture": ("previews-are-pictures", {"preview": no_picture}, "no PNG"),
     "global seeds": ("nothing-global-is-touched", {"augment": seeds_globally}, "random, numpy.random"),
     "the network": ("nothing-global-is-touched", {"augment": connects}, "network connection"),
+    "a file of fewer samples than it says": (
+        "opened-files-are-samples",
+        {"open_file": lambda self, path: Opened(2, [torch.zeros(self.sample_shape())])},
+        "says 2 samples and gives 1",
+    ),
     "growth under other names": (
-        "optional-parts-work",
+        "growth-is-named-after-the-stem",
         {"write_growth": lambda self, steps, stem: stem.with_name("other.gif").write_bytes(b"GIF")},
         "not named after the stem",
     ),
     "restores something else": (
-        "optional-parts-work",
+        "restored-files-are-samples",
         {"restores": "depth", "open_to_restore": lambda self, path: None},
         "restores is 'depth', not size or rate",
+    ),
+    "features that are maps": ("features-are-rows", {"feature_network": lambda self: nn.Identity()}, "not [B, F]"),
+    "an extractor without a description": (
+        "extractors-give-features",
+        {"extractors": lambda self: {"flat": OfferedExtractor(Flat, default=True)}},
+        "flat has no description",
     ),
 }
 
@@ -381,7 +421,8 @@ def test_rows_of_a_batch_in_another_order_are_found():
 def test_the_command_runs_all_checks_and_says_which_fail(anytime, monkeypatch):
     result = anytime("plugins", "check", "image", "--set", "data.size=16")
     assert result.status == 0, result.err
-    assert f"modality 'image' passes all {len(CHECKS)} checks" in result.err
+    assert f"modality 'image' passes all {len(CHECKS) - 1} checks that are for it, and skips 1" in result.err
+    assert "skipped   opened-files-are-samples: it has no open_file()" in result.err
     monkeypatch.setattr(ImageModality, "description", "")
     result = anytime("plugins", "check", "image", "--json")
     assert result.status == 1
@@ -455,6 +496,20 @@ def test_expected_failures_must_fail_and_be_checks(good):
         check_modality(good, expected_failures={"metadat": "typo"})
 
 
+def test_what_a_modality_does_not_offer_is_skipped_and_said(good):
+    results = check_modality(good, CONFIG, only=("batches-are-items", "metadata"))
+    assert [(result.name, result.outcome, result.message) for result in results] == [
+        ("metadata", "passed", ""),
+        ("batches-are-items", "skipped", "its data sets have no batch(indices)"),
+    ]
+    assert all(result.good for result in results)
+
+
+def test_a_check_cannot_need_what_nobody_knows():
+    with pytest.raises(ValueError, match="no capability bathes: there are batches"):
+        Checks({"batches": Capability(bool, "")})("bathes")
+
+
 def test_checks_leave_the_global_generator_alone(good):
     torch.manual_seed(5)
     before = torch.get_rng_state()
@@ -484,7 +539,8 @@ def test_the_pytest_class_gives_a_test_for_each_check(good, tmp_path, monkeypatc
     )
     assert done.returncode == 1
     assert "test_contract[metadata]" in done.stdout
-    assert f"1 failed, {len(CHECKS) - 2} passed, 1 xfailed" in done.stdout
+    skipped = sum(bool(check.needs) for check in iter_checks(good))
+    assert f"1 failed, {len(CHECKS) - skipped - 2} passed, {skipped} skipped, 1 xfailed" in done.stdout
 
 
 def test_checks_have_names_and_descriptions():

@@ -38,7 +38,8 @@ from anytime_core.evaluation.result import EVALUATION_FILE, Evaluation, cells
 from anytime_core.evaluation.showing import show_evaluation
 from anytime_core.evaluation.tables import printed_table
 from anytime_core.modality import Datasets, Extractor, OfferedExtractor
-from anytime_core.record import Change, Validation
+from anytime_core.record import Change
+from anytime_core.results import PriorValidation
 from anytime_core.run import Run, load
 from anytime_core.sampling import sampler as sampler_module
 from anytime_core.sampling.options import SamplingOptions
@@ -499,7 +500,7 @@ def test_a_metric_or_extractor_that_is_not_finite_is_named(tiny_run, folder, val
 
 def test_a_run_whose_prior_was_validated_less_has_no_bits(tiny_run, folder):
     stages = dict(tiny_run.record.stages)
-    stages["prior"] = stages["prior"].model_copy(update={"validation": Validation(bits_per_code=3.0)})
+    stages["prior"] = stages["prior"].model_copy(update={"validation": PriorValidation(bits_per_code=3.0)})
     run = dataclasses.replace(tiny_run, record=tiny_run.record.model_copy(update={"stages": stages}))
     (result,) = evaluate(run, folder, OPTIONS)
     assert [row.bits_per_code for row in result.rows] == [None] * 3

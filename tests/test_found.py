@@ -218,7 +218,7 @@ def test_a_training_that_goes_on_refuses_other_data(run_after, lies_there, now, 
     started = run_after[stage]
     before = (started / "run.json").read_bytes()
     lies_there(now)
-    with pytest.raises(DataError, match=rf"{message}.* in /pictures.*data\.root=DIR.*--force"):
+    with pytest.raises(DataError, match=rf"{message}.* in /pictures.*data\.root.: DIR.*force=True"):
         train(tiny_config(*QUICK), started, stages=[stage], resume=resume)
     assert (started / "run.json").read_bytes() == before
 
@@ -460,6 +460,8 @@ def test_a_dry_run_says_what_would_be_trained_and_writes_nothing(anytime, config
         "codebook_size": 16,
         "weights": 0,
         "device": "cpu",
+        "name": "tiny",
+        "has_quick": False,
     }
     assert Found.model_validate(printed["found"]) == FOUND
     assert sorted(tmp_path.rglob("*")) == before

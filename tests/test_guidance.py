@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import AGNOSTIC, tiny_config
-from drawing import codes_of, draw_from
+from drawing import codes_of, draw_from, gumbel
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -24,14 +24,13 @@ from anytime_core.priors.any_order.plan import make_plan
 from anytime_core.priors.ardm.config import ARDMConfig
 from anytime_core.priors.ardm.model import ARDMPrior
 from anytime_core.priors.base import Prior
-from anytime_core.priors.heads import Categorical, NoiseNeed
+from anytime_core.priors.heads import Categorical
 from anytime_core.priors.labels import LabelEmbedding
 from anytime_core.priors.registry import PRIORS
 from anytime_core.priors.transformer.config import TransformerConfig
 from anytime_core.priors.transformer.model import TransformerPrior
 from anytime_core.run import Run, load
 from anytime_core.sampling.in_calls import draw_in_calls, sample_orders
-from anytime_core.sampling.noise import noise_of
 from anytime_core.sampling.options import SamplingOptions
 from anytime_core.sampling.steps import open_stepper
 from anytime_core.training.train import train
@@ -134,7 +133,7 @@ def test_guided_logits_are_those_of_the_tilted_distribution():
 
 @torch.no_grad()
 def codes_by_hand(prior: TransformerPrior, guidance: float) -> Tensor:
-    noise, codes = noise_of(0, range(BATCH), N, Categorical(K).noise).whole(), torch.empty(BATCH, 0, dtype=torch.int64)
+    noise, codes = gumbel(0, range(BATCH), N, K).whole(), torch.empty(BATCH, 0, dtype=torch.int64)
     for position in range(N):
         told, untold = (prior.conditionals(codes, labels(BATCH))[:, -1] for labels in (labels_of, null_labels))
         drawn = (told + (guidance - 1) * (told - untold) + noise[:, position]).argmax(-1)
@@ -147,7 +146,7 @@ def codes_by_hand(prior: TransformerPrior, guidance: float) -> Tensor:
 def test_every_engine_draws_the_guided_codes(name, guidance):
     prior = build(TransformerConfig(layers=2, width=32, heads=4, label_dropout=0.1))
     assert isinstance(prior, TransformerPrior)
-    noise = noise_of(0, range(BATCH), N, Categorical(K).noise)
+    noise = gumbel(0, range(BATCH), N, K)
     *_, codes = draw_from(prior.engines()[name](prior, "float32"), labels_of(BATCH), noise, guidance=guidance)
     assert torch.equal(codes, codes_by_hand(prior, guidance))
 
@@ -185,7 +184,7 @@ def test_call_engines_draw_the_guided_codes(base, certain):
         partial = PartialCodes(
             tokens=torch.zeros(BATCH, N, dtype=torch.int64),
             order=sample_orders(0, range(BATCH), N),
-            noise=noise_of(0, range(BATCH), N, NoiseNeed("gumbel", sum(prior.digits.radices))).whole(),
+            noise=gumbel(0, range(BATCH), N, sum(prior.digits.radices)).whole(),
             labels=labels,
         )
         plan = make_plan(prior.losses(), 2 * len(prior.digits))

@@ -309,7 +309,9 @@ def documented(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["", ".run", ".sampling.samples", ".budget"])
+@pytest.mark.parametrize(
+    "name", ["", ".run", ".sampling.samples", ".budget", ".digest", ".spelling", ".training.start"]
+)
 def test_the_examples_in_docstrings_are_true(documented, monkeypatch, name):
     monkeypatch.chdir(documented)
     run = load("runs/image-digits-1", device="cpu")

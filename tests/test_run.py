@@ -24,6 +24,7 @@ from anytime_core.priors.stepping import Stepper
 from anytime_core.priors.transformer.eager import EagerEngine
 from anytime_core.priors.transformer.model import TransformerPrior
 from anytime_core.record import list_runs
+from anytime_core.results import AutoencoderResult, CodesResult, PriorResult
 from anytime_core.run import Run, load
 from anytime_core.sampling.batch_size import BatchSizes
 from anytime_core.sampling.options import SamplingOptions
@@ -372,7 +373,9 @@ def test_a_stream_decodes_only_what_is_looked_at_and_that_once(counted, monkeypa
     run, _ = counted
     decoded = []
     decode = run.decode
-    monkeypatch.setattr(run, "decode", lambda codes: (decoded.append(codes.shape[1]), decode(codes))[1])
+    monkeypatch.setattr(
+        run, "decode", lambda codes, length=None: (decoded.append(codes.shape[1]), decode(codes, length))[1]
+    )
     prefixes = list(run.stream(2, None, EAGER))
     assert decoded == []
     assert prefixes[4].x is prefixes[4].x
@@ -431,7 +434,7 @@ def test_a_stream_of_every_code_takes_what_the_engine_gives_but_budgets_need_eve
     use_engine(run, "graph", Chunks(run))
     options = SamplingOptions(engine="graph")
     assert [prefix.codes.shape[1] for prefix in run.stream(2, None, options)] == [4, 8]
-    with pytest.raises(UsageError, match=r"engine 'graph'.*--engine eager"):
+    with pytest.raises(UsageError, match=r"engine 'chunks'.*--engine eager"):
         list(run.stream(2, [0.5], options))
 
 
@@ -583,6 +586,11 @@ def remove(name: str) -> Damage:
     return lambda folder: (folder / name).unlink()
 
 
+def deep(data: dict[str, Any], **spec: object) -> dict[str, Any]:
+    """Metadata of a prior with another spec."""
+    return {**data, "spec": {**data["spec"], **spec}}
+
+
 def edit_metadata(name: str, change: Callable[[dict[str, Any]], Any]) -> Damage:
     """A damage to a run: what the metadata of weights file `name` say is replaced by what `change` makes of it."""
 
@@ -622,7 +630,7 @@ DAMAGES = [
     ("lacking keys", write("run.json", b'{"format_version": 1}'), NEW_RUN),
     ("stages of a wrong type", edit_record(lambda data: data.update(stages=3)), NEW_RUN),
     ("newer format", edit_record(lambda data: data.update(format_version=99)), UPDATE),
-    ("newer format of another layout", write("run.json", b'{"format_version": 2}'), UPDATE),
+    ("newer format of another layout", write("run.json", b'{"format_version": 3}'), UPDATE),
     ("modality not installed", unplugged, r"pip install|anytime plugins list"),
     *(
         (f"{name}: {what}", damage, way_out)
@@ -648,8 +656,8 @@ DAMAGES = [
         edit_metadata(AUTOENCODER, lambda data: {**data, "autoencoder": {"axis": "diagonal"}}),
         NEW_STAGE,
     ),
-    (f"{PRIOR}: sizes of a wrong type", edit_metadata(PRIOR, lambda data: {**data, "classes": "ten"}), NEW_STAGE),
-    (f"{PRIOR}: sizes that do not fit", edit_metadata(PRIOR, lambda data: {**data, "code_length": 5}), NEW_STAGE),
+    (f"{PRIOR}: sizes of a wrong type", edit_metadata(PRIOR, lambda data: deep(data, classes="ten")), NEW_STAGE),
+    (f"{PRIOR}: sizes that do not fit", edit_metadata(PRIOR, lambda data: deep(data, length=5)), NEW_STAGE),
 ]
 
 
@@ -664,6 +672,33 @@ def test_a_damaged_run_is_refused_naming_its_path_and_the_way_out(run_copy, dama
     assert str(run_copy) in message
     assert re.search(way_out, message.replace(str(run_copy), "")), message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"autoencoder": {}, "codes": {}, "prior": {}},
+        {
+            "autoencoder": {"codes": [4, 8], "reconstruction": {"loss": [0.2, 0.1]}, "codebook_use": 0.5},
+            "codes": {},
+            "prior": {"bits_per_code": 3.5},
+        },
+    ],
+    ids=["without validation", "with the first measures"],
+)
+def test_a_run_of_an_earlier_version_opens_with_a_result_of_its_own_type_for_each_stage(run_copy, told):
+    def earlier(record: dict[str, Any]) -> None:
+        for key in ("found", "last_stage", "changes", "baseline", "quick"):
+            del record[key]
+        for stage, said in told.items():
+            record["stages"][stage]["validation"] = said
+
+    edit_record(earlier)(run_copy)
+    record = load(run_copy, device="cpu").record
+    assert list(map(type, record.finished.values())) == [AutoencoderResult, CodesResult, PriorResult]
+    assert record.stages["autoencoder"].validation.reconstruction.get("loss") in (None, (0.2, 0.1))
+    assert record.stages["prior"].validation.bits_per_code == told["prior"].get("bits_per_code")
+    assert {name: result["validation"] for name, result in record.model_dump(mode="json")["stages"].items()} == told
 
 
 def test_a_run_without_prior_encodes_but_says_how_to_get_samples(run_copy, digits, tiny_run):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from drawing import codes_of
+from drawing import codes_of, gumbel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +14,6 @@ from anytime_core.priors.shaping import Shaping
 from anytime_core.priors.transformer.config import TransformerConfig
 from anytime_core.priors.transformer.model import TransformerPrior
 from anytime_core.sampling.batch_size import BatchSizes
-from anytime_core.sampling.noise import noise_of
 from anytime_core.sampling.options import SamplingOptions
 
 N, K, CLASSES = 12, 20, 3
@@ -39,9 +38,7 @@ def build(*, classes: int = CLASSES, vectors: str = "shared") -> TransformerPrio
 def test_drawing_with_noise_follows_the_softmax():
     logits = torch.tensor([1.0, 0.0, -1.0, 2.0])
     codes = Categorical(4).draw(
-        logits.expand(40_000, 4),
-        noise_of(0, range(40_000), 1, Categorical(4).noise).whole()[:, 0],
-        Shaping(temperature=0.5),
+        logits.expand(40_000, 4), gumbel(0, range(40_000), 1, 4).whole()[:, 0], Shaping(temperature=0.5)
     )
     frequencies = codes.bincount(minlength=4) / len(codes)
     torch.testing.assert_close(frequencies, (logits / 0.5).softmax(0), rtol=0, atol=0.01)
@@ -63,9 +60,7 @@ def test_drawing_with_noise_follows_the_softmax():
 def test_shaping_keeps_the_most_likely_codes(shaping, allowed):
     order = torch.tensor([2, 0, 3, 1])  # the likeliest code is not the first one of the codebook
     logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()[order]
-    codes = Categorical(4).draw(
-        logits.expand(2000, 4), noise_of(0, range(2000), 1, Categorical(4).noise).whole()[:, 0], shaping
-    )
+    codes = Categorical(4).draw(logits.expand(2000, 4), gumbel(0, range(2000), 1, 4).whole()[:, 0], shaping)
     assert set(order[codes].tolist()) == allowed
 
 
@@ -73,7 +68,7 @@ def test_shaping_keeps_the_most_likely_codes(shaping, allowed):
 def test_drawing_leaves_the_logits_as_they_are_and_treats_each_row_by_itself(shaping):
     logits = torch.randn(50, K, generator=torch.Generator().manual_seed(0)) * 3
     before = logits.clone()
-    noise = noise_of(0, range(50), 1, Categorical(K).noise).whole()[:, 0]
+    noise = gumbel(0, range(50), 1, K).whole()[:, 0]
     codes = Categorical(K).draw(logits, noise, shaping)
     assert torch.equal(logits, before)
     assert codes.dtype == torch.int64

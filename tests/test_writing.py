@@ -26,6 +26,7 @@ from PIL import Image
 
 import anytime_core.data.files
 import anytime_core.jobs.output
+import anytime_core.run as run_module
 from anytime_cli import progress
 from anytime_core.budget import Budget
 from anytime_core.errors import UsageError
@@ -33,7 +34,6 @@ from anytime_core.jobs import sampling as writing
 from anytime_core.jobs.ledger import Ledger
 from anytime_core.jobs.sampling import write_samples
 from anytime_core.run import Run, load
-from anytime_core.sampling import code_sampler
 from anytime_core.sampling.adaptive import Gains, measured_gains
 from anytime_core.sampling.options import SamplingOptions
 from anytime_core.training.train import train
@@ -971,7 +971,7 @@ def test_an_error_in_a_call_with_a_deadline_leaves_nothing(write, fresh, tmp_pat
 def test_adaptive_samples_have_codes_of_their_own(write, run, tmp_path, monkeypatch):
     """Where every code is worth the same on average, the prior's entropy alone ends some samples before others."""
     entropy = measured_gains(run.record, CODES).entropy
-    monkeypatch.setattr(code_sampler, "measured_gains", lambda record, length: Gains(torch.ones(length), entropy))
+    monkeypatch.setattr(run_module, "measured_gains", lambda record, length: Gains(torch.ones(length), entropy))
     record = write(tmp_path / "out", 40, "adaptive:1", pack=True)
     lengths = [entry["codes"] for entry in record_of(tmp_path / "out")["samples"]]
     assert (record["num"], record["interrupted"], record["calls"]) == (40, False, max(lengths))

@@ -11,6 +11,7 @@ from typing import Any
 
 from anytime_core.display import shown
 from anytime_core.errors import ConfigError, UsageError
+from anytime_core.spelling import settings
 
 BLOCK = "quick"
 """Its key at the top level of a config."""
@@ -36,7 +37,7 @@ def quick_variant(data: Mapping[str, Any], name: str) -> dict[str, Any]:
     if not (block := _block(data, name)):
         raise UsageError(
             f"{shown(name)} has no quick variant: say what it changes below {BLOCK}: in the config, or set fewer steps "
-            "with --set training.autoencoder.steps=300 --set training.prior.steps=300"
+            f"with {settings({'training.autoencoder.steps': 300, 'training.prior.steps': 300})}"
         )
     return _laid_over(without_quick(data, name), block)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from torch import Tensor
 from anytime_core.budget import Budget
 from anytime_core.data.files import open_own, write_json
 from anytime_core.data.reading import JSON_LIMIT
+from anytime_core.digest import digest
 from anytime_core.errors import UsageError
 from anytime_core.evaluation.bound import PASSES, bits_by_calls, bits_of_plan, call_numbers
 from anytime_core.evaluation.cost import sampling_cost
@@ -30,6 +30,7 @@ from anytime_core.evaluation.verdict import verdict
 from anytime_core.found import found_in
 from anytime_core.priors.any_order.base import AnyOrderPrior
 from anytime_core.priors.any_order.plan import make_plan
+from anytime_core.priors.blame import blaming
 from anytime_core.training.batches import ordered_batches
 
 ROWS_PREFIX = ".rows-"
@@ -75,7 +76,7 @@ class Job:
             "num": self.options.num,
             "sampling": dataclasses.asdict(self.options.sampling),
         }
-        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
+        return digest(described)[:12]
 
     def run_it(self) -> list[Evaluation]:
         """Every row, and what does not depend on the budget: once for each number of calls, if there is a choice."""
@@ -116,7 +117,8 @@ class Job:
         if not isinstance(prior, AnyOrderPrior):
             return [self._concluded(ordered, None)]
         numbers = call_numbers(len(prior.digits) * self.most)
-        by_calls = bits_by_calls(prior, self._validation_codes, numbers, self._telling_passes("bits by calls"))
+        with blaming(prior.kind):
+            by_calls = bits_by_calls(prior, self._validation_codes, numbers, self._telling_passes("bits by calls"))
         common = {"plan": self.options.sampling.plan, "bits_per_calls": by_calls}
         by_all = ordered.model_copy(update=common)
         return [self._concluded(by_all, calls) for calls in self.draws.limits]
@@ -227,7 +229,8 @@ class Job:
             spacing = "linear" if self.options.sampling.plan == "linear" else "optimal"
             plan = make_plan(prior.losses(codes).double().cpu().numpy(), calls, spacing)
             telling = self._telling_passes(f"{codes} of {self.most} codes: bits")
-            bits = bits_of_plan(prior, self._validation_codes, codes, plan, telling)
+            with blaming(prior.kind):
+                bits = bits_of_plan(prior, self._validation_codes, codes, plan, telling)
             return {"bits_per_code": bits.per_code, "bits_standard_error": bits.standard_error}
         each = self.run.record.stages["prior"].validation.bits_per_position
         return {"bits_per_code": sum(each[:codes]) / codes if len(each) >= codes else None}

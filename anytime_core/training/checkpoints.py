@@ -20,7 +20,8 @@ from torch import Tensor
 
 from anytime_core.display import shown
 from anytime_core.errors import RunError, UsageError
-from anytime_core.record import FORMAT_VERSION, STAGES, Finite, Stage
+from anytime_core.record import FORMAT_VERSION, STAGES, Stage
+from anytime_core.results import Finite
 from anytime_core.weights import read_weights, write_weights
 
 logger = logging.getLogger(__name__)
@@ -142,7 +143,7 @@ class Checkpoints:
             if position.config.get(section) != value:
                 raise UsageError(
                     f"{shown(path)} is of another config, {section} has changed: leave it as it was, or start the "
-                    f"stage again with --run {shown(self.run)} --stage {self.stage} --force"
+                    f"stage again with anytime train --run {shown(self.run)} --stage {self.stage} --force"
                 )
 
 

@@ -33,6 +33,7 @@ from anytime_core.priors.base import Prior
 from anytime_core.priors.registry import PRIORS
 from anytime_core.quantizers.base import CodeSpec
 from anytime_core.record import AUTOENCODER_FILE, RUN_FILE, STAGES, RunRecord, Stage, read_record
+from anytime_core.spelling import argument
 from anytime_core.training.batches import step_samples
 from anytime_core.training.checkpoints import Checkpoint, Checkpoints, remove_checkpoints
 from anytime_core.training.codes import CodesDataset
@@ -110,7 +111,7 @@ class Preparation:
         if device.type == "cuda" and launched()[1] > 1 and device.index != local_rank():
             raise UsageError(
                 f"device '{device}' is not that of process {local_rank()} of this machine, and processes that train "
-                "together cannot share one: leave --device out, or use --device cuda"
+                "together cannot share one: use auto or cuda"
             )
         return device
 
@@ -199,11 +200,11 @@ class Preparation:
             if record.modality != self.config.core.modality:
                 raise UsageError(
                     f"run {self.folder} is of modality '{record.modality}', the config of "
-                    f"'{self.config.core.modality}': choose another --run"
+                    f"'{self.config.core.modality}': choose another {argument('run')}"
                 )
             return record
         if self.folder.exists() and (not self.folder.is_dir() or any(map(_foreign, self.folder.iterdir()))):
-            raise UsageError(f"{self.folder} is not empty and not a run: choose another --run")
+            raise UsageError(f"{self.folder} is not empty and not a run: choose another {argument('run')}")
         return None
 
     def check(self) -> None:
@@ -233,7 +234,7 @@ class Preparation:
         if self.untrained.codebook_size is None and any(stage != "autoencoder" for stage in stages):
             raise ConfigError(
                 "autoencoder.quantizer.kind=none has continuous codes, which no prior learns: "
-                "use vq or fsq, or --stage autoencoder"
+                f"use vq or fsq, or {argument('stage', 'autoencoder')}"
             )
         if "prior" in stages:
             code_length = self.untrained.code_length
@@ -268,7 +269,7 @@ class Preparation:
         if not same_sections or _shapes(self.untrained) != _shapes(trained):
             raise ConfigError(
                 f"the config describes another autoencoder than that of {self.folder}: leave modality, networks and "
-                "autoencoder as they are, or train from stage autoencoder into another --run"
+                f"autoencoder as they are, or train from stage autoencoder into another {argument('run')}"
             )
 
     @property

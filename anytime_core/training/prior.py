@@ -52,7 +52,7 @@ def train_prior(
 
 
 @dataclass(frozen=True)
-class PriorValidation:
+class Likelihood:
     """What a prior needs for held-out codes.
 
     Attributes:
@@ -72,7 +72,7 @@ class PriorValidation:
 
 
 @torch.no_grad()
-def validate_prior(prior: Prior, dataset: CodesDataset, *, limit: int | None, batch_size: int) -> PriorValidation:
+def validate_prior(prior: Prior, dataset: CodesDataset, *, limit: int | None, batch_size: int) -> Likelihood:
     """Negative log-likelihood of `limit` sequences, all where None, or an upper bound of it.
 
     The orders of a bound are the same at every call.
@@ -91,4 +91,4 @@ def validate_prior(prior: Prior, dataset: CodesDataset, *, limit: int | None, ba
     prior.train(training)
     each = torch.cat(means)
     error = each.std().item() / math.sqrt(len(each)) if len(each) > 1 else 0.0
-    return PriorValidation(total / len(each), error, len(each))
+    return Likelihood(total / len(each), error, len(each))

@@ -14,7 +14,9 @@ from anytime_core.distributed import rank
 from anytime_core.errors import InterruptedTrainingError, RunError, system_reason
 from anytime_core.exhaustion import explained
 from anytime_core.in_training import LOCK, telling_status
-from anytime_core.record import STAGES, RunRecord, Stage, StageRecord
+from anytime_core.priors.blame import blaming
+from anytime_core.record import STAGES, RunRecord, Stage
+from anytime_core.spelling import argument
 from anytime_core.training.checkpoints import Checkpoint
 from anytime_core.training.collapse import refuse_collapsed
 from anytime_core.training.finished import is_whole, refuse_to_discard
@@ -75,6 +77,7 @@ def train(
     training = Preparation(config, folder, stages, on_progress)
     forecaster = Forecaster(training)
     with (
+        blaming(config.core.prior.kind),
         Interruption() as interruption,
         training.environment(),
         _only_writer(folder),
@@ -95,15 +98,13 @@ def train(
         with MetricsLog(folder) as log:
             for stage in stages:
                 # From here on, an older result of this stage and what later stages made of it no longer count.
-                kept = {name: record.stages[name] for name in STAGES[: STAGES.index(stage)] if name in record.stages}
-                record = record.model_copy(update={"stages": kept})
+                record = record.before(stage)
                 training.save(record)
                 surroundings = training.surroundings(stage, log, interruption, resumed)
                 with _explained(stage, config, folder):
-                    steps, validation = run_stage(stage, training, surroundings)
+                    result = run_stage(stage, training, surroundings)
                 training.say_damaged()
-                stage_record = StageRecord(steps=steps, seconds=surroundings.seconds, validation=validation)
-                record = record.model_copy(update={"stages": {**kept, stage: stage_record}, "found": training.found})
+                record = record.after(stage, result, training.found)
                 training.save(record)
                 training.accelerator.wait_for_everyone()
                 resumed = None
@@ -125,7 +126,7 @@ def outline(
         AnytimeError: whatever `train` would find wrong before its first step.
     """
     training = Preparation(config, folder, stages, ignore_progress)
-    with training.environment():
+    with blaming(config.core.prior.kind), training.environment():
         return outlined(training, _found_good(training, resume=resume, force=force))
 
 
@@ -166,15 +167,7 @@ def _only_writer(folder: Path) -> Iterator[None]:
                 stack.enter_context(locked(folder, LOCK, f"training {folder}"))
             except OSError as error:
                 raise RunError(
-                    f"cannot make run folder {folder}: {system_reason(error)}; choose another --run"
+                    f"cannot make run folder {folder}: {system_reason(error)}; choose another {argument('run')}"
                 ) from error
         stack.enter_context(naming(folder))
         yield
-
-
-def new_run_folder(root: Path, name: str) -> Path:
-    """The first of `root/name-1`, `root/name-2`, ... that does not exist."""
-    number = 1
-    while (root / f"{name}-{number}").exists():
-        number += 1
-    return root / f"{name}-{number}"

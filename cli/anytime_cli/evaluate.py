@@ -9,6 +9,7 @@ import typer
 
 from anytime_cli import option_types, output, progress, startup
 from anytime_core.display import shown
+from anytime_core.errors import writing_to
 
 if TYPE_CHECKING:
     from anytime_core.evaluation.result import Evaluation
@@ -113,7 +114,7 @@ def evaluate(
         sampling=SamplingOptions(seed=seed, plan=plan, guidance=guidance),
     )
     folder = out or opened.folder / "evaluation"
-    with progress.bar("evaluating") as advance, output.writing_to(folder), output.chatter_to_stderr():
+    with progress.bar("evaluating") as advance, writing_to(folder, "--out"), output.chatter_to_stderr():
 
         def on_progress(activity: str, done: int, total: int) -> None:
             advance(done, total, activity)

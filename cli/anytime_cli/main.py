@@ -16,6 +16,7 @@ from anytime_cli import doctor, evaluate, option_types, output, plugins, recipes
 from anytime_core import AnytimeError, __version__
 from anytime_core.errors import system_reason
 from anytime_core.exhaustion import MESSAGES, exhausted
+from anytime_core.spelling import as_options
 
 _DEBUG = "--debug"
 _INTERRUPTED, _READER_GONE = 130, 141
@@ -71,7 +72,8 @@ def main() -> None:
         warnings.showwarning = output.note_warning
     arguments = [argument for argument in sys.argv[1:] if argument != _DEBUG]
     try:
-        status = app(args=arguments, prog_name="anytime", standalone_mode=False) or 0
+        with as_options():
+            status = app(args=arguments, prog_name="anytime", standalone_mode=False) or 0
         sys.stdout.flush()
     except (typer.Abort, KeyboardInterrupt):
         status = _INTERRUPTED

@@ -206,21 +206,6 @@ def _shown_lines(text: str, indent: str = "") -> str:
     return f"\n{indent}".join(shown(line) for line in text.split("\n"))
 
 
-@contextlib.contextmanager
-def writing_to(folder: Path, option: str = "--out") -> Iterator[None]:
-    """An output folder that cannot be written to is one line that says which option chooses another."""
-    try:
-        yield
-    except OSError as problem:
-        if problem.errno is None:  # a library's own, which names what it is about
-            raise
-        reason = system_reason(problem)
-        named = Path(os.fsdecode(problem.filename)) if isinstance(problem.filename, str | bytes) else None
-        if named is None or named == folder or named in folder.parents or folder in named.parents:
-            raise AnytimeError(f"cannot write to {folder}: {reason}; choose another {option}") from problem
-        raise AnytimeError(f"{named}: {reason}") from problem
-
-
 def value_of(options: Sequence[str], arguments: Sequence[str]) -> str | None:
     """What `arguments` give for the first of `options`, which may be different names of one; None where they do not."""
     for argument, following in itertools.pairwise([*arguments, ""]):

@@ -15,6 +15,7 @@ import typer
 
 from anytime_cli import labels, option_types, output, progress, startup
 from anytime_core.display import counted, shown
+from anytime_core.errors import writing_to
 
 EXAMPLES = """Examples:
 
@@ -177,7 +178,7 @@ def sample(
     with (
         _stop_on_interrupt() as stopped,
         progress.bar("drawing") as advance,
-        output.writing_to(folder),
+        writing_to(folder, "--out"),
         output.chatter_to_stderr(),
     ):
         record = write_samples(

@@ -10,12 +10,12 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from anytime_core.autoencoder import build_autoencoder
-from anytime_core.testing.checks.subject import BATCH, CLOSE, Subject, check, samples
+from anytime_core.testing.modality.subject import BATCH, CLOSE, Subject, check, samples
 
 _TRAINING_STEPS = 30
 
 
-@check
+@check()
 def encoder_and_decoder_agree(subject: Subject, folder: Path) -> None:
     """The encoder gives [B, C, *S], the decoder takes such maps with any number of channels and gives samples."""
     with torch.no_grad():
@@ -32,7 +32,7 @@ def encoder_and_decoder_agree(subject: Subject, folder: Path) -> None:
     assert subject.autoencoder().code_length == latent.shape[1]
 
 
-@check
+@check()
 def rows_do_not_mix(subject: Subject, folder: Path) -> None:
     """In evaluation mode each row of a batch is what it would be alone."""
     with torch.no_grad():
@@ -43,7 +43,7 @@ def rows_do_not_mix(subject: Subject, folder: Path) -> None:
             assert worst < CLOSE * max(1.0, together.abs().max().item()), f"the {name} differs by {worst:.3g} alone"
 
 
-@check
+@check()
 def gradients_reach_both(subject: Subject, folder: Path) -> None:
     """The loss moves every parameter of encoder and decoder."""
     autoencoder = subject.autoencoder()
@@ -58,7 +58,7 @@ def gradients_reach_both(subject: Subject, folder: Path) -> None:
         assert not grads or max(grads) > 0, f"the gradient of the {part} is 0"
 
 
-@check
+@check()
 def evaluation_is_deterministic(subject: Subject, folder: Path) -> None:
     """In evaluation mode encoder and decoder give the same twice, and change nothing of themselves."""
     with torch.no_grad():
@@ -70,7 +70,7 @@ def evaluation_is_deterministic(subject: Subject, folder: Path) -> None:
             assert not changed, f"the {name} changes its {', '.join(changed)} in evaluation mode"
 
 
-@check
+@check()
 def weights_survive_safetensors(subject: Subject, folder: Path) -> None:
     """State goes through safetensors into freshly made networks, strictly, and they are the same function then."""
     first, second = subject.autoencoder(), build_autoencoder(subject.make(), subject.autoencoder_config)
@@ -82,7 +82,7 @@ def weights_survive_safetensors(subject: Subject, folder: Path) -> None:
     assert torch.equal(*decoded), "networks with the same weights differ: something is in no parameter and no buffer"
 
 
-@check
+@check()
 def training_lowers_the_loss(subject: Subject, folder: Path) -> None:
     """A few training steps on one batch lower the reconstruction loss."""
     autoencoder = subject.autoencoder()

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 
 from anytime_core.modality import PreviewRow
-from anytime_core.testing.checks.subject import Subject, check, samples
+from anytime_core.testing.modality.subject import Subject, check, samples
 
 
-@check
+@check()
 def nothing_global_is_touched(subject: Subject, folder: Path) -> None:
     """Data, networks and losses leave global seeds alone, and open neither network connections nor a GPU."""
     gpu = torch.cuda.is_initialized()

@@ -1,11 +1,9 @@
-"""What is checked, and the list of checks."""
+"""What is checked, and what some modalities can do and others need not."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +11,17 @@ from torch import Tensor
 
 from anytime_core.autoencoder import OrderedAutoencoder, build_autoencoder
 from anytime_core.config import AutoencoderConfig, CoreConfig
-from anytime_core.modality import Datasets, Modality, SampleDataset
+from anytime_core.modality import (
+    Datasets,
+    HasExtractors,
+    HasFeatureNetwork,
+    Modality,
+    OpensFiles,
+    RestoresFiles,
+    SampleDataset,
+    ShowsGrowth,
+)
+from anytime_core.testing.checks import Capability, Checks
 
 BATCH = 4
 LOOKED_AT = 64
@@ -47,6 +55,11 @@ class Subject:
         """Its data."""
         return self.made.datasets()
 
+    @property
+    def parts(self) -> tuple[SampleDataset, SampleDataset]:
+        """Training and validation data."""
+        return self.datasets.train, self.datasets.validation
+
     @cached_property
     def x(self) -> Tensor:
         """Some training samples, [B, *sample_shape]."""
@@ -63,15 +76,24 @@ class Subject:
         return build_autoencoder(self.made, self.autoencoder_config)
 
 
-Function = Callable[[Subject, Path], None]
-DECLARED: dict[str, Function] = {}
-"""What `check` decorates, by name."""
+def _offers(protocol: type, method: str) -> Capability[Subject]:
+    return Capability(lambda subject: isinstance(subject.made, protocol), f"it has no {method}()")
 
 
-def check(function: Function) -> Function:
-    """Declare a check, called as its function with hyphens."""
-    DECLARED[function.__name__.replace("_", "-")] = function
-    return function
+check: Checks[Subject] = Checks(
+    {
+        "batches": Capability(
+            lambda subject: any(hasattr(part, "batch") for part in subject.parts),
+            "its data sets have no batch(indices)",
+        ),
+        "opens-files": _offers(OpensFiles, "open_file"),
+        "restores-files": _offers(RestoresFiles, "open_to_restore"),
+        "shows-growth": _offers(ShowsGrowth, "write_growth"),
+        "feature-network": _offers(HasFeatureNetwork, "feature_network"),
+        "extractors": _offers(HasExtractors, "extractors"),
+    }
+)
+"""Declares a check of modalities."""
 
 
 def samples(dataset: SampleDataset, number: int) -> Tensor:

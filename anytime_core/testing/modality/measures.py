@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from anytime_core.testing.checks.subject import CLOSE, Subject, check
+from anytime_core.testing.modality.subject import CLOSE, Subject, check
 
 
-@check
+@check()
 def loss_is_lower_for_closer(subject: Subject, folder: Path) -> None:
     """The loss is [B], finite, differentiable, the same for a row alone, and lower the closer a sample is."""
     x = subject.x
@@ -25,7 +25,7 @@ def loss_is_lower_for_closer(subject: Subject, folder: Path) -> None:
     torch.testing.assert_close(alone, losses[1], rtol=1e-3, atol=CLOSE)
 
 
-@check
+@check()
 def metrics_are_best_at_identity(subject: Subject, folder: Path) -> None:
     """Each metric is [B], finite, and best where a sample equals its original."""
     x = subject.x

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
-import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-import yaml
 from pydantic import BaseModel
 
 from anytime_core.config import CoreConfig
 from anytime_core.config_parsing import parse_config, parse_yaml
 from anytime_core.discovery.quick import has_quick, quick_variant, without_quick
 from anytime_core.modality import API_VERSION
-from anytime_core.testing.checks.subject import Subject, check
+from anytime_core.testing.configs import check_fields, check_round_trip
+from anytime_core.testing.modality.subject import Subject, check
 
 _METHODS = (
     "sample_shape",
@@ -34,7 +30,7 @@ _METHODS = (
 )
 
 
-@check
+@check()
 def metadata(subject: Subject, folder: Path) -> None:
     """The class says its name, description, api_version and the suffixes of its files, and has every method."""
     cls = subject.modality
@@ -57,7 +53,7 @@ def metadata(subject: Subject, folder: Path) -> None:
     assert not missing, f"it has no {', '.join(missing)}"
 
 
-@check
+@check()
 def config_fields_are_described(subject: Subject, folder: Path) -> None:
     """`Config` is a pydantic model that needs no arguments; every field has a default and a description."""
     config = subject.modality.Config
@@ -65,26 +61,16 @@ def config_fields_are_described(subject: Subject, folder: Path) -> None:
     assert issubclass(config, BaseModel), f"Config is {config!r}, no pydantic model"
     taken = sorted(set(config.model_fields) & set(CoreConfig.model_fields))
     assert not taken, f"fields {taken} of Config are names of core's own sections"
-    for key, field in _fields(config):
-        assert not field.is_required(), f"config field {key} has no default"
-        assert (field.description or "").strip(), f"config field {key} has no description"
+    check_fields(config)
 
 
-@check
+@check()
 def config_survives_json_and_yaml(subject: Subject, folder: Path) -> None:
     """A config is the same after JSON and after YAML, and refuses keys that it does not know."""
-    config = subject.modality.Config.model_validate(subject.config)
-    dumped = config.model_dump(mode="json")
-    for language, again in (("JSON", json.loads(json.dumps(dumped))), ("YAML", yaml.safe_load(yaml.safe_dump(dumped)))):
-        assert subject.modality.Config.model_validate(again) == config, f"the config is another one after {language}"
-    try:
-        subject.modality.Config.model_validate({**dumped, "no_such_section": 1})
-    except ValueError:
-        return
-    raise AssertionError("Config takes keys that it does not know: derive it from anytime_core.config.Section")
+    check_round_trip(subject.modality.Config, subject.config)
 
 
-@check
+@check()
 def recipes_are_valid(subject: Subject, folder: Path) -> None:
     """Every YAML file in the package's folder `recipes` is a config of this modality; its first line says what for."""
     package = sys.modules[subject.modality.__module__.partition(".")[0]]
@@ -102,7 +88,7 @@ def recipes_are_valid(subject: Subject, folder: Path) -> None:
             parse_config(variant, subject.modality.Config)
 
 
-@check
+@check()
 def importing_is_cheap(subject: Subject, folder: Path) -> None:
     """Importing the module of the entry point imports neither torch nor data; both can wait until they are used."""
     code = f"import sys, {subject.modality.__module__}; print('torch' in sys.modules)"
@@ -121,18 +107,3 @@ def importing_is_cheap(subject: Subject, folder: Path) -> None:
         if printed[-1:] == ["True"] and len(printed) == 1
         else f"importing it prints {done.stdout.strip()[:200]!r}"
     )
-
-
-def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every field by its dotted key, those of sections within it too."""
-    for name, field in model.model_fields.items():
-        yield prefix + name, field
-        for section in _sections_of(field.annotation):
-            yield from _fields(section, f"{prefix}{name}.")
-
-
-def _sections_of(annotation: Any) -> Sequence[type[BaseModel]]:
-    if isinstance(annotation, type):
-        return [annotation] if issubclass(annotation, BaseModel) else []
-    inner = getattr(annotation, "__args__", ())
-    return list(itertools.chain.from_iterable(_sections_of(part) for part in inner))

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from anytime_core.testing.checks.subject import CLOSE, LOOKED_AT, Subject, check, content, spread
+from anytime_core.testing.modality.subject import CLOSE, LOOKED_AT, Subject, check, content, spread
 
 
-@check
+@check()
 def items_are_samples(subject: Subject, folder: Path) -> None:
     """Items hold `x`, float32 of `sample_shape`, finite, in [-1, 1], and `label` where there are classes."""
     shape, datasets = tuple(subject.made.sample_shape()), subject.datasets
@@ -34,7 +34,7 @@ def items_are_samples(subject: Subject, folder: Path) -> None:
     assert len(set(names)) == len(names), f"classes {names} are not all different"
 
 
-@check
+@check()
 def data_are_the_same_each_time(subject: Subject, folder: Path) -> None:
     """The same config gives the same items in the same order, and asking twice for one gives it twice."""
     again = subject.make().datasets()
@@ -49,7 +49,7 @@ def data_are_the_same_each_time(subject: Subject, folder: Path) -> None:
             assert torch.equal(first[index]["x"], first[index]["x"]), f"item {index} of the {part} set changes"
 
 
-@check
+@check()
 def validation_is_held_out(subject: Subject, folder: Path) -> None:
     """No validation sample is a training sample, and items differ from each other."""
     train, validation = subject.datasets.train, subject.datasets.validation
@@ -60,10 +60,10 @@ def validation_is_held_out(subject: Subject, folder: Path) -> None:
     assert not shared, f"{shared} training samples are validation samples too"
 
 
-@check
+@check("batches")
 def batches_are_items(subject: Subject, folder: Path) -> None:
-    """Where a data set has `batch(indices)`, its rows are the items."""
-    for dataset in (subject.datasets.train, subject.datasets.validation):
+    """Rows of `batch(indices)` are the items."""
+    for dataset in subject.parts:
         gather = getattr(dataset, "batch", None)
         if gather is None:
             continue
@@ -77,7 +77,7 @@ def batches_are_items(subject: Subject, folder: Path) -> None:
                 assert int(batch["label"][row]) == int(dataset[index]["label"]), f"label {row} is not that of {index}"
 
 
-@check
+@check()
 def workers_can_have_it(subject: Subject, folder: Path) -> None:
     """Modality and data sets can be pickled, as data workers need it, and give the same items then."""
     try:
@@ -88,7 +88,7 @@ def workers_can_have_it(subject: Subject, folder: Path) -> None:
     assert made.sample_shape() == subject.made.sample_shape()
 
 
-@check
+@check()
 def augmenting_gives_samples(subject: Subject, folder: Path) -> None:
     """`augment` gives a batch of samples again, follows from the generator alone, and leaves its input as it is."""
     x = subject.x.clone()

@@ -1,0 +1,82 @@
+"""Declaring the checks of a contract, and which of them only some subjects can be held to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Generic, TypeVar
+
+S = TypeVar("S")
+Function = Callable[[S, Path], None]
+"""A check: of a subject, in an empty folder. It raises AssertionError, whose message says what is wrong."""
+
+
+@dataclass(frozen=True)
+class Capability(Generic[S]):
+    """What some subjects of a contract can do and others need not.
+
+    Attributes:
+        has: whether a subject can do it.
+        missing: what is said of one that cannot, such as "its data sets have no batch(indices)".
+    """
+
+    has: Callable[[S], bool]
+    missing: str
+
+
+@dataclass(frozen=True)
+class Declared(Generic[S]):
+    """A check as it is declared.
+
+    Attributes:
+        function: what it does.
+        needs: names of the capabilities without which it is skipped.
+    """
+
+    function: Function[S]
+    needs: tuple[str, ...]
+
+    @property
+    def description(self) -> str:
+        """What it demands, the first line of its docstring."""
+        return (self.function.__doc__ or "").partition("\n")[0]
+
+
+class Checks(Generic[S]):
+    """The checks of one contract. An object of it is the decorator that declares them.
+
+    Args:
+        capabilities: by name, of whatever the checks may need.
+    """
+
+    def __init__(self, capabilities: Mapping[str, Capability[S]]) -> None:
+        self.capabilities = dict(capabilities)
+        self._declared: dict[str, Declared[S]] = {}
+
+    def __call__(self, *needs: str) -> Callable[[Function[S]], Function[S]]:
+        """Declare a check, called as its function with hyphens; it is skipped where one of `needs` is missing."""
+        unknown = sorted(set(needs) - set(self.capabilities))
+        if unknown:
+            raise ValueError(f"no capability {', '.join(unknown)}: there are {', '.join(self.capabilities)}")
+
+        def declare(function: Function[S]) -> Function[S]:
+            self._declared[function.__name__.replace("_", "-")] = Declared(function, needs)
+            return function
+
+        return declare
+
+    def of(self, *rooms: ModuleType) -> dict[str, Declared[S]]:
+        """The checks that these modules declare, by name, in their order."""
+        return {
+            name: declared
+            for room in rooms
+            for name, declared in self._declared.items()
+            if declared.function.__module__ == room.__name__
+        }
+
+    def missing(self, declared: Declared[S], subject: S) -> str:
+        """Why a check is not for this subject; empty where it is."""
+        lacking = (self.capabilities[need] for need in declared.needs)
+        return next((capability.missing for capability in lacking if not capability.has(subject)), "")

@@ -1,0 +1,46 @@
+"""What every contract demands of a config's sections."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+
+def check_fields(config: type[BaseModel]) -> None:
+    """Every field has a default and a description. Raises AssertionError."""
+    for key, field in _fields(config):
+        assert not field.is_required(), f"config field {key} has no default"
+        assert (field.description or "").strip(), f"config field {key} has no description"
+
+
+def check_round_trip(config: type[BaseModel], values: Mapping[str, Any]) -> None:
+    """`values` are the same after JSON and after YAML, and unknown keys are refused. Raises AssertionError."""
+    made = config.model_validate(values)
+    dumped = made.model_dump(mode="json")
+    for language, again in (("JSON", json.loads(json.dumps(dumped))), ("YAML", yaml.safe_load(yaml.safe_dump(dumped)))):
+        assert config.model_validate(again) == made, f"the config is another one after {language}"
+    try:
+        config.model_validate({**dumped, "no_such_section": 1})
+    except ValueError:
+        return
+    raise AssertionError("Config takes keys that it does not know: derive it from anytime_core.config.Section")
+
+
+def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every field by its dotted key, those of sections within it too."""
+    for name, field in model.model_fields.items():
+        yield prefix + name, field
+        for section in _sections_of(field.annotation):
+            yield from _fields(section, f"{prefix}{name}.")
+
+
+def _sections_of(annotation: Any) -> Sequence[type[BaseModel]]:
+    if isinstance(annotation, type):
+        return [annotation] if issubclass(annotation, BaseModel) else []
+    inner = getattr(annotation, "__args__", ())
+    return list(itertools.chain.from_iterable(_sections_of(part) for part in inner))

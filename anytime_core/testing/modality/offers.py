@@ -1,0 +1,78 @@
+"""What it offers beyond its duties."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+
+from anytime_core.evaluation.extractors import CLASSIFIER
+from anytime_core.modality import Restored, UserFile, WeightsSource
+from anytime_core.testing.modality.subject import Subject, check
+
+
+@check("opens-files")
+def opened_files_are_samples(subject: Subject, folder: Path) -> None:
+    """A file that is opened gives as many samples as it says, and writes them as a file that can be read."""
+    made: Any = subject.made
+    _check_opened(subject, made.open_file, folder)
+
+
+@check("restores-files")
+def restored_files_are_samples(subject: Subject, folder: Path) -> None:
+    """A file that is opened to be restored does so too, and `restores` says what is given back."""
+    made: Any = subject.made
+    assert made.restores in get_args(Restored), f"restores is {made.restores!r}, not size or rate"
+    _check_opened(subject, made.open_to_restore, folder)
+
+
+@check("shows-growth")
+def growth_is_named_after_the_stem(subject: Subject, folder: Path) -> None:
+    """`write_growth` writes files, and each of them is named after the stem."""
+    made: Any = subject.made
+    made.write_growth(list(subject.x[:3]), folder / "stem")
+    names = [path.name for path in folder.iterdir()]
+    assert names, "write_growth() wrote nothing"
+    assert all(name.startswith("stem") for name in names), f"write_growth() wrote {names}, not named after the stem"
+
+
+@check("feature-network")
+def features_are_rows(subject: Subject, folder: Path) -> None:
+    """The feature network makes [B, F] of samples."""
+    made: Any = subject.made
+    features = made.feature_network().eval()(subject.x)
+    assert features.ndim == 2, f"feature_network() gives {tuple(features.shape)}, not [B, F]"
+    assert len(features) == len(subject.x), f"feature_network() makes {len(features)} rows of {len(subject.x)} samples"
+
+
+@check("extractors")
+def extractors_give_features(subject: Subject, folder: Path) -> None:
+    """Each default extractor makes float32 [B, F] of samples, the same for a row alone, and says what it is."""
+    made: Any = subject.made
+    offered = made.extractors()
+    assert CLASSIFIER not in offered, f"extractor {CLASSIFIER!r} is core's own"
+    for name, one in offered.items():
+        if one.default:
+            extractor = one.load(WeightsSource())
+            features = extractor.features(subject.x)
+            assert features.ndim == 2, f"extractor {name} gives {tuple(features.shape)}, not [B, F]"
+            assert features.dtype == torch.float32, f"extractor {name} gives {features.dtype}, not float32"
+            alone = extractor.features(subject.x[1:2])
+            torch.testing.assert_close(alone, features[1:2], rtol=1e-3, atol=1e-3)
+            assert extractor.description.strip(), f"extractor {name} has no description"
+
+
+def _check_opened(subject: Subject, open_file: Callable[[Path], UserFile], folder: Path) -> None:
+    """A file that is opened gives as many samples as it says, and writes them as a file that can be read."""
+    suffix, x, name = subject.modality.suffixes[0], subject.x[0], open_file.__name__
+    path, copy = folder / f"user{suffix}", folder / f"{name}{suffix}"
+    subject.made.write(x, path)
+    file = open_file(path)
+    parts = list(file)
+    assert len(parts) == len(file) > 0, f"{name}() says {len(file)} samples and gives {len(parts)}"
+    assert all(part.shape == x.shape for part in parts), f"{name}() gives samples of another shape"
+    file.write(iter(parts), copy)
+    assert copy.stat().st_size, f"write() of what {name}() opened wrote nothing"
+    assert subject.made.read(copy).shape == x.shape, f"write() of what {name}() opened wrote what cannot be read"
