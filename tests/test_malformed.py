@@ -261,8 +261,8 @@ GLOBAL = [
             "sample": "--run --budget --calls --plan --num --label --temperature --top-k --top-p --guidance --seed "
             "--out --format --engine --precision --batch-size --shard --device",
             "reconstruct": "--run --budget --out --format --device",
-            "evaluate": "--run --budgets --set --against --num --calls --plan --guidance --extractor --seed --out "
-            "--device",
+            "evaluate": "--run --budgets --set --against --num --calls --plan --temperature --top-k --top-p "
+            "--guidance --extractor --seed --out --device",
             "plugins check": "--kind --config --set",
             "plugins new": "--kind --out",
             "runs list": "--root",
@@ -802,6 +802,9 @@ SAMPLE = [
     Case("sample --seed -1", 2, "seed -1", "0..2^63-1"),
     Case("sample --seed 9223372036854775808", 2, "seed 9223372036854775808", "0..2^63-1"),
     Case("sample --temperature -1", 2, "temperature -1.0", "0 or a positive number"),
+    Case("evaluate --temperature -1", 2, "temperature -1.0", "0 or a positive number"),
+    Case("evaluate --top-k 0", 2, "top-k 0", "of at least 1"),
+    Case("evaluate --top-p 2", 2, "top-p 2.0", "in (0, 1]"),
     Case("sample --temperature nan", 2, "temperature nan", "0 or a positive number"),
     Case("sample --temperature inf", 2, "temperature inf", "0 or a positive number"),
     *(
@@ -853,10 +856,10 @@ SAMPLE = [
     # Engines, devices, precisions
     Case("sample --engine egaer", 2, "'egaer'", "did you mean 'eager'"),
     *(
-        Case(f"sample --engine {name}", 2, f"'{name}'", "use auto, plain, eager, numba, graph, compile")
+        Case(f"sample --engine {name}", 2, f"'{name}'", "use auto, plain, eager, numba, exact, graph, compile")
         for name in ("nope", "EAGER")
     ),
-    Case("sample --engine ''", 2, "no engine ''", "use auto, plain, eager, numba, graph, compile"),
+    Case("sample --engine ''", 2, "no engine ''", "use auto, plain, eager, numba, exact, graph, compile"),
     Case("sample --engine graph --device cpu", 2, "engine 'graph' needs a CUDA device", "--engine eager"),
     Case("sample --budget adaptive --engine graph --device cpu", 2, "engine 'graph'", "--engine eager"),
     *(

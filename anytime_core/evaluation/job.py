@@ -30,6 +30,7 @@ from anytime_core.evaluation.verdict import verdict
 from anytime_core.priors.any_order.base import AnyOrderPrior
 from anytime_core.priors.any_order.plan import make_plan
 from anytime_core.priors.blame import blaming
+from anytime_core.sampling.options import SamplingOptions
 from anytime_core.training.batches import ordered_batches
 
 ROWS_PREFIX = ".rows-"
@@ -95,6 +96,7 @@ class Job:
             changes=self.judge.changes,
             seed=self.options.sampling.seed,
             guidance=self.options.sampling.guidance,
+            sampling=_shaped(self.options.sampling),
             extractors={name: extractor.description for name, extractor in self.judge.extractors.items()},
             label_judge=self.judge.label_judge,
             judge=self.judge.judge,
@@ -267,3 +269,8 @@ class Job:
         """What the measures are of a few validation samples that are reconstructed as they are."""
         batch = next(iter(ordered_batches(self.judge.datasets.validation, _PERFECT_SAMPLES, workers=0)))
         return self._metrics.perfect(batch["x"])
+
+
+def _shaped(sampling: SamplingOptions) -> dict[str, Any]:
+    """What was changed of sampling, without what an evaluation says elsewhere."""
+    return {name: value for name, value in sampling.changed().items() if name not in ("seed", "calls", "plan")}

@@ -37,23 +37,6 @@ OverwriteOption = Annotated[
     ),
 ]
 
-GuidanceOption = Annotated[
-    float,
-    typer.Option(
-        help="How far class labels lead: 1 leaves the prior as it is, above 1 samples are more typical of their class "
-        "and less varied. Needs a prior trained with prior.label_dropout."
-    ),
-]
-PlanOption = Annotated[
-    str,
-    typer.Option(
-        "--plan",
-        help="How codes are shared among network calls: optimal, linear, or certain (those first that the prior is "
-        "most certain of).",
-    ),
-]
-
-
 MOST_SAMPLES = 10**12
 """More than any job will ever draw, and few enough for every counter."""
 
