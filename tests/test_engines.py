@@ -39,7 +39,7 @@ from anytime_core.threads import alone
 
 N, K, CLASSES = 6, 20, 3
 ENGINES = TransformerPrior.engines()
-RUNNABLE = ("plain", "eager", "numba")
+RUNNABLE = ("plain", "eager", "numba", "exact")
 SMALL, SPLIT = 9, 257
 """A batch that is run as one, and one that two threads share unevenly."""
 TOLERANCE = 1e-4
