@@ -85,7 +85,7 @@ def system_reason(error: OSError) -> str:
 
 @contextlib.contextmanager
 def writing_to(folder: Path, option: str) -> Iterator[None]:
-    """A folder that cannot be written to is one error, which says that `option`, such as `--out`, chooses another."""
+    """Raise an AnytimeError if a folder cannot be written to. It says that `option`, such as `--out`, chooses another."""
     try:
         yield
     except OSError as problem:

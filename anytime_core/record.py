@@ -89,12 +89,12 @@ class RunRecord(Recorded):
     found: Found | None = None
     """The data that the autoencoder and the codes were made of; None in runs of versions that did not say."""
     last_stage: Stage = "prior"
-    """The last one that was asked for, with which a training that is gone on with ends."""
+    """The last one that was asked for. A resumed training ends with it."""
     stages: Stages = Stages()
     libraries: dict[Text, Text]
     config: dict[str, Any]
     changes: tuple[Change, ...] = ()
-    """In order, of a run that was gone on with; `config` has them all."""
+    """What was changed since the run was begun, in order; `config` has all of it."""
 
     @field_validator("created")
     @classmethod
@@ -132,7 +132,7 @@ class RunRecord(Recorded):
         return self.model_copy(update={"stages": kept})
 
     def after(self, stage: Stage, result: StageResult, found: Found | None) -> Self:
-        """The record with the result of `stage`, which is the last one, and what was found in the data by then."""
+        """The record with the result of `stage` as the last one, and with what was found in the data by then."""
         return self.model_copy(update={"stages": {**self.before(stage).stages, stage: result}, "found": found})
 
     def save(self, folder: Path) -> None:

@@ -83,6 +83,8 @@ class Registry(Generic[T]):
         section = getattr(self[kind], "Config", None)
         if not (isinstance(section, type) and issubclass(section, self.section)):
             raise PluginError(f"{self.origin(kind)} has no Config that derives from {self.section.__name__}")
+        if (said := section.model_fields["kind"].default) != kind:
+            raise PluginError(f"{self.origin(kind)} has a Config of kind {said!r}, where it should be '{kind}'")
         return section
 
     def known_sections(self) -> list[type[Section]]:

@@ -496,7 +496,7 @@ def test_what_the_last_smaller_batch_needs_is_prepared_with_the_others(workshop)
 def test_each_batch_size_is_prepared_once_and_its_first_decoding_does_not_count(workshop, monkeypatch):
     decoded = []
 
-    def decode(codes: Tensor) -> None:
+    def decode(codes: Tensor, length: Tensor | None = None) -> None:
         workshop.clock.now += len(codes) if len(codes) in decoded else 100.0
         decoded.append(len(codes))
 

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FunctionType
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -18,13 +18,14 @@ from conftest import tiny_config
 
 from anytime_core.discovery.plugins import GROUPS
 from anytime_core.discovery.templates import write_plugin
-from anytime_core.errors import PluginError, UsageError
+from anytime_core.errors import ConfigError, PluginError, UsageError
 from anytime_core.priors.registry import PRIORS
+from anytime_core.priors.section import PriorSection
+from anytime_core.quantizers.base import CodeSpec
 from anytime_core.run import Run, load
-
-from anytime_core.testing import check_prior
 from anytime_core.sampling.options import SamplingOptions
 from anytime_core.section import Section
+from anytime_core.testing import check_prior
 from anytime_core.training.train import train
 
 GATED = ("prior.kind=gated", "prior.width=32")
@@ -126,9 +127,28 @@ def test_a_prior_that_needs_its_label_is_not_guided(gated, monkeypatch):
         gated.sample(2, guidance=2.0)
 
 
-def test_a_prior_whose_section_is_none_is_named(site, monkeypatch):
-    monkeypatch.setattr(PRIORS["gated"], "Config", Section)
-    with pytest.raises(PluginError, match=r"prior 'gated' \(.*\) has no Config that derives from PriorSection"):
+def test_codes_that_a_prior_does_not_model_are_refused_before_training(anytime, site, monkeypatch):
+    def check(section: Any, spec: CodeSpec) -> None:
+        raise ConfigError(f"prior.kind=gated models codes of at most 32 values, not {spec.size}: use fewer")
+
+    monkeypatch.setattr(PRIORS["gated"].Config, "check", check)
+    result = anytime("train", "--set", "prior.kind=gated", "--run", "run")
+    assert result.status == 2
+    assert result.err.splitlines()[-1].startswith("error: prior.kind=gated models codes of at most 32 values, not 64")
+    assert not Path("run").exists()
+
+
+class OtherKind(PriorSection):
+    kind: Literal["gaited"] = "gaited"
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [(Section, "has no Config that derives from PriorSection"), (OtherKind, "has a Config of kind 'gaited'")],
+)
+def test_a_prior_whose_section_is_not_its_own_is_named(site, monkeypatch, section, said):
+    monkeypatch.setattr(PRIORS["gated"], "Config", section)
+    with pytest.raises(PluginError, match=rf"prior 'gated' \(.*\) {said}"):
         tiny_config(*GATED)
 
 
@@ -159,6 +179,9 @@ FAILS = r"prior 'gated' \(anytime_gated.prior:GatedPrior, from anytime.gated 0.1
 BREAKS = r"prior 'gated' \(anytime_gated.prior:GatedPrior, from anytime.gated 0.1.0\) does not keep the contract of priors: .*\[\d+, .*\[\d+, "  # noqa: E501
 
 
+BREAKS_LOSS = r"does not keep the contract of priors: losses are \[\], where they should be \[\d+\]"
+
+
 @pytest.mark.parametrize(
     ("name", "change", "said"),
     [
@@ -166,8 +189,10 @@ BREAKS = r"prior 'gated' \(anytime_gated.prior:GatedPrior, from anytime.gated 0.
         ("conditionals", one_too_few, BREAKS),
         ("__init__", raising, FAILS),
         ("log_prob", raising, FAILS),
+        ("log_prob", one_too_few, BREAKS),
+        ("forward", lambda _: lambda self, codes, labels: torch.zeros(()), BREAKS_LOSS),
+        ("forward", lambda _: lambda self, codes, labels: torch.zeros(len(codes)), "losses have no gradient"),
     ],
-    ids=["raises", "shape", "made", "validated"],
 )
 def test_a_prior_that_fails_in_training_is_named(site, tiny_folder, tmp_path, monkeypatch, name, change, said):
     prior = PRIORS["gated"]

@@ -27,7 +27,6 @@ from anytime_core.evaluation.judge import BATCH, Batches, Judge, OnProgress
 from anytime_core.evaluation.metrics import Metrics, Totals
 from anytime_core.evaluation.result import Evaluation, Quality, Row
 from anytime_core.evaluation.verdict import verdict
-from anytime_core.found import found_in
 from anytime_core.priors.any_order.base import AnyOrderPrior
 from anytime_core.priors.any_order.plan import make_plan
 from anytime_core.priors.blame import blaming
@@ -72,7 +71,7 @@ class Job:
             "trained": self.run.record.model_dump(mode="json", include={"created", "stages"}),
             "judge": {name: extractor.description for name, extractor in self.judge.extractors.items()},
             "reference": self.judge.reference,
-            "data": found_in(self.judge.datasets).digest,
+            "data": self.judge.datasets.counted().digest,
             "num": self.options.num,
             "sampling": dataclasses.asdict(self.options.sampling),
         }

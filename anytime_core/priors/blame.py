@@ -48,6 +48,25 @@ def _passed(error: Exception, kind: str) -> bool:
     return any(module.partition(".")[0] == package for module in modules)
 
 
+def checked(kind: str, what: str, values: Tensor, wanted: tuple[int, ...]) -> Tensor:
+    """`values` that a prior has computed. Raises PluginError if they are not of the shape that its contract says.
+
+    Args:
+        kind: of the prior.
+        what: they are, in words that `are` follows.
+        values: as the prior gives them.
+        wanted: their shape.
+    """
+    if values.shape != wanted:
+        raise breach(kind, f"{what} are {list(values.shape)}, where they should be {list(wanted)}")
+    return values
+
+
+def breach(kind: str, what: str) -> PluginError:
+    """What to say of a prior that is not what its contract says."""
+    return PluginError(f"{PRIORS.origin(kind)} does not keep the contract of priors: {what}")
+
+
 class CheckedStepper:
     """A stepper that is held to the shape of what it gives; see `Stepper`.
 
@@ -62,14 +81,8 @@ class CheckedStepper:
 
     def step(self, position: int, previous: Tensor | None) -> Tensor:
         """Parameters [B, P]. Raises PluginError for any other shape."""
-        parameters = self.stepper.step(position, previous)
         wanted = (self.batch, self.prior.distribution.size)
-        if parameters.shape != wanted:
-            raise PluginError(
-                f"{PRIORS.origin(self.prior.kind)} does not keep the contract of priors: a step for {self.batch} "
-                f"sequences gives {list(parameters.shape)}, where it should be {list(wanted)}"
-            )
-        return parameters
+        return checked(self.prior.kind, "parameters of a step", self.stepper.step(position, previous), wanted)
 
     def keep(self, rows: Tensor) -> None:
         """Go on with the sequences `rows` [R] only."""

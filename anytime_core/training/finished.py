@@ -25,7 +25,7 @@ _RESULTS: Mapping[Stage, str] = {
 
 
 def refuse_to_discard(training: Preparation, resumed: Checkpoint | None) -> None:
-    """Raise UsageError where a training would throw away a finished stage, and not go on with it for further steps.
+    """Raise UsageError if a training would throw away a finished stage, rather than train further steps of it.
 
     Args:
         training: found good.

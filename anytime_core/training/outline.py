@@ -23,7 +23,7 @@ class Outline:
         modality: its plugin.
         steps: stages in order -> steps of each in all.
         done: steps of the first stage that a checkpoint holds.
-        found: the data; None where only its codes are needed, in a run of a version that did not record it.
+        found: the data. None: only its codes are needed, and the run is of a version that did not record it.
         code_length: number of codes of a sample.
         codebook_size: of each; None for continuous codes.
         weights: stage -> how many its model has.

@@ -16,12 +16,12 @@ from anytime_core.run_folders import checkpoint_steps
 from anytime_core.spelling import argument
 
 RUNS = Path("runs")
-"""Where new runs are made, and where the latest one is looked for."""
+"""The folder of new runs, and of the latest one."""
 
 StageChoice = Stage | Literal["all"] | None
-"""One stage; `all` that are not finished; None: all, or those that a run which is gone on with was begun with."""
+"""One stage; `all` that are not finished; None: all, or those that a resumed run was begun with."""
 Resume = bool | Literal["auto"]
-"""Whether to go on from the last checkpoint; `auto`: start, go on, or do nothing if the run is finished."""
+"""Whether to resume from the last checkpoint. `auto`: start, resume, or do nothing if the run is finished."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Plan:
         run: the run folder; None: a new one below `runs`.
         started: the record of the run that is there; None: there is none yet.
         stages: what is trained, in order; empty if there is nothing left to train.
-        resume: whether the first stage goes on from its last checkpoint.
+        resume: whether the first stage is resumed from its last checkpoint.
     """
 
     run: Path | None
@@ -56,7 +56,7 @@ def plan(run: str | os.PathLike[str] | None, stage: StageChoice, resume: Resume)
     Args:
         run: the run folder, `~` for a home folder. None: a new one, or the latest one if `resume` is true.
         stage: which stages.
-        resume: whether to go on from the last checkpoint.
+        resume: whether to resume from the last checkpoint.
 
     Raises:
         UsageError: one of them is unknown, they leave open which run is meant, or nothing of the run is left to train.
@@ -92,7 +92,7 @@ def plan(run: str | os.PathLike[str] | None, stage: StageChoice, resume: Resume)
 
 
 def _check(stage: StageChoice, resume: Resume) -> None:
-    """Raise UsageError for another stage or another way to go on than there is."""
+    """Raise UsageError if there is no such stage, or no such way to resume."""
     if stage not in (None, "all", *STAGES):
         known = ("all", *STAGES)
         raise UsageError(f"no stage {shown(repr(stage))}{nearest(str(stage), known)}: use {', '.join(known)}")

@@ -26,7 +26,7 @@ from anytime_core.devices import local_rank, resolve_device, resolve_precision
 from anytime_core.discovery.plugins import find_plugin, load_modality
 from anytime_core.distributed import launched, rank, world_size
 from anytime_core.errors import ConfigError, RunError, UsageError
-from anytime_core.found import Found, found_in
+from anytime_core.found import Found
 from anytime_core.in_training import LOCK
 from anytime_core.modality import Datasets, Modality
 from anytime_core.priors.base import Prior
@@ -284,7 +284,7 @@ class Preparation:
         """What the data is, for stage prior what its codes were made of."""
         if self.stages[0] == "prior":
             return self.started.found if self.started is not None else None
-        return with_damaged(found_in(self.datasets), self.datasets)
+        return with_damaged(self.datasets.counted(), self.datasets)
 
     def prior(self, autoencoder: OrderedAutoencoder, *, labelled: bool) -> Prior:
         """The prior that the config describes, untrained, of the codes of `autoencoder`."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from anytime_core.config import PriorTraining
 from anytime_core.priors.base import Prior
+from anytime_core.priors.blame import breach, checked
 from anytime_core.training.batches import ordered_batches, shuffled_batches, to_device
 from anytime_core.training.codes import CodesDataset
 from anytime_core.training.fit import Objective, fit
@@ -32,7 +33,11 @@ def train_prior(
     seed_process(seed)
 
     def loss(model: nn.Module, batch: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
-        nats = model(batch["codes"][:, : prior.code_length], batch.get("label")).mean()
+        codes = batch["codes"][:, : prior.code_length]
+        losses = checked(prior.kind, "losses", model(codes, batch.get("label")), (len(codes),))
+        if not losses.requires_grad:
+            raise breach(prior.kind, "losses have no gradient")
+        nats = losses.mean()
         return {"loss": nats, "bits_per_code": nats.detach() / math.log(2)}
 
     def validate(step: int) -> dict[str, float]:
@@ -85,7 +90,8 @@ def validate_prior(prior: Prior, dataset: CodesDataset, *, limit: int | None, ba
     for batch in ordered_batches(dataset, batch_size, limit=limit, workers=0):
         batch = to_device(batch, device)
         codes = batch["codes"][:, : prior.code_length]
-        bits = -prior.log_prob(codes, batch.get("label"), generator).double().cpu() / math.log(2)
+        found = prior.log_prob(codes, batch.get("label"), generator)
+        bits = -checked(prior.kind, "log probabilities", found, codes.shape).double().cpu() / math.log(2)
         total += bits.sum(0)
         means.append(bits.mean(1))
     prior.train(training)

@@ -7,7 +7,7 @@ import logging
 from anytime_core.display import shown
 from anytime_core.distributed import rank
 from anytime_core.errors import DataError
-from anytime_core.found import class_difference, found_in
+from anytime_core.found import class_difference
 from anytime_core.modality import Modality
 from anytime_core.record import RunRecord
 from anytime_core.relocation import location_keys
@@ -51,7 +51,7 @@ def checked_against_data(training: Preparation, resumed: Checkpoint | None, *, f
 
 
 def _differences(record: RunRecord, training: Preparation) -> list[str]:
-    found = found_in(training.datasets)
+    found = training.datasets.counted()
     classes = class_difference(record.classes, training.datasets.classes)
     listing = record.found.listing_difference(found) if record.found is not None else ""
     place = f" in {shown(found.root)}" if found.root is not None else ""

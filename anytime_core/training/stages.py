@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 def run_stage(stage: Stage, training: Preparation, surroundings: Surroundings) -> StageResult:
-    """Run one stage, which leaves its files in the run folder."""
+    """Run one stage. It leaves its files in the run folder."""
     stages = {"autoencoder": _autoencoder_stage, "codes": _codes_stage, "prior": _prior_stage}
     return stages[stage](training, surroundings)
 

@@ -47,20 +47,20 @@ def train(
 
     Args:
         config: a recipe's name, the path of a YAML file, a mapping of values in the layout of such a file, or a
-            `Config`. None: the config of the run that is gone on with, or else the default recipe of `modality`.
+            `Config`. None: the config of the existing `run`, or else the default recipe of `modality`.
         overrides: changes of the config, such as `{"data.root": "pictures", "seed": 3, "training.device": "cuda"}`; or
             texts as `--set` takes them, such as `["data.root=pictures"]`.
-        run: the run folder, `~` for a home folder; it is made, or gone on with if it is a run. None: a new one,
-            `runs/<recipe>[-quick][-<baseline>]-<n>`, or the latest one if `resume` is true.
+        run: the run folder, `~` for a home folder. It is made if it is missing; an existing run is trained
+            further. None: a new one, `runs/<recipe>[-quick][-<baseline>]-<n>`, or the latest one if `resume` is true.
         modality: the name of a modality, whose default recipe is trained if there is no `config`.
         baseline: the name of a model to compare with that is made of the config, such as `"unordered"`.
         quick: whether to train the small variant of the config.
         stage: `"autoencoder"`, `"codes"`, `"prior"`, or `"all"` that are not finished. None: all, or those that the
             run was begun with if `resume` is true.
-        resume: whether to go on from the last checkpoint. On the CPU the result is that of a training that was never
-            stopped, bit by bit. `"auto"`: start the run, go on with it, or return it if it is finished.
-        force: whether to go on past a refusal: with data that has changed since the run was begun, with an autoencoder
-            that ignores its input, or with a finished stage, which is thrown away and trained again.
+        resume: whether to resume from the last checkpoint. On the CPU the result is that of a training that was never
+            stopped, bit by bit. `"auto"`: start the run, resume it, or return it if it is finished.
+        force: whether to go on if the data has changed since the run was begun, if the autoencoder ignores its input,
+            or if a stage is finished: it is then thrown away and trained again.
         on_ready: called with what will be done, before the first file is written.
         on_progress: called after every step.
 

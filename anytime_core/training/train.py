@@ -51,18 +51,18 @@ def train(
 
     Args:
         config: what to train.
-        folder: the run folder; made where it is missing, gone on with where it is a run.
+        folder: the run folder. It is made if it is missing; an existing run is trained further.
         stages: any of `STAGES`; those that come before them must have ended.
-        recipe: name of the recipe that `config` came from, for the record; a run that is gone on with keeps its own
-            where neither this nor `baseline` is given.
-        baseline: name of the baseline that `config` was made of the recipe by, for the record.
+        recipe: the name of the recipe that `config` came from, for the record. An existing run keeps its own if
+            neither this nor `baseline` is given.
+        baseline: the name of the baseline that was made of the recipe, for the record.
         quick: whether `config` came from the quick variant of the recipe, for the record.
-        on_ready: called with what the training will do when all is found good, before the first file is written.
+        on_ready: called with what the training will do if all is found good, before the first file is written.
         on_progress: called after every step.
-        resume: go on with the first of `stages` from its last checkpoint, where there is one. On the CPU the result
-            is that of a training that was never stopped, bit by bit.
-        force: go on with data that are not those of the run, and with an autoencoder that ignores its input, and throw
-            away finished stages that are trained again.
+        resume: whether to resume the first of `stages` from its last checkpoint, if there is one. On the CPU the
+            result is that of a training that was never stopped, bit by bit.
+        force: whether to go on with data that are not those of the run, and with an autoencoder that ignores its
+            input, and to throw away finished stages that are trained again.
 
     Returns:
         The record, with every finished stage.
@@ -139,12 +139,12 @@ def _found_good(training: Preparation, *, resume: bool, force: bool) -> Checkpoi
     if not force:
         refuse_to_discard(training, resumed)
     elif resumed is not None and is_whole(training, resumed):
-        return None  # it is trained again, as nothing of it is left to be gone on with
+        return None  # it is trained again, as it has no step left to resume
     return resumed
 
 
 def _explained(stage: Stage, config: Config, folder: Path) -> contextlib.AbstractContextManager[None]:
-    """What a stage may run out of before and after its steps, which say so themselves."""
+    """Say what to change if a stage runs out of something before or after its steps; the steps say so themselves."""
     settings = config.core.training
     sizes: dict[str, int] = (
         {stage: settings.prior.batch_size} if stage == "prior" else {"codes": settings.codes.batch_size}

@@ -12,7 +12,19 @@ from typing import Annotated
 
 import typer
 
-from anytime_cli import doctor, evaluate, option_types, output, plugins, recipes, reconstruct, runs, sample, train
+from anytime_cli import (
+    doctor,
+    evaluate,
+    option_types,
+    output,
+    plugins,
+    recipes,
+    reconstruct,
+    runs,
+    sample,
+    train,
+    train_command,
+)
 from anytime_core import AnytimeError, __version__
 from anytime_core.errors import system_reason
 from anytime_core.exhaustion import MESSAGES, exhausted
@@ -51,7 +63,7 @@ def options(
         typer.echo(context.get_help())
 
 
-app.command("train", cls=train.TrainCommand, epilog=train.EXAMPLES)(train.train)
+app.command("train", cls=train_command.TrainCommand, epilog=train_command.EXAMPLES)(train.train)
 app.command("sample", epilog=sample.EXAMPLES)(sample.sample)
 app.command("reconstruct", epilog=reconstruct.EXAMPLES)(reconstruct.reconstruct)
 app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)

@@ -43,7 +43,7 @@ def announce(outline: Outline, doing: str = "training") -> None:
 
 
 def forecast(seconds: Mapping[Stage, float], *, has_quick: bool) -> None:
-    """Say how long a training will still take, by stage, and what is quicker where that is long."""
+    """Say how long a training will still take, by stage, and what is quicker if that is long."""
     total = sum(seconds.values())
     stages = ", ".join(f"{stage} {_duration(own)}" for stage, own in seconds.items())
     output.say(f"training will take about {_duration(total)}, validation included: {stages}")
