@@ -85,7 +85,7 @@ def system_reason(error: OSError) -> str:
 
 @contextlib.contextmanager
 def writing_to(folder: Path, option: str) -> Iterator[None]:
-    """Raise an AnytimeError if a folder cannot be written to. It says that `option`, such as `--out`, chooses another."""
+    """Raise an AnytimeError if a folder cannot be written to; `option`, such as `--out`, names another one."""
     try:
         yield
     except OSError as problem:
