@@ -94,10 +94,12 @@ class StageResult(Recorded):
     Attributes:
         steps: the number of steps in all.
         seconds: what they took, interruptions left out.
+        digest: of the weights that it kept, by which they are known; None if it has none, or is of an earlier version.
     """
 
     steps: int = Field(ge=0)
     seconds: Finite = Field(ge=0)
+    digest: Text | None = None
 
 
 class AutoencoderResult(StageResult):

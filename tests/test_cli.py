@@ -35,6 +35,7 @@ from anytime_core.record import CONFIG_FILE, read_record
 from anytime_core.run import Run
 from anytime_core.sampling.engines import Engines
 from anytime_core.sampling.options import SamplingOptions
+from anytime_core.weights import weights_digest
 from anytime_image.modality import ImageModality
 
 Anytime = Callable[..., Result]
@@ -536,7 +537,10 @@ def test_runs_show_tells_what_a_run_is(anytime, here, argument):
     assert shown["run"] == "runs/tiny"
     assert shown["config"]["network"]["channels"] == CODES
     assert set(shown["stages"]) == {"autoencoder", "codes", "prior"}
+    digests = {stage: weights_digest(Path("runs/tiny") / f"{stage}.safetensors") for stage in ("autoencoder", "prior")}
+    assert {stage: shown["stages"][stage]["digest"] for stage in digests} == digests
     text = anytime("runs", "show", *argument).out
+    assert all(f"weights of {stage}" in text and digest in text for stage, digest in digests.items())
     assert "image/tiny" in text
     assert "bits per code" in text
 

@@ -32,7 +32,7 @@ from anytime_core.training.preparation import Preparation, prior_vectors
 from anytime_core.training.prior import train_prior, validate_prior
 from anytime_core.training.surroundings import Surroundings
 from anytime_core.training.validation import Validator
-from anytime_core.weights import load_autoencoder, load_prior, save_autoencoder, save_prior
+from anytime_core.weights import load_autoencoder, load_prior, save_autoencoder, save_prior, weights_digest
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +88,9 @@ def _autoencoder_stage(training: Preparation, surroundings: Surroundings) -> Aut
         codebook_use=curve.codebook_use,
         samples=curve.samples,
     )
-    return AutoencoderResult(steps=steps, seconds=surroundings.seconds, validation=validation)
+    return AutoencoderResult(
+        steps=steps, seconds=surroundings.seconds, digest=weights_digest(training.weights), validation=validation
+    )
 
 
 def _rounded(values: Mapping[str, Sequence[float]]) -> dict[str, tuple[float, ...]]:
@@ -144,7 +146,9 @@ def _prior_stage(training: Preparation, surroundings: Surroundings) -> PriorResu
     if isinstance(best, AnyOrderPrior):
         steps = tuple(map(_bits, best.losses() / math.log(2)))
         validation = validation.model_copy(update={"bits_per_step": steps})
-    return PriorResult(steps=core.training.prior.steps, seconds=surroundings.seconds, validation=validation)
+    return PriorResult(
+        steps=settings.steps, seconds=surroundings.seconds, digest=weights_digest(path), validation=validation
+    )
 
 
 def _bits(values: Tensor) -> tuple[float, ...]:

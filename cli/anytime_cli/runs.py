@@ -136,6 +136,7 @@ def show(
                 (f"stage {name}", f"{done.steps} steps in {done.seconds:.0f} s")
                 for name, done in record.finished.items()
             ),
+            *((f"weights of {name}", done.digest) for name, done in record.finished.items() if done.digest),
             *([("in training", str(training))] if training is not None else []),
             *([("stopped", f"{stopped}: go on with anytime train --resume {folder}")] if stopped else []),
             *(
