@@ -440,6 +440,7 @@ def test_the_eager_engine_runs_small_batches_on_one_thread_and_each_part_of_larg
         return step(decoder, position, previous)
 
     monkeypatch.setattr(EagerStepper, "step", recording)
+    monkeypatch.setattr("anytime_core.priors.transformer.eager._HANDED_OVER_FROM", 0)
     draw("eager", build(), indices=range(batch))
     assert during == threads
     assert (threading.get_ident() in places) == (batch == SMALL)
