@@ -49,6 +49,7 @@ def _workers() -> ThreadPoolExecutor:
     workers, started = ThreadPoolExecutor(number, _NAME), threading.Barrier(number)
 
     def become_single(_: int) -> None:
+        torch.get_num_threads()  # a thread's first question sets it to what new threads have
         torch.set_num_threads(1)
         started.wait()
 
