@@ -1,4 +1,4 @@
-"""What shows an evaluation: `evaluation.csv`, `quality.png` and `report.html`."""
+"""The files that show an evaluation: `evaluation.csv`, `quality.png` and `report.html`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from anytime_core.run import Run
 from anytime_core.sampling.options import SamplingOptions
 
 _AGAIN = "runs/again"
-"""Where a run is trained again that is to be reproduced."""
+"""The folder in which the page's commands train the run again."""
 
 
 def show_evaluation(
@@ -35,14 +35,14 @@ def show_evaluation(
     against: Sequence[Run] = (),
     on_progress: OnProgress = lambda activity, done, total: None,
 ) -> None:
-    """Write what `evaluate` gave, each file at once.
+    """Write the files for what `evaluate` returned, each in one piece.
 
     Args:
-        run: that the first evaluation is about.
-        evaluations: its own, then its baselines'.
-        folder: of the files.
+        run: the first evaluation is about it.
+        evaluations: of the run, then of its baselines.
+        folder: where the files go.
         against: the baselines.
-        on_progress: called with what is being done, how much of it is done, and how much it is in all.
+        on_progress: called with a description of the work, how much is done, and how much there is in all.
     """
     write_csv(evaluations, folder / CSV_FILE)
     on_progress("drawing the plot", 0, 2)
@@ -83,14 +83,14 @@ def _config_text(run: Run) -> str:
 
 
 def _in_words(change: Change) -> str:
-    """What a training went on with, and what was trained with it."""
+    """The changes of a config during training, and what was trained with each."""
     values = " ".join(f"{key}={json.dumps(value)}" for key, value in change.values.items())
     stages = "stage" if len(change.stages) == 1 else "stages"
     return f"{change.at}: {values} ({stages} {', '.join(change.stages)})"
 
 
 def _commands(run: Run, evaluations: Sequence[Evaluation]) -> list[str]:
-    """What trains such a run and evaluates it."""
+    """The commands that train such a run and evaluate it."""
     own, *others = evaluations
     budgets = ",".join(f"{row.codes}codes" for row in own.rows)
     evaluate = ["anytime", "evaluate", "--run", _AGAIN, "--budgets", budgets, "--num", str(own.num)]
