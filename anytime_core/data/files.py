@@ -107,12 +107,12 @@ def open_own(path: Path, mode: Literal["rb", "a+b"]) -> BinaryIO:
         descriptor = os.open(path, access | common)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EISDIR):
-            raise UsageError(f"{shown(path)} is no file of this work's own: remove it") from None
+            raise UsageError(f"{shown(path)} is not a file of this job: remove it") from None
         raise
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1 or not _is_own(status, path.parent):
         os.close(descriptor)
-        raise UsageError(f"{shown(path)} is no file of this work's own: remove it")
+        raise UsageError(f"{shown(path)} is not a file of this job: remove it")
     return os.fdopen(descriptor, mode)
 
 

@@ -90,7 +90,7 @@ def decoded(content: bytes) -> str:
         text = content[len(mark) :].decode(encoding)
     except UnicodeDecodeError as error:
         line = content[: len(mark) + error.start].count(b"\n") + 1
-        raise ValueError(f"it is no text in {encoding.upper()}, see line {line}: save it as UTF-8") from error
+        raise ValueError(f"it is not text in {encoding.upper()}, see line {line}: save it as UTF-8") from error
     if not mark and "\0" in text:
-        raise ValueError("it is no text in UTF-8, perhaps one in UTF-16 without byte order mark: save it as UTF-8")
+        raise ValueError("it is not text in UTF-8, perhaps UTF-16 without a byte order mark: save it as UTF-8")
     return text

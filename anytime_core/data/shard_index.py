@@ -46,7 +46,7 @@ _REASONS = (
     ),
     (
         "further {noun}s of samples, as WebDataset splits names at the first dot",
-        "pack them anew with other signs for the other dots, if they are samples",
+        "pack them again with other signs for the other dots, if they are samples",
     ),
 )
 _HIDDEN_FILES, _WITHOUT_CONTENT, _DOTTED = range(len(_REASONS))
@@ -143,8 +143,8 @@ def _make_index(
         key, label = sample["__key__"], sample.get(LABEL_SUFFIX[1:])
         if key in keys:
             raise DataError(
-                f"{shown(shard)} has sample {key!r} twice: pack it anew with a key for each sample, and the files of a "
-                "sample one after the other"
+                f"{shown(shard)} has sample {key!r} twice: pack it again with a key for each sample, and the files of "
+                "a sample one after the other"
             )
         keys.add(key)
         media = [member for suffix, member in sample.items() if f".{suffix}" in suffixes]
@@ -155,7 +155,7 @@ def _make_index(
         if len(media) != 1:
             wrong = f"{counted(len(media), f'{noun}s')}, not one" if media else f"no {noun}"
             raise DataError(
-                f"{shown(shard)}: sample {key!r} has {wrong}: looked for {', '.join(sorted(suffixes))}; pack it anew "
+                f"{shown(shard)}: sample {key!r} has {wrong}: looked for {', '.join(sorted(suffixes))}; pack it again "
                 "with one for each sample"
             )
         for suffix in dotted:
@@ -183,7 +183,7 @@ def _lost(names: Counter[str], noun: str) -> str:
     return (
         f"{names.total()} {noun}s have further dots in their names, such as {example!r}: WebDataset splits "
         f"names at the first dot, so this is file {suffix!r} of sample {folder + slash + key!r}, which has "
-        f"no {noun}; pack them anew with other signs for these dots"
+        f"no {noun}; pack them again with other signs for these dots"
     )
 
 
@@ -218,7 +218,7 @@ def _samples(
         yield from group(_members(shard, passed_over))
     except ValueError as error:  # the library's "NAME: duplicate file name in tar file ..."
         name = str(error.args[0]).partition(": duplicate")[0]
-        raise DataError(f"{shown(shard)} has a file twice: {name!r}; pack it anew with one of them") from error
+        raise DataError(f"{shown(shard)} has a file twice: {name!r}; pack it again with one of them") from error
 
 
 def _members(shard: Path, passed_over: _PassedOverMembers) -> Iterator[dict[str, Any]]:
@@ -229,7 +229,7 @@ def _members(shard: Path, passed_over: _PassedOverMembers) -> Iterator[dict[str,
                 continue
             if member.name.startswith("/") or ".." in member.name.split("/"):
                 raise DataError(
-                    f"{shown(shard)}: member {member.name!r} names a place outside of the shard: pack it anew with "
+                    f"{shown(shard)}: member {member.name!r} names a place outside of the shard: pack it again with "
                     "names below its folder"
                 )
             if _HIDDEN.search(member.name):
@@ -251,8 +251,8 @@ def _label(shard: Path, tar: tarfile.TarFile, member: tarfile.TarInfo) -> str:
     label = content(tar, checked_member(shard, member, _LARGEST_LABEL)).decode("utf-8", "replace").strip()
     if not _is_label(label):
         raise DataError(
-            f"{shown(shard)}: member {member.name!r} is no label: it holds {label[:40]!r}, not the name or number of a "
-            "class; write one there, or leave the file out"
+            f"{shown(shard)}: member {member.name!r} is not a label: it holds {label[:40]!r}, not the name or number "
+            "of a class; write one there, or leave the file out"
         )
     return str(int(label)) if WHOLE_NUMBER.fullmatch(label) else label
 

@@ -233,7 +233,7 @@ def _labels(root: Path, shards: Sequence[Path], indexes: Sequence[ShardIndex]) -
         if unknown is not None:
             raise DataError(
                 f"{shown(shard)} has label {unknown!r}, which is neither a name in {shown(listed)} nor a number under "
-                f"{len(classes)}: add it there, or pack the shard anew"
+                f"{len(classes)}: add it there, or pack the shard again"
             )
         known = [numbers[str(name)] for name in index.names]
         labels.append(np.array([*known, -1], dtype=np.int64)[index.labels])
@@ -249,5 +249,5 @@ def _read_classes(path: Path) -> tuple[str, ...]:
     classes = tuple(line.strip() for line in text.strip().splitlines())
     if len(set(classes)) < len(classes):
         twice = Counter(classes).most_common(1)[0][0]
-        raise DataError(f"{shown(path)} names class {twice!r} twice: a name a line, in the order of their numbers")
+        raise DataError(f"{shown(path)} names class {twice!r} twice: write a name a line, in the order of numbers")
     return classes

@@ -23,7 +23,7 @@ _HEADERS = _EXTENDED | {tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK}
 _LARGEST_HEADER = 2**16  # bytes of a long name or of extended attributes, which tarfile holds in memory
 _MOST_GLOBAL_RECORDS = 100
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")  # first bytes of gzip, bzip2, xz and zstd
-REPLACE = "copy or pack it anew, or move it out of the folder"
+REPLACE = "copy or pack it again, or move it out of the folder"
 """Advice for a damaged shard."""
 _KIND = slice(156, 157)
 _RECORD = re.compile(rb"([0-9]{1,6}) ([^=\n]+)=")
@@ -86,7 +86,7 @@ def _damaged(name: str) -> tarfile.ReadError:
 
 
 def _sparse(name: str) -> tarfile.ReadError:
-    return tarfile.ReadError(f"member {name!r} is sparse, so not all of it is there: pack it anew without --sparse")
+    return tarfile.ReadError(f"member {name!r} is sparse, so not all of it is there: pack it again without --sparse")
 
 
 @contextmanager
@@ -149,5 +149,5 @@ def content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     """The bytes of a member. Raises `tarfile.ReadError` if it is not a file."""
     file = tar.extractfile(member) if member.isreg() else None
     if file is None:
-        raise tarfile.ReadError(f"{member.name!r} is no file")
+        raise tarfile.ReadError(f"{member.name!r} is not a file")
     return file.read()

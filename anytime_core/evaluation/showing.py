@@ -79,7 +79,9 @@ def _config_text(run: Run) -> str:
     try:
         return read_limited(path, YAML_LIMIT).decode()
     except (OSError, ValueError) as error:
-        raise RunError(f"{path} cannot be read: {error}; train the run again, or remove what is no config") from error
+        raise RunError(
+            f"{path} cannot be read: {error}; train the run again, or remove it if it is no config"
+        ) from error
 
 
 def _in_words(change: Change) -> str:

@@ -257,7 +257,7 @@ def output_suffix(modality: Modality, suffix: str | None, *, arrays: bool = Fals
         return suffix
     known = f"use {', '.join(modality.suffixes)}"
     if suffix == ARRAYS_SUFFIX:
-        raise UsageError(f"reconstructions are files of their modality, no arrays: {known}, or run.encode in Python")
+        raise UsageError(f"reconstructions are files of the modality, not arrays: {known}, or run.encode in Python")
     raise UsageError(
         f"modality '{modality.name}' writes no {suffix} files: {known}" + (", or npz for arrays" if arrays else "")
     )

@@ -115,7 +115,7 @@ class OutputFolder:
             for entry in entries:
                 if self._inputs and _identity(Path(entry.path)) in self._inputs:
                     raise UsageError(
-                        f"{shown(self.folder)} holds {shown(entry.name)}, which is read and must stay as it is: "
+                        f"{shown(self.folder)} holds {shown(entry.name)}, which is an input and must not change: "
                         f"{_choose_another()}"
                     )
                 name = entry.name.casefold()

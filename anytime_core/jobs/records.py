@@ -41,7 +41,7 @@ def write_entries(path: Path, record: str, head: Mapping[str, Any], entries: Ite
             file.write(",\n    " * bool(number) + entry)
         file.write("\n  ]\n}\n")
     if number + 1 != head["num"]:
-        raise RunError(f"{path} would tell of {number + 1} files, not {head['num']}: remove its folder and try again")
+        raise RunError(f"{path} would list {number + 1} files, not {head['num']}: remove its folder and try again")
 
 
 def read_head(path: Path, record: str) -> dict[str, Any]:

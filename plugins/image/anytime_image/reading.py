@@ -258,8 +258,8 @@ def _extremes(image: Image.Image, path: Path | ShardFile) -> tuple[float, float]
         if not finite.all():
             row, column = np.argwhere(~finite)[0].tolist()
             raise DataError(
-                f"{path} holds {values[row, column]:g} in row {top + row}, column {column} of its pixels, where only "
-                "numbers say how bright they are: replace it, or leave the picture out"
+                f"{path} holds {values[row, column]:g} in row {top + row}, column {column} of its pixels, which is no "
+                "brightness: replace it, or leave the picture out"
             )
         smallest, largest = min(smallest, float(values.min())), max(largest, float(values.max()))
     return smallest, largest

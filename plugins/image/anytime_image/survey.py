@@ -67,8 +67,8 @@ class Survey:
             )
         elif animated:
             notes.append(
-                f"of {counted(len(animated), 'files')} of several frames or pages the first picture is taken, such as "
-                f"{self._name(animated[0])}; data.frames=all takes every one"
+                f"of {counted(len(animated), 'files')} of several frames or pages, such as {self._name(animated[0])}, "
+                "the first picture is taken; data.frames=all takes all"
             )
         for kind, noun, key, white in (
             ("integer", "greys of 16 and 32 bits", "data.white", rendering.white),

@@ -28,7 +28,7 @@ SOUND_SUFFIXES = frozenset(
 _VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 UNREAD_SUFFIXES: Mapping[str, str] = dict.fromkeys(
     (".m4a", ".m4b", ".aac", ".wma", ".amr", ".3gp", ".ape", ".wv", ".mka", ".ac3", ".sph", *_VIDEO_SUFFIXES),
-    "convert them to FLAC or WAV, such as with ffmpeg",
+    "convert them to FLAC or WAV, for example with ffmpeg",
 )
 """Suffixes of sounds that are not read -> what to do with them."""
 
@@ -38,8 +38,8 @@ Remark = Literal["truncated", "cancelling"]
 REMARKS: Mapping[Remark, tuple[str, str]] = {
     "truncated": ("ends early and is used as far as it goes", "end early and are used as far as they go"),
     "cancelling": (
-        "has channels that cancel each other out, of which the loudest is taken (data.channels)",
-        "have channels that cancel each other out, of which the loudest is taken (data.channels)",
+        "has channels that cancel each other out; the loudest is taken (data.channels)",
+        "have channels that cancel each other out; the loudest is taken (data.channels)",
     ),
 }
 """The words for one sound, and for several."""
