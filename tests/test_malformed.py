@@ -293,8 +293,8 @@ TRAIN = [
     Case("train --config pipe.yaml", 2, "pipe.yaml: it is a pipe, not a file", "see anytime recipes list"),
     Case("train --config /dev/null", 2, "/dev/null: it is a device, not a file", "see anytime recipes list"),
     Case("train --config folder.yaml", 2, "folder.yaml: it is a folder, not a file", "see anytime recipes list"),
-    Case("train --config binary.yaml", 2, "binary.yaml: it is no text in UTF-8", "see anytime recipes list"),
-    Case("train --config photo.png", 2, "photo.png: it is no text in UTF-8", "see anytime recipes list"),
+    Case("train --config binary.yaml", 2, "binary.yaml: it is not text in UTF-8", "see anytime recipes list"),
+    Case("train --config photo.png", 2, "photo.png: it is not text in UTF-8", "see anytime recipes list"),
     Case("train --config notes.txt", 2, "notes.txt is not a config", "'key: value' lines"),
     Case("train --config list.yaml", 2, "list.yaml is not a config", "found list"),
     Case("train --config text.yaml", 2, "text.yaml is not a config", "found str"),
@@ -996,7 +996,7 @@ RECONSTRUCT = [
     Case("reconstruct photo.png --keep-rate", 2, "modality 'image' does not restore the rate", "use --original-size"),
     Case("reconstruct --run audio tone.wav --original-size", 2, "does not restore the size", "use --keep-rate"),
     Case("reconstruct photo.png --keep-rate --original-size", 2, "--keep-rate for sounds", "leave one of them out"),
-    Case("reconstruct photo.png --format npz", 2, "no arrays", "use .png"),
+    Case("reconstruct photo.png --format npz", 2, "not arrays", "use .png"),
     Case("reconstruct --run audio tone.wav missing.wav", 1, "missing.wav does not exist"),
 ]
 
