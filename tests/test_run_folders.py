@@ -181,7 +181,7 @@ def test_a_run_that_was_stopped_says_where(anytime, run):
     for step in (7, 1012):
         (run / "checkpoints" / f"codes-{step:08d}.safetensors").touch()
     assert "autoencoder; stage codes stopped at step 1,012" in anytime("runs", "--root", run.parent).out
-    assert f"go on with anytime train --resume {run}" in anytime("runs", "show", run).out
+    assert f"resume with anytime train --resume {run}" in anytime("runs", "show", run).out
 
 
 def test_an_unfinished_stage_keeps_its_checkpoints(run):

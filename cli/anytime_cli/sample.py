@@ -44,14 +44,14 @@ def sample(
     budget: Annotated[
         str,
         typer.Option(
-            help="Share of the codes (0.6 or 60%), number of them (42codes), deadline for all samples (200ms, 1.5s), "
-            "or adaptive: as many as each sample is worth."
+            help="Share of the codes (0.6 or 60%), number of codes (42codes), deadline for all samples (200ms, 1.5s), "
+            "or adaptive: as many codes as each sample is worth."
         ),
     ] = "1.0",
     calls: Annotated[
         int | None,
         typer.Option(
-            help="Network calls, of an order-agnostic prior (prior.kind=ardm): the fewer, the faster and coarser. "
+            help="Network calls of an order-agnostic prior (prior.kind=ardm). Fewer are faster and coarser. "
             "Default: one for each code.",
             show_default=False,
         ),
@@ -62,27 +62,30 @@ def sample(
         typer.Option(
             min=1,
             max=output.MOST_SAMPLES,
-            help="How many samples. Default: 16, or as --label counts.",
+            help="Number of samples. Default: 16, or the counts of --label.",
             show_default=False,
         ),
     ] = None,
     label: Annotated[
         list[str] | None,
         typer.Option(
-            help="Class by its name, or as index:3 by its number. Default: each in turn. With a number of samples, as "
-            "in cat=10, also several.",
+            help="Class of the samples, by name or by number, as in index:3. Default: each class in turn. May be "
+            "repeated with a number of samples for each class, as in cat=10.",
             show_default=False,
         ),
     ] = None,
-    temperature: Annotated[float, typer.Option(help="Below 1: more likely codes; 0: the most likely ones.")] = 1.0,
+    temperature: Annotated[
+        float, typer.Option(help="Below 1, likely codes are more frequent; 0: only the likeliest.")
+    ] = 1.0,
     top_k: Annotated[
         int | None, typer.Option(help="Draw from the k most likely codes only.", show_default=False)
     ] = None,
     top_p: Annotated[
-        float | None, typer.Option(help="Draw from the most likely codes that reach p.", show_default=False)
+        float | None,
+        typer.Option(help="Draw from the most likely codes whose probabilities reach p.", show_default=False),
     ] = None,
     guidance: output.GuidanceOption = 1.0,
-    seed: Annotated[int, typer.Option(help="Sample i of a seed is always the same.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the samples: sample i of a seed is always the same.")] = 0,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -96,7 +99,7 @@ def sample(
     format: Annotated[
         str | None,
         typer.Option(
-            help="Suffix of the files, such as png or flac, or npz for one file of arrays that numpy reads. Default: "
+            help="Suffix of the files, such as png or flac, or npz for one file of numpy arrays. Default: "
             "the modality's own.",
             show_default=False,
         ),
@@ -105,30 +108,30 @@ def sample(
         bool, typer.Option("--progressive", help="Also write each sample from five growing numbers of codes.")
     ] = False,
     pack: Annotated[
-        bool, typer.Option("--pack", help="Write tar shards as WebDataset reads them, not one file a sample.")
+        bool, typer.Option("--pack", help="Write tar shards that WebDataset reads, not one file per sample.")
     ] = False,
     engine: Annotated[
         str,
         typer.Option(
-            help="auto, eager, numba (small batches, CPU), graph (CUDA), compile, exact (CPU, the same bits on every "
-            "machine), or plain (the reference)."
+            help="How to run the prior: auto, eager, numba (small batches, CPU), graph (CUDA), compile, exact (CPU, "
+            "the same bits on every machine), or plain (the reference)."
         ),
     ] = "auto",
     precision: Annotated[
-        str, typer.Option(help="float32, bfloat16, int8 (engine numba), or auto: what is fast here.")
+        str, typer.Option(help="Precision: float32, bfloat16, int8 (engine numba), or auto: the fastest here.")
     ] = "float32",
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Samples at a time. Default: found by measurement.", show_default=False)
     ] = None,
     shard: Annotated[
-        str | None, typer.Option(help="Draw part i of n, written i/n with i from 0.", show_default=False)
+        str | None, typer.Option(help="Draw one of n parts of the samples: 0/n, 1/n, ...", show_default=False)
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda, cuda:N or mps.")] = "auto",
     json: output.JsonOption = False,
 ) -> None:
     """Draw new samples from a trained run and write them as files, with a preview and samples.json.
 
-    Ctrl-C decodes and writes what is there. The same command goes on with a job that was killed.
+    After Ctrl-C, what is drawn so far is decoded and written. The same command continues a job that was killed.
     """
     startup.import_torch()
     from anytime_core.budget import Budget
@@ -213,7 +216,7 @@ def sample(
 
 
 _PARTS = ("codes", "decode", "write")
-"""Of the seconds in the record, those after loading."""
+"""The seconds in the record that are spent after loading."""
 
 
 def _say_whether_missed(seconds: float, took: float) -> None:
@@ -227,7 +230,7 @@ def _say_whether_missed(seconds: float, took: float) -> None:
 
 
 def _process_shard() -> str | None:
-    """The part of this process, where torchrun or accelerate launch started several."""
+    """The part of this process if torchrun or accelerate launch started several, else None."""
     from anytime_core.distributed import launched
 
     rank, processes = launched()
@@ -235,7 +238,7 @@ def _process_shard() -> str | None:
 
 
 def _part(shard: str | None, most: int) -> tuple[int, int]:
-    """i and n of `i/n`, n at most about `most`; the only part where there is no shard."""
+    """i and n of `i/n`; the only part, (0, 1), if there is no shard. At most `most` shards are suggested."""
     from anytime_core.errors import UsageError
 
     if shard is None:
@@ -243,14 +246,14 @@ def _part(shard: str | None, most: int) -> tuple[int, int]:
     index, _, count = shard.partition("/")
     written = index.isdecimal() and count.isdecimal() and shard.isascii()
     if written and max(len(index), len(count)) > len(str(output.MOST_SAMPLES)):
-        raise UsageError(f"--shard {shard[:40]}... is of too many: use at most {most} shards")
+        raise UsageError(f"--shard {shard[:40]}... has too many digits: use at most {most} shards")
     if not (written and int(index) < int(count)):
         raise UsageError(f"--shard '{shard}' is not of the form i/n with 0 <= i < n, such as 0/4")
     return int(index), int(count)
 
 
 def _indices(num: int, part: int, parts: int) -> range:
-    """Global indices of part i of n: i, i + n, i + 2n, ..."""
+    """The global indices of part i of n: i, i + n, i + 2n, ..."""
     from anytime_core.errors import UsageError
 
     if parts > num:

@@ -42,7 +42,7 @@ anytime train --resume runs/image-mnist-1 --stage prior --set training.prior.ste
 anytime train --run runs/image-mnist-1 --stage prior --set prior.kind=ardm --force
 """
 
-OTHER_OPTIONS = """The values that --set changes, with those of a modality: anytime train --modality audio --help"""
+OTHER_OPTIONS = """To see what --set can change for a modality: anytime train --modality audio --help"""
 
 
 _LATEST = "latest"
@@ -50,7 +50,7 @@ _AUTO: Literal["auto"] = "auto"
 
 
 class TrainCommand(option_types.Command):
-    """`train`. Its help also lists what a config may say of the modality and of the prior that are named."""
+    """`train`. Its help also lists what a config may say of the modality and the prior that are named."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """The option `--resume` without a value stands for the latest run."""
@@ -62,7 +62,7 @@ class TrainCommand(option_types.Command):
         return super().parse_args(ctx, parsed)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the help, with what a config may say of the modality and of the prior that are named."""
+        """Write the help, with what a config may say of the modality and the prior that are named."""
         told = [_modality_options(sys.argv) or OTHER_OPTIONS, _prior_options(sys.argv)]
         self.epilog = "\n\n".join(filter(None, (EXAMPLES, *told)))
         super().format_help(ctx, formatter)
@@ -80,7 +80,7 @@ def _modality_options(arguments: Sequence[str]) -> str:
 
 
 def _prior_options(arguments: Sequence[str]) -> str:
-    """What `--set` may change of the section of the prior that `--set prior.kind` in `arguments` names, if it does."""
+    """The values that `--set` changes in the section of the prior that `--set prior.kind` names; empty if none is."""
     from anytime_core.config_parsing import described_fields
     from anytime_core.priors.registry import PRIORS
 
@@ -91,7 +91,7 @@ def _prior_options(arguments: Sequence[str]) -> str:
 
 
 def _options(what: str, fields: Iterable[tuple[str, str, str]]) -> str:
-    """Lines of a key, its default and its description each."""
+    """One line for each field: its key, its default and its description."""
     lines = [f"{key}={default}  {description}" for key, default, description in dict.fromkeys(fields)]
     return "\n\n".join(output.without_markup(line) for line in [f"What --set may change for {what}:", *lines])
 
@@ -129,7 +129,7 @@ def train(
         StageChoice | None,
         typer.Option(
             help="Train one stage of an existing run, or all that are not finished. Default: all; with --resume, those "
-            "that the run was begun with.",
+            "that the run was started with.",
             show_default=False,
         ),
     ] = None,
@@ -162,20 +162,24 @@ def train(
             "it is then thrown away and trained again.",
         ),
     ] = False,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", show_default=False)] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="auto, float32, bfloat16 or float16.", show_default=False)
+    device: Annotated[
+        str | None, typer.Option(help="Device: auto, cpu, cuda, cuda:N or mps.", show_default=False)
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of weights and data order.", show_default=False)] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="Precision: auto, float32, bfloat16 or float16.", show_default=False)
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the weights and the data order.", show_default=False)
+    ] = None,
     deterministic: Annotated[
-        bool, typer.Option("--deterministic", help="Train the same weights every time, on a GPU too. This is slower.")
+        bool, typer.Option("--deterministic", help="Train to the same weights every time, on a GPU too. Slower.")
     ] = False,
     json: output.JsonOption = False,
 ) -> None:
     """Train an ordered autoencoder, write its codes, and train a prior on them.
 
-    Without options, it trains on digits that are embedded; with --modality audio, on embedded sounds. Everything goes
-    into one run folder.
+    Without options, it trains on small pictures of digits that come with the toolkit; with --modality audio, on plucked
+    strings. Everything goes into one run folder.
     """
     startup.import_torch()
     from anytime_core.discovery.resolve import check_said_once
@@ -203,7 +207,7 @@ def train(
         "resume": goes_on,
         "force": force,
     }
-    first = launched()[0] == 0  # of several processes, it speaks for all
+    first = launched()[0] == 0  # of several processes, the first one prints
     with output.chatter_to_stderr():
         if dry_run:
             planned = outline(**arguments)
@@ -259,4 +263,4 @@ def _show(folder: Path, record: RunRecord, *, json: bool) -> None:
         if "prior" in record.stages:
             output.say(f"next: anytime sample --run {shlex.quote(str(folder))} --budget 0.6")
         elif record.codebook_size is not None:
-            output.say(f"next: anytime train --run {shlex.quote(str(folder))}, for the stages that are left")
+            output.say(f"next: anytime train --run {shlex.quote(str(folder))}, to train the stages that are left")
