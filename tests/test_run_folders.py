@@ -116,7 +116,7 @@ def test_a_link_to_a_run_and_what_is_no_run_stay(run, tmp_path):
 def test_what_no_training_wrote_is_not_removed(run):
     (run / "inner").mkdir()
     (run / "notes.txt").write_text("years of work")
-    with pytest.raises(RunError, match=r"holds what no training wrote, inner, notes\.txt: move it away"):
+    with pytest.raises(RunError, match=r"holds files that no training wrote, inner, notes\.txt: move them away"):
         remove_run(run)
     assert (run / "notes.txt").exists()
 

@@ -19,17 +19,17 @@ class Outline:
     """What a training will do.
 
     Attributes:
-        run: its folder.
-        modality: its plugin.
-        steps: stages in order -> steps of each in all.
-        done: steps of the first stage that a checkpoint holds.
-        found: the data; None where only its codes are needed, in a run of a version that did not record it.
-        code_length: number of codes of a sample.
-        codebook_size: of each; None for continuous codes.
-        weights: stage -> how many its model has.
-        device: what it is trained on.
+        run: the run folder.
+        modality: name of the modality.
+        steps: stage -> its number of steps in all; in order.
+        done: the number of steps of the first stage that a checkpoint holds.
+        found: what was found in the data; None if only its codes are needed and an earlier version did not record it.
+        code_length: the number of codes of a sample.
+        codebook_size: the number of values of a code; None for continuous codes.
+        weights: stage -> the number of weights of its model.
+        device: the device that it is trained on.
         name: what is trained, such as `image/mnist-quick`; empty if that is not known.
-        has_quick: whether there is a quick variant, and this is not it.
+        has_quick: whether the config has a quick variant and is not that variant.
     """
 
     run: Path
@@ -46,7 +46,7 @@ class Outline:
 
 
 def outlined(training: Preparation, resumed: Checkpoint | None) -> Outline:
-    """What a training does that has been found good and goes on from `resumed`."""
+    """The outline of a checked training that is resumed from `resumed`; None: from the start."""
     autoencoder = training.untrained
     models: dict[Stage, nn.Module] = {"autoencoder": autoencoder} if "autoencoder" in training.stages else {}
     if "prior" in training.stages:
@@ -65,7 +65,7 @@ def outlined(training: Preparation, resumed: Checkpoint | None) -> Outline:
 
 
 def finished_outline(run: Path, record: RunRecord, device: str) -> Outline:
-    """Of a run that is finished: no stage is left to be trained."""
+    """The outline of a run that is finished: no stage is left to train."""
     return Outline(
         run=run,
         modality=record.modality,

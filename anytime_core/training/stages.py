@@ -1,4 +1,4 @@
-"""The three stages of a training: each builds its model, has it trained, and looks at the result."""
+"""The three stages of a training: each builds its model, trains it, and measures the result."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 def run_stage(stage: Stage, training: Preparation, surroundings: Surroundings) -> StageResult:
-    """Run one stage, which leaves its files in the run folder."""
+    """Run one stage, which writes its files into the run folder."""
     stages = {"autoencoder": _autoencoder_stage, "codes": _codes_stage, "prior": _prior_stage}
     return stages[stage](training, surroundings)
 

@@ -45,34 +45,34 @@ def train(
 ) -> RunRecord:
     """Train the given stages of a run, in order.
 
-    Nothing is written before configuration, device and data have been found good. Checkpoints are written every
-    `training.checkpoint_minutes` and at the end of stages, of which the last two are kept. Processes that torchrun or
-    accelerate started train one run together; a process group that they have formed is used and left to them.
+    Nothing is written before configuration, device and data are checked. Checkpoints are written every
+    `training.checkpoint_minutes` and at the end of each stage; the last two are kept. Processes that torchrun or
+    accelerate started train one run together. If they have formed a process group, it is used and left as it is.
 
     Args:
         config: what to train.
-        folder: the run folder; made where it is missing, gone on with where it is a run.
-        stages: any of `STAGES`; those that come before them must have ended.
-        recipe: name of the recipe that `config` came from, for the record; a run that is gone on with keeps its own
-            where neither this nor `baseline` is given.
-        baseline: name of the baseline that `config` was made of the recipe by, for the record.
+        folder: the run folder, which is created if it is missing.
+        stages: any of `STAGES`; the stages before them must be finished.
+        recipe: name of the recipe that `config` came from, for the record. A run that exists keeps its own if neither
+            this nor `baseline` is given.
+        baseline: name of the baseline that `config` is of the recipe, for the record.
         quick: whether `config` came from the quick variant of the recipe, for the record.
-        on_ready: called with what the training will do when all is found good, before the first file is written.
+        on_ready: called with what the training will do, after all checks and before the first file is written.
         on_progress: called after every step.
-        resume: go on with the first of `stages` from its last checkpoint, where there is one. On the CPU the result
-            is that of a training that was never stopped, bit by bit.
-        force: go on with data that are not those of the run, and with an autoencoder that ignores its input, and throw
-            away finished stages that are trained again.
+        resume: resume the first of `stages` from its last checkpoint if there is one. On the CPU the result is the
+            same, bit by bit, as without the interruption.
+        force: go on with data that is not the data of the run, and with an autoencoder that ignores its input, and
+            throw away finished stages that are trained again.
 
     Returns:
         The record, with every finished stage.
 
     Raises:
         InterruptedTrainingError: Ctrl-C or SIGTERM came; there is a checkpoint.
-        RunError: the autoencoder ignores its input, so that a prior would learn nothing.
+        RunError: the autoencoder ignores its input, so a prior would learn nothing.
         UsageError: a finished stage would be trained again.
-        DataError: the data is missing, or a training that goes on would see other data than it began with.
-        AnytimeError: of the kind that says what is wrong; finished stages and checkpoints stay.
+        DataError: the data is missing, or is not the data that the run was started with.
+        AnytimeError: anything else is wrong. Finished stages and checkpoints stay.
     """
     training = Preparation(config, folder, stages, on_progress)
     forecaster = Forecaster(training)
@@ -93,11 +93,11 @@ def train(
         ready = outlined(training, resumed)
         if rank() == 0:
             on_ready(ready)
-        training.accelerator.wait_for_everyone()  # before the first of them writes what the others look at
+        training.accelerator.wait_for_everyone()  # before the first process writes what the others look at
         record = opened(training, recipe, baseline, quick=quick)
         with MetricsLog(folder) as log:
             for stage in stages:
-                # From here on, an older result of this stage and what later stages made of it no longer count.
+                # From here on, older results of this stage and of later stages no longer count.
                 record = record.before(stage)
                 training.save(record)
                 surroundings = training.surroundings(stage, log, interruption, resumed)
@@ -123,7 +123,7 @@ def outline(
     """What `train` would do with the same arguments. Nothing is trained, and nothing is written into the run folder.
 
     Raises:
-        AnytimeError: whatever `train` would find wrong before its first step.
+        AnytimeError: anything that `train` would find wrong before its first step.
     """
     training = Preparation(config, folder, stages, ignore_progress)
     with blaming(config.core.prior.kind), training.environment():
@@ -131,7 +131,7 @@ def outline(
 
 
 def _found_good(training: Preparation, *, resume: bool, force: bool) -> Checkpoint | None:
-    """What the first stage goes on from, after everything that can be found wrong before the first file is written."""
+    """The checkpoint of the first stage, None for its start, after all checks before the first file is written."""
     training.check()
     refuse_collapsed(training.started, training.stages, training, force=force)
     resumed = training.checkpoints(training.stages[0]).latest() if resume else None
@@ -139,12 +139,12 @@ def _found_good(training: Preparation, *, resume: bool, force: bool) -> Checkpoi
     if not force:
         refuse_to_discard(training, resumed)
     elif resumed is not None and is_whole(training, resumed):
-        return None  # it is trained again, as nothing of it is left to be gone on with
+        return None  # it has all its steps, so it is trained again
     return resumed
 
 
 def _explained(stage: Stage, config: Config, folder: Path) -> contextlib.AbstractContextManager[None]:
-    """What a stage may run out of before and after its steps, which say so themselves."""
+    """Explain what a stage may run out of before and after its steps; the steps explain it themselves."""
     settings = config.core.training
     sizes: dict[str, int] = (
         {stage: settings.prior.batch_size} if stage == "prior" else {"codes": settings.codes.batch_size}
@@ -160,7 +160,7 @@ def _explained(stage: Stage, config: Config, folder: Path) -> contextlib.Abstrac
 
 @contextlib.contextmanager
 def _only_writer(folder: Path) -> Iterator[None]:
-    """Keep other trainings out of the run folder; the first of several processes does it for all."""
+    """Keep other trainings out of the run folder. The first of several processes does it for all."""
     with contextlib.ExitStack() as stack:
         if rank() == 0 and (folder.is_dir() or not folder.exists()):
             try:
