@@ -83,7 +83,7 @@ def test_a_parsed_config_cannot_be_changed():
         ("a: b: c", "is not valid YAML"),
         ("\ta: 1", "is not valid YAML"),
         ("[" * 500, "is not valid YAML"),
-        ("'': 1\n'': 2", "is not valid YAML: key '' stands there 2 times"),
+        ("'': 1\n'': 2", "is not valid YAML: duplicate key ''"),
         ("seed: !!python/object/apply:os.getpid []", "is not valid YAML"),
     ],
     ids=lambda value: value[:20],

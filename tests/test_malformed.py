@@ -216,8 +216,8 @@ GLOBAL = [
     Case("-x", 2, "-x", "see anytime --help"),
     Case("--version=3", 2, "'--version' does not take a value", "see anytime --help"),
     Case("runs --root notes.txt", 1, "notes.txt is not a folder", "--root"),
-    Case("runs --json list", 2, "--json stands before list", "behind"),
-    Case("runs --root missing show runs/tiny", 2, "--root stands before show", "behind"),
+    Case("runs --json list", 2, "--json stands before list", "after the command"),
+    Case("runs --root missing show runs/tiny", 2, "--root stands before show", "after the command"),
     Case("recipes", 2, "Missing command", "see anytime recipes --help"),
     Case("plugins", 2, "Missing command", "see anytime plugins --help"),
     Case("runs lsit", 2, "'lsit'", "Did you mean 'list'?"),
@@ -298,10 +298,10 @@ TRAIN = [
     Case("train --config notes.txt", 2, "notes.txt is not a config", "'key: value' lines"),
     Case("train --config list.yaml", 2, "list.yaml is not a config", "found list"),
     Case("train --config text.yaml", 2, "text.yaml is not a config", "found str"),
-    Case("train --config keys.yaml", 2, "keys.yaml is not a config: its key 1"),
+    Case("train --config keys.yaml", 2, "keys.yaml is not a config: the key 1"),
     Case("train --config nested.yaml", 2, "network.1", "keys should be strings"),
     Case("train --config malformed.yaml", 2, "malformed.yaml is not valid YAML", "line 2"),
-    Case("train --config repeated.yaml", 2, "repeated.yaml is not valid YAML", "'size' stands there 2 times"),
+    Case("train --config repeated.yaml", 2, "repeated.yaml is not valid YAML", "duplicate key 'size'"),
     Case("train --config python.yaml", 2, "python.yaml is not valid YAML", "python/object/apply:os.getcwd"),
     Case("train --config documents.yaml", 2, "documents.yaml is not valid YAML", "single document"),
     Case("train --config tab.yaml", 2, "tab.yaml is not valid YAML", "line 2"),
@@ -758,7 +758,7 @@ RUNS = [
     Case("runs show a b", 2, "(b)", "see anytime runs show --help"),
     Case("runs show --run tiny", 2, "--run", "see anytime runs show --help"),
     Case("runs rm", 2, "'RUN", "see anytime runs rm --help"),
-    Case("runs rm runs/tiny", 2, "asks on a terminal", "--yes"),
+    Case("runs rm runs/tiny", 2, "can only ask on a terminal", "--yes"),
     Case("runs rename runs/tiny", 2, "'name'", "see anytime runs rename --help"),
     *(
         Case(f"runs rename runs/tiny {name}", 2, f"'{shown}'", "one name")
@@ -995,8 +995,8 @@ RECONSTRUCT = [
     ),
     Case("reconstruct photo.png --keep-rate", 2, "modality 'image' does not restore the rate", "use --original-size"),
     Case("reconstruct --run audio tone.wav --original-size", 2, "does not restore the size", "use --keep-rate"),
-    Case("reconstruct photo.png --keep-rate --original-size", 2, "--keep-rate for sounds", "leave one of them out"),
-    Case("reconstruct photo.png --format npz", 2, "not arrays", "use .png"),
+    Case("reconstruct photo.png --keep-rate --original-size", 2, "--keep-rate is for sounds", "leave one of them out"),
+    Case("reconstruct photo.png --format npz", 2, "arrays", "use .png"),
     Case("reconstruct --run audio tone.wav missing.wav", 1, "missing.wav does not exist"),
 ]
 
