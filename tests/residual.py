@@ -1,6 +1,6 @@
-"""A residual quantizer: each code adds to the vector before it, so that a vector follows from all codes up to its own.
+"""A residual quantizer of several stages: each code of a position adds to what its earlier ones say.
 
-Letters: B batch, N code length, n a prefix length, D code dimension, K codebook size.
+Zeghidour et al., "SoundStream: An End-to-End Neural Audio Codec", 2021, section III-C. Letters: P positions, S stages.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from anytime_core.quantizers.config import QuantizerSection
 class ResidualConfig(QuantizerSection):
     """Residual quantisation."""
 
-    kind: Literal["residual"] = Field("residual", description="each code adds to the vector before it")
+    kind: Literal["residual"] = Field("residual", description="each code adds to those before it")
     size: int = Field(16, ge=2, description="codebook size K")
+    stages: int = Field(2, ge=1, description="codes of a position")
 
     @property
     def codebook_size(self) -> int:
@@ -27,31 +28,45 @@ class ResidualConfig(QuantizerSection):
 
 
 class ResidualQuantizer(Quantizer):
-    """Vector i is vector i - 1 plus a step, the nearest of K that position i has."""
+    """Code s * P + p is the vector nearest to what the codes before it leave of position p."""
 
-    def __init__(self, code_length: int, code_dim: int, *, size: int) -> None:
+    def __init__(self, positions: int, code_dim: int, *, size: int, stages: int) -> None:
         super().__init__()
-        self.size, self.shared = size, False
-        self.steps = nn.Parameter(0.5 * torch.randn(code_length, size, code_dim))
+        self.size, self.shared, self.stages, self.positions = size, False, stages, positions
+        self.codebooks = nn.Parameter(0.5 * torch.randn(stages, size, code_dim))
 
     def forward(self, z: Tensor, kept: Tensor) -> Quantized:
         codes = self.encode(z)
-        vectors = self.lookup(codes)
-        error = (z - vectors.detach()).square().mean(-1) * 0.25 + (z.detach() - vectors).square().mean(-1)
-        return Quantized(z + (vectors - z).detach(), codes, (error * kept).sum(-1) / kept.shape[-1])
+        vectors = self.lookup(codes)  # [B, S * P, D]
+        left = z.float().repeat(1, self.stages, 1) - self._before(vectors).detach()
+        error = (left - vectors.detach()).square().mean(-1) * 0.25 + (left.detach() - vectors).square().mean(-1)
+        # The first stage lets gradients through, so that any number of stages adds up to the identity.
+        through = torch.cat([z, torch.zeros_like(z).repeat(1, self.stages - 1, 1)], 1)
+        straight = through + (vectors - through).detach()
+        return Quantized(straight, codes, (error * kept).sum(-1) / kept.shape[-1])
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
         with torch.autocast(z.device.type, enabled=False):
-            vector, codes = z.new_zeros(len(z), z.shape[-1], dtype=torch.float32), []
-            for position, steps in enumerate(self.steps):
-                code = torch.cdist(z[:, position].float() - vector, steps).argmin(-1)
-                vector = vector + steps[code]
-                codes.append(code)
-            return torch.stack(codes, 1)
+            left, codes = z.float(), []
+            for codebook in self.codebooks:
+                codes.append(torch.cdist(left, codebook.expand(len(z), -1, -1)).argmin(-1))
+                left = left - codebook[codes[-1]]
+            return torch.cat(codes, 1)
 
     def lookup(self, codes: Tensor) -> Tensor:
-        return self.steps[torch.arange(codes.shape[1], device=codes.device), codes].cumsum(1)
+        stages = torch.arange(codes.shape[1], device=codes.device) // self.positions
+        return self.codebooks[stages, codes]
 
     def code_vectors(self) -> Tensor:
-        return self.steps.detach()
+        return self.codebooks.detach().repeat_interleave(self.positions, 0)
+
+    def assembled(self, vectors: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
+        shape = (len(vectors), self.stages, self.positions)
+        summed = (vectors * kept.unsqueeze(-1)).view(*shape, -1).sum(1)
+        return summed, kept.view(shape)[:, 0]
+
+    def _before(self, vectors: Tensor) -> Tensor:
+        """What the earlier codes of the same position add up to."""
+        staged = vectors.view(len(vectors), self.stages, self.positions, -1)
+        return (staged.cumsum(1) - staged).flatten(1, 2)

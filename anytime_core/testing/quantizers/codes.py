@@ -16,8 +16,10 @@ from anytime_core.testing.quantizers.subject import (
     LENGTH,
     Subject,
     check,
+    number_of_codes,
     quantised,
     random_codes,
+    seen,
     trained,
     vectors,
 )
@@ -31,7 +33,8 @@ def codes_are_indices(subject: Subject, folder: Path) -> None:
         z = scale * vectors()
         out, codes = quantised(quantizer, z), quantizer.encode(z)
         assert codes.dtype == torch.int64, f"codes are {codes.dtype}, not int64"
-        assert codes.shape == z.shape[:2], f"codes have shape {tuple(codes.shape)}, not {tuple(z.shape[:2])}"
+        wanted = (BATCH, number_of_codes(quantizer))
+        assert codes.shape == wanted, f"codes have shape {tuple(codes.shape)}, not {wanted}"
         assert codes.min() >= 0, f"code {codes.min().item()} is below 0"
         assert quantizer.size is not None  # as the tag says
         assert codes.max() < quantizer.size, f"code {codes.max().item()} is beyond the {quantizer.size} that there are"
@@ -43,7 +46,10 @@ def vectors_are_those_of_the_codes(subject: Subject, folder: Path) -> None:
     """What the decoder sees in training, [B, N, D] float32, is what it sees of the codes by `lookup`."""
     quantizer, z = trained(subject).eval(), vectors()
     out = quantised(quantizer, z)
-    assert out.vectors.shape == z.shape, f"vectors have shape {tuple(out.vectors.shape)}, not {tuple(z.shape)}"
+    wanted = (BATCH, number_of_codes(quantizer), DIM)
+    assert out.vectors.shape == wanted, f"vectors have shape {tuple(out.vectors.shape)}, not {wanted}"
+    known = seen(quantizer, out.vectors)
+    assert known.shape == z.shape, f"assembled() gives vectors of shape {tuple(known.shape)}, not {tuple(z.shape)}"
     assert out.vectors.dtype == torch.float32, f"vectors are {out.vectors.dtype}, not float32"
     assert out.codes is not None, "no codes"
     worst = (out.vectors - quantizer.lookup(out.codes)).abs().max().item()
@@ -76,7 +82,7 @@ def later_codes_do_not_matter(subject: Subject, folder: Path) -> None:
     quantizer = trained(subject).eval()
     codes = random_codes(quantizer)
     whole = quantizer.lookup(codes)
-    for length in range(1, LENGTH):
+    for length in range(1, codes.shape[1]):
         others = torch.cat([codes[:, :length], random_codes(quantizer)[:, length:]], 1)
         alone = quantizer.lookup(codes[:, :length])
         assert alone.shape == (BATCH, length, DIM), (
@@ -92,7 +98,7 @@ def table_has_a_vector_a_code(subject: Subject, folder: Path) -> None:
     """`code_vectors` is [K, D] or [N, K, D] as `shared` says, finite, detached, and another vector for every code."""
     quantizer = subject.make()
     table, each = quantizer.code_vectors(), (quantizer.size, DIM)
-    wanted = each if quantizer.shared else (LENGTH, *each)
+    wanted = each if quantizer.shared else (number_of_codes(quantizer), *each)
     assert table.shape == wanted, f"code_vectors() has shape {tuple(table.shape)}, not {wanted}"
     assert not table.requires_grad, "code_vectors() wants a gradient"
     assert table.isfinite().all(), "code_vectors() is not finite"
@@ -108,7 +114,7 @@ def table_is_what_is_looked_up(subject: Subject, folder: Path) -> None:
     """`lookup` of every code at every position is its row of the table."""
     quantizer = trained(subject).eval()
     assert quantizer.size is not None
-    codes = torch.arange(quantizer.size)[:, None].expand(-1, LENGTH)
+    codes = torch.arange(quantizer.size)[:, None].expand(-1, number_of_codes(quantizer))
     found = quantizer.lookup(codes).transpose(0, 1)  # [N, K, D]
     worst = (found - quantizer.code_vectors()).abs().max().item()
     assert worst < CLOSE, f"vectors of the table differ by {worst:.3g} from those that lookup() gives"
@@ -149,7 +155,7 @@ def autocast_changes_no_code(subject: Subject, folder: Path) -> None:
         encoded, out = quantizer.encode(z), quantised(quantizer, z)
     for codes, of in ((encoded, "encode()"), (out.codes, "the forward pass")):
         others = int(torch.ne(torch.as_tensor(codes), quantizer.encode(z)).sum())
-        assert not others, f"{others} of {z.shape[0] * LENGTH} codes of {of} are others under autocast"
+        assert not others, f"{others} of {encoded.numel()} codes of {of} are others under autocast"
 
 
 @check()
@@ -159,8 +165,9 @@ def one_position_of_one_number_is_enough(subject: Subject, folder: Path) -> None
         quantizer, z = subject.make(length, dim), vectors(length, dim)
         out = quantised(quantizer, z)
         where = f"with N = {length} and D = {dim}"
-        assert out.vectors.shape == z.shape, f"vectors have shape {tuple(out.vectors.shape)} {where}"
+        wanted = (BATCH, number_of_codes(quantizer, length), dim)
+        assert out.vectors.shape == wanted, f"vectors have shape {tuple(out.vectors.shape)} {where}"
         assert out.vectors.isfinite().all(), f"vectors are not finite {where}"
         if out.codes is not None:
             looked_up = quantizer.eval().lookup(out.codes)
-            assert looked_up.shape == z.shape, f"lookup() has shape {tuple(looked_up.shape)} {where}"
+            assert looked_up.shape == wanted, f"lookup() has shape {tuple(looked_up.shape)} {where}"

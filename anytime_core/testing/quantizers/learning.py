@@ -9,7 +9,18 @@ import torch
 from safetensors.torch import load, save
 from torch import nn
 
-from anytime_core.testing.quantizers.subject import BATCH, DIM, LENGTH, Subject, check, quantised, trained, vectors
+from anytime_core.testing.quantizers.subject import (
+    BATCH,
+    DIM,
+    LENGTH,
+    Subject,
+    check,
+    number_of_codes,
+    quantised,
+    seen,
+    trained,
+    vectors,
+)
 from anytime_core.truncation import prefix_mask
 
 _TRAINING_STEPS = 100
@@ -31,13 +42,15 @@ def dropped_positions_say_nothing(subject: Subject, folder: Path) -> None:
     first = subject.make()
     second = deepcopy(first)
     for step in range(3):
-        kept = prefix_mask(torch.randint(1, LENGTH, (BATCH,)), LENGTH)  # nobody keeps the last position
+        codes = number_of_codes(first)
+        kept = prefix_mask(torch.randint(1, LENGTH, (BATCH,)), codes)  # nobody keeps a code of the last position
+        _, known = first.assembled(torch.zeros(BATCH, codes, DIM), kept)
         z = vectors()
-        changed = torch.where(kept.unsqueeze(-1), z, 100 * vectors())
+        changed = torch.where(known.unsqueeze(-1), z, 100 * vectors())
         outputs = []
-        for quantizer, seen in ((first, z), (second, changed)):
+        for quantizer, given in ((first, z), (second, changed)):
             torch.manual_seed(step)
-            outputs.append(quantizer(seen, kept))
+            outputs.append(quantizer(given, kept))
         out, other = outputs
         assert torch.equal(out.loss, other.loss), "the loss depends on dropped positions"
         if out.codes is not None:
@@ -89,7 +102,7 @@ def training_leaves_little_error(subject: Subject, folder: Path) -> None:
     optimizer = torch.optim.AdamW(nn.ModuleList([encoder, quantizer, decoder]).parameters(), lr=0.02)
     for _ in range(_TRAINING_STEPS):
         out = quantised(quantizer, encoder(x))
-        error = (decoder(out.vectors) - x).square().mean()
+        error = (decoder(seen(quantizer, out.vectors)) - x).square().mean()
         optimizer.zero_grad()
         (error + out.loss.mean()).backward()
         optimizer.step()

@@ -1,6 +1,6 @@
 """What is checked, and what some quantizers can do and others need not.
 
-Letters: B batch, N code length, D code dimension, K codebook size.
+Letters: P positions, each of which has one code, or more than one.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Subject:
     config: Mapping[str, Any]
 
     def make(self, length: int = LENGTH, dim: int = DIM) -> Quantizer:
-        """A new one, of N = `length` and D = `dim`."""
+        """A new one, for `length` positions and D = `dim`."""
         values = self.section.model_validate(self.config).model_dump(exclude={"kind"})
         made: Quantizer = self.quantizer(length, dim, **values)
         return made
@@ -56,19 +56,29 @@ class Subject:
 
 
 def vectors(length: int = LENGTH, dim: int = DIM) -> Tensor:
-    """Vectors to quantise, [B, N, D]."""
+    """Vectors to quantise, [B, P, D]."""
     return torch.randn(BATCH, length, dim)
 
 
-def random_codes(quantizer: Quantizer, length: int = LENGTH) -> Tensor:
+def number_of_codes(quantizer: Quantizer, length: int = LENGTH) -> int:
+    """N, for `length` positions."""
+    return quantizer.stages * length
+
+
+def random_codes(quantizer: Quantizer) -> Tensor:
     """Any codes, [B, N]."""
     assert quantizer.size is not None  # as the check's needs have it
-    return torch.randint(quantizer.size, (BATCH, length))
+    return torch.randint(quantizer.size, (BATCH, number_of_codes(quantizer)))
 
 
 def quantised(quantizer: Quantizer, z: Tensor) -> Quantized:
-    """`z` [B, N, D] quantised, with all positions kept."""
-    return quantizer(z, torch.ones(z.shape[:2], dtype=torch.bool))
+    """`z` [B, P, D] quantised, with all codes kept."""
+    return quantizer(z, torch.ones(len(z), number_of_codes(quantizer, z.shape[1]), dtype=torch.bool))
+
+
+def seen(quantizer: Quantizer, vectors: Tensor) -> Tensor:
+    """What the decoder sees of the vectors [B, N, D] of all codes, [B, P, D]."""
+    return quantizer.assembled(vectors, torch.ones(vectors.shape[:2], dtype=torch.bool))[0]
 
 
 def trained(subject: Subject) -> Quantizer:
