@@ -20,6 +20,9 @@ from anytime_core.threads import alone, beside
 
 _PACKED_FROM = 2
 """Batch from which products with packed weights pay on the CPU."""
+_WIDE = 256
+"""Width from which one row is multiplied by packed weights too: a plain product sums all its inputs one after another,
+and rounds so much that engines would draw more than one code in a million otherwise (docs/performance.md)."""
 _THREADED_FROM = 8
 """Batch from which a CPU step gains from more than one thread."""
 _HANDED_OVER_FROM = 2**23
@@ -88,8 +91,8 @@ class EagerStepper:
         self.layers = products(self.weights, packed=self._packs(batch))
 
     def _packs(self, batch: int) -> bool:
-        x = self.first_input
-        return x.device.type == "cpu" and x.dtype == torch.float32 and batch >= _PACKED_FROM and can_pack()
+        x, pays = self.first_input, batch >= _PACKED_FROM or self.weights.width >= _WIDE
+        return x.device.type == "cpu" and x.dtype == torch.float32 and pays and can_pack()
 
     def step(self, position: int, previous: Tensor | None) -> Tensor:
         """Logits [B, K] of the code at `position`."""
