@@ -47,9 +47,9 @@ class CodeSpec(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         cells, values = math.prod(self.grid), self.size or 0
-        if self.length > cells:
+        if not self.length <= cells <= MOST_CODES:
             raise ValueError(f"{self.length} codes do not stand for {cells} cells")
-        if self.order is not None and (len(self.order) < self.length or sorted(self.order) != list(range(cells))):
+        if self.order is not None and (len(self.order) != cells or sorted(self.order) != list(range(cells))):
             raise ValueError(f"order does not name each of {cells} cells once")
         if self.levels is not None and (len(self.levels) != values or list(self.levels) != sorted(set(self.levels))):
             raise ValueError(f"levels are not {values} ascending numbers")

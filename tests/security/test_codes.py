@@ -40,7 +40,7 @@ def described(shape: str, kind: str = "'<u2'") -> str:
 
 def test_a_pipe_holds_no_codes(tmp_path):
     os.mkfifo(tmp_path / "train.npy")
-    with pytest.raises(RunError, match=r"train\.npy: it is a pipe, not a file; write them again with --stage codes"):
+    with pytest.raises(RunError, match=r"train\.npy: it is a pipe, not a file; write them again with stage='codes'"):
         CodesDataset(tmp_path, "train")
 
 

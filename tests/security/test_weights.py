@@ -111,6 +111,10 @@ def prior(**values: Any) -> Callable[[dict[str, Any], dict[str, torch.Tensor]], 
     return lambda metadata, state: metadata["prior"].update(values)
 
 
+def codes(**values: Any) -> Callable[[dict[str, Any], dict[str, torch.Tensor]], object]:
+    return lambda metadata, state: metadata["spec"].update(values)
+
+
 def network(**values: Any) -> Callable[[dict[str, Any], dict[str, torch.Tensor]], object]:
     return lambda metadata, state: metadata["modality_config"]["network"].update(values)
 
@@ -141,15 +145,19 @@ ABSURD: dict[str, tuple[str, Callable[[dict[str, Any], dict[str, torch.Tensor]],
     "prior of a large width": (PRIOR, prior(width=2**16, heads=2**16)),
     "prior of wide layers": (PRIOR, prior(feedforward=2**30)),
     "heads that do not divide the width": (PRIOR, prior(heads=3)),
-    "code length beyond any": (PRIOR, lambda metadata, state: metadata.update(code_length=2**62)),
-    "code length of the largest": (PRIOR, lambda metadata, state: metadata.update(code_length=2**24)),
-    "codebook of the largest": (PRIOR, lambda metadata, state: metadata.update(codebook_size=2**24)),
-    "classes of the largest": (PRIOR, lambda metadata, state: metadata.update(classes=2**24)),
+    "code length beyond any": (PRIOR, codes(length=2**62, grid=[2**62])),
+    "code length of the largest": (PRIOR, codes(length=2**24, grid=[2**24])),
+    "code length of a large grid": (PRIOR, codes(length=2**24, grid=[2**23] * 8)),
+    "codebook of the largest": (PRIOR, codes(size=2**24)),
+    "code dimension of the largest": (PRIOR, lambda metadata, state: metadata.update(vectors=[2**20, 2**24])),
+    "classes of the largest": (PRIOR, codes(classes=2**24)),
+    "an order of no cells": (PRIOR, codes(order=[0, 0])),
+    "levels of other codes": (PRIOR, codes(levels=[0.5])),
     "digits of the largest": (
         PRIOR,
         lambda metadata, state: (
             metadata["prior"].update(kind="ardm"),
-            metadata.update(codebook_size=2**24, radices=[2**24] + [1] * 63),
+            metadata["spec"].update(size=2**24, radices=[2**24] + [1] * 63),
         ),
     ),
     "vectors of fewer codes": (PRIOR, lambda metadata, state: state.update(vectors=torch.zeros(2, 4))),
@@ -228,7 +236,7 @@ def test_a_hostile_run_opens_or_fails_within_little_memory(run_copy, tmp_path):
 
 
 def test_a_number_that_is_none_is_no_way_in(run_copy):
-    rewritten(run_copy / PRIOR, lambda metadata, state: metadata.update(code_length=float(np.inf)))
+    rewritten(run_copy / PRIOR, codes(length=float(np.inf)))
     with pytest.raises(AnytimeError, match=PRIOR):
         load(run_copy, device="cpu")
 
