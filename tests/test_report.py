@@ -377,7 +377,7 @@ def test_the_printed_table_says_which_values_are_better_and_how_to_read_it():
     said = "\n".join(legend(own))
     assert "a / b: of new samples / of reconstructions" in said
     assert "by chance 10.0% / 40.0%, the share of the largest class" in said
-    assert "training data in the place of samples has a Fréchet distance of: classifier 3" in said
+    assert "training data instead of samples has a Fréchet distance of: classifier 3" in said
 
 
 def test_a_legend_explains_only_what_there_is():

@@ -97,8 +97,8 @@ RISING = (141.0, 135.0, 167.0, 196.0)
             evaluation((60.0, 30.0, 21.0, 20.5), (50.0, 12.0, 5.0, 2.0)),
             CONFIG,
             [
-                "Samples are best with all 16 codes, at a Fréchet distance of 20.5 (classifier), which 8 of 16 codes "
-                "come within 5 % of.",
+                "Samples are best with all 16 codes, at a Fréchet distance of 20.5 (classifier); 8 of 16 codes "
+                "come within 5 % of it.",
                 "The prior is to blame, not the autoencoder: reconstructions from as many codes stand at 2, training "
                 "data at 1; first train the prior longer (training.prior.steps=1600, now 800), or make it larger "
                 "(prior.width, now 256).",

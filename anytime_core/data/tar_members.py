@@ -91,7 +91,7 @@ def _sparse(name: str) -> tarfile.ReadError:
 
 @contextmanager
 def open_tar(path: Path, offset: int = 0) -> Iterator[tarfile.TarFile]:
-    """A tar file from `offset` on, where a member starts. It is opened anew each time, so that processes share nothing.
+    """A tar file from `offset` on, where a member starts. It is opened each time, so that processes share nothing.
 
     Raises:
         DataError: it cannot be read, also in the block; the message names the file and, if one is at fault, the member.

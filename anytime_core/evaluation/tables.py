@@ -43,7 +43,7 @@ def legend(evaluation: Evaluation) -> list[str]:
         lines.append(f"recognised: as the class that is meant, by a classifier{_chance_in_words(evaluation)}")
     if evaluation.floor is not None:
         distances = ", ".join(f"{name} {brief(value)}" for name, value in evaluation.floor.frechet.items())
-        lines.append(f"training data in the place of samples has a Fréchet distance of: {distances}")
+        lines.append(f"training data instead of samples has a Fréchet distance of: {distances}")
     return lines
 
 

@@ -89,7 +89,7 @@ def _best(evaluation: Evaluation, points: Sequence[_Point], extractor: str) -> s
         said = f"{be} best with {where}, at {distance}"
         enough = next(point for point in points if point.judged <= _ALIKE * best.judged)
         if enough.row.codes < best.row.codes:
-            said += f", which {_amount(enough, evaluation)} come within 5 % of"
+            said += f"; {_amount(enough, evaluation)} come within 5 % of it"
     return _capitalised(f"{_hedge(evaluation, extractor)}{what} {said}.")
 
 

@@ -1,6 +1,6 @@
 """The sections of a config of sounds. Nothing here needs torch, so that mistakes in a config are found at once.
 
-Letters: C channels of the latent map, L audio samples of a clip, T frames of the latent map.
+C is the number of channels of the latent map, T of its frames, L of the audio samples of a clip.
 """
 
 from __future__ import annotations
