@@ -1,7 +1,4 @@
-"""What is checked, and what some quantizers can do and others need not.
-
-Letters: B batch, N code length, D code dimension, K codebook size.
-"""
+"""The quantizer that is checked, and what only some quantizers offer."""
 
 from __future__ import annotations
 
@@ -22,12 +19,12 @@ CLOSE = 1e-5
 
 @dataclass
 class Subject:
-    """What is checked.
+    """The quantizer that is checked.
 
     Attributes:
         quantizer: the class.
-        section: what a config may say of it.
-        config: of the section.
+        section: the class of its config section.
+        config: values of the section.
     """
 
     quantizer: Any
@@ -35,7 +32,7 @@ class Subject:
     config: Mapping[str, Any]
 
     def make(self, length: int = LENGTH, dim: int = DIM) -> Quantizer:
-        """A new one, of N = `length` and D = `dim`."""
+        """A new quantizer with N = `length` and D = `dim`."""
         values = self.section.model_validate(self.config).model_dump(exclude={"kind"})
         made: Quantizer = self.quantizer(length, dim, **values)
         return made
@@ -47,7 +44,7 @@ class Subject:
 
     @property
     def independent(self) -> bool:
-        """Whether the vector of a position follows from its own code alone."""
+        """Whether the vector of a position depends on its own code alone."""
         quantizer = self.make().eval()
         codes = random_codes(quantizer)
         others = codes.clone()
@@ -61,8 +58,8 @@ def vectors(length: int = LENGTH, dim: int = DIM) -> Tensor:
 
 
 def random_codes(quantizer: Quantizer, length: int = LENGTH) -> Tensor:
-    """Any codes, [B, N]."""
-    assert quantizer.size is not None  # as the check's needs have it
+    """Random codes, [B, N]."""
+    assert quantizer.size is not None  # the check needs discrete codes
     return torch.randint(quantizer.size, (BATCH, length))
 
 
@@ -72,7 +69,7 @@ def quantised(quantizer: Quantizer, z: Tensor) -> Quantized:
 
 
 def trained(subject: Subject) -> Quantizer:
-    """One that has seen two training batches."""
+    """A quantizer that has seen two training batches."""
     quantizer = subject.make()
     for _ in range(2):
         quantised(quantizer, vectors())
