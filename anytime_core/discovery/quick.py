@@ -18,7 +18,7 @@ BLOCK = "quick"
 
 
 def without_quick(data: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The values of a config without `--quick`. Raises ConfigError if `quick` is not a section."""
+    """The values of a config as they are without `--quick`. Raises ConfigError where `quick` is no section."""
     _ = _block(data, name)
     return {key: value for key, value in data.items() if key != BLOCK}
 
@@ -43,7 +43,7 @@ def quick_variant(data: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def has_quick(data: Mapping[str, Any], name: str) -> bool:
-    """Whether a config has a quick variant. Raises ConfigError if `quick` is not a section."""
+    """Whether a config has a quick variant. Raises ConfigError where `quick` is no section."""
     return bool(_block(data, name))
 
 

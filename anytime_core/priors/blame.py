@@ -67,7 +67,7 @@ class CheckedStepper:
         if parameters.shape != wanted:
             raise PluginError(
                 f"{PRIORS.origin(self.prior.kind)} does not keep the contract of priors: a step for {self.batch} "
-                f"sequences gives {list(parameters.shape)}, but should give {list(wanted)}"
+                f"sequences gives {list(parameters.shape)}, where it should be {list(wanted)}"
             )
         return parameters
 

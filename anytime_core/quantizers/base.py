@@ -83,7 +83,7 @@ class Quantizer(nn.Module, ABC):
     Attributes:
         size: K, or None for continuous codes.
         shared: whether all positions use one codebook.
-        radices: the digits of codes, see `CodeSpec`.
+        radices: digits that codes have by themselves, see `CodeSpec`.
     """
 
     size: int | None
@@ -92,7 +92,7 @@ class Quantizer(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, z: Tensor, kept: Tensor) -> Quantized:
-        """Quantise `z` [B, N, D]. Losses and statistics see only positions where `kept` [B, N] is true."""
+        """Quantise `z` [B, N, D]; losses and statistics see only positions where `kept` [B, N] is true."""
 
     @abstractmethod
     def encode(self, z: Tensor) -> Tensor:

@@ -19,9 +19,9 @@ from anytime_core.priors.transformer.weights import FoldedWeights, fold
 from anytime_core.threads import alone, beside
 
 _PACKED_FROM = 2
-"""The smallest batch for which products with packed weights pay on the CPU."""
+"""Batch from which products with packed weights pay on the CPU."""
 _THREADED_FROM = 8
-"""The smallest batch for which a step on the CPU gains from more than one thread."""
+"""Batch from which a CPU step gains from more than one thread."""
 _SPLIT_FROM = 256
 """The smallest batch whose parts are better run at the same time, each on one thread."""
 

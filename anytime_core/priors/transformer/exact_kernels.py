@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float32]
 
 _BLOCK = 256
-"""The number of outputs whose weights stay in the cache from one sequence to the next."""
+"""Outputs whose weights stay in the cache from one sequence to the next."""
 _ZERO, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
 _LEAST_EXPONENT = np.float32(-87)  # e to this is still a normal number
 _LOG2_E = np.float32(1.4426950408889634)

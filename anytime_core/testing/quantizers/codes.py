@@ -146,7 +146,7 @@ def autocast_changes_no_code(subject: Subject, folder: Path) -> None:
         encoded, out = quantizer.encode(z), quantised(quantizer, z)
     for codes, of in ((encoded, "encode()"), (out.codes, "the forward pass")):
         others = int(torch.ne(torch.as_tensor(codes), quantizer.encode(z)).sum())
-        assert not others, f"{others} of {z.shape[0] * LENGTH} codes of {of} change under autocast"
+        assert not others, f"{others} of {z.shape[0] * LENGTH} codes of {of} are others under autocast"
 
 
 @check()

@@ -1,4 +1,7 @@
-"""The quantizer that is checked, and what only some quantizers offer."""
+"""What is checked, and what some quantizers can do and others need not.
+
+Letters: B batch, N code length, D code dimension, K codebook size.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ class Subject:
     config: Mapping[str, Any]
 
     def make(self, length: int = LENGTH, dim: int = DIM) -> Quantizer:
-        """A new quantizer with N = `length` and D = `dim`."""
+        """A new one, of N = `length` and D = `dim`."""
         values = self.section.model_validate(self.config).model_dump(exclude={"kind"})
         made: Quantizer = self.quantizer(length, dim, **values)
         return made
@@ -58,8 +61,8 @@ def vectors(length: int = LENGTH, dim: int = DIM) -> Tensor:
 
 
 def random_codes(quantizer: Quantizer, length: int = LENGTH) -> Tensor:
-    """Random codes, [B, N]."""
-    assert quantizer.size is not None  # the check needs discrete codes
+    """Any codes, [B, N]."""
+    assert quantizer.size is not None  # as the check's needs have it
     return torch.randint(quantizer.size, (BATCH, length))
 
 
