@@ -161,7 +161,7 @@ class CausalPrior(Prior):
         if parameters.shape != wanted:
             raise PluginError(
                 f"{PRIORS.origin(self.kind)} does not keep the contract of priors: conditionals of codes "
-                f"{list(codes.shape)} are {list(parameters.shape)}, but should be {list(wanted)}"
+                f"{list(codes.shape)} are {list(parameters.shape)}, where they should be {list(wanted)}"
             )
         return parameters
 
