@@ -103,7 +103,7 @@ def checked_codes(values: Numbers, most: int, size: int, known: Tensor | None = 
         raise UsageError(f"codes of shape {_listed(*given.shape)} are not [B, n] with 1 <= n <= {most}")
     if given.shape[1] > most:
         raise UsageError(
-            f"{given.shape[1]} codes are more than the {most} of the model: give at most {most} for each sample"
+            f"{given.shape[1]} codes are more than the {most} there are: give at most {most} of each sample"
         )
     if known is not None:
         if known.shape != given.shape:

@@ -2,7 +2,7 @@
 
 Xu et al., "Anytime Sampling for Autoregressive Models via Ordered Autoencoding", ICLR 2021.
 
-Letters: B batch, C channels and S spatial shape of the latent map, N code length, D code dimension, K codebook size.
+[C, *S] is the shape of the latent map of a sample: C channels, S its spatial shape.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from anytime_core.truncation import prefix_mask
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """What one training pass of the autoencoder returns, for J decodings of each sample.
+    """The result of one training pass of the autoencoder, with J decodings of each sample.
 
     Attributes:
         x_hat: J tensors [B, *sample_shape].
@@ -86,7 +86,7 @@ class OrderedAutoencoder(nn.Module):
 
     @staticmethod
     def decoder_channels(latent_shape: Sequence[int], config: AutoencoderConfig) -> int:
-        """How many input channels the decoder gets for a latent map of `latent_shape` (C, *S)."""
+        """The number of input channels of the decoder for a latent map of `latent_shape` (C, *S)."""
         channels = latent_shape[0]
         if not config.tell_decoder:
             return channels
@@ -99,7 +99,7 @@ class OrderedAutoencoder(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are, or the codebook of an autoencoder that has none."""
+        """The device of the weights, or of the codebook if there are none."""
         return next(itertools.chain(self.parameters(), self.buffers())).device
 
     def forward(self, x: Tensor, lengths: Sequence[Tensor]) -> Reconstruction:
@@ -111,7 +111,7 @@ class OrderedAutoencoder(nn.Module):
         """
         kept = prefix_mask(torch.stack(tuple(lengths)).amax(0), self.code_length)
         quantized = self.quantizer(self.encode_vectors(x), kept)
-        # One pass of the decoder over all decodings, so that batch statistics are shared between them.
+        # One pass of the decoder over all decodings, so that they share batch statistics.
         decoded = self.decode_vectors(quantized.vectors.repeat(len(lengths), 1, 1), torch.cat(tuple(lengths)))
         return Reconstruction(decoded.chunk(len(lengths)), quantized.codes, quantized.loss)
 
@@ -124,7 +124,7 @@ class OrderedAutoencoder(nn.Module):
 
         Args:
             codes: [B, n] int64 with n <= N; codes after `length` are ignored.
-            length: how many leading codes to use, one for all or [B]; all n of them where None.
+            length: how many leading codes to use, one number for all or [B]; None: all n.
         """
         batch, given = codes.shape
         lengths = torch.full((batch,), given, device=codes.device)
@@ -184,7 +184,7 @@ def build_autoencoder(modality: Modality, config: AutoencoderConfig) -> OrderedA
 
 
 def _kept_channels(latent_shape: Sequence[int], config: AutoencoderConfig) -> Sequence[int]:
-    """`latent_shape` (C, *S) with `config.code_length` channels, where that says how many to keep."""
+    """`latent_shape` (C, *S) with only `config.code_length` channels if that is given."""
     if config.code_length is None:
         return latent_shape
     return (_at_most(config.code_length, latent_shape[0], "channels of the latent map"), *latent_shape[1:])
@@ -193,7 +193,7 @@ def _kept_channels(latent_shape: Sequence[int], config: AutoencoderConfig) -> Se
 def _linear_autoencoder(
     sample_shape: Sequence[int], latent_shape: Sequence[int], config: AutoencoderConfig
 ) -> OrderedAutoencoder:
-    """Linear networks around as many numbers as the modality's networks have codes, at most those of a sample."""
+    """Linear networks with as many codes as the modality's networks have, but at most one per value of a sample."""
     values = math.prod(sample_shape)
     if config.code_length is None:
         code_length = min(values, latent_shape[0] if config.axis == "channel" else math.prod(latent_shape[1:]))
@@ -211,7 +211,7 @@ def _values_as_codes(sample_shape: Sequence[int], config: AutoencoderConfig) -> 
     decoder = nn.Sequential(nn.Flatten(), nn.Unflatten(1, tuple(sample_shape)))
     on_channels = config.model_copy(update={"axis": "channel"})
     autoencoder = OrderedAutoencoder(encoder, decoder, (values, 1), on_channels, grid=sample_shape)
-    assert autoencoder.spec.size is not None  # as the config has seen to
+    assert autoencoder.spec.size is not None  # the config has checked this
     levels = torch.linspace(-1, 1, autoencoder.spec.size)
     autoencoder.quantizer.place(levels.unsqueeze(-1))
     autoencoder.spec = autoencoder.spec.model_copy(update={"levels": tuple(levels.tolist())})

@@ -3,7 +3,7 @@
 A run holds `run.json` (`anytime_core.record`), `config.yaml`, `autoencoder.safetensors` and `prior.safetensors`
 (`anytime_core.weights`), `codes/*.npy`, `metrics.jsonl`, `tensorboard/` and `previews/`.
 
-Letters: B batch, N code length, n a prefix length.
+n is a prefix length.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ class Run:
         record: what `run.json` says.
         modality: the configured plugin.
         autoencoder: in evaluation mode.
-        prior: in evaluation mode, None where stage `prior` has not ended.
-        device: where both live.
+        prior: in evaluation mode; None if stage `prior` is not finished.
+        device: the device of both.
     """
 
     folder: Path
@@ -86,7 +86,7 @@ class Run:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes, by number; empty where the data has no labels.
+        """Names of the classes, by number; empty if the data has no labels.
 
         >>> run.classes[:3]
         ('0', '1', '2')
@@ -126,8 +126,8 @@ class Run:
             [B, N] int64.
 
         Raises:
-            UsageError: samples of another shape, type or range, or a run with continuous codes.
-            DataError: a file that cannot be read.
+            UsageError: samples have another shape, type or range, or the codes of the run are continuous.
+            DataError: a file cannot be read.
         """
         self._require_codebook("encode")
         return self.autoencoder.encode(checked_samples(x, self.modality).to(self.device)).cpu()
@@ -141,13 +141,13 @@ class Run:
 
         Args:
             codes: [B, n] whole numbers with n <= N, a tensor, array or list, or [n] for one sample.
-            length: how many of them are used, one number or [B], in 1..n; None: all.
+            length: how many of them to use, one number or [B], in 1..n; None: all.
 
         Returns:
             [B, *sample_shape].
 
         Raises:
-            UsageError: other codes than the codebook has, or more than N, or a length out of range.
+            UsageError: codes are not in the codebook or are more than N, or a length is out of range.
         """
         given = checked_codes(codes, self.code_length, self._require_codebook("decode"))
         if length is not None:
@@ -157,7 +157,7 @@ class Run:
 
     @torch.inference_mode()
     def reconstruct(self, x: Media, budget: float | str | Budget = 1.0) -> Tensor:
-        """Samples through the autoencoder, keeping as many codes as `budget` buys.
+        """Encode and decode samples, keeping as many codes as `budget` buys.
 
         >>> run.reconstruct(samples.x, budget=0.25).shape
         torch.Size([16, 1, 8, 8])
@@ -170,8 +170,8 @@ class Run:
             [B, *sample_shape].
 
         Raises:
-            UsageError: samples or a budget that make no sense here.
-            DataError: a file that cannot be read.
+            UsageError: samples or budget have no meaning here.
+            DataError: a file cannot be read.
         """
         length = Budget.parse(budget, self.coding).codes(self.code_length)
         given = checked_samples(x, self.modality).to(self.device)
@@ -206,7 +206,7 @@ class Run:
 
         Raises:
             RunError: the run has no prior yet.
-            UsageError: an argument out of range, or one that there is not.
+            UsageError: an argument is out of range or unknown.
         """
         if labels is not None and not (isinstance(labels, Mapping) and labels):
             raise UsageError(
@@ -216,7 +216,7 @@ class Run:
         counts = tuple((labels or {}).items())
         chosen = sampling_options(labels=counts, **options)
         if counts and num is not None:
-            raise UsageError(f"number of samples {num} and counts of labels say two things: leave one of them out")
+            raise UsageError(f"number of samples {num} and counts of labels are both given: leave one of them out")
         wanted = sum(count for _, count in counts) if counts else 16 if num is None else num
         wanted = whole_number("number of samples", wanted, "of at least 1", 1)
         return joined(list(self.sample_batches(range(wanted), budget, chosen)))
@@ -235,8 +235,8 @@ class Run:
             indices: global sample indices; a sample follows from the seed and its index alone.
             budget: for the call as a whole, which ends with the last batch.
             options: how codes are drawn.
-            on_code: called after each code of each batch with the number of codes drawn of it; true stops there and
-                decodes what is drawn.
+            on_code: called after each code of each batch with the number of codes drawn; if it returns true, drawing
+                stops and what is drawn is decoded.
         """
         sampler = self.sampler(options)
         return sampler.batches(sample_indices(indices), Budget.parse(budget, sampler.spending), on_code=on_code)
@@ -247,18 +247,18 @@ class Run:
         budgets: float | str | Budget | Sequence[float | str | Budget] | None = None,
         options: SamplingOptions | None = None,
     ) -> Iterator[Prefix]:
-        """Draw `num` samples together and give what there is of them again and again, each time with more codes.
+        """Draw `num` samples together, and yield them again and again, each time with more codes.
 
         >>> [prefix.codes.shape[1] for prefix in run.stream(2, [0.25, 1.0])]
         [4, 16]
 
         Args:
             num: how many, as one batch.
-            budgets: shares or numbers of codes after which to give them, one or more; None: after every code.
+            budgets: one or more shares or numbers of codes at which to yield them; None: after every code.
             options: how codes are drawn.
 
         Yields:
-            Growing prefixes, each decoded only where its `x` is asked for. Stop at any time.
+            Growing prefixes, each decoded only if its `x` is asked for. Stop at any time.
         """
         num = whole_number("number of samples", num, "of at least 1", 1)
         sampler = self.sampler(options)
@@ -268,7 +268,7 @@ class Run:
         length = self.require_prior().code_length
         lengths = [Budget.parse(budget, Spending(length, SHARE_OR_CODES)).codes(length) for budget in several]
         if not lengths:
-            raise UsageError("no budget to give samples at: name at least one, or None for every code")
+            raise UsageError("no budget to give samples at: give at least one, or None for every code")
         return sampler.stream(range(num), lengths)
 
     def complete(
@@ -279,27 +279,27 @@ class Run:
         label: Labels | None = None,
         options: SamplingOptions | None = None,
     ) -> Samples:
-        """Draw the codes that are not known, given those that are.
+        """Draw the unknown codes, given the known ones.
 
-        An order-agnostic prior can be given any codes of each sample; one that writes code after code, its first ones.
+        An order-agnostic prior can be given any codes of each sample, a causal one only the first codes.
 
         >>> known = torch.ones(16, 2, dtype=torch.bool)
         >>> run.complete(samples.codes[:, :2], known, label=samples.labels)
         Samples(16 of shape [1, 8, 8], 16 codes each, 10 classes)
 
         Args:
-            codes: [B, n] whole numbers, n the prior's code length or fewer, of which all that follow are unknown; what
-                stands where nothing is known is not looked at. Or [n] for one sample.
+            codes: [B, n] whole numbers, or [n] for one sample. If n is less than the prior's code length, later codes
+                are unknown. The values of unknown codes do not matter.
             known: booleans of the same shape.
             label: name or number of the class of all samples, in text `index:3`; or a sequence with one for each.
-            options: how codes are drawn; the noise is that of the samples 0..B-1.
+            options: how codes are drawn; the noise is the noise of samples 0..B-1.
 
         Returns:
-            Samples of all the codes that the prior models.
+            Samples with all the codes that the prior models.
 
         Raises:
             RunError: the run has no prior yet.
-            UsageError: codes or labels that the prior cannot be given.
+            UsageError: the prior cannot be given these codes or labels.
         """
         prior = self.require_prior()
         given = checked_known(known)
@@ -330,30 +330,30 @@ class Run:
 
     @cached_property
     def costs(self) -> Costs:
-        """What decoding and writing took in calls with a deadline."""
+        """The times of decoding and writing in calls with a deadline."""
         return Costs(self.folder / COSTS_FILE, self.device)
 
     @property
     def drawn_length(self) -> int:
-        """How many codes new samples can have: those that the prior models, N where there is none yet."""
+        """How many codes new samples can have: those that the prior models, N if there is no prior yet."""
         return self.code_length if self.prior is None else self.prior.code_length
 
     @property
     def coding(self) -> Spending:
-        """What a budget can be where samples are encoded and decoded."""
+        """The budgets that have a meaning for encoding and decoding."""
         return Spending(self.code_length, SHARE_OR_CODES)
 
     def _require_codebook(self, what: str) -> int:
-        """K. Raises UsageError, saying that the run cannot `what`, where codes are continuous."""
+        """K. Raises UsageError, saying that the run cannot `what`, if codes are continuous."""
         size = self.autoencoder.codebook_size
         if size is None:
             raise UsageError(
-                f"run {self.folder} cannot {what}: its codes are continuous, and have no numbers; use run.reconstruct"
+                f"run {self.folder} cannot {what}: its codes are continuous and have no numbers; use run.reconstruct"
             )
         return size
 
     def require_prior(self) -> Prior:
-        """The prior. Raises RunError naming the way out where the run has none yet."""
+        """The prior. Raises RunError naming the way out if the run has none yet."""
         if self.prior is None:
             if (training := in_training(self.folder)) is not None:
                 raise RunError(f"run {self.folder} is in training: {training}; it has a prior when that is done")
@@ -377,7 +377,7 @@ class Run:
 
 
 def sampling_options(**chosen: Any) -> SamplingOptions:
-    """Options by their names. Raises UsageError for one that there is not, naming the nearest."""
+    """Options by their names. Raises UsageError for an unknown one, naming the nearest."""
     names = [field.name for field in fields(SamplingOptions)]
     for name in chosen:
         if name not in names:
@@ -392,14 +392,14 @@ def load(folder: str | Path | None = None, *, device: str = "auto", settings: Se
     16
 
     Args:
-        folder: the run folder, `~` for a home folder; None takes the latest one in `runs/`.
+        folder: the run folder; `~` is a home folder. None: the latest one in `runs/`.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
-        settings: where its data lies by now, such as `data.root=DIR`, where that is asked for.
+        settings: where its data is now if it has moved, such as `data.root=DIR`.
 
     Raises:
-        RunError: missing, without an autoencoder, damaged, or of a newer format.
+        RunError: the run is missing, has no autoencoder, is damaged, or is of a newer format.
         PluginError: its modality does not work.
-        UsageError: no such device, or settings of something else.
+        UsageError: there is no such device, or a setting is not about the place of the data.
     """
     path = latest_run(Path("runs"), "folder") if folder is None else user_path(folder)
     record, modality, autoencoder, prior = open_run_files(path)

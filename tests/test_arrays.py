@@ -160,5 +160,5 @@ def test_counts_that_contradict_are_refused(run, arguments, message):
 
 
 def test_a_sample_beyond_the_counts_has_no_label(run):
-    with pytest.raises(UsageError, match="sample 5 has no label, as their counts are of 5 samples"):
+    with pytest.raises(UsageError, match="sample 5 has no label, as labels count 5 samples"):
         list(run.sample_batches(range(4, 6), options=SamplingOptions(labels=(("3", 5),))))

@@ -222,7 +222,7 @@ OTHERS: dict[str, tuple[str, Any, Any, str]] = {
         WrongSize,
         "codebook_size is 9",
     ),
-    "digits that number more": ("codes-can-be-described", Digits, VQConfig, "number 9 codes, and there are 8"),
+    "digits that number more": ("codes-can-be-described", Digits, VQConfig, "number 9 codes, but there are 8"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Baselines: what an ordered model is compared with, as changes of any recipe that share everything else with it."""
+"""Baselines: models to compare an ordered model with. Each one changes some values of any recipe."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Baseline:
 
     Attributes:
         description: one line.
-        changes: as `apply_overrides` takes them; `{size}` stands for the recipe's codebook size and `{levels}` for what
-            comes closest to it with finite scalar quantisation.
+        changes: overrides, see `apply_overrides`; `{size}` stands for the recipe's codebook size, and `{levels}` for
+            the levels of finite scalar quantisation that come closest to it.
     """
 
     description: str
@@ -31,20 +31,20 @@ class Baseline:
 
     def overrides(self, quantizer: QuantizerSection) -> list[str]:
         """The changes of a recipe that has `quantizer`."""
-        # Of continuous codes, the size of a codebook that is left at its default.
+        # For continuous codes it is the default size.
         size = quantizer.codebook_size or VQConfig().size
         return [change.format(size=size, levels=list(fsq_levels(size))) for change in self.changes]
 
 
 def _dedicated(code_length: int | str) -> Baseline:
     return Baseline(
-        f"exactly {code_length} codes, never truncated: one of the models that an ordered one replaces",
+        f"exactly {code_length} codes, never truncated: one of the models that an ordered model replaces",
         (_UNORDERED, f"autoencoder.code_length={code_length}", _ALL_CODES),
     )
 
 
 BASELINES: Mapping[str, Baseline] = {
-    "unordered": Baseline("never truncated: codes in no order", (_UNORDERED,)),
+    "unordered": Baseline("never truncated, so that codes have no order", (_UNORDERED,)),
     "dedicated-N": _dedicated("N"),
     "spatial": Baseline("a code is a position of the latent map", ("autoencoder.axis=spatial", _ALL_CODES)),
     "pca": Baseline(
@@ -80,23 +80,23 @@ BASELINES: Mapping[str, Baseline] = {
         "prefix lengths 1, 2, 4, ...", ("autoencoder.truncation.distribution=powers_of_two",)
     ),
     "truncation-always": Baseline(
-        "a prefix of every sample, at full length none",
+        "every sample at a prefix length, none at full length",
         ("autoencoder.truncation.decode=share", "autoencoder.truncation.full_share=0"),
     ),
     "truncation-both": Baseline(
         "every sample at full length and at a prefix length", ("autoencoder.truncation.decode=both",)
     ),
     "truncation-share-25": Baseline(
-        "a quarter of the samples at full length, of the others a prefix",
+        "a quarter of the samples at full length, the others at a prefix length",
         ("autoencoder.truncation.decode=share", "autoencoder.truncation.full_share=0.25"),
     ),
     "truncation-share-50": Baseline(
-        "half of the samples at full length, of the others a prefix",
+        "half of the samples at full length, the others at a prefix length",
         ("autoencoder.truncation.decode=share", "autoencoder.truncation.full_share=0.5"),
     ),
-    "quantizer-ema": Baseline("the codebook as a moving average", (*_VQ, "autoencoder.quantizer.update=ema")),
+    "quantizer-ema": Baseline("the codebook is a moving average", (*_VQ, "autoencoder.quantizer.update=ema")),
     "quantizer-gradient": Baseline(
-        "the codebook trained by a loss of its own", (*_VQ, "autoencoder.quantizer.update=gradient")
+        "the codebook is trained by a loss of its own", (*_VQ, "autoencoder.quantizer.update=gradient")
     ),
     "quantizer-shared": Baseline("one codebook for all positions", (*_VQ, "autoencoder.quantizer.shared=true")),
     "quantizer-per-position": Baseline("a codebook for each position", (*_VQ, "autoencoder.quantizer.shared=false")),
@@ -105,11 +105,11 @@ BASELINES: Mapping[str, Baseline] = {
         ("autoencoder.quantizer.kind=fsq", "autoencoder.quantizer.levels={levels}"),
     ),
 }
-"""Baselines by name; `dedicated-N` stands for one of every number of codes."""
+"""Baselines by name; `dedicated-N` stands for a baseline with any number N of codes."""
 
 
 def find_baseline(name: str) -> Baseline:
-    """The baseline called `name`. Raises UsageError naming the nearest and all of them where there is none."""
+    """The baseline called `name`. Raises UsageError, which names the nearest and all of them, if there is none."""
     dedicated = re.fullmatch(r"dedicated-([1-9][0-9]*)", name)
     if dedicated:
         return _dedicated(int(dedicated[1]))
@@ -120,10 +120,10 @@ def find_baseline(name: str) -> Baseline:
 
 
 def fsq_levels(size: int) -> tuple[int, ...]:
-    """Levels of finite scalar quantisation whose product is the largest not above `size`.
+    """The levels of finite scalar quantisation with the largest product that is not above `size`, the largest first.
 
-    Each is 5 to 8, as in table 1 of Mentzer et al. 2023, who advise against fewer than 5, the largest first. Under 25
-    codes there is room for one scalar only, of `size` levels.
+    Each is 5 to 8, as in table 1 of Mentzer et al. 2023, who advise against fewer than 5. Under 25 codes there is room
+    for only one scalar, with `size` levels.
     """
     candidates = (
         levels

@@ -1,4 +1,4 @@
-"""Whether a plugin can be imported, found out in a process of its own, which may hang, exit or crash."""
+"""Checking whether a plugin can be imported, in a process of its own, which may hang, exit or crash."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from anytime_core.entry_points import Group, Plugin, debugging, failure, import_
 from anytime_core.errors import PluginError
 
 CHECK_LIMIT = 20.0
-"""Seconds without progress after which `check_plugin` takes an import to hang."""
+"""Seconds without progress after which an import counts as hanging."""
 
 _POLL = 0.05
 
 
 def check_plugin(plugin: Plugin, limit: float = CHECK_LIMIT) -> Plugin:
-    """The plugin with the state that importing it gives.
+    """The plugin with the state that importing it shows.
 
     It is imported in a process of its own, which may hang, exit or crash.
 
     Args:
-        plugin: as `list_declared` gives it; only one whose state is `ok` is imported.
-        limit: seconds after which an import hangs that has not looked for another module meanwhile.
+        plugin: a plugin from `list_declared`; it is imported only if its state is `ok`.
+        limit: seconds without a search for another module after which the import counts as hanging.
     """
     if plugin.state != "ok":
         return plugin
@@ -62,7 +62,7 @@ report_import(plugin, report)
 
 
 def _import_in_process(plugin: Plugin, report: Path, limit: float) -> int | None:
-    """Let a new process import a plugin and write to `report`. Returns its exit status, None where it hangs."""
+    """Let a new process import a plugin and write to `report`. Returns its exit status, None if it hangs."""
     arguments = map(json.dumps, (sys.path, asdict(plugin), str(report)))
     with subprocess.Popen(
         [sys.executable, "-c", _PROGRAM, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
@@ -70,7 +70,7 @@ def _import_in_process(plugin: Plugin, report: Path, limit: float) -> int | None
         try:
             status = _wait(process, report, limit)
             if status is None and debugging():
-                process.send_signal(signal.SIGABRT)  # at which faulthandler shows where it hangs
+                process.send_signal(signal.SIGABRT)  # faulthandler then shows where it hangs
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(1)
             return status
@@ -79,8 +79,8 @@ def _import_in_process(plugin: Plugin, report: Path, limit: float) -> int | None
 
 
 def _wait(process: subprocess.Popen[bytes], report: Path, limit: float) -> int | None:
-    """Exit status of a process, None once its `report` has not grown for `limit` seconds."""
-    # How long an import takes says more of the machine than of the plugin: on a busy one torch takes half a minute.
+    """The exit status of a process, None once its `report` has not grown for `limit` seconds."""
+    # The time of an import depends on the machine more than on the plugin: torch can take half a minute on a busy one.
     size, since = 0, time.monotonic()
     while time.monotonic() - since < limit:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -91,7 +91,7 @@ def _wait(process: subprocess.Popen[bytes], report: Path, limit: float) -> int |
 
 
 def report_import(fields: Mapping[str, Any], report: str) -> NoReturn:
-    """What the process does: a newline in `report` for each module that is looked for, then the state that it finds."""
+    """Import a plugin; write a newline to `report` for each module that is looked for, then the state of the plugin."""
     if debugging():
         faulthandler.enable()
     descriptor = os.open(report, os.O_WRONLY | os.O_APPEND)
@@ -103,11 +103,11 @@ def report_import(fields: Mapping[str, Any], report: str) -> NoReturn:
         plugin = replace(plugin, state="broken" if error.__cause__ else "incompatible", problem=str(error))
     os.write(descriptor, json.dumps({"state": plugin.state, "problem": plugin.problem}).encode())
     sys.stderr.flush()
-    os._exit(0)  # threads that the plugin has started must not keep the process
+    os._exit(0)  # threads that the plugin has started must not keep the process alive
 
 
 class _Progress(importlib.abc.MetaPathFinder):
-    """Finds no module, but tells that one is looked for."""
+    """Finds no module, but reports that one is looked for."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor

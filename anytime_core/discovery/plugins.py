@@ -1,4 +1,4 @@
-"""The plugins of every group, and modalities, of which most commands need one."""
+"""The plugins of every group, and the modality that a command needs."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ GROUPS = {group.what: group for group in (MODALITIES, PRIOR_GROUP)}
 
 
 def list_plugins() -> list[Plugin]:
-    """All declared plugins, group by group, by name; nothing is imported."""
+    """All declared plugins, by group and name; nothing is imported."""
     return [plugin for group in GROUPS.values() for plugin in list_declared(group)]
 
 
 def group_of(name: str) -> Group:
-    """The group that has a plugin, or something of the toolkit's own, called `name`.
+    """The group that has a plugin, or a kind of the toolkit's own, called `name`.
 
     Raises:
-        UsageError: no group has, or several have.
+        UsageError: no group has it, or several have it.
     """
     known = {
         group: sorted({*group.own, *(plugin.name for plugin in list_declared(group))}) for group in GROUPS.values()
@@ -59,7 +59,7 @@ def load_modality(name: str) -> type[Modality]:
 
     Raises:
         UsageError: there is no such plugin.
-        PluginError: it is disabled or declared twice, cannot be imported, or does not fit this version; the message
-            names entry point, distribution, version, cause and way out.
+        PluginError: the plugin is disabled, declared twice, cannot be imported, or does not fit this version. The
+            message names the entry point, distribution, version, cause and way out.
     """
     return import_declared(find_plugin(name))

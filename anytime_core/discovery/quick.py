@@ -1,7 +1,7 @@
-"""The quick variant of a config: what its block `quick` changes, for a look of minutes where the whole takes hours.
+"""The quick variant of a config: its block `quick` changes values, for a training of minutes instead of hours.
 
-The block has the layout of a config and says only what differs. Where it names the `kind` of a section, it stands for
-all of that section.
+The block has the layout of a config and holds only what differs. If it names the `kind` of a section, it replaces the
+whole section.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from anytime_core.errors import ConfigError, UsageError
 from anytime_core.spelling import settings
 
 BLOCK = "quick"
-"""Its key at the top level of a config."""
+"""The key of the block, at the top level of a config."""
 
 
 def without_quick(data: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -24,20 +24,20 @@ def without_quick(data: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def quick_variant(data: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The values of a config with those of its block `quick` in place of its own.
+    """The values of a config, changed by its block `quick`.
 
     Args:
-        data: the layout of a YAML config.
-        name: of the recipe or file, for messages.
+        data: the config, in the layout of YAML.
+        name: name of the recipe or file, for messages.
 
     Raises:
         UsageError: there is no such block.
-        ConfigError: `quick` is no section.
+        ConfigError: `quick` is not a section.
     """
     if not (block := _block(data, name)):
         raise UsageError(
-            f"{shown(name)} has no quick variant: say what it changes below {BLOCK}: in the config, or set fewer steps "
-            f"with {settings({'training.autoencoder.steps': 300, 'training.prior.steps': 300})}"
+            f"{shown(name)} has no quick variant: add one below {BLOCK}: in the config, or set fewer steps with "
+            f"{settings({'training.autoencoder.steps': 300, 'training.prior.steps': 300})}"
         )
     return _laid_over(without_quick(data, name), block)
 

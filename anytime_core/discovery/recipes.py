@@ -24,9 +24,9 @@ class Recipe:
     """A config in a file, such as those that plugins ship.
 
     Attributes:
-        name: of a shipped one `modality/name`.
+        name: `modality/name` if a plugin ships it, else the name of the file.
         path: the YAML file.
-        description: of a shipped one its first comment line.
+        description: its first comment line if a plugin ships it, else empty.
     """
 
     name: str
@@ -37,27 +37,27 @@ class Recipe:
         """The config's values, or those of its quick variant.
 
         Raises:
-            UsageError: the file is no config, or has no quick variant.
+            UsageError: the file is not a config, or has no quick variant.
         """
         data = read_yaml(self.path)
         return quick_variant(data, self.name) if quick else without_quick(data, self.name)
 
     @property
     def has_quick(self) -> bool:
-        """Whether it has a quick variant. Raises UsageError for a file that is no config."""
+        """Whether it has a quick variant. Raises UsageError if the file is not a config."""
         return has_quick(read_yaml(self.path), self.name)
 
 
 def list_recipes() -> list[Recipe]:
-    """All recipes of all installed plugins, by name; no plugin is imported."""
+    """The recipes of all installed plugins, sorted by name; no plugin is imported."""
     return sorted(_recipes(), key=lambda recipe: recipe.name)
 
 
 def find_recipe(name: str) -> Recipe:
-    """The recipe called `name`; the modality may be left out where that is clear.
+    """The recipe called `name`; the modality may be left out if the rest is unique.
 
     Raises:
-        UsageError: unknown or ambiguous, naming the nearest.
+        UsageError: the name is unknown or ambiguous.
     """
     recipes = {recipe.name: recipe for recipe in list_recipes()}
     if name in recipes:
@@ -72,10 +72,10 @@ def find_recipe(name: str) -> Recipe:
 
 
 def find_config(text: str) -> Recipe:
-    """What `text` names: a recipe, or a YAML file, which may have any name and gives its own to the recipe.
+    """The recipe that `text` names, or the YAML file, whose name the recipe then has.
 
     Raises:
-        UsageError: neither.
+        UsageError: it is neither.
     """
     path = user_path(text)
     if path.suffix in (".yaml", ".yml") or path.is_file():
@@ -84,12 +84,12 @@ def find_config(text: str) -> Recipe:
         return find_recipe(text)
     except UsageError:
         if path.exists():
-            return Recipe(path.stem, path)  # reading it says what it is instead
+            return Recipe(path.stem, path)  # reading it then says what is wrong
         raise
 
 
 def default_recipe(modality: str) -> Recipe:
-    """The recipe that a modality trains without any option: the one whose first line says `(default)`.
+    """The recipe that a modality trains without options: its first line ends with `(default)`.
 
     Raises:
         UsageError: the modality ships none.
@@ -111,8 +111,8 @@ def _recipes() -> Iterator[Recipe]:
 
 
 def _folders() -> Iterator[tuple[str, Path]]:
-    """Each plugin's `recipes` folder; in a checkout of this repository the built-in ones lie in `configs`."""
-    # Of plugins that share a name, which is an error where it is needed, the first one's recipes are listed.
+    """The `recipes` folder of each plugin; in a checkout of this repository, the built-in ones are in `configs`."""
+    # If plugins share a name, which is an error once one is needed, the recipes of the first one are listed.
     for plugin in {plugin.name: plugin for plugin in reversed(list_modalities())}.values():
         package = package_folder(plugin)
         for folder in (package / "recipes" if package else None, _CHECKOUT / plugin.name):

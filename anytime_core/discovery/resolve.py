@@ -1,4 +1,4 @@
-"""What is to be trained: a recipe, a file, values from Python or a run, changed by a baseline and overrides."""
+"""What to train: a recipe, a file, values from Python or a run, changed by a baseline and overrides."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ from anytime_core.record import CONFIG_FILE, read_record
 from anytime_core.spelling import argument, named_override
 
 Source = str | os.PathLike[str] | Mapping[str, Any] | Config | None
-"""A recipe's name, a YAML file, values in the layout of one, a config, or None for what is trained by default."""
+"""A recipe's name, a YAML file, values in the layout of such a file, a config, or None for the default recipe."""
 Overrides = Mapping[str, Any] | Iterable[Override]
 """Dotted keys and their values, or texts `a.b=value` as they are typed."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is to be trained, checked.
+    """What to train, checked.
 
     Attributes:
         config: all values.
         recipe: the name of the recipe or file that they come from; None: they come from Python.
-        baseline: the name of the baseline that was made of it; None: no baseline.
+        baseline: the name of the baseline; None: no baseline.
         quick: whether it is the quick variant.
-        has_quick: whether there is a quick variant, and this is not it.
+        has_quick: whether the config has a quick variant and is not that variant.
     """
 
     config: Config
@@ -54,7 +54,7 @@ class Subject:
 
     @property
     def name(self) -> str:
-        """Such as `image/mnist`, `image/mnist-quick` or `image/mnist-unordered`."""
+        """The name of what is trained, such as `image/mnist`, `image/mnist-quick` or `image/mnist-unordered`."""
         origin = self.recipe or self.config.core.modality
         return "-".join(filter(None, (origin, "quick" if self.quick else None, self.baseline)))
 
@@ -67,14 +67,14 @@ def resolve(
     baseline: str | None = None,
     quick: bool = False,
 ) -> Subject:
-    """What a source stands for.
+    """What to train, from a source.
 
-    The quick variant is taken first if it is asked for. The baseline is made of that, and overrides change the result.
+    First the quick variant is taken, if it is asked for. Then the baseline changes it, and then the overrides.
 
     Args:
-        source: what it is made of. None: the default recipe of `modality`.
+        source: the source. None: the default recipe of `modality`.
         overrides: changes, in order.
-        modality: the name of the modality. None: that of the source, or the default one.
+        modality: the name of the modality. None: the modality of the source, or the default one.
         baseline: the name of a model to compare with. None: no baseline.
         quick: whether to take the quick variant.
 
@@ -110,11 +110,11 @@ def resolve_run(
     baseline: str | None = None,
     quick: bool = False,
 ) -> Subject:
-    """What a run was begun with, changed by overrides; see `resolve`.
+    """The config that a run was started with, changed by overrides; see `resolve`.
 
     Raises:
-        UsageError: the run was begun without the baseline, or not as the quick variant.
-        RunError: it is no run, or a damaged one.
+        UsageError: the run was started without the baseline, or not as the quick variant.
+        RunError: it is not a run, or is damaged.
         ConfigError: the config has mistakes; the message names all of them.
     """
     record = read_record(run)
@@ -132,11 +132,11 @@ def resolve_run(
 
 
 def check_said_once(arguments: Mapping[str, object], overrides: Iterable[Override]) -> None:
-    """Raise UsageError if an override says another thing than an argument.
+    """Raise UsageError if an override and an argument give different values.
 
     Args:
-        arguments: dotted key -> the value that an argument, named as the end of the key, gives it.
-        overrides: to compare with.
+        arguments: dotted key -> the value of the argument that is named like the end of the key.
+        overrides: the overrides to compare with.
     """
     for override in overrides:
         key = overridden_key(override)
@@ -148,10 +148,10 @@ def check_said_once(arguments: Mapping[str, object], overrides: Iterable[Overrid
 
 
 def _changes(overrides: Overrides, modality: str | None) -> list[Override]:
-    """All overrides, the last one that of the modality.
+    """All overrides, with the modality as the last one if it is given.
 
     Raises:
-        UsageError: they are no overrides, or name another modality.
+        UsageError: they are not overrides, or name another modality.
     """
     if isinstance(overrides, str):
         overrides = [overrides]
@@ -167,7 +167,7 @@ def _changes(overrides: Overrides, modality: str | None) -> list[Override]:
 
 
 def _origin(source: Source, modality: str | None) -> tuple[Recipe | None, Mapping[str, Any]]:
-    """The recipe that a source names, None for values from Python, and all values, those of the block `quick` too."""
+    """The recipe that a source names, None for values from Python; and all values, with the block `quick`."""
     if isinstance(source, Config):
         return None, source.to_dict()
     if isinstance(source, Mapping):
@@ -184,11 +184,11 @@ def _origin(source: Source, modality: str | None) -> tuple[Recipe | None, Mappin
 
 
 def _check_quick(quick: Mapping[str, Any], whole: Mapping[str, Any], place: str, sections: type[BaseModel]) -> None:
-    """Raise ConfigError if the quick variant has a mistake that the whole config has not, asked for or not."""
+    """Raise ConfigError if the quick variant has a mistake that the whole config does not have."""
     try:
         parse_config(whole, sections)
     except ConfigError:
-        return  # which overrides may mend
+        return  # overrides may correct it
     try:
         parse_config(quick, sections)
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""New plugins from the templates that lie beside this file: packages that install, pass the contract and train."""
+"""New plugins from the templates beside this file: packages that install, pass the contract and train."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _SUFFIX = ".jinja"
 
 
 def write_plugin(name: str, folder: Path, group: Group = MODALITIES) -> list[Path]:
-    """Write a complete distribution with a plugin called `name`, which works as it is.
+    """Write a complete distribution with a plugin called `name`, which works without changes.
 
     Args:
         name: lower-case letters, digits, `-` and `_`, such as `motion`.
-        folder: made; must not exist.
-        group: what it is to be; each group has a template.
+        folder: the folder to create; it must not exist.
+        group: the group of the plugin; each group has a template.
 
     Returns:
         The files, relative to the folder.
 
     Raises:
-        UsageError: a name that no plugin can have or one of the group has already, that would give the distribution or
-            its package the name of an installed one, or a folder that exists.
+        UsageError: no plugin can have this name, or a plugin of the group has it already; an installed distribution or
+            package has the name that the new one would get; or the folder exists.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -80,7 +80,7 @@ def write_plugin(name: str, folder: Path, group: Group = MODALITIES) -> list[Pat
 
 
 def _refuse_taken(name: str, words: list[str]) -> None:
-    """Raise UsageError where something installed would be replaced or hidden, or Python has the word for itself."""
+    """Raise UsageError if something installed would be replaced or hidden, or if the name is a word of Python."""
     package, distribution, module = f"anytime_{'_'.join(words)}", f"anytime-{'-'.join(words)}", "_".join(words)
     if importlib.util.find_spec(package) is not None:
         taken = f"package {package} is installed already, and the plugin's would take its place"

@@ -1,6 +1,6 @@
-"""What all priors do.
+"""The interface of all priors.
 
-Letters: B batch, N code length, n a prefix length, K codebook size, D code dimension, P parameters of one code.
+n is a prefix length, P the number of parameters of one code.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class Prior(nn.Module, ABC):
     A prior of a new kind derives from `CausalPrior` or `AnyOrderPrior`.
 
     Args:
-        config: its section, which has found that it can model `spec`.
-        spec: what the codes are: the first N of the autoencoder's, and how many labels there are.
-        code_vectors: the quantizer's table, [K, D] or one per position [N, K, D], for priors that want to know which
-            codes look alike.
+        config: its section, which has checked that it can model `spec`.
+        spec: what the codes are: the first N codes of the autoencoder, and the number of labels.
+        code_vectors: the quantizer's table, [K, D] or one per position [N, K, D], for priors that use which codes look
+            alike.
 
     Attributes:
-        kind: what configs call it.
-        api_version: of this interface that it was written for.
+        kind: its name in configs.
+        api_version: the version of this interface that it was written for.
         Config: its section.
     """
 
@@ -48,7 +48,7 @@ class Prior(nn.Module, ABC):
 
     @property
     def code_length(self) -> int:
-        """N, how many leading codes it models."""
+        """N, the number of leading codes that it models."""
         return self.spec.length
 
     @property
@@ -60,70 +60,71 @@ class Prior(nn.Module, ABC):
 
     @property
     def classes(self) -> int:
-        """Number of labels, 0 for an unconditional model."""
+        """The number of labels, 0 for an unconditional model."""
         return self.spec.classes
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are."""
+        """The device of its weights."""
         return next(self.parameters()).device
 
     @property
     def null_label(self) -> int | None:
-        """The label that stands for any of them, which guidance needs; None if it was not trained with one."""
+        """The label that stands for any label, which guidance needs; None if the prior was not trained with it."""
         return None
 
     @property
     def multiply_adds(self) -> float:
-        """About how many multiplications and additions one code of one sequence costs."""
+        """About how many multiply-adds one code of one sequence costs."""
         return float(sum(weights.numel() for weights in self.parameters()))
 
     @classmethod
     @abstractmethod
     def engines(cls) -> Mapping[str, Any]:
-        """Ways to draw from it, by name, the reference `plain` first."""
+        """The ways to draw from it, by name; the reference `plain` is first."""
 
     def fastest_engine(self, precision: str, batch: int, multiply_adds: float, *, stepped: bool) -> str:
-        """What engine `auto` is: of those that have the precision the last one, unless a prior knows better.
+        """The name of engine `auto`: the last engine that has the precision, unless a prior knows better.
 
         Args:
-            precision: that is asked for.
-            batch: sequences a batch.
-            multiply_adds: of the whole job, see `multiply_adds`.
+            precision: the precision that is asked for.
+            batch: sequences per batch.
+            multiply_adds: multiply-adds of the whole job.
             stepped: whether the job needs an engine that draws one code at a time.
         """
         names = [name for name, maker in self.engines().items() if precision in maker.precisions]
-        return names[-1] if names else "plain"  # which says that it has no such precision
+        return names[-1] if names else "plain"  # which then says that it does not have the precision
 
     @abstractmethod
     def forward(self, codes: Tensor, labels: Tensor | None) -> Tensor:
-        """Training loss of each sequence in nats per code, [B], of `codes` [B, N] and `labels` [B]."""
+        """The training loss of each sequence in nats per code, [B], for `codes` [B, N] and `labels` [B]."""
 
     @abstractmethod
     def log_prob(self, codes: Tensor, labels: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
-        """Log probability of each code in nats, [B, N]; of an order-agnostic prior an estimate of a lower bound.
+        """The log probability of each code in nats, [B, N]; for an order-agnostic prior an estimate of a lower bound.
 
         Args:
             codes: [B, N].
             labels: [B].
-            generator: on the CPU, of the estimate.
+            generator: the generator of the estimate, on the CPU.
         """
 
     def with_null_labels(self, labels: Tensor | None) -> Tensor:
-        """Labels [B] -> [2 B]: those of the sequences, then the null label for each of them."""
+        """Labels [B] -> [2 B]: the labels of the sequences, then the null label for each sequence."""
         assert labels is not None
         assert self.null_label is not None  # as the sampler has seen to
         return torch.cat([labels, torch.full_like(labels, self.null_label)])
 
 
 class CausalPrior(Prior):
-    """A prior of each code given those before it.
+    """A prior of each code given the codes before it.
 
-    A new one is a `Config`, a network, and `conditionals`. It can then be trained and sampled with every budget, by
-    engine `plain`; it gets faster by offering further `engines`.
+    A new one needs a `Config`, a network, and `conditionals`. It can then be trained, and sampled with every budget by
+    engine `plain`. It gets faster by offering further `engines`.
 
     Attributes:
-        distribution: what the parameters of a code say: they are logits of its values, unless a prior sets another.
+        distribution: the distribution that the parameters of a code describe: by default, they are logits of its
+            values.
     """
 
     distribution: Head
@@ -135,7 +136,7 @@ class CausalPrior(Prior):
 
     @abstractmethod
     def conditionals(self, codes: Tensor, labels: Tensor | None) -> Tensor:
-        """The distribution of every code given those before it.
+        """The distribution of every code given the codes before it.
 
         Args:
             codes: [B, n], the first n codes, 0 <= n < N.
@@ -146,15 +147,15 @@ class CausalPrior(Prior):
         """
 
     def forward(self, codes: Tensor, labels: Tensor | None) -> Tensor:
-        """Negative log-likelihood of each sequence in nats per code, [B]."""
+        """The negative log-likelihood of each sequence in nats per code, [B]."""
         return -self.log_prob(codes, labels).mean(1)
 
     def log_prob(self, codes: Tensor, labels: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
-        """Log probability of each code given those before it, in nats, [B, N]; exact."""
+        """The log probability of each code given the codes before it, in nats, [B, N]; exact."""
         return self.distribution.log_prob(self.checked_conditionals(codes[:, :-1], labels), codes)
 
     def checked_conditionals(self, codes: Tensor, labels: Tensor | None) -> Tensor:
-        """`conditionals`, held to its shape. Raises PluginError that names the prior, and who declares it."""
+        """`conditionals`. Raises PluginError, which names the prior and its distribution, if the shape is wrong."""
         parameters = self.conditionals(codes, labels)
         wanted = (len(codes), codes.shape[1] + 1, self.distribution.size)
         if parameters.shape != wanted:
@@ -166,12 +167,12 @@ class CausalPrior(Prior):
 
     @classmethod
     def engines(cls) -> Mapping[str, EngineMaker]:
-        """Ways to draw code after code, by name: `plain`, and what a prior adds."""
+        """The ways to draw code after code, by name: `plain`, and those that a prior adds."""
         return {PlainEngine.name: PlainEngine}
 
 
 class PlainEngine(Engine):
-    """The reference for all other engines: the whole prefix through the prior for every code, and nothing prepared."""
+    """The reference for all other engines: the whole prefix goes through the prior for every code."""
 
     name = "plain"
 

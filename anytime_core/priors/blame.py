@@ -1,6 +1,6 @@
 """Faults of priors that other distributions declare: one error that names the prior and its distribution.
 
-Letters: B batch, P parameters of one code.
+P is the number of parameters of one code.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from anytime_core.priors.stepping import Stepper
 
 @contextmanager
 def blaming(kind: str) -> Iterator[None]:
-    """Errors that come out of the code of a plugin's prior become one PluginError; all others go on as they are.
+    """Turn errors from the code of a plugin's prior into one PluginError; all other errors pass unchanged.
 
-    So do errors that say themselves what to do, and those of memory or of processes that are gone.
+    Errors that say what to do also pass, and so do errors of memory or of processes that have ended.
 
     Args:
-        kind: of the prior that the block runs.
+        kind: the kind of the prior that the block runs.
     """
     try:
         yield
@@ -68,11 +68,11 @@ def breach(kind: str, what: str) -> PluginError:
 
 
 class CheckedStepper:
-    """A stepper that is held to the shape of what it gives; see `Stepper`.
+    """A stepper whose results are checked for their shape; see `Stepper`.
 
     Args:
-        stepper: of a plugin's prior.
-        prior: whose it is.
+        stepper: the stepper of a plugin's prior.
+        prior: the prior.
         batch: B.
     """
 
@@ -85,6 +85,6 @@ class CheckedStepper:
         return checked(self.prior.kind, "parameters of a step", self.stepper.step(position, previous), wanted)
 
     def keep(self, rows: Tensor) -> None:
-        """Go on with the sequences `rows` [R] only."""
+        """Go on with only the sequences `rows`."""
         self.stepper.keep(rows)
         self.batch = len(rows)

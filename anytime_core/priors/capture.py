@@ -1,4 +1,4 @@
-"""What capturing CUDA graphs takes, whatever is in them."""
+"""Capturing CUDA graphs of any work."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from anytime_core.errors import AnytimeError, UsageError
 V = TypeVar("V")
 
 _KEPT = 4
-"""Of those that nobody uses, how many are kept with their buffers."""
+"""How many unused graphs are kept with their buffers."""
 
 
 class Pool(Generic[V]):
-    """Captured graphs with their buffers, by their shape; each is used by one batch at a time."""
+    """Captured graphs with their buffers, by shape. One batch uses a graph at a time."""
 
     def __init__(self) -> None:
         self._free: OrderedDict[Hashable, list[V]] = OrderedDict()
         self._lock = threading.Lock()
 
     def take(self, shape: Hashable) -> V | None:
-        """One that nobody uses, None if there is none."""
+        """An unused graph of this shape, None if there is none."""
         with self._lock:
             free = self._free.get(shape)
             return free.pop() if free else None
 
     def give_back(self, shape: Hashable, value: V) -> None:
-        """Let the next batch of this shape have it; those of shapes that were not asked for long are dropped."""
+        """Give a graph back for the next batch of this shape. Graphs of shapes that are long unused are dropped."""
         with self._lock:
             self._free.setdefault(shape, []).append(value)
             self._free.move_to_end(shape)
@@ -44,13 +44,13 @@ class Pool(Generic[V]):
 
 
 def require_cuda(device: torch.device) -> None:
-    """Raise UsageError where `device` has no graphs."""
+    """Raise UsageError if `device` has no CUDA graphs."""
     if device.type != "cuda":
         raise UsageError(f"engine 'graph' needs a CUDA device, not '{device}': use --device cuda, or --engine eager")
 
 
 def warm_up(work: Callable[[], None]) -> None:
-    """Do once, on a stream of its own, what capturing must not be the first to do, such as opening cuBLAS."""
+    """Do `work` once on a stream of its own, so that capturing is not the first to open libraries such as cuBLAS."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -60,7 +60,7 @@ def warm_up(work: Callable[[], None]) -> None:
 
 @contextlib.contextmanager
 def capturing(what: str) -> Iterator[None]:
-    """What fails while `what` is captured is an AnytimeError that names the way out."""
+    """Turn failures to capture `what` into an AnytimeError that names the way out."""
     try:
         yield
     except torch.cuda.OutOfMemoryError as error:

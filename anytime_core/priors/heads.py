@@ -1,6 +1,6 @@
-"""Heads: what the numbers that a prior gives for one code say of it.
+"""Heads: the distribution of one code, given the numbers that a prior returns for it.
 
-Letters: B batch, P parameters of a code, K codebook size, G numbers of noise a code.
+P is the number of parameters of a code, G the number of noise numbers that drawing it takes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from anytime_core.priors.shaping import Shaping
 
 @dataclass(frozen=True)
 class NoiseNeed:
-    """What a head draws a code with.
+    """The noise that a head needs to draw a code.
 
     Attributes:
         kind: `gumbel`, `uniform` in (0, 1), or `normal` numbers.
@@ -30,11 +30,11 @@ class NoiseNeed:
 
 
 class Head(ABC):
-    """A distribution of one code, of P parameters.
+    """A distribution of one code, with P parameters.
 
     Attributes:
         size: P.
-        noise: what drawing needs.
+        noise: the noise that drawing needs.
     """
 
     size: int
@@ -42,27 +42,27 @@ class Head(ABC):
 
     @abstractmethod
     def log_prob(self, parameters: Tensor, codes: Tensor) -> Tensor:
-        """Log probability in nats of `codes` [...], given parameters [..., P] -> [...]."""
+        """The log probability in nats of `codes` [...], given parameters [..., P] -> [...]."""
 
     @abstractmethod
     def draw(self, parameters: Tensor, noise: Tensor, shaping: Shaping) -> Tensor:
-        """Draw a code a row: parameters [B, P] and noise [B, G] -> [B]; the same from the same noise."""
+        """Draw one code per row: parameters [B, P] and noise [B, G] -> [B]; the same noise gives the same codes."""
 
     @abstractmethod
     def logits(self, parameters: Tensor) -> Tensor:
-        """Logits [..., K] of discrete codes. Raises ValueError if codes are continuous."""
+        """The logits [..., K] of discrete codes. Raises ValueError if codes are continuous."""
 
     @abstractmethod
     def entropy(self, parameters: Tensor) -> Tensor:
-        """Entropy in nats, [..., P] -> [...]."""
+        """The entropy in nats, [..., P] -> [...]."""
 
     @abstractmethod
     def guided(self, parameters: Tensor, guidance: float) -> Tensor:
         """Classifier-free guidance (Ho and Salimans, "Classifier-Free Diffusion Guidance", 2022).
 
         Args:
-            parameters: [2 B, ..., P], of sequences with their labels, then of the same ones with the null label.
-            guidance: 1 leaves those with labels as they are, 0 takes those without.
+            parameters: [2 B, ..., P], of sequences with their labels, then of the same sequences with the null label.
+            guidance: 1 gives the parameters with labels, 0 those with the null label.
 
         Returns:
             [B, ..., P].
@@ -70,9 +70,9 @@ class Head(ABC):
 
 
 class Categorical(Head):
-    """K values, whose parameters are their logits.
+    """K values; the parameters are their logits.
 
-    It is drawn as the largest of logits and Gumbel noise: two engines, whose logits differ by rounding, then draw
+    A code is drawn as the largest sum of logit and Gumbel noise. Two engines whose logits differ by rounding then draw
     different codes only if the two largest sums are that close (docs/performance.md counts how often).
 
     Args:
@@ -106,5 +106,5 @@ class Categorical(Head):
     def guided(self, parameters: Tensor, guidance: float) -> Tensor:
         """Logits without a label, plus `guidance` times the difference that the label makes."""
         told, untold = parameters.float().chunk(2)
-        # What is impossible is so with and without a label.
+        # Impossible values are impossible with and without a label.
         return torch.where(told.isneginf(), told, untold + guidance * (told - untold))

@@ -1,4 +1,4 @@
-"""How a prior is told the label of a sequence. Letters: B batch, W width."""
+"""The label of a sequence as an input of a prior. W is the width of the prior."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from torch import Tensor, nn
 
 
 class LabelEmbedding(nn.Module):
-    """An embedding of each label and, with `dropout` > 0, of the null label, which stands for any of them.
+    """An embedding of each label and, with `dropout` > 0, of the null label, which stands for any label.
 
-    In training mode the null label takes the place of that share of the labels, so that the prior also learns what
-    codes are like whatever the label is: what classifier-free guidance needs (Ho and Salimans 2022, algorithm 1).
+    In training mode the null label replaces a share `dropout` of the labels, so that the prior also learns the codes of
+    all labels together. Classifier-free guidance needs this (Ho and Salimans 2022, algorithm 1).
 
     Args:
-        classes: number of labels; with 0 every sequence has the one embedding there is.
+        classes: number of labels; with 0, all sequences have the same embedding.
         width: W.
-        dropout: share of the labels that are hidden in training.
+        dropout: share of the labels that are replaced in training.
     """
 
     def __init__(self, classes: int, width: int, dropout: float) -> None:

@@ -12,20 +12,20 @@ if TYPE_CHECKING:
     from anytime_core.priors.base import Prior
 
 API_VERSION = 1
-"""Of the interface in `anytime_core.priors.base`; a plugin declares the one it was written for."""
+"""Version of the interface in `anytime_core.priors.base`; a plugin declares the version that it was written for."""
 
 _KINDS = [
     Kind(
         "transformer",
         "anytime_core.priors.transformer.model:TransformerPrior",
         "anytime_core.priors.transformer.config:TransformerConfig",
-        "codes from first to last, one a network call",
+        "codes from first to last, one per network call",
     ),
     Kind(
         "ardm",
         "anytime_core.priors.ardm.model:ARDMPrior",
         "anytime_core.priors.ardm.config:ARDMConfig",
-        "codes in any order, any number of them a network call",
+        "codes in any order, any number of them per network call",
     ),
 ]
 

@@ -1,4 +1,4 @@
-"""What core reads of every prior's section of a config."""
+"""The part of a prior's config section that core reads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class PriorSection(Section):
-    """Base of the sections of all priors, each of which adds its own fields."""
+    """Base of the sections of all priors. Each prior adds its own fields."""
 
     kind: str
     class_conditional: Literal["auto", True, False] = Field(
@@ -25,12 +25,12 @@ class PriorSection(Section):
     )
 
     def check(self, spec: CodeSpec) -> None:
-        """Raise ConfigError if this prior, of these sizes, cannot model the codes that `spec` describes.
+        """Raise ConfigError if this prior, with these sizes, cannot model the codes that `spec` describes.
 
-        Most priors are of discrete codes, and need not say so.
+        By default, it refuses continuous codes.
         """
         if spec.size is None:
             raise ConfigError(
-                f"prior.kind={self.kind} models discrete codes, and those of autoencoder.quantizer.kind=none are "
+                f"prior.kind={self.kind} models discrete codes, but those of autoencoder.quantizer.kind=none are "
                 "continuous: use vq or fsq, or train --stage autoencoder alone"
             )

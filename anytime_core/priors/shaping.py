@@ -1,4 +1,4 @@
-"""How a prior's distribution is changed before a code is drawn. Letters: K codebook size."""
+"""How a prior's distribution is changed before a code is drawn."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Shaping:
     top_p: float | None = None
 
     def logits(self, logits: Tensor) -> Tensor:
-        """[..., K] -> the same with the changes, for temperatures over 0; -inf stands for codes that are left out."""
+        """Logits [..., K] -> changed logits [..., K], for temperatures over 0; codes that are left out have -inf."""
         logits = logits / self.temperature
         if self.top_k is not None and self.top_k < logits.shape[-1]:
             smallest = logits.topk(self.top_k).values[..., -1:]
@@ -32,7 +32,7 @@ class Shaping:
         if self.top_p is not None and self.top_p < 1:
             ordered, order = logits.sort(descending=True)
             probabilities = ordered.softmax(-1)
-            # A code stays if those before it have not reached p yet, so the most likely one always stays.
+            # A code stays if the codes before it have not reached p yet, so the most likely code always stays.
             beyond = probabilities.cumsum(-1) - probabilities >= self.top_p
             logits = logits.masked_fill(torch.zeros_like(beyond).scatter(-1, order, beyond), -math.inf)
         return logits

@@ -1,4 +1,4 @@
-"""Drawing one code after another from a causal prior. Letters: B batch, P parameters of one code."""
+"""Drawing one code after another from a causal prior. P is the number of parameters of one code."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 class Stepper(Protocol):
-    """One batch of code sequences that is being drawn, first code to last.
+    """One batch of code sequences that is being drawn, from the first code to the last.
 
-    Its state is its own: any number of steppers of one engine may be open at a time, in any threads.
+    It shares no state: any number of steppers of one engine may be open at a time, in any threads.
     """
 
     def step(self, position: int, previous: Tensor | None) -> Tensor:
@@ -26,28 +26,28 @@ class Stepper(Protocol):
 
         Args:
             position: how many codes have been drawn.
-            previous: the code at `position - 1` of each sequence, [B]; None at position 0.
+            previous: the code of each sequence at `position - 1`, [B]; None at position 0.
 
         Returns:
-            Possibly a buffer, which the next step overwrites.
+            The parameters, which may be a buffer that the next step overwrites.
         """
         ...
 
     def keep(self, rows: Tensor) -> None:
-        """Go on with the sequences `rows` [R] of the batch only, which are in ascending order."""
+        """Go on with only the sequences `rows` of the batch: their numbers, in ascending order."""
         ...
 
 
 class Engine(ABC):
-    """A way to run a causal prior code by code; the batches that it opens share its weights and nothing else.
+    """A way to run a causal prior code by code. The batches that it opens share its weights and nothing else.
 
     Args:
-        prior: in evaluation mode, on the device that it is run on.
+        prior: the prior, in evaluation mode, on the device on which it runs.
         precision: one of `precisions`.
 
     Attributes:
-        name: what `--engine` calls it.
-        precisions: that it has.
+        name: its name for `--engine`.
+        precisions: the precisions that it has.
 
     Raises:
         UsageError: it does not have this precision.
@@ -70,15 +70,15 @@ class Engine(ABC):
         Args:
             labels: [B] on the prior's device, None for an unconditional prior.
             batch: B.
-            length: number of codes that will be drawn at most.
+            length: the most codes that will be drawn.
         """
 
 
 class CapturableStepper(Stepper, Protocol):
-    """A stepper in static buffers, without a host synchronisation: its steps can be captured and replayed."""
+    """A stepper with static buffers that never waits for the device, so that its steps can be captured and replayed."""
 
     def restart(self, labels: Tensor | None) -> None:
-        """Begin another batch of the same shape, in the same buffers; `labels` as in `Engine.open`."""
+        """Begin another batch of the same shape in the same buffers; `labels` as in `Engine.open`."""
         ...
 
 
@@ -91,21 +91,21 @@ class CapturedEngine(Engine):
 
 
 class EngineMaker(Protocol):
-    """Makes an engine of a prior, such as an engine's class does."""
+    """Makes an engine of a prior, as the class of an engine does."""
 
     @property
     def precisions(self) -> tuple[str, ...]:
-        """That it has."""
+        """The precisions that the engine has."""
         ...
 
     def __call__(self, prior: Any, precision: str) -> Engine:
-        """The engine. Raises UsageError for a device or a precision that it does not have."""
+        """The engine. Raises UsageError for a device or precision that it does not have."""
         ...
 
 
 @dataclass(frozen=True)
 class ImportedEngine:
-    """Makes the engine at `target`, `module:Class`, which is imported only then: not every job needs numba."""
+    """Makes the engine at `target`, `module:Class`, and imports it only then, as not every job needs numba."""
 
     target: str
     precisions: tuple[str, ...] = ("float32",)

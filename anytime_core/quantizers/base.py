@@ -1,6 +1,6 @@
-"""The interface of every quantizer, and what codes are.
+"""The interface of every quantizer, and the description of codes.
 
-Letters: B batch, N code length, n a prefix length, D code dimension, K codebook size.
+n is a prefix length.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ _Count = Annotated[int, Field(ge=1, le=MOST_CODES)]
 
 
 class CodeSpec(Section):
-    """What codes are. The autoencoder makes it, both weights files hold it, and every prior is given it.
+    """What codes are. The autoencoder makes it, both weights files hold it, and every prior gets it.
 
     Attributes:
         length: N.
         size: K; None for continuous codes.
         dim: D.
         grid: shape of the cells that positions stand for: `(32,)` channels, `(7, 7)` positions of a map, `(1, 28, 28)`
-            pixels, `(4096,)` samples of a waveform. A prior that models the first N codes only has some of the cells.
+            pixels, `(4096,)` samples of a waveform. A prior of only the first codes models only some of the cells.
         order: the cell of each position, by its number in row-major order; None: position i is cell i.
         levels: [K], the numbers that the values of a code stand for, ascending; None if they do not lie on a line.
-        radices: number of values of each digit of a code, the most significant first; None if codes have no digits.
-        classes: number of labels that a prior is told; 0: none.
+        radices: the number of values of each digit of a code, the most significant first; None if codes have no digits.
+        classes: the number of labels that a prior is given; 0: none.
     """
 
     length: _Count
@@ -58,18 +58,18 @@ class CodeSpec(Section):
         return self
 
     def narrowed(self, length: int | None = None, classes: int = 0) -> CodeSpec:
-        """What a prior of the first `length` codes (None: all) learns, told one of `classes` labels."""
+        """The description of the first `length` codes (None: all), for a prior that is given one of `classes`."""
         return self.model_copy(update={"length": length or self.length, "classes": classes})
 
 
 @dataclass(frozen=True)
 class Quantized:
-    """What a quantizer makes of a batch of vectors.
+    """The result of a quantizer for a batch of vectors.
 
     Attributes:
         vectors: [B, N, D], of the codes; gradients pass straight through to the quantizer's input.
         codes: [B, N] int64 in 0..K-1, or None if codes are continuous.
-        loss: [B] float32, the quantizer's own loss over the kept codes; zeros if it has none.
+        loss: [B] float32, the quantizer's loss over the kept codes; zeros if it has none.
     """
 
     vectors: Tensor
@@ -130,10 +130,10 @@ class Quantizer(nn.Module, ABC):
         return vectors, kept
 
     def place(self, vectors: Tensor) -> None:
-        """Take a table of code vectors, as `code_vectors` gives it, in place of a learned one.
+        """Replace the learned table of code vectors by one of the same shape as `code_vectors` returns.
 
         Raises:
-            ValueError: codes of this kind stand for vectors that follow from something else.
+            ValueError: the vectors of this quantizer do not come from a table.
         """
         raise ValueError(f"{type(self).__name__} has no codebook that can be given")
 

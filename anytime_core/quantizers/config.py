@@ -1,4 +1,4 @@
-"""What a config may say of quantizers."""
+"""The config sections of quantizers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class VQConfig(QuantizerSection):
     update: Literal["ema", "gradient"] = Field("ema", description="moving average, or the paper's codebook loss")
     decay: float = Field(0.99, ge=0, lt=1, description="decay of the moving average")
     commitment: float = Field(
-        0.25, ge=0, description="weight of the commitment loss beside the relative one of reconstruction"
+        0.25, ge=0, description="weight of the commitment loss beside the relative reconstruction loss"
     )
     dead_threshold: float = Field(
         0.1, ge=0, lt=1, description="share of uniform use under which a code restarts; 0 never restarts one"

@@ -10,7 +10,7 @@ from anytime_core.quantizers.base import Quantized, Quantizer
 
 
 class ContinuousCodes(Quantizer):
-    """Passes vectors through unchanged. Such an autoencoder can be trained and evaluated; no prior can learn it."""
+    """Passes vectors through unchanged. Such an autoencoder can be trained and evaluated, but no prior can learn it."""
 
     def __init__(self, code_length: int, code_dim: int) -> None:
         super().__init__()
@@ -18,7 +18,7 @@ class ContinuousCodes(Quantizer):
         self.shared = True
 
     def forward(self, z: Tensor, kept: Tensor) -> Quantized:
-        """`z` [B, N, D] as it is."""
+        """`z` [B, N, D], unchanged."""
         return Quantized(vectors=z, codes=None, loss=z.new_zeros(z.shape[0]))
 
     def encode(self, z: Tensor) -> NoReturn:

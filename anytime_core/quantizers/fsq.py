@@ -1,6 +1,7 @@
 """Finite scalar quantisation (Mentzer et al., "Finite Scalar Quantization: VQ-VAE Made Simple", 2023).
 
-Letters: B batch, N code length, D code dimension, d number of levels, K = prod(levels), G projections (1 or N).
+d is the number of scalars, and K the product of their numbers of levels. n is a prefix length, G the number of
+projections (1 or N).
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from anytime_core.quantizers.base import Quantized, Quantizer
 
 
 class FiniteScalarQuantizer(Quantizer):
-    """Each vector is projected to d scalars, each rounded to one of its levels; there is no codebook to collapse.
+    """Projects each vector to d scalars and rounds each scalar to one of its levels; there is no codebook to collapse.
 
-    A code is the mixed-radix number of its d digits, the first level least significant.
+    A code is the mixed-radix number of its d digits; the first digit is the least significant.
 
     Args:
         code_length: N.
@@ -41,7 +42,7 @@ class FiniteScalarQuantizer(Quantizer):
         self.register_buffer("radix", torch.tensor([math.prod(levels[:i]) for i in range(d)]), persistent=False)
 
     def forward(self, z: Tensor, kept: Tensor) -> Quantized:
-        """Quantise `z` [B, N, D]; there is nothing to lose or count, so `kept` [B, N] only gives the batch."""
+        """Quantise `z` [B, N, D]. There is no loss and no statistic, so `kept` [B, N] does not matter."""
         with torch.autocast(z.device.type, enabled=False):
             bounded = self._bound(z.float())
             digits = self._round(bounded)
@@ -63,7 +64,7 @@ class FiniteScalarQuantizer(Quantizer):
         return self._project(self._centre(digits.float()), self.project_out)
 
     def code_vectors(self) -> Tensor:
-        """The table of all code vectors, [K, D] shared, else [N, K, D]."""
+        """The table of all code vectors: [K, D] if shared, else [N, K, D]."""
         assert self.size is not None
         positions = self.project_out.shape[0]
         codes = torch.arange(self.size, device=self.levels.device)[:, None].expand(-1, positions)
@@ -72,7 +73,7 @@ class FiniteScalarQuantizer(Quantizer):
 
     @staticmethod
     def _project(values: Tensor, weights: Tensor) -> Tensor:
-        """[B, n, i] through [G, i, o] -> [B, n, o]; position p uses projection p, or the only one."""
+        """[B, n, i] through projections [G, i, o] -> [B, n, o]; position p uses projection p, or the only one."""
         if weights.shape[0] == 1:
             return values @ weights[0]
         return torch.einsum("bni,nio->bno", values, weights[: values.shape[1]])

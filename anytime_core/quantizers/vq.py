@@ -1,7 +1,7 @@
 """Vector quantisation (van den Oord et al., "Neural Discrete Representation Learning", 2017).
 
-Letters: B batch, N code length, D code dimension, K codebook size, G codebooks (1 shared, or one per position),
-R vectors per codebook (B * N shared, B per position).
+G is the number of codebooks (1 if shared, else one per position), R the number of vectors per codebook (B * N if
+shared, else B), n a prefix length.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _BLOCK_ELEMENTS = {"cpu": 2**20, "cuda": 2**27}
 
 @torch.no_grad()
 def nearest(z: Tensor, codebook: Tensor) -> Tensor:
-    """Index of the nearest code in squared Euclidean distance, `z` [G, R, D] and `codebook` [G, K, D] -> [G, R]."""
+    """The index of the nearest code in squared Euclidean distance: `z` [G, R, D], `codebook` [G, K, D] -> [G, R]."""
     G, R, _ = z.shape
     # |z - e|^2 = |z|^2 - 2 z.e + |e|^2, whose first term does not change which code is nearest.
     norms = codebook.square().sum(-1).unsqueeze(1)
@@ -35,7 +35,7 @@ def nearest(z: Tensor, codebook: Tensor) -> Tensor:
 
 
 def accumulate(z: Tensor, codes: Tensor, weights: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Weighted sum and count of the vectors assigned to each code.
+    """The weighted sum and count of the vectors assigned to each code.
 
     Args:
         z: [G, R, D].
@@ -54,8 +54,8 @@ def accumulate(z: Tensor, codes: Tensor, weights: Tensor, size: int) -> tuple[Te
 
 
 def draw_vectors(z: Tensor, weights: Tensor, number: int) -> Tensor:
-    """`number` vectors of each group, drawn with replacement among those of weight > 0: [G, R, D] -> [G, number, D]."""
-    # The small constant lets a group without any kept vector through; callers do not use what it draws.
+    """`number` vectors per group, drawn with replacement from those of weight > 0: [G, R, D] -> [G, number, D]."""
+    # The small constant avoids an error for a group without kept vectors; callers do not use what it draws.
     picks = from_first(torch.multinomial(weights + 1e-12, number, replacement=True))
     return z.gather(1, picks.unsqueeze(-1).expand(-1, -1, z.shape[-1]))
 
@@ -65,7 +65,7 @@ def kmeans(z: Tensor, weights: Tensor, size: int, iterations: int = 10) -> Tenso
     centres = draw_vectors(z, weights, size)
     for _ in range(iterations):
         sums, counts = accumulate(z, nearest(z, centres), weights, size)
-        # A centre that lost all its vectors starts again from one of them.
+        # A centre that has lost all its vectors restarts from a random vector.
         centres = torch.where(
             counts.unsqueeze(-1) > 0, sums / counts.clamp(min=1e-6).unsqueeze(-1), draw_vectors(z, weights, size)
         )
@@ -76,10 +76,10 @@ class VectorQuantizer(Quantizer):
     """Codebooks of K vectors; each input vector becomes its nearest code.
 
     With `update="ema"` the codebook follows a moving average of the vectors assigned to it (van den Oord et al. 2017,
-    appendix A.1), starts from k-means over the first training batch, and codes used less than `dead_threshold` times
+    appendix A.1). It starts from k-means over the first training batch, and codes used less than `dead_threshold` times
     uniform use restart from vectors of the current batch. With `update="gradient"` it is a parameter trained by the
-    codebook loss, as Xu et al. 2021 have it. Several processes that train together learn the codebook from the vectors
-    of all of them, and have the same one.
+    codebook loss, as in Xu et al. 2021. Several processes that train together learn one codebook from the vectors of
+    all of them.
 
     Args:
         code_length: N.
@@ -87,9 +87,9 @@ class VectorQuantizer(Quantizer):
         size: K.
         shared: one codebook for all positions, or one per position.
         update: `ema` or `gradient`.
-        decay: of the moving average, in [0, 1).
-        commitment: weight of the commitment loss |z - sg(e)|^2.
-        dead_threshold: share of uniform use, in [0, 1), under which a code is dead; 0 never restarts one.
+        decay: the decay of the moving average, in [0, 1).
+        commitment: the weight of the commitment loss |z - sg(e)|^2, where sg stops the gradient.
+        dead_threshold: the share of uniform use, in [0, 1), under which a code is dead; 0 never restarts a code.
     """
 
     codebook: Tensor
@@ -124,7 +124,7 @@ class VectorQuantizer(Quantizer):
             self.register_buffer("started", torch.zeros(groups, dtype=torch.bool))
 
     def forward(self, z: Tensor, kept: Tensor) -> Quantized:
-        """Quantise `z` [B, N, D]; losses and codebook statistics see only positions where `kept` [B, N] is true."""
+        """Quantise `z` [B, N, D]. Losses and codebook statistics see only positions where `kept` [B, N] is true."""
         with torch.autocast(z.device.type, enabled=False):
             z = z.float()
             grouped, weights = self._group(z.detach()), self._group(kept.float())
@@ -157,13 +157,13 @@ class VectorQuantizer(Quantizer):
         return self.codebook[torch.arange(codes.shape[1], device=codes.device), codes]
 
     def code_vectors(self) -> Tensor:
-        """The codebook, [K, D] shared, else [N, K, D]."""
+        """The codebook: [K, D] if shared, else [N, K, D]."""
         table = self.codebook.detach()
         return table[0] if self.shared else table
 
     @torch.no_grad()
     def place(self, vectors: Tensor) -> None:
-        """Take a codebook, [K, D] shared, else [N, K, D]."""
+        """Replace the codebook: [K, D] if shared, else [N, K, D]."""
         self.codebook.copy_(vectors)
 
     def _group(self, values: Tensor) -> Tensor:
@@ -176,7 +176,7 @@ class VectorQuantizer(Quantizer):
 
     @torch.no_grad()
     def _start(self, z: Tensor, weights: Tensor) -> None:
-        """K-means for each codebook that sees its first kept vectors."""
+        """Start each codebook that sees its first kept vectors by k-means."""
         starting = ~self.started & (weights.sum(-1) > 0)  # [G]
         uniform = (weights.sum(-1) / self.codebook.shape[1])[:, None].expand_as(self.ema_counts)
         self._replace(starting[:, None].expand_as(uniform), kmeans(z, weights, self.codebook.shape[1]), uniform)
@@ -184,7 +184,7 @@ class VectorQuantizer(Quantizer):
 
     @torch.no_grad()
     def _follow(self, z: Tensor, indices: Tensor, weights: Tensor) -> None:
-        """Move the averages towards this batch; codebooks of positions that no sample kept stay as they are."""
+        """Move the averages towards this batch. Codebooks of positions that no sample kept do not change."""
         sums, counts = accumulate(z, indices, weights, self.codebook.shape[1])
         seen = (weights.sum(-1) > 0)[:, None]  # [G, 1]
         rate = (1 - self.decay) * seen.to(z.dtype)

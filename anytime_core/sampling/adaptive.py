@@ -1,12 +1,12 @@
-"""Adaptive budgets: each sample ends by itself, where its next codes are not expected to be worth drawing.
+"""Adaptive budgets: each sample ends by itself, when its next codes are not expected to be worth drawing.
 
-Two things are known before a code is drawn. The run's validation says how much the reconstruction loss falls with a
-code at that position on average; and the entropy of the prior's next code says how much of it this sample leaves open.
-A code that the prior can predict tells the decoder little that the first codes have not told already, so the expected
-gain of the next code is the average gain times the sample's entropy over the average entropy at that position. Where a
-code brings little by itself but opens the way to better ones, it counts what they bring together.
+Two things are known before a code is drawn. The run's validation says how much the reconstruction loss falls on average
+with a code at that position. The entropy of the prior's next code says how uncertain this code is in this sample. A
+code that the prior can predict tells the decoder little that the first codes have not told already. So the expected
+gain of the next code is the average gain, times the sample's entropy, divided by the average entropy at that position.
+If a code brings little by itself but is needed for better ones, it counts what they bring together.
 
-Letters: B batch, n codes at most, N code length, K codebook size.
+n is the most codes that a sample can get.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from anytime_core.record import RunRecord
 from anytime_core.sampling.noise import Noise
 
 _SMOOTHING = 0.5
-"""Weight of the latest code's entropy in the running mean of a sample."""
+"""The weight of the latest code's entropy in the running mean of a sample."""
 _COMPACTED_FROM = 0.25
-"""Share of the batch that must have ended before the rest goes on without it."""
+"""If this share of the batch has ended, the rest goes on without it."""
 
 
 @dataclass(frozen=True)
 class Gains:
-    """What validation says of each code.
+    """What validation says about each code.
 
     Attributes:
-        gain: [N], how much the reconstruction loss falls a code from code i on, over as many codes as make it the most,
-            in units of its mean fall over codes 2..N.
-        entropy: [N], mean nats of code i given those before it.
+        gain: [N], the fall of the reconstruction loss per code from code i on, over the number of codes that makes it
+            largest, in units of its mean fall over codes 2..N.
+        entropy: [N], the mean nats of code i given the codes before it.
     """
 
     gain: Tensor
@@ -45,12 +45,12 @@ class Gains:
 
 
 def measured_gains(record: RunRecord, code_length: int) -> Gains:
-    """The gains of the first `code_length` codes, from what the run's stages have measured.
+    """The gains of the first `code_length` codes, from the validation of the run's stages.
 
-    Between the numbers of codes that were validated the loss is taken to fall evenly.
+    Between the validated lengths, the loss is interpolated linearly.
 
     Raises:
-        RunError: the run has no such measurements, being older than they are.
+        RunError: the run is too old to have these measurements.
     """
     autoencoder, prior = record.stages["autoencoder"].validation, record.stages["prior"].validation
     lengths, losses, bits = autoencoder.codes, autoencoder.reconstruction.get("loss"), prior.bits_per_position
@@ -60,7 +60,7 @@ def measured_gains(record: RunRecord, code_length: int) -> Gains:
         )
     loss = np.interp(np.arange(1, code_length + 1), lengths, losses)
     codes = np.arange(1, code_length + 1)
-    fall = np.full(code_length, np.inf)  # before the first number of codes validated, where codes matter most
+    fall = np.full(code_length, np.inf)  # before the first validated length, where codes matter most
     for code in range(lengths[0], code_length):
         fall[code] = max(0, np.max((loss[code - 1] - loss[code:]) / codes[: code_length - code]))
     average = max((loss[0] - loss[-1]) / max(code_length - 1, 1), np.finfo(float).tiny)
@@ -72,17 +72,17 @@ class AdaptiveDrawing:
     """Chooses the codes of a batch whose samples end one by one; see `Choose`.
 
     Args:
-        stepper: of the batch, which goes on without the samples that have ended.
-        head: of the prior.
-        noise: of the batch.
+        stepper: the stepper of the batch, which goes on without the samples that have ended.
+        head: the prior's head.
+        noise: the noise of the batch.
         shaping: changes of the distribution.
-        gains: of the run.
-        threshold: in gains of an average code.
+        gains: the gains of the run.
+        threshold: the gain at which samples end, in gains of an average code.
 
     Attributes:
         codes: [B, n], zero after a sample's end.
-        lengths: number of codes of each sample, [B].
-        ended: whether all samples have.
+        lengths: [B], the number of codes of each sample.
+        ended: whether all samples have ended.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class AdaptiveDrawing:
         self._openness = torch.ones(batch, device=device)  # of rows: running mean of entropy over its average
 
     def __call__(self, position: int, parameters: Tensor) -> Tensor:
-        """Codes of the samples that go on."""
+        """The codes of the samples that have not ended."""
         if position:
             relative = self.head.entropy(parameters) / self.entropy[position]
             self._openness = (1 - _SMOOTHING) * self._openness + _SMOOTHING * relative

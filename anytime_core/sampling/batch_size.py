@@ -5,15 +5,15 @@ from __future__ import annotations
 _FIRST = 64
 _LARGEST = 1024
 _WORTH = 1.05
-"""Gain in samples a second for which a batch is doubled."""
+"""A batch is doubled as long as this factor is gained in samples per second."""
 
 
 class BatchSizes:
-    """Sizes of the batches of a job: doubled as long as that draws more samples a second.
+    """The sizes of the batches of a job: doubled as long as that draws more samples per second.
 
     Args:
         given: the size that was asked for; None finds it.
-        largest: as many as there are samples, and as memory allows.
+        largest: the largest size that samples and memory allow.
         measures: whether sizes may change within the job.
     """
 
@@ -28,7 +28,7 @@ class BatchSizes:
         return self._size
 
     def note(self, size: int, seconds: float) -> None:
-        """What a batch took; one that is not of the size given by `next`, being the last, says nothing."""
+        """Note the time of a batch. The last batch may have another size than `next`, and then does not count."""
         if not self._searches or size != self._size:
             return
         rate = size / max(seconds, 1e-9)

@@ -1,7 +1,4 @@
-"""The sampler of order-agnostic priors, which has a budget of network calls too.
-
-Letters: B batch, N code length of the prior, n codes of a sample, M calls, S stages.
-"""
+"""The sampler of order-agnostic priors, which also has a budget of network calls."""
 
 from __future__ import annotations
 
@@ -28,14 +25,14 @@ from anytime_core.sampling.samples import Origin, Prefix, Samples
 from anytime_core.sampling.source import Source
 
 _CALL = "call"
-"""What `Costs` keeps the time of a call under, by the number of sequences that go through the network."""
+"""The name under which `Costs` keeps the time of a call, by the number of sequences that go through the network."""
 
 
 class CallSampler(Sampler[CallEngine]):
     """See `Sampler`: a call draws any number of codes, in any order.
 
-    Codes are drawn for the positions that the budget buys, and the others are left out; a sample is whole when all of
-    them are there, so who stops earlier gets the rest by one call. A deadline buys calls rather than codes.
+    Codes are drawn for the positions that the budget buys, and the other positions are left out. A sample needs all
+    these codes, so if drawing is stopped earlier, one call draws the rest. A deadline limits calls, not codes.
     """
 
     units = ("share", "codes", "seconds")
@@ -46,7 +43,7 @@ class CallSampler(Sampler[CallEngine]):
         super().__init__(source, options)
 
     def _check(self, budget: Budget, limit: Limit) -> None:
-        """Order-agnostic priors have no adaptive budget, and no more calls than codes."""
+        """Raise UsageError for an adaptive budget, or for more calls than codes."""
         if limit.threshold is not None:
             raise UsageError(
                 f"budget {budget} ends samples code by code, and the prior of run {self.source.folder} draws them in "
@@ -55,7 +52,7 @@ class CallSampler(Sampler[CallEngine]):
         self._plan(limit.length, self.options.calls)
 
     def stream(self, indices: Sequence[int], lengths: Sequence[int] | None) -> Iterator[Prefix]:
-        """See `Sampler`: what the first of `lengths` needs is drawn first, and calls are shared among them evenly."""
+        """See `Sampler`: the codes of the first length are drawn first, and the lengths share the calls evenly."""
         ends = sorted(set(lengths or range(1, self.prior.code_length + 1)))
         calls = self.options.calls
         if calls is not None and calls < len(ends) * len(self.prior.digits):
@@ -71,7 +68,7 @@ class CallSampler(Sampler[CallEngine]):
             if calls is not None:
                 share = calls * (number + 1) // len(ends) - calls * number // len(ends)
                 share = min(share, (end - known) * len(self.prior.digits))
-            # What is known comes first in the order, and what is not wanted yet is left out.
+            # Known codes come first in the order, and codes that are not wanted yet are left out.
             later = (partial.order >= known).long() + (partial.order >= end)
             order = partial.order.gather(1, later.sort(dim=1, stable=True).indices[:, :end])
             codes, _ = self._fill(engine, replace(partial, order=order), known, self._plan(end, share, known))
@@ -106,7 +103,7 @@ class CallSampler(Sampler[CallEngine]):
         return Samples(x, result, lengths, labels, tuple(range(len(codes))), most_calls, seconds, origin)
 
     def _open(self, engine: CallEngine, indices: Sequence[int]) -> None:
-        """Also measures a call, of a code with half of them known."""
+        """See `Sampler`. It also measures a call that draws one code when half of the codes are known."""
         length = self.prior.code_length
         for _ in range(2):
             with engine.open(self._blank(indices, self._labels(indices), length)) as partial:
@@ -140,7 +137,7 @@ class CallSampler(Sampler[CallEngine]):
             late = False
             if pace is not None:
                 self._synchronise()
-                # After one call more there has to be time for those that draw all the rest.
+                # After one more call there must be time for the calls that draw all the rest.
                 late = pace.stops(ahead=1 + stages) and done < plan.calls - 1
             return on_code(whole) or late
 
@@ -160,12 +157,12 @@ class CallSampler(Sampler[CallEngine]):
             return draw_in_calls(engine, partial, known, plan, self.options, on_call=on_call)
 
     def _plan(self, length: int, calls: int | None, known: int = 0) -> Plan:
-        """The plan for the first `length` codes without the `known` ones. Raises UsageError for no such calls."""
+        """The plan for the first `length` codes without the `known` ones. Raises UsageError for impossible `calls`."""
         losses = self.prior.losses(length)[:, known:].double().cpu().numpy()
         return make_plan(losses, calls, "linear" if self.options.plan == "linear" else "optimal")
 
     def _blank(self, indices: Sequence[int], labels: Tensor | None, length: int) -> PartialCodes:
-        """A batch of which nothing is known, to be drawn for its first `length` positions."""
+        """A batch of which nothing is known yet, for drawing its first `length` positions."""
         device, need = self.device, NoiseNeed("gumbel", sum(self.prior.digits.radices))
         return PartialCodes(
             tokens=torch.zeros(len(indices), self.prior.code_length, dtype=torch.int64, device=device),
@@ -175,7 +172,7 @@ class CallSampler(Sampler[CallEngine]):
         )
 
     def _tokens(self, codes: Tensor, known: int) -> Tensor:
-        """[B, N] tokens of codes whose first `known` are there."""
+        """Tokens [B, N] of codes of which the first `known` are known."""
         tokens = self.prior.token_of[-1][codes]
         tokens[:, known:] = 0
         return tokens

@@ -1,6 +1,6 @@
-"""The loop of steps as CUDA graphs: several codes captured at a time for a shape, and replayed from then on.
+"""The loop of steps as CUDA graphs: for each shape, several codes are captured at a time and replayed from then on.
 
-Letters: B batch, n codes to draw.
+n is the number of codes to draw.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from anytime_core.sampling.noise import GivenNoise, Noise
 from anytime_core.sampling.steps import drawing, steps
 
 _CHUNK = 8
-"""Codes a graph: whoever iterates can stop between two graphs."""
+"""Codes per graph; drawing can be stopped between two graphs."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class _Shape:
 
 
 class CapturedLoops:
-    """Captured loops of one engine; each is used by one batch at a time, and serves the next one of its shape.
+    """The captured loops of one engine. One batch uses a loop at a time, and the next batch of its shape uses it again.
 
     Args:
-        engine: whose steppers can be captured.
-        prior: that it runs.
+        engine: the engine, whose steppers can be captured.
+        prior: the prior that it runs.
     """
 
     def __init__(self, engine: CapturedEngine, prior: CausalPrior) -> None:
@@ -47,7 +47,7 @@ class CapturedLoops:
     def prefixes(
         self, labels: Tensor | None, noise: Noise, length: int, shaping: Shaping, guidance: float
     ) -> Iterator[Tensor]:
-        """Yield codes [B, 8], [B, 16], ... up to [B, n] after every graph, whose work may not be done yet."""
+        """Yield codes [B, 8], [B, 16], ... up to [B, n], one after every graph; the GPU may still be computing them."""
         whole = noise.whole()
         shape = _Shape(len(whole), length, shaping, guidance)
         labels = labels if guidance == 1 else self.prior.with_null_labels(labels)

@@ -1,6 +1,6 @@
 """The sampler of priors that write one code after another.
 
-Letters: B batch, n codes of a sample, N code length of the prior.
+n is the number of codes of a sample, N the code length of the prior.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from anytime_core.sampling.steps import drawing, open_stepper, prefixes, steps
 
 
 class CodeSampler(Sampler[Engine]):
-    """See `Sampler`: each code is one network call, and drawing ends after any of them."""
+    """See `Sampler`: each code is one network call, and drawing can end after any of them."""
 
     def __init__(self, source: Source, options: SamplingOptions) -> None:
         assert isinstance(source.prior, CausalPrior)
@@ -43,10 +43,10 @@ class CodeSampler(Sampler[Engine]):
             )
 
     def stream(self, indices: Sequence[int], lengths: Sequence[int] | None) -> Iterator[Prefix]:
-        """Draw the samples of one batch, and give them after each of `lengths` codes, or as often as the engine can."""
+        """Draw the samples of one batch, and yield them at each of `lengths`, or as often as the engine can."""
         length = max(lengths) if lengths else self.prior.code_length
         labels = self._labels(indices)
-        stepped = bool(lengths) or self.options.engine == "auto"  # which gives them after every code
+        stepped = bool(lengths) or self.options.engine == "auto"  # so that they come after every code
         with blaming(self.prior.kind):
             engine = self._engine(len(indices), len(indices), length, stepped=stepped)
             for codes in self._prefixes(engine, labels, self._noise(indices, length)):
@@ -54,7 +54,7 @@ class CodeSampler(Sampler[Engine]):
                     yield Prefix(codes.cpu().clone(), labels, tuple(indices), self.source.decode)
 
     def complete(self, codes: Tensor, known: Tensor, labels: Tensor | None) -> Samples:
-        """See `Sampler`: each row's known codes are its first ones."""
+        """See `Sampler`: the known codes of each row must be its first ones."""
         if (known[:, 1:] & ~known[:, :-1]).any():
             raise UsageError(
                 f"the prior of run {self.source.folder} writes codes from first to last, and known codes come after "
@@ -110,7 +110,7 @@ class CodeSampler(Sampler[Engine]):
     def _draw_adaptively(
         self, engine: Engine, labels: Tensor | None, noise: Noise, threshold: float, stops: OnCode
     ) -> Drawn:
-        """Draw a batch, each sample until its next code is expected to gain less than `threshold` average codes."""
+        """Draw a batch. Each sample ends when its next code is expected to gain less than `threshold` average codes."""
         batch, length = noise.shape[:2]
         stepper = self._open_stepper(engine, labels, batch, length)
         gains, shaping = self.source.gains(), self.options.shaping
@@ -151,7 +151,7 @@ class CodeSampler(Sampler[Engine]):
 
 
 def _either(first: OnCode, second: Callable[[], bool]) -> OnCode:
-    """True where any of two says so; both are always asked."""
+    """A function that is true if either of two is; both are always called."""
 
     def stops(drawn: int) -> bool:
         late = second()

@@ -1,4 +1,4 @@
-"""Deadlines: draw codes while there is time left for what comes after them, whose cost earlier calls have shown."""
+"""Deadlines: codes are drawn while there is time left for decoding and writing, whose cost earlier calls have shown."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from anytime_core.data.files import write_json
 from anytime_core.data.reading import JSON_LIMIT, read_limited
 
 COSTS_FILE = "costs.json"
-"""In a run folder: what its latest calls with a deadline paid for decoding and writing."""
+"""The file of a run with the times of decoding and writing in its latest calls with a deadline."""
 
 _REMEMBERED = 16
 _RECENT_STEPS = 4
@@ -28,11 +28,11 @@ Clock = Callable[[], float]
 
 
 class Costs:
-    """Seconds that kinds of work took of late on one device, for each batch size.
+    """Seconds that kinds of work took recently on one device, for each batch size.
 
     Args:
-        file: where they are remembered between processes; None remembers nothing.
-        device: whose costs these are.
+        file: the file that keeps them between processes; None: they are not kept.
+        device: the device.
     """
 
     def __init__(self, file: Path | None, device: torch.device) -> None:
@@ -41,16 +41,16 @@ class Costs:
         self._here: dict[str, dict[str, list[float]]] = self._all.setdefault(self.place, {})
 
     def note(self, work: str, batch: int, seconds: float) -> None:
-        """Remember what a piece of work took."""
+        """Remember the seconds of a piece of work."""
         measured = self._here.setdefault(work, {}).setdefault(str(batch), [])
         measured.append(round(seconds, 6))
         del measured[:-_REMEMBERED]
 
     def expected(self, work: str, batch: int) -> float | None:
-        """What `work` on `batch` samples will hardly exceed: the second largest of the latest measurements.
+        """Seconds that `work` on `batch` samples will hardly exceed: the second largest of the latest measurements.
 
-        Where that batch size is new it follows from the nearest one, larger before smaller. None where nothing is
-        known.
+        For a new batch size they follow from the nearest larger one, or else from the nearest smaller one. None if
+        nothing is known.
         """
         known = {int(size): measured for size, measured in self._here.get(work, {}).items() if measured}
         if not known:
@@ -60,21 +60,21 @@ class Costs:
         return slow * max(1.0, batch / nearest)
 
     def save(self) -> None:
-        """Keep them for later processes; a run folder that cannot be written to is left as it is."""
+        """Keep them for later processes, unless the run folder cannot be written to."""
         if self.file is not None:
             with suppress(OSError):
                 write_json(self.file, self._all, durable=False)
 
 
 class Deadline:
-    """The end of a call, from the moment that this is made.
+    """The end of a call, which starts when this object is made.
 
     Args:
-        seconds: for the call as a whole.
-        costs: of decoding and writing.
-        works: what follows the codes of each batch, such as `decode` and `write`.
-        last: what follows all batches -> of how many samples.
-        clock: in seconds.
+        seconds: the time for the call as a whole.
+        costs: the costs of decoding and writing.
+        works: the work after the codes of each batch, such as `decode` and `write`.
+        last: the work after all batches -> the number of its samples.
+        clock: the time in seconds.
     """
 
     def __init__(
@@ -90,16 +90,16 @@ class Deadline:
         self.seconds, self.end = seconds, clock() + seconds
 
     def took(self, left: Mapping[str, int]) -> float:
-        """Seconds from the beginning to now, and those that are expected of what is still to be done.
+        """Seconds from the beginning to now, plus those expected for the work that is left.
 
         Args:
-            left: works -> of how many samples.
+            left: work that is left -> the number of its samples.
         """
         expected = sum(self.costs.expected(*work) or 0.0 for work in left.items())
         return self.seconds + self.clock() - self.end + expected
 
     def pace(self, batch: int, batches_left: int) -> Pace:
-        """The pace of the next batch, which gets an equal part of the time that is left for all of them."""
+        """The pace of the next batch, which gets an equal part of the time that is left for all batches."""
         expected = (self.costs.expected(work, batch) or 0.0 for work in self.works)
         reserve = sum(expected)
         now = self.clock()
@@ -108,11 +108,11 @@ class Deadline:
 
 
 class Pace:
-    """Says after each code whether the next one will be there in time.
+    """Says after each code whether the next one will be in time.
 
     Args:
-        end: when the last code has to be there.
-        clock: in seconds.
+        end: the time at which the last code must be drawn.
+        clock: the time in seconds.
     """
 
     def __init__(self, end: float, clock: Clock) -> None:
@@ -121,15 +121,15 @@ class Pace:
         self._steps: deque[float] = deque(maxlen=_RECENT_STEPS)
 
     def begin(self) -> None:
-        """The first code is drawn from now on; what had to be done before it is no part of a step."""
+        """Start the time of the first code; work before it does not count as a step."""
         self._before = self.clock()
 
     def steps(self, seconds: float) -> int:
-        """How many steps of so many seconds there is time for."""
+        """How many steps of `seconds` each there is time for."""
         return int(max(0.0, self.end - self.clock()) / max(seconds, 1e-9))
 
     def stops(self, ahead: int = 1) -> bool:
-        """Called after each step; true where `ahead` more, as slow as the slowest of the last ones, would be late."""
+        """Called after each step: whether `ahead` more steps, as slow as the slowest recent one, would be late."""
         now = self.clock()
         self._steps.append(now - self._before)
         self._before = now
@@ -143,14 +143,14 @@ def _place(device: torch.device) -> str:
 
 
 def _size(batch: str) -> str:
-    """Raises ValueError for what is no batch size."""
+    """`batch` in its plain form. Raises ValueError if it is not a batch size."""
     if int(batch) < 1:
         raise ValueError(batch)
     return str(int(batch))
 
 
 def _seconds(value: Any) -> float:
-    """Raises ValueError for what no work can take."""
+    """`value` as seconds. Raises ValueError if no work can take them."""
     seconds = float(value)
     if not 0 <= seconds < math.inf:
         raise ValueError(value)
@@ -158,7 +158,7 @@ def _seconds(value: Any) -> float:
 
 
 def _read(file: Path | None) -> dict[str, Any]:
-    """What a file of costs says; a damaged one says nothing, as costs can always be measured again."""
+    """The contents of a file of costs; empty if it is damaged, as costs can always be measured again."""
     if file is None:
         return {}
     try:

@@ -1,4 +1,4 @@
-"""The engines of one prior, made when they are first asked for, and kept."""
+"""The engines of one prior, made when first needed, and kept."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Engines(Generic[E]):
     """The engines of a prior by name and precision.
 
     Args:
-        prior: that they run.
-        run: folder of its run, in messages.
+        prior: the prior that they run.
+        run: the folder of its run, for messages.
     """
 
     def __init__(self, prior: Prior, run: Path) -> None:
@@ -29,7 +29,7 @@ class Engines(Generic[E]):
         self._made: dict[tuple[str, str], E] = {}
 
     def get(self, name: str, precision: str) -> E:
-        """An engine, made when it is first asked for.
+        """An engine, made when first needed.
 
         Raises:
             UsageError: the prior has no such engine, or it cannot run the prior here.
@@ -48,11 +48,11 @@ class Engines(Generic[E]):
         """The engine that options name, or the fastest one for a job.
 
         Args:
-            options: of the job.
-            batch: samples a batch.
-            samples: of the job.
-            length: codes of each.
-            stepped: whether it has to draw one code at a time.
+            options: the options of the job.
+            batch: samples per batch.
+            samples: samples of the job.
+            length: codes of each sample.
+            stepped: whether the engine must draw one code at a time.
         """
         rows, precision, name = options.rows(batch), options.precision, options.engine
         if precision == "auto":

@@ -1,6 +1,6 @@
-"""Guidance by the label: every sequence once with its label and once with the null label, in one stepper of both.
+"""Guidance by the label: one stepper runs every sequence once with its label and once with the null label.
 
-Letters: B batch, P parameters of one code.
+P is the number of parameters of one code.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from anytime_core.priors.stepping import Stepper
 
 
 def check_guidance(prior: Prior, guidance: float, run: Path) -> None:
-    """Raise UsageError if the prior of the run in the folder `run` cannot be guided so."""
+    """Raise UsageError if the prior of the run in the folder `run` cannot be guided with this strength."""
     if guidance == 1 or prior.null_label is not None:
         return
     if not prior.classes:
         raise UsageError(f"guidance {guidance:g} needs class labels, which the prior of run {run} does not know: use 1")
     if "label_dropout" not in type(prior.config).model_fields:
         raise UsageError(
-            f"guidance {guidance:g} needs a prior that can do without its label, and prior.kind={prior.kind} of run "
+            f"guidance {guidance:g} needs a prior that can do without its label, but prior.kind={prior.kind} of run "
             f"{run} cannot: use 1"
         )
     raise UsageError(
-        f"guidance {guidance:g} needs a prior that was trained without labels too, and that of run {run} "
+        f"guidance {guidance:g} needs a prior that was trained without labels too, but the prior of run {run} "
         f"was not: use 1, or anytime train --run {run} --stage prior --force "
         "--set prior.label_dropout=0.1"
     )
 
 
 class GuidedStepper:
-    """See `Stepper`: what the prior says of a sequence with its label is moved away from what it says without one.
+    """See `Stepper`: the distribution given the label is moved away from the distribution without it.
 
     Args:
-        stepper: of the sequences with their labels, and of the same ones with the null label.
-        head: of the prior.
+        stepper: runs the sequences with their labels, then the same sequences with the null label.
+        head: the prior's head.
         batch: B.
         guidance: see `Head.guided`.
     """
@@ -53,6 +53,6 @@ class GuidedStepper:
         return self.head.guided(self.stepper.step(position, both), self.guidance)
 
     def keep(self, rows: Tensor) -> None:
-        """Go on with the sequences `rows` only."""
+        """Go on with only the sequences `rows`."""
         self.stepper.keep(torch.cat([rows, rows + self.batch]))
         self.batch = len(rows)

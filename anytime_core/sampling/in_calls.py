@@ -1,6 +1,6 @@
 """Drawing from order-agnostic priors: groups of codes by a plan, in an order that belongs to the sample.
 
-Letters: B batch, N code length, n codes that are wanted, m of them known from the start, S stages.
+n is the number of codes that are wanted.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from anytime_core.priors.any_order.plan import Plan
 from anytime_core.sampling.options import SamplingOptions
 
 _ORDERS = 2**192
-"""Where the stream of a sample's order begins, far from that of its noise."""
+"""Where the stream of a sample's order begins, far from the stream of its noise."""
 
 OnCall = Callable[[int, int], bool]
-"""Called after each call with the number of calls and of whole codes; true asks for the rest in one call a stage."""
+"""Called after each call with the number of calls and of whole codes; true draws the rest in one call per stage."""
 
 
 def sample_orders(seed: int, indices: Sequence[int], length: int) -> Tensor:
     """The orders in which samples draw their first `length` codes, [B, n].
 
-    They follow from the seed and the samples' global indices, as the noise does; the order of fewer codes is that of
-    more of them without those that are left out.
+    They follow from the seed and the samples' global indices, like the noise. The order of fewer codes is the order of
+    more codes without the codes that are left out.
     """
     keys = (np.array([seed, index], dtype=np.uint64) for index in indices)
     streams = (np.random.Generator(np.random.Philox(key=key, counter=_ORDERS)) for key in keys)
@@ -43,15 +43,15 @@ def draw_in_calls(
     *,
     on_call: OnCall = lambda calls, codes: False,
 ) -> tuple[Tensor, int]:
-    """Draw what is missing of a batch.
+    """Draw the missing codes of a batch.
 
     Args:
-        engine: of the prior.
-        partial: the batch; its first `known` rows of the order are whole codes.
-        known: m.
-        plan: for the n - m other codes.
-        options: how codes are drawn; of plan `certain` each call draws those that the prior is most certain of, rather
-            than the next ones of the order.
+        engine: the engine of the prior.
+        partial: the batch; the first `known` codes in its order are whole.
+        known: how many of the n codes are known from the start.
+        plan: the plan for the other codes.
+        options: how codes are drawn. With plan `certain` each call draws the codes that the prior is most certain of,
+            not the next ones in the order.
         on_call: see `OnCall`.
 
     Returns:
@@ -75,5 +75,5 @@ def draw_in_calls(
 
 
 def whole_codes(prior: AnyOrderPrior, tokens: Tensor) -> Tensor:
-    """Codes of tokens that say all of them, 0 for those that say nothing."""
+    """The codes of tokens that say a whole code, 0 for tokens that say nothing."""
     return (tokens - prior.digits.first_tokens[-1]).clamp(min=0)

@@ -1,4 +1,4 @@
-"""So many samples of each class: which class a sample is of follows from its global index."""
+"""A number of samples of each class: the class of a sample follows from its global index."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _DIGITS = 12
 
 
 class LabelCounts:
-    """Classes one after the other, so many samples of each.
+    """Classes one after the other, with a number of samples of each.
 
     Args:
-        classes: of the run.
-        counts: name of a class, or its number, in text `index:3`, and how many samples.
+        classes: the classes of the run.
+        counts: pairs of a class (its name or number, in text `index:3`) and a number of samples.
 
     Attributes:
-        total: samples of all classes.
+        total: the number of samples of all classes.
 
     Raises:
-        UsageError: there is no such class, or it stands twice.
+        UsageError: there is no such class, or a class has two counts.
     """
 
     def __init__(self, classes: ClassLabels, counts: Sequence[tuple[int | str, int]]) -> None:
@@ -39,26 +39,26 @@ class LabelCounts:
         self.total = self._ends[-1]
 
     def label(self, index: int) -> int:
-        """The number of a sample's class. Raises UsageError for an index that no class has."""
+        """The number of a sample's class. Raises UsageError for an index beyond the last class."""
         if index >= self.total:
-            raise UsageError(f"sample {index} has no label, as their counts are of {self.total} samples: raise one")
+            raise UsageError(f"sample {index} has no label, as labels count {self.total} samples: raise a count")
         return self._numbers[bisect.bisect_right(self._ends, index)]
 
 
 def counted_label(text: str, classes: Sequence[str]) -> tuple[str, int | None]:
-    """A class as a command line names it, and the number of samples of `cat=10`; None where there is none.
+    """A class and the number of its samples, as in `cat=10`; None if there is no number.
 
-    Text is a name first: where a class is named `cat=10`, it is that one.
+    Text is first taken as a name: if a class is named `cat=10`, it is that class.
 
     Raises:
-        UsageError: the number is none, or 0.
+        UsageError: the number is not a whole number, or is 0.
     """
     label, equals, count = text.rpartition("=")
     if text in classes or not equals:
         return text, None
     if not (count.isascii() and count.isdecimal() and len(count) <= _DIGITS and int(count)):
         raise UsageError(
-            f"label '{shown(text)}' is no class, and '{shown(count)}' no number of samples of class '{shown(label)}': "
-            f"write a whole number from 1 on, as in {shown(label)}=10"
+            f"label '{shown(text)}' is no class, and '{shown(count)}' is no number of samples of class "
+            f"'{shown(label)}': write a whole number of at least 1, as in {shown(label)}=10"
         )
     return label, int(count)

@@ -1,10 +1,10 @@
-"""Noise that codes are drawn with. It belongs to a sample's global index: batching and sharding change no sample.
+"""Noise that codes are drawn with. It belongs to a sample's global index, so batching and sharding change no sample.
 
-Each number follows from the seed, the sample's index, the position of the code and which of the code's numbers it is.
-So any of them can be had at any time, on the device where it is used, and noise for n codes is the beginning of the
-noise for more of them.
+Each number follows from the seed, the sample's index, the position of the code, and its place among the numbers of the
+code. So any number can be made at any time, on the device where it is used, and the noise of n codes is the beginning
+of the noise of more codes.
 
-Letters: B batch, n codes, G numbers that the draw of a code takes.
+n is the number of codes, G the number of numbers that drawing a code takes.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from anytime_core.priors.heads import NoiseNeed
 from anytime_core.sampling.philox import WORDS, NumpyWords, TorchWords, Words, keys
 
 _NUMBERS = 2 * WORDS
-"""Numbers of 32 bits that a block of words gives."""
+"""The numbers of 32 bits in a block of words."""
 _AT_ONCE = {"cpu": 2**16, "cuda": 2**24}
-"""Numbers that are made at a time, which takes some 40 bytes each beside the result."""
+"""How many numbers are made at a time; each takes some 40 bytes beside the result."""
 _ROW = 2**12
-"""Numbers of a sample that are worth asking its stream for on the CPU."""
+"""On the CPU, at least this many numbers of a sample are made at a time, as each call of its stream costs time."""
 
 
 class Noise(Protocol):
-    """Noise of a batch.
+    """The noise of a batch.
 
     Attributes:
         shape: (B, n, G).
-        device: where it is used.
+        device: the device where it is used.
     """
 
     shape: tuple[int, int, int]
     device: torch.device
 
     def at(self, position: int) -> Tensor:
-        """[B, G] float32 of the code at `position`."""
+        """The noise of the code at `position`, [B, G] float32."""
         ...
 
     def whole(self) -> Tensor:
-        """[B, n, G] float32."""
+        """All noise, [B, n, G] float32."""
         ...
 
 
@@ -52,21 +52,21 @@ def noise_of(
     """The noise of a batch.
 
     Args:
-        seed: of the call, 0..2^64 - 1.
+        seed: the seed of the call, in 0..2^64 - 1.
         indices: B global sample indices.
         length: n.
-        need: what the draw of a code takes.
-        device: where it is used; None: the CPU.
+        need: what drawing a code takes.
+        device: the device where it is used; None: the CPU.
     """
     return _CountedNoise(seed, indices, length, need, device or torch.device("cpu"))
 
 
 class _CountedNoise:
-    """See `Noise`. Made a few codes at a time, so that the first code does not wait for the noise of the last."""
+    """See `Noise`. It is made for a few codes at a time, so that the first code need not wait for the noise of all."""
 
     def __init__(self, seed: int, indices: Sequence[int], length: int, need: NoiseNeed, device: torch.device) -> None:
         self.shape, self.device = (len(indices), length, need.numbers), device
-        made_on = device if device.type == "cuda" else torch.device("cpu")  # others may know no float64
+        made_on = device if device.type == "cuda" else torch.device("cpu")  # other devices may have no float64
         self._cpu, self._limit = made_on.type == "cpu", _AT_ONCE[made_on.type]
         self._of_bits = _OF_BITS[need.kind]
         self._blocks = -(-need.numbers // _NUMBERS)
@@ -91,7 +91,7 @@ class _CountedNoise:
         return result
 
     def _codes_at(self, position: int) -> int:
-        """How many codes' noise is made together from `position` on."""
+        """For how many codes from `position` on noise is made together."""
         batch, length, numbers = self.shape
         if self._cpu and position == 0:
             return min(1, length)
@@ -99,27 +99,27 @@ class _CountedNoise:
         return min(max(together, 1), length - position)
 
     def _made(self, position: int, codes: int) -> Tensor:
-        """[B, codes, G]."""
+        """Noise of `codes` codes from `position` on, [B, codes, G]."""
         batch, _, numbers = self.shape
         result = torch.empty(batch, codes, numbers, device=self.device)
         rows = max(1, self._limit // (codes * numbers))
         for start in range(0, batch, rows):
             part = slice(start, start + rows)
             bits = self._words.take(part, position * self._blocks, codes * self._blocks).view(torch.int32)
-            # int32 counts from -2^31. Numbers of 33 bits are never 0 or 1, and what follows from them in float64 is the
-            # same float32 on every machine, though logarithms differ in the last bit.
+            # int32 counts from -2^31. Numbers of 33 bits are never 0 or 1. Results in float64 round to the same float32
+            # on every machine, though logarithms differ in the last bit.
             uniform = bits.view(len(bits), codes, -1)[..., :numbers].double().add_(2**31 + 0.5).mul_(2.0**-32)
             result[part] = self._of_bits(uniform)
         return result
 
 
 def _gumbel(uniform: Tensor) -> Tensor:
-    """-log(-log(1 - u)); torch's log1p is the faster logarithm."""
+    """-log(-log(1 - u)), with log1p, which is torch's faster logarithm."""
     return uniform.neg_().log1p_().add_(1).neg_().log1p_().neg_()
 
 
 def _uniform(uniform: Tensor) -> Tensor:
-    """In (0, 1), also as float32: in the middle of 2^23 parts of it."""
+    """Numbers in (0, 1), also as float32: the middles of 2^23 equal parts."""
     return uniform.mul_(2**23).floor_().add_(0.5).mul_(2.0**-23)
 
 
@@ -128,11 +128,11 @@ _OF_BITS: dict[str, Callable[[Tensor], Tensor]] = {
     "uniform": _uniform,
     "normal": torch.special.ndtri,
 }
-"""From numbers in (0, 1), which may be overwritten, to those of each kind."""
+"""Kind of noise -> function from uniform numbers in (0, 1), which it may overwrite."""
 
 
 class GivenNoise:
-    """See `Noise`: noise [B, n, G] that the caller has."""
+    """See `Noise`: noise [B, n, G] from the caller."""
 
     def __init__(self, noise: Tensor) -> None:
         self._noise, self.device = noise, noise.device

@@ -1,4 +1,4 @@
-"""How codes are drawn, whatever the budget: every knob of sampling, in one place."""
+"""How codes are drawn, for any budget: all options of sampling in one place."""
 
 from __future__ import annotations
 
@@ -31,27 +31,28 @@ def _knob(default: Any, help: str, *, short: str | None = None, min: int | None 
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingOptions:
-    """How codes are drawn, whatever the budget.
+    """How codes are drawn, for any budget.
 
     Attributes:
         seed: sample i of a seed is the same in every call.
-        label: name of a class, or its number, in text `index:3`; None takes each class in turn.
-        labels: classes, as in `label`, and how many samples of each, one class after the other; empty: see `label`.
+        label: name of a class, or its number, in text `index:3`; None: each class in turn.
+        labels: pairs of a class, as in `label`, and a number of samples, one class after the other; empty: see `label`.
         temperature: divides the logits; 0 always takes the most likely code.
         top_k: draw from the k most likely codes only.
         top_p: draw from the smallest set of most likely codes whose probability reaches p.
-        guidance: how far the prior is led by the label, see `Head.guided`; 1 leaves the prior as it is, 0 makes it
-            forget the label, and above 1 samples get more typical of their label and less varied.
-        engine: `auto`, or one of the prior's.
-        precision: `float32`, in which every engine draws the same codes; `bfloat16`; `int8`; or `auto`, what is fastest
-            here without rounding weights to integers.
-        batch_size: samples a batch; None finds it by measurement.
-        calls: network calls of an order-agnostic prior; None: one for each code. With a deadline they are the most.
+        guidance: how much the label counts, see `Head.guided`; 1 leaves the prior unchanged, 0 ignores the label, and
+            above 1 samples get more typical of their label and less varied.
+        engine: `auto`, or one of the prior's engines.
+        precision: `float32`, in which every engine draws the same codes; `bfloat16`; `int8`; or `auto`, the fastest
+            here that does not round weights to integers.
+        batch_size: samples per batch; None: found by measurement.
+        calls: network calls of an order-agnostic prior; None: one for each code. With a deadline, the most calls.
         plan: how such a prior shares the codes among the calls: `optimal`, by the losses seen in training; `linear`,
-            the same number each; or `certain`, as many as with `optimal`, those first that it is most certain of.
+            the same number in each; or `certain`, the same numbers as `optimal`, but first the codes that the prior is
+            most certain of.
 
     Raises:
-        UsageError: a value out of range, or two that exclude each other.
+        UsageError: a value is out of range, or two values exclude each other.
     """
 
     calls: int | None = _knob(
@@ -109,7 +110,7 @@ class SamplingOptions:
             raise UsageError(f"no plan '{self.plan}'{nearest(self.plan, PLANS)}: use {', '.join(PLANS)}")
 
     def _settle(self, name: str, value: float) -> None:
-        """Numbers of other types, such as NumPy's, are plain ones from here on."""
+        """Replace a number of another type, such as NumPy's, by a plain one."""
         object.__setattr__(self, name, value)
 
     @property
@@ -130,7 +131,7 @@ class SamplingOptions:
         return self.guidance != 1
 
     def rows(self, batch: int) -> int:
-        """How many sequences go through the network for a batch: with guidance each one twice."""
+        """How many sequences go through the network for a batch: with guidance, two for each sample."""
         return 2 * batch if self.guided else batch
 
 

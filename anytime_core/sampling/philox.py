@@ -1,7 +1,7 @@
 """Random words that follow from a key and a counter: Philox4x64-10 (Salmon et al., "Parallel random numbers: as easy as
-1, 2, 3", 2011), by numpy on the CPU and by torch's integer arithmetic elsewhere, the same words.
+1, 2, 3", 2011). On the CPU numpy makes them, elsewhere torch's integer arithmetic; the words are the same.
 
-Letters: B streams, each with a key of its own.
+B is the number of streams; each has a key of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 WORDS = 4
-"""Words of 64 bits that a count of the counter gives: a block."""
+"""The words of 64 bits in a block, which is what one value of the counter gives."""
 
 _ROUNDS = 10
 _MULTIPLIERS = 0xD2E7470EE14C6C93, 0xCA5A826395121157
@@ -24,15 +24,15 @@ _LOW = 0xFFFFFFFF
 
 
 def keys(seed: int, indices: Sequence[int]) -> NDArray[np.uint64]:
-    """A key for each of B indices of a seed, [B, 2]; both are within 0..2^64 - 1."""
+    """A key for each of B indices of a seed, [B, 2]; seed and indices are in 0..2^64 - 1."""
     return np.array([(seed, index) for index in indices], dtype=np.uint64).reshape(-1, 2)
 
 
 class Words(Protocol):
-    """B streams of words, any part of which is to be had."""
+    """B streams of words, with access to any part of them."""
 
     def take(self, rows: slice, first: int, blocks: int) -> Tensor:
-        """The words of blocks `first`, `first + 1`, ... of some of the streams, [rows, WORDS * blocks] int64."""
+        """The words of `blocks` blocks from `first` on, of the streams `rows`, [rows, WORDS * blocks] int64."""
         ...
 
 
@@ -57,7 +57,7 @@ class NumpyWords:
 
 
 class TorchWords:
-    """See `Words`: on any device, about 500 operators a call. Integers are signed, and wrap."""
+    """See `Words`: on any device, by about 500 operators per call. Integers are signed, and overflow wraps around."""
 
     def __init__(self, keys: NDArray[np.uint64], device: torch.device) -> None:
         self._keys = torch.from_numpy(keys.view(np.int64)).to(device)
@@ -75,7 +75,7 @@ class TorchWords:
 
 
 def _product(constant: int, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The high and the low 64 of the 128 bits of an unsigned product."""
+    """The high and the low 64 bits of an unsigned product of 128 bits."""
     low, high = constant & _LOW, constant >> 32
     x_low, x_high = x & _LOW, _upper(x)
     first, second = high * x_low, low * x_high

@@ -1,6 +1,6 @@
-"""The budgeted sampler: batches and streams of samples from an opened run, whatever its prior.
+"""The budgeted sampler: batches and streams of samples from an opened run, for any prior.
 
-Letters: B batch, n codes of a sample, N code length of the prior, K codebook size.
+n is the number of codes of a sample, N the code length of the prior.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from anytime_core.sampling.source import Source
 from anytime_core.threads import alone
 
 OnCode = Callable[[int], bool]
-"""Called after each code, or each few of them, with the number of codes drawn of the batch; true ends it there."""
+"""Called after each code, or after every few codes, with the number of codes drawn; true ends the batch there."""
 
 _THREADS_WORTH = 1.3
-"""How much faster a decoding with a deadline has to be on all threads than on one."""
+"""With a deadline, decoding uses all threads only if that is faster than one thread by this factor."""
 _LARGEST_NOISE = 2**28
-"""Numbers of noise that a batch may need, 1 GiB."""
+"""The most numbers of noise that a batch may need, 1 GiB."""
 
 AnyEngine = TypeVar("AnyEngine")
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """Codes of a batch.
+    """The codes of a batch.
 
     Attributes:
         codes: [B, n] int64.
-        lengths: number of codes of each sample, [B].
-        calls: of the prior's network.
+        lengths: [B], the number of codes of each sample.
+        calls: the number of calls of the prior's network.
     """
 
     codes: Tensor
@@ -57,15 +57,15 @@ class Sampler(ABC, Generic[AnyEngine]):
     """Draws samples from a run; `open_sampler` makes the one that its prior needs.
 
     Args:
-        source: the run's part in it.
-        options: how.
+        source: what is needed of the run.
+        options: how codes are drawn.
 
     Raises:
-        UsageError: an option that this run cannot follow.
+        UsageError: the run cannot follow an option.
     """
 
     units: ClassVar[tuple[Unit, ...]] = ANYWHERE.units
-    """Of the budgets that it can keep."""
+    """The units of the budgets that it can keep."""
 
     def __init__(self, source: Source, options: SamplingOptions) -> None:
         self.source, self.options = source, options
@@ -77,7 +77,7 @@ class Sampler(ABC, Generic[AnyEngine]):
 
     @property
     def spending(self) -> Spending:
-        """What its budgets can be."""
+        """The budgets that have a meaning for it."""
         return Spending(self.source.prior.code_length, self.units)
 
     @property
@@ -98,8 +98,8 @@ class Sampler(ABC, Generic[AnyEngine]):
         Args:
             indices: global sample indices; a sample follows from the seed and its index alone.
             budget: for the call as a whole.
-            deadline: when the call ends, for a budget in seconds; the deadline is then the caller's own.
-            on_code: see `OnCode`; the batch is decoded from what is drawn.
+            deadline: the end of the call, if the caller keeps a deadline of its own for a budget in seconds.
+            on_code: see `OnCode`; the batch is decoded from the codes that are drawn.
         """
         limit = budget.limit(self.source.prior.code_length)
         self._check(budget, limit)
@@ -127,19 +127,19 @@ class Sampler(ABC, Generic[AnyEngine]):
 
     @abstractmethod
     def stream(self, indices: Sequence[int], lengths: Sequence[int] | None) -> Iterator[Prefix]:
-        """Draw the samples of one batch, and give them after each of `lengths` codes, or as often as the engine can."""
+        """Draw the samples of one batch, and yield them at each of `lengths`, or as often as the engine can."""
 
     @abstractmethod
     def complete(self, codes: Tensor, known: Tensor, labels: Tensor | None) -> Samples:
-        """Draw the codes of one batch that are not known, given those that are.
+        """Draw the unknown codes of one batch, given the known ones.
 
         Args:
-            codes: [B, N]; whatever stands where nothing is known is not looked at.
+            codes: [B, N]; the values of unknown codes do not matter.
             known: [B, N] bool.
             labels: [B], None for an unconditional prior.
 
         Raises:
-            UsageError: the prior cannot be given just these codes.
+            UsageError: the prior cannot be given these codes.
         """
 
     def _engine(self, batch: int, samples: int, length: int, *, stepped: bool = False) -> AnyEngine:
@@ -149,7 +149,7 @@ class Sampler(ABC, Generic[AnyEngine]):
 
     @abstractmethod
     def _open(self, engine: AnyEngine, indices: Sequence[int]) -> None:
-        """Have an engine do once what it will do again and again, so that it is ready."""
+        """Let an engine do once what it will do again and again, so that it is ready."""
 
     @abstractmethod
     def _draw(
@@ -161,12 +161,12 @@ class Sampler(ABC, Generic[AnyEngine]):
         on_code: OnCode,
         pace: Pace | None,
     ) -> Drawn:
-        """Draw the codes of a batch; `pace` begins when all is ready for the first one."""
+        """Draw the codes of a batch; `pace` begins when everything is ready for the first code."""
 
     def prepare(self, samples: int) -> None:
-        """Open what a job of `samples` samples with a deadline needs, and measure what decoding its batches costs.
+        """Open what a job of `samples` samples with a deadline needs, and measure the cost of decoding its batches.
 
-        What this run has prepared before is not prepared again.
+        What was prepared before is not prepared again.
         """
         size = self._batch_sizes(samples, timed=True).next()
         for batch in {size, samples % size} - {0}:
@@ -178,8 +178,8 @@ class Sampler(ABC, Generic[AnyEngine]):
     def _prepare(self, batch: int, engine: AnyEngine) -> None:
         """See `prepare`.
 
-        The first decoding opens kernels and memory, so it is the second that counts. More threads than one have to be
-        clearly faster: they wait for each other, which takes long where the machine has other things to do.
+        The first decoding opens kernels and memory, so the second one counts. Several threads must be clearly faster
+        than one: they wait for each other, which takes long if the machine is busy.
         """
         self._open(engine, range(batch))
         codes = torch.zeros(batch, 1, dtype=torch.int64)
@@ -191,23 +191,23 @@ class Sampler(ABC, Generic[AnyEngine]):
 
     @contextmanager
     def _explained(self, batch: int) -> Iterator[None]:
-        """What drawing and decoding may run out of, and whose fault it is if a plugin's prior fails."""
+        """Explain what drawing and decoding may run out of, and name a plugin's prior if it fails."""
         memory = "lower the batch size, which is --batch-size of anytime sample"
         with explained(f"drawing {batch} samples at a time", memory=memory), blaming(self.source.prior.kind):
             yield
 
     def _batch_sizes(self, samples: int, *, timed: bool) -> BatchSizes:
-        """Sizes of the batches of a job of `samples` samples, which do not change where it has a deadline."""
+        """The sizes of the batches of a job of `samples` samples; they do not change if it has a deadline."""
         return BatchSizes(self.options.batch_size, min(samples, self._largest_batch), measures=not timed)
 
     def _decoding(self, codes: Tensor, *, threaded: bool) -> float:
-        """Seconds that decoding takes."""
+        """The seconds that decoding takes."""
         started = time.perf_counter()
         self._decoded(codes, None, threaded=threaded)
         return time.perf_counter() - started
 
     def _decoded(self, codes: Tensor, lengths: Tensor | None, *, threaded: bool) -> Tensor:
-        """Samples [B, *sample_shape], decoded on all threads, or on one."""
+        """Samples [B, *sample_shape], decoded on all threads or on one."""
         if threaded:
             return self.source.decode(codes, lengths)
         return alone(lambda: self.source.decode(codes, lengths))
@@ -236,7 +236,7 @@ class Sampler(ABC, Generic[AnyEngine]):
         return Samples(x, codes, lengths, labels, tuple(indices), drawn.calls, seconds, origin)
 
     def _synchronise(self) -> None:
-        """Wait for the device, where time is measured."""
+        """Wait for the device, so that time can be measured."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 

@@ -24,9 +24,9 @@ class Sample:
     """One of `Samples`.
 
     Attributes:
-        index: global.
+        index: its global index.
         label: the number of its class, None for an unconditional prior.
-        length: number of its codes.
+        length: the number of its codes.
         x: [*sample_shape] on the CPU.
         codes: [n] int64 on the CPU, zero after the last one.
     """
@@ -40,11 +40,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where samples come from, as the record beside their files tells it.
+    """Where samples come from, for the record beside their files.
 
     Attributes:
         run: the opened run that drew them.
-        budget: of the call.
+        budget: the budget of the call.
         options: how codes were drawn.
         completed: whether some of the codes were given.
     """
@@ -70,11 +70,11 @@ class Samples:
     Attributes:
         x: [B, *sample_shape] on the CPU.
         codes: [B, n] int64 on the CPU, zero after a sample's last code.
-        lengths: number of codes of each sample, [B]; all n unless the budget was adaptive or time ran out.
+        lengths: [B], the number of codes of each sample; all are n unless the budget was adaptive or time ran out.
         labels: [B] int64, None for an unconditional prior.
-        indices: global index of each sample.
-        calls: of the prior's network, for the batch.
-        seconds: time spent on `codes` and `decode`.
+        indices: the global index of each sample.
+        calls: the number of calls of the prior's network for the batch.
+        seconds: the time spent on `codes` and `decode`.
         origin: what drew them.
     """
 
@@ -110,15 +110,15 @@ class Samples:
         """Write files, a preview and `samples.json`, as `anytime sample --out FOLDER` does.
 
         Args:
-            folder: made where it is missing; nothing but an earlier job's files is ever replaced.
+            folder: the folder, which is created if it is missing. Only files of an earlier job are ever replaced.
             suffix, progressive, pack: see `anytime_core.write_samples`.
-            overwrite: replace the files of an earlier job in `folder`, all of them.
+            overwrite: whether to replace all files of an earlier job in `folder`.
 
         Returns:
             The folder.
 
         Raises:
-            UsageError: before anything is written, where files would be lost, or mixed with those of others.
+            UsageError: files would be lost or mixed with other files; nothing is written then.
         """
         from anytime_core import write_samples
         from anytime_core.data.locations import user_path
@@ -139,14 +139,14 @@ class Samples:
         return path
 
     def __iter__(self) -> Iterator[Sample]:
-        """One after the other."""
+        """Yield the samples one by one."""
         labels = [None] * len(self.indices) if self.labels is None else self.labels.tolist()
         for columns in zip(self.indices, labels, self.lengths.tolist(), self.x, self.codes, strict=True):
             yield Sample(*columns)
 
 
 def joined(batches: Sequence[Samples]) -> Samples:
-    """Batches of one call, at least one, as one; codes are padded with zeros to the longest."""
+    """The batches of one call, at least one, joined; codes are padded with zeros to the longest."""
     longest = max(batch.codes.shape[1] for batch in batches)
     labels = [batch.labels for batch in batches if batch.labels is not None]
     return Samples(
@@ -168,7 +168,7 @@ class Prefix:
     Attributes:
         codes: [B, n] int64 on the CPU.
         labels: [B] int64, None for an unconditional prior.
-        indices: global index of each sample.
+        indices: the global index of each sample.
     """
 
     codes: Tensor
@@ -182,12 +182,12 @@ class Prefix:
 
     @cached_property
     def x(self) -> Tensor:
-        """The samples as far as they are known, [B, *sample_shape] on the CPU, decoded when first asked for."""
+        """The samples from these codes, [B, *sample_shape] on the CPU, decoded when first needed."""
         return self._decode(self.codes)
 
 
 def _described(shape: Sequence[int], lengths: Tensor, labels: Tensor | None) -> str:
-    """How many samples, of which shape if it is known, of how many codes, and of how many classes."""
+    """The number of samples, their shape if it is known, their number of codes, and of classes."""
     batch, *sample = shape
     least, most = int(lengths.min()), int(lengths.max())
     parts = [

@@ -1,4 +1,4 @@
-"""What a sampler needs of a run, so that it need not know runs."""
+"""What a sampler needs of a run, so that it does not depend on runs."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ class Source:
 
     Attributes:
         run: the opened run, which samples remember.
-        folder: of the run, in messages.
-        prior: that draws codes, in evaluation mode.
-        decode: (codes [B, n], lengths [B] or None) -> samples [B, *sample_shape] on the CPU.
-        labels: classes, and how they are named.
-        costs: what decoding and writing took in calls with a deadline.
-        gains: what each code brings, for adaptive budgets. Raises RunError if the run does not know.
-        device: of prior and decoder.
-        engines: of the prior.
-        loops: captured ones, by their engine.
-        prepared: batch sizes and engines that calls with a deadline are ready for, with whether their decoding is
-            faster on all threads than on one.
+        folder: the run folder, for messages.
+        prior: the prior, in evaluation mode.
+        decode: (codes [B, n], lengths [B] or None) -> samples [B, *sample_shape] on the CPU; n is at most N.
+        labels: the labels that the prior can be given.
+        costs: the times of decoding and writing in calls with a deadline.
+        gains: returns what each code brings, for adaptive budgets. Raises RunError if the run has no measurements.
+        device: the device of prior and decoder.
+        engines: the engines of the prior.
+        loops: engine -> its captured loops.
+        prepared: batch size and engine that calls with a deadline are ready for -> whether decoding is faster on all
+            threads than on one.
     """
 
     run: Any

@@ -1,6 +1,6 @@
-"""The loop that draws code after code, of which everything that draws from causal priors is a use.
+"""The loop that draws code after code. Everything that draws from causal priors uses it.
 
-Letters: B batch, n codes to draw, P parameters of one code.
+n is the number of codes to draw, P the number of parameters of one code.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from anytime_core.sampling.guidance import GuidedStepper
 from anytime_core.sampling.noise import Noise
 
 Choose = Callable[[int, Tensor], Tensor]
-"""(position, parameters [B, P]) -> codes [B]: draws them, takes known ones, ends rows, or feeds an entropy coder."""
+"""(position, parameters [B, P]) -> codes [B]: draws codes, takes known ones, ends rows, or feeds an entropy coder."""
 
 
 def steps(
     stepper: Stepper, positions: Iterable[int], choose: Choose, previous: Tensor | None = None
 ) -> Iterator[Tensor]:
-    """Yield the codes [B] at each of `positions`, which follow each other.
+    """Yield the codes [B] at each of `positions`.
 
     Args:
-        stepper: of the batch; `choose` may have it go on with some of its rows only, and then returns codes of those.
-        positions: that are to be drawn.
-        choose: decides each code from what the prior says of it.
+        stepper: the stepper of the batch. `choose` may let it keep only some rows, and then returns the codes of these.
+        positions: the positions to draw, one after another.
+        choose: decides each code from its distribution.
         previous: the codes [B] before the first of `positions`; None if that is 0.
     """
     for position in positions:
@@ -51,7 +51,7 @@ def drawing(head: Head, noise: Noise, shaping: Shaping) -> Choose:
 def open_stepper(
     engine: Engine, prior: CausalPrior, labels: Tensor | None, batch: int, length: int, guidance: float
 ) -> Stepper:
-    """A stepper of a new batch, led by its labels if `guidance` is not 1; see `Engine.open`."""
+    """A stepper of a new batch, guided by its labels if `guidance` is not 1; see `Engine.open`."""
     rows = batch if guidance == 1 else 2 * batch
     stepper = engine.open(labels if guidance == 1 else prior.with_null_labels(labels), rows, length)
     if prior.kind not in PRIORS.built_in:
@@ -61,7 +61,7 @@ def open_stepper(
 
 @torch.inference_mode()
 def prefixes(stepper: Stepper, batch: int, length: int, choose: Choose, device: torch.device) -> Iterator[Tensor]:
-    """Yield [B, 1], [B, 2], ... up to [B, n], views of one buffer; whoever iterates may stop at any time."""
+    """Yield codes [B, 1], [B, 2], ... up to [B, n], views of one buffer. Iteration may stop at any time."""
     codes = torch.empty(length, batch, dtype=torch.int64, device=device)
     for position, drawn in enumerate(steps(stepper, range(length), choose)):
         codes[position] = drawn

@@ -1,4 +1,4 @@
-"""The contracts of what can be added, as tests for whoever adds it.
+"""The contracts of modalities, priors and quantizers, as tests for those who add them.
 
 In a plugin's own tests:
 
@@ -7,9 +7,10 @@ In a plugin's own tests:
     class TestMotion(ModalityContract):
         modality = MotionModality
 
-Each check is a test of its own, so that a new version of the toolkit brings new checks to old plugins. A check that a
-plugin cannot pass is named with the reason in `expected_failures`; it then has to fail. A check that needs what a
-plugin does not offer is skipped, and says so. `anytime plugins check NAME` runs the same from the command line.
+Each check is a test of its own, so a new version of the toolkit brings new checks to old plugins. If a plugin cannot
+pass a check, name the check and the reason in `expected_failures`; the check then must fail. If a plugin does not offer
+what a check needs, the check is skipped and says so. `anytime plugins check NAME` runs the same checks from the command
+line.
 """
 
 from __future__ import annotations

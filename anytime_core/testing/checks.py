@@ -1,4 +1,4 @@
-"""Declaring the checks of a contract, and which of them only some subjects can be held to."""
+"""Declaring the checks of a contract, and what a subject needs for a check to apply."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Generic, TypeVar
 
 S = TypeVar("S")
 Function = Callable[[S, Path], None]
-"""A check: of a subject, in an empty folder. It raises AssertionError, whose message says what is wrong."""
+"""A check of a subject, in an empty folder. It raises AssertionError with a message that says what is wrong."""
 
 
 @dataclass(frozen=True)
 class Capability(Generic[S]):
-    """What some subjects of a contract can do and others need not.
+    """Something that a subject of a contract may offer but need not.
 
     Attributes:
-        has: whether a subject can do it.
-        missing: what is said of one that cannot, such as "its data sets have no batch(indices)".
+        has: whether a subject offers it.
+        missing: the message if it does not, such as "its data sets have no batch(indices)".
     """
 
     has: Callable[[S], bool]
@@ -28,10 +28,10 @@ class Capability(Generic[S]):
 
 @dataclass(frozen=True)
 class Declared(Generic[S]):
-    """A check as it is declared.
+    """A check that is declared.
 
     Attributes:
-        function: what it does.
+        function: the check itself.
         needs: names of the capabilities without which it is skipped.
     """
 
@@ -40,15 +40,15 @@ class Declared(Generic[S]):
 
     @property
     def description(self) -> str:
-        """What it demands, the first line of its docstring."""
+        """What it demands: the first line of its docstring."""
         return (self.function.__doc__ or "").partition("\n")[0]
 
 
 class Checks(Generic[S]):
-    """The checks of one contract. An object of it is the decorator that declares them.
+    """The checks of one contract. An object of this class is the decorator that declares them.
 
     Args:
-        capabilities: by name, of whatever the checks may need.
+        capabilities: by name, everything that a check may need.
     """
 
     def __init__(self, capabilities: Mapping[str, Capability[S]]) -> None:
@@ -56,7 +56,7 @@ class Checks(Generic[S]):
         self._declared: dict[str, Declared[S]] = {}
 
     def __call__(self, *needs: str) -> Callable[[Function[S]], Function[S]]:
-        """Declare a check, called as its function with hyphens; it is skipped where one of `needs` is missing."""
+        """Declare a check, named like its function with hyphens. It is skipped if one of `needs` is missing."""
         unknown = sorted(set(needs) - set(self.capabilities))
         if unknown:
             raise ValueError(f"no capability {', '.join(unknown)}: there are {', '.join(self.capabilities)}")
@@ -68,7 +68,7 @@ class Checks(Generic[S]):
         return declare
 
     def of(self, *rooms: ModuleType) -> dict[str, Declared[S]]:
-        """The checks that these modules declare, by name, in their order."""
+        """The checks that these modules declare, by name, in the order of their declaration."""
         return {
             name: declared
             for room in rooms
@@ -77,6 +77,6 @@ class Checks(Generic[S]):
         }
 
     def missing(self, declared: Declared[S], subject: S) -> str:
-        """Why a check is not for this subject; empty where it is."""
+        """Why a check does not apply to this subject; empty if it does."""
         lacking = (self.capabilities[need] for need in declared.needs)
         return next((capability.missing for capability in lacking if not capability.has(subject)), "")

@@ -1,4 +1,4 @@
-"""Running the checks of any contract: one by one, all at once, or as a pytest class."""
+"""Running the checks of a contract: one by one, all at once, or as a pytest class."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Outcome = Literal["passed", "failed", "expected failure", "unexpected pass", "sk
 
 
 class CheckSkipped(Exception):  # noqa: N818
-    """A check is not for this subject; the message says why."""
+    """A check does not apply to this subject; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Check:
     """One demand of a contract on one subject.
 
     Attributes:
-        name: such as `encoder-and-decoder-agree`.
-        description: what it demands, in a line.
+        name: its name, such as `encoder-and-decoder-agree`.
+        description: what it demands, in one line.
         needs: the capabilities without which it is skipped.
-        run: raises an exception that says what is wrong where the subject fails it, and `CheckSkipped` where the
-            subject lacks what it needs.
+        run: runs the check. It raises an exception that says what is wrong if the subject fails, and `CheckSkipped` if
+            the subject lacks what the check needs.
     """
 
     name: str
@@ -42,12 +42,12 @@ class Check:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What came of a check.
+    """The result of a check.
 
     Attributes:
-        name: of the check.
+        name: name of the check.
         outcome: passed, failed, failed as expected, passed though a failure was expected, or skipped.
-        message: what was wrong, or why it was skipped; empty where it passed.
+        message: what was wrong, or why it was skipped; empty if it passed.
     """
 
     name: str
@@ -56,12 +56,12 @@ class CheckResult:
 
     @property
     def good(self) -> bool:
-        """Whether the contract holds as far as this check is concerned."""
+        """Whether the subject keeps this part of the contract."""
         return self.outcome in ("passed", "expected failure", "skipped")
 
 
 def bind(declared: Mapping[str, Declared[S]], checks: Checks[S], subject: S) -> Iterator[Check]:
-    """The checks of a subject, each to be run by itself and in any order."""
+    """The checks of a subject. They are independent, and may run in any order."""
     for name, one in declared.items():
         yield Check(name, one.description, one.needs, partial(_run, one, checks, subject))
 
@@ -73,16 +73,16 @@ def run_checks(
     only: Sequence[str] = (),
     on_result: Callable[[CheckResult], None] = lambda result: None,
 ) -> list[CheckResult]:
-    """Run checks; none keeps another from being run.
+    """Run checks. All of them run, even if some fail.
 
     Args:
-        checks: of one subject.
+        checks: the checks of one subject.
         expected_failures: name of a check -> why the subject fails it.
         only: names of checks to run; empty: all of them.
         on_result: called after each check.
 
     Raises:
-        UsageError: a check is named that there is not.
+        UsageError: a name is not the name of a check.
     """
     checks, expected = list(checks), dict(expected_failures or {})
     _know([*expected, *only], checks)
@@ -109,7 +109,7 @@ class ContractTests:
         raise NotImplementedError
 
     def pytest_generate_tests(self, metafunc: Any) -> None:
-        """One test for each check."""
+        """Make one test for each check."""
         if "contract_check" not in metafunc.fixturenames:
             return
         import pytest
@@ -124,7 +124,7 @@ class ContractTests:
         metafunc.parametrize("contract_check", parameters)
 
     def test_contract(self, contract_check: Check) -> None:
-        """The subject keeps this demand of the contract."""
+        """Run one check of the contract on the subject."""
         import pytest
 
         try:
@@ -134,7 +134,7 @@ class ContractTests:
 
 
 def _run(declared: Declared[S], checks: Checks[S], subject: S) -> None:
-    """A check in an empty folder from one seed, with the global generator as it was afterwards."""
+    """Run a check in an empty folder and from a fixed seed; the global generator is restored afterwards."""
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         missing = checks.missing(declared, subject)
@@ -144,7 +144,7 @@ def _run(declared: Declared[S], checks: Checks[S], subject: S) -> None:
 
 
 def _result(check: Check, expected: str | None) -> CheckResult:
-    """What comes of a check that is expected to fail for a reason, or to pass (None)."""
+    """The result of a check that is `expected` to fail for this reason; None: to pass."""
     try:
         check.run()
     except CheckSkipped as skipped:

@@ -149,7 +149,7 @@ def sample(
         output.print_file(folder / SAMPLES_FILE)
         return
     if record["interrupted"]:
-        output.say(f"interrupted: wrote the {counted(record['num'], 'samples')} that were begun")
+        output.say(f"interrupted: wrote the {counted(record['num'], 'samples')} that were started")
     seconds = record["seconds"]
     place = folder / (record["preview"] or "")
     calls_shown = f" by {counted(record['calls'], 'calls')}" if record["calls"] != record["drawn"] else ""

@@ -97,8 +97,8 @@ def train(
 ) -> None:
     """Train an ordered autoencoder, write its codes, and train a prior on them.
 
-    Without options, it trains on small pictures of digits that come with the toolkit; with --modality audio, on plucked
-    strings. Everything goes into one run folder.
+    Without options, it trains on small pictures of digits, which come with the toolkit.
+    With --modality audio, it trains on plucked strings. Everything goes into one run folder.
     """
     startup.import_torch()
     from anytime_core.discovery.resolve import check_said_once

@@ -1,1 +1,1 @@
-"""Priors of any codes given any others: their interface, their network calls, and plans of those."""
+"""Priors of any codes given any others: their interface, their network calls, and plans of the calls."""

@@ -1,9 +1,10 @@
 """Priors of any codes given any others, which draw any number of codes by one call of the network.
 
-What is known of a code is a token: nothing, its first digits, or all of it, see `anytime_core.priors.any_order.digits`.
+A token says what is known of a code: nothing, its first digits, or all of it, see
+`anytime_core.priors.any_order.digits`.
 
-Letters: B batch, N code length, n a prefix length, S stages (digits of a code), R values of a digit, r rows: positions
-that go through the network.
+n is a prefix length, S the number of stages (digits of a code), R the number of values of a digit, r the number of
+rows: positions that go through the network.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ class BoundTerms:
     """One random step of the likelihood bound of each sequence.
 
     Attributes:
-        nats: [B, N], cross-entropy of the digits that are unknown at that step, 0 elsewhere.
-        unknown: [B, N], where they are.
-        stage: [B], of the digits, from 0.
-        known: [B], how many positions' digits are known, of n.
-        lengths: [B], n: positions after it are left out.
+        nats: [B, N], the cross-entropy of the digits that are unknown at that step, 0 elsewhere.
+        unknown: [B, N] bool, true where a digit is unknown.
+        stage: [B], the stage of the digits, from 0.
+        known: [B], how many of the n digits are known.
+        lengths: [B], n; positions after it are left out.
     """
 
     nats: Tensor
@@ -43,19 +44,19 @@ class BoundTerms:
 
     @property
     def means(self) -> Tensor:
-        """[B], mean over the unknown digits: L_t of the paper."""
+        """The mean over the unknown digits, [B]: L_t of the paper."""
         return self.nats.sum(1) / self.unknown.sum(1)
 
 
 class AnyOrderPrior(Prior):
     """A prior of any codes given any others.
 
-    Positions of which nothing is known ask about themselves and are seen by no other. So those that are not wanted are
-    left out at no cost, and what remains is the same distribution.
+    No position sees another one of which nothing is known. So positions that are not wanted can be left out, and the
+    distribution of the others stays the same.
 
     Attributes:
-        digits: of its codes; each digit is a stage.
-        token_of: [S + 1, K], the token that says the first digits of each code.
+        digits: the digits of its codes; each digit is a stage.
+        token_of: [S + 1, K], the token that says the first 0, 1, ..., S digits of each code.
     """
 
     digits: Digits
@@ -75,18 +76,18 @@ class AnyOrderPrior(Prior):
         Args:
             codes: [B, N].
             labels: [B].
-            lengths: [B] prefixes that the order runs over; None: all N codes.
-            generator: on the CPU.
-            starts: [S, n] of a plan, how many codes are known when step t is drawn; None: t, one after another.
+            lengths: [B], the prefixes that the order runs over; None: all N codes.
+            generator: the generator, on the CPU.
+            starts: [S, n], how many codes are known at step t by a plan; None: t, one after another.
         """
 
     @abstractmethod
     def logits(self, tokens: Tensor, stage: int, labels: Tensor | None) -> Tensor:
-        """Logits [B, N, R] of the digit `stage` at all positions, of which only those without it have a meaning.
+        """Logits [B, N, R] of the digit `stage` at all positions; they have a meaning where that digit is unknown.
 
         Args:
-            tokens: [B, N], what is known of each code; 0 for nothing.
-            stage: from 0.
+            tokens: [B, N], what is known of each code; 0: nothing.
+            stage: the stage, from 0.
             labels: [B].
         """
 
@@ -94,24 +95,24 @@ class AnyOrderPrior(Prior):
     def logits_at(
         self, tokens: Tensor, positions: Tensor, seen: int, asked: slice, stage: int, labels: Tensor | None
     ) -> Tensor:
-        """The same logits, when only some rows go through the network: [B, number asked, R].
+        """The same logits if only some rows go through the network: [B, number of rows asked, R].
 
         Args:
             tokens: [B, r], what is known of these rows.
-            positions: [B, r], where they stand.
-            seen: how many leading rows something is known of.
-            asked: rows that logits are wanted of.
-            stage: from 0.
+            positions: [B, r], the positions of these rows.
+            seen: of how many leading rows something is known.
+            asked: the rows whose logits are wanted.
+            stage: the stage, from 0.
             labels: [B].
         """
 
     @abstractmethod
     def losses(self, length: int | None = None) -> Tensor:
-        """[S, n] nats of one more digit if 0, 1, ..., n - 1 of the first `length` codes (None: all) have it."""
+        """Nats of one more digit if 0, 1, ..., n - 1 of the first n = `length` codes (None: all) have it, [S, n]."""
 
     @classmethod
     def engines(cls) -> Mapping[str, CallEngineMaker]:
-        """Ways to make its network calls, by name."""
+        """The ways to make its network calls, by name."""
         from anytime_core.priors.any_order.calls import CALL_ENGINES
 
         return CALL_ENGINES

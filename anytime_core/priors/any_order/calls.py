@@ -1,6 +1,7 @@
 """Engines of order-agnostic priors: one network call draws a group of codes.
 
-Letters: B batch, N code length, n codes that are wanted, R values of a digit, G numbers of noise a code, q rows asked.
+n is the number of codes that are wanted, R the number of values of a digit, G the number of noise numbers of a code, q
+the number of rows whose logits are asked for.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ class Group:
     """What one call draws.
 
     Attributes:
-        stage: of the digit, from 0.
-        known: rows of the order that have this digit already.
-        size: how many further ones get it.
-        certain: whether the ones that the prior is most certain of are moved to the front of the order.
+        stage: the stage of the digit, from 0.
+        known: how many codes in the order have this digit already.
+        size: how many more get it.
+        certain: whether the codes that the prior is most certain of are moved to the front of the order.
     """
 
     stage: int
@@ -45,8 +46,8 @@ class PartialCodes:
 
     Attributes:
         tokens: [B, N], what is known of each code, see `Digits`.
-        order: [B, n], positions in the order in which they are drawn.
-        noise: [B, n, G], Gumbel noise by position, the values of one digit after those of the other.
+        order: [B, n], the positions in the order in which they are drawn.
+        noise: [B, n, G], Gumbel noise by position, for the values of one digit after another.
         labels: [B], None for an unconditional prior.
     """
 
@@ -57,15 +58,15 @@ class PartialCodes:
 
 
 class CallEngine(ABC):
-    """A way to make the calls of an order-agnostic prior; engines differ in how they find logits.
+    """A way to make the calls of an order-agnostic prior. Engines differ in how they compute logits.
 
     Args:
-        prior: in evaluation mode, on the device that it is run on.
+        prior: the prior, in evaluation mode, on the device on which it runs.
         precision: one of `precisions`.
 
     Attributes:
-        name: what `--engine` calls it.
-        precisions: that it has.
+        name: its name for `--engine`.
+        precisions: the precisions that it has.
 
     Raises:
         UsageError: it does not have this precision.
@@ -82,12 +83,12 @@ class CallEngine(ABC):
 
     @contextlib.contextmanager
     def open(self, partial: PartialCodes) -> Iterator[PartialCodes]:
-        """Give what `call` is to be given for this batch: itself, or buffers with its values, which are its own."""
+        """Yield what `call` takes for this batch: the batch itself, or buffers with its values for this batch alone."""
         yield partial
 
     @torch.inference_mode()
     def call(self, partial: PartialCodes, group: Group, shaping: Shaping, guidance: float = 1.0) -> None:
-        """Draw one group: all rows of it as they come in the order, or the most certain of all that are left."""
+        """Draw one group: the next codes in the order, or the most certain of all that are left."""
         wanted, digits = partial.order.shape[1], self.prior.digits
         chooses = group.certain and group.known + group.size < wanted
         asked = slice(group.known, wanted if chooses else group.known + group.size)
@@ -110,7 +111,7 @@ class CallEngine(ABC):
     def _guided_logits(
         self, partial: PartialCodes, group: Group, asked: slice, head: Categorical, guidance: float
     ) -> Tensor:
-        """[B, q, R] of the rows of the order that are asked for."""
+        """Logits [B, q, R] of the codes in the order that are asked for."""
         if guidance == 1:
             return self._logits(partial, group, asked)
         both = PartialCodes(
@@ -123,11 +124,11 @@ class CallEngine(ABC):
 
     @abstractmethod
     def _logits(self, partial: PartialCodes, group: Group, asked: slice) -> Tensor:
-        """Of the rows of the order that are asked for, [B, q, R]."""
+        """Logits [B, q, R] of the codes in the order that are asked for, without guidance."""
 
 
 class PlainCalls(CallEngine):
-    """The reference: all positions through the network at every call."""
+    """The reference: all positions go through the network at every call."""
 
     name = "plain"
 
@@ -137,7 +138,7 @@ class PlainCalls(CallEngine):
 
 
 class EagerCalls(CallEngine):
-    """Only what is known and what is asked for goes through the network, in float32 or bfloat16."""
+    """Only codes that are known or asked for go through the network, in float32 or bfloat16."""
 
     name = "eager"
     precisions = ("float32", "bfloat16")
@@ -153,7 +154,7 @@ class EagerCalls(CallEngine):
 class GraphCalls(EagerCalls):
     """The calls of a plan as CUDA graphs, each captured when it is first made, and replayed from then on.
 
-    Buffers and graphs are used by one batch at a time, and serve the next one of its shape.
+    One batch uses buffers and graphs at a time, and the next batch of its shape uses them again.
     """
 
     name = "graph"
@@ -180,7 +181,7 @@ class GraphCalls(EagerCalls):
 
     @torch.inference_mode()
     def call(self, partial: PartialCodes, group: Group, shaping: Shaping, guidance: float = 1.0) -> None:
-        """See `CallEngine`; `partial` is what `open` has given."""
+        """See `CallEngine`; `partial` comes from `open`."""
         assert isinstance(partial, _Buffers)
         key = (group, shaping, guidance)
         with torch.cuda.device(partial.tokens.device):

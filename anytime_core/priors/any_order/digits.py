@@ -1,6 +1,6 @@
 """Codes as numbers of several digits, the most significant first: what is known of a code is its first digits.
 
-Letters: K codebook size, S digits, T tokens.
+S is the number of digits, T the number of tokens.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Digits:
-    """A numbering of 0..K-1 by S digits, and of all that can be known of a code by tokens.
+    """The codes 0..K-1 as numbers of S digits, and tokens for everything that can be known of a code.
 
-    Token 0 says that nothing is known, the tokens that follow say the first digit, then come those for the first two,
-    and so on; the last K tokens say the whole code.
+    Token 0 says that nothing is known. The next tokens say the first digit, then follow the tokens for the first two
+    digits, and so on. The last K tokens say the whole code.
 
     Attributes:
         size: K.
-        radices: number of values of each digit, the most significant first; their product is at least K.
+        radices: the number of values of each digit, the most significant first; their product is at least K.
     """
 
     size: int
@@ -37,12 +37,12 @@ class Digits:
 
     @cached_property
     def beginnings(self) -> tuple[int, ...]:
-        """How many beginnings of 0, 1, ..., S digits there are among the codes; the last one is K."""
+        """How many different beginnings of 0, 1, ..., S digits the codes have; the last number is K."""
         return tuple(-(-self.size // math.prod(self.radices[known:])) for known in range(len(self) + 1))
 
     @cached_property
     def first_tokens(self) -> tuple[int, ...]:
-        """The token of the first beginning of 0, 1, ..., S digits."""
+        """The first token for beginnings of 0, 1, ..., S digits."""
         return tuple(sum(self.beginnings[:known]) for known in range(len(self) + 1))
 
     @property
@@ -51,28 +51,31 @@ class Digits:
         return sum(self.beginnings)
 
     def token_table(self) -> Tensor:
-        """[S + 1, K]: the token that says the first digits of each code, for 0, 1, ..., S digits."""
+        """The token that says the first 0, 1, ..., S digits of each code, [S + 1, K]."""
         codes = torch.arange(self.size)
         rows = [first + codes // math.prod(self.radices[known:]) for known, first in enumerate(self.first_tokens)]
         return torch.stack(rows)
 
     def digit_table(self) -> Tensor:
-        """[S, K]: each digit of each code."""
+        """Each digit of each code, [S, K]."""
         codes = torch.arange(self.size)
         rows = [codes // math.prod(self.radices[stage + 1 :]) % radix for stage, radix in enumerate(self.radices)]
         return torch.stack(rows)
 
     def next_tokens(self, tokens: Tensor, stage: int) -> Tensor:
-        """The token that says one digit more, for its value 0; other values count up from it.
+        """The token that says one more digit, if its value is 0; for other values, add the value.
 
         Args:
-            tokens: of `stage` known digits each.
-            stage: of the digit, from 0.
+            tokens: tokens that say `stage` digits each.
+            stage: the number of the digit, from 0.
         """
         return (tokens - self.first_tokens[stage]) * self.radices[stage] + self.first_tokens[stage + 1]
 
     def impossible(self, tokens: Tensor, stage: int) -> Tensor | None:
-        """[*tokens.shape, R], true for values of the next digit that no code has; None where all occur."""
+        """[*tokens.shape, R] bool, true for values of the next digit that no code has; None if all occur.
+
+        R is the number of values of the digit.
+        """
         if self.beginnings[stage] * self.radices[stage] == self.beginnings[stage + 1]:
             return None
         values = torch.arange(self.radices[stage], device=tokens.device)
@@ -80,7 +83,7 @@ class Digits:
 
 
 def in_base(size: int, base: int) -> Digits:
-    """0..`size`-1 in base `base`, with as many digits as the largest of them needs."""
+    """The numbers 0..`size`-1 in base `base`, with as many digits as the largest number needs."""
     digits = 1
     while base**digits < size:
         digits += 1

@@ -1,10 +1,10 @@
 """Plans: how many codes each network call of an order-agnostic prior draws.
 
-Drawing k codes in one call, where t are known, costs k L_t nats instead of the L_t + ... + L_{t+k-1} of drawing them
-one after another. The best plan for a number of calls is found by dynamic programming (Hoogeboom et al. 2022, section
-3; Watson et al., "Learning to Efficiently Sample from Diffusion Probabilistic Models", 2021).
+Drawing k codes in one call when t codes are known costs k L_t nats, instead of L_t + ... + L_{t+k-1} nats one after
+another. Dynamic programming finds the best plan for a number of calls (Hoogeboom et al. 2022, section 3; Watson et al.,
+"Learning to Efficiently Sample from Diffusion Probabilistic Models", 2021).
 
-Letters: n codes, M calls, S stages.
+n is the number of codes, M the number of calls, S the number of stages.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SPACINGS = ("optimal", "linear")
 
 @dataclass(frozen=True)
 class Plan:
-    """Sizes of the groups that are drawn together, for each stage; in each stage they add up to n."""
+    """The sizes of the groups that are drawn together, for each stage. In each stage they add up to n."""
 
     stages: tuple[tuple[int, ...], ...]
 
@@ -33,7 +33,7 @@ class Plan:
         return sum(len(sizes) for sizes in self.stages)
 
     def cost(self, losses: ArrayLike) -> float:
-        """Nats that drawing by this plan needs, where `losses` [S, n] are those of one more digit with t known."""
+        """The cost of this plan in nats; `losses` [S, n] are the nats of one more digit when t are known."""
         rows = np.asarray(losses, dtype=np.float64)
         return sum(
             size * row[start]
@@ -46,12 +46,13 @@ def make_plan(losses: ArrayLike, calls: int | None, spacing: str = "optimal") ->
     """The plan of `calls` network calls.
 
     Args:
-        losses: [S, n], nats of one more digit in each stage where t of n are known; sorted in decreasing order first.
-        calls: S <= M <= S n; None: one for each digit.
-        spacing: `optimal`, or `linear`: groups of one size, as far as they go.
+        losses: [S, n], nats of one more digit in each stage when t of n are known; they are first sorted in decreasing
+            order.
+        calls: M, S <= M <= S n; None: one for each digit.
+        spacing: `optimal`, or `linear`: groups of nearly equal size.
 
     Raises:
-        UsageError: no such number of calls, or no such spacing.
+        UsageError: `calls` is out of range, or there is no such spacing.
     """
     rows = -np.sort(-np.asarray(losses, dtype=np.float64), axis=1)
     stages, length = rows.shape
@@ -71,25 +72,25 @@ def make_plan(losses: ArrayLike, calls: int | None, spacing: str = "optimal") ->
 
 
 def schedule(losses: ArrayLike, calls: int) -> tuple[int, ...]:
-    """Sizes of the groups that draw n codes by `calls` network calls at the least cost.
+    """The sizes of the groups that draw n codes by `calls` network calls at the least cost.
 
-    Exact: C[b, t] = min over s < t of C[b - 1, s] + (t - s) L_s. With L non-increasing the cost of a group obeys the
-    quadrangle inequality, so that the best s grows with t and each row of C is found by divide and conquer, in
-    O(M n log n) all in all.
+    It is exact: C[b, t] = min over s < t of C[b - 1, s] + (t - s) L_s. As L is non-increasing, the cost of a group
+    obeys the quadrangle inequality. So the best s grows with t, and divide and conquer finds each row of C, in
+    O(M n log n) altogether.
 
     Args:
-        losses: [n], nats of one more code where t of n are known; sorted in decreasing order first.
-        calls: 1 <= M <= n.
+        losses: [n], nats of one more code when t of n are known; they are first sorted in decreasing order.
+        calls: M, 1 <= M <= n.
     """
     return make_plan(np.atleast_2d(np.asarray(losses)), calls).stages[0]
 
 
 class _Table:
-    """Costs of drawing n codes by 1, 2, ..., `most` calls, and the plans behind them.
+    """The costs of drawing n codes by 1, 2, ..., `most` calls, and the plans for them.
 
     Args:
         losses: [n], non-increasing.
-        most: calls.
+        most: the most calls.
     """
 
     def __init__(self, losses: NDArray[np.float64], most: int) -> None:
@@ -103,7 +104,7 @@ class _Table:
             self.costs[call] = row[-1]
 
     def sizes(self, calls: int) -> tuple[int, ...]:
-        """Of the groups of the best plan."""
+        """The sizes of the groups of the best plan."""
         ends = [self.starts.shape[1] - 1]
         for call in range(calls - 1, 0, -1):
             ends.append(int(self.starts[call, ends[-1]]))
@@ -113,15 +114,15 @@ class _Table:
 def _next_row(
     row: NDArray[np.float64], losses: NDArray[np.float64], fewest: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-    """Costs of t = 0..n codes by one call more, and where the last call of each starts.
+    """The costs of t = 0..n codes by one more call, and where the last call of each starts.
 
     Args:
-        row: costs by `fewest` calls, finite for t >= `fewest`.
+        row: the costs by `fewest` calls, finite for t >= `fewest`.
         losses: [n].
-        fewest: calls of `row`.
+        fewest: the number of calls of `row`.
     """
     costs, starts = np.full_like(row, np.inf), np.zeros(len(row), dtype=np.int32)
-    # Intervals of t that are still to do, with the range that their best starts lie in; all of a level at once.
+    # Intervals of t that are left, and the range of their best starts; all intervals of a level at once.
     first, last = np.array([fewest + 1]), np.array([len(row) - 1])
     lowest, highest = np.array([fewest]), np.array([len(losses) - 1])
     while len(first):
@@ -143,9 +144,9 @@ def _next_row(
 
 
 def _shares(tables: Sequence[_Table], calls: int) -> list[int]:
-    """How many of the calls each stage gets: at least one, and where the next one saves the most.
+    """How many calls each stage gets: at least one, and each further call goes to the stage where it saves most.
 
-    Costs are convex in the number of calls, so that taking the largest saving each time is exact.
+    Costs are convex in the number of calls, so taking the largest saving each time is exact.
     """
     shares = [1] * len(tables)
     savings = [-np.diff(table.costs) for table in tables]

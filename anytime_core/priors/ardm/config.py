@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 class ARDMConfig(TransformerSection):
-    """The order-agnostic prior: codes in any order, any number of them a network call."""
+    """The order-agnostic prior: codes in any order, any number of them per network call."""
 
-    kind: Literal["ardm"] = Field("ardm", description="codes in any order, any number of them a network call")
+    kind: Literal["ardm"] = Field("ardm", description="codes in any order, any number of them per network call")
     base: int | Literal["levels"] | None = Field(
         None,
-        description="draw codes digit by digit in this base, most significant first; levels: digits are the levels of "
-        "fsq codes; null: each code at once",
+        description="draw codes digit by digit in this base, the most significant first; levels: digits are the levels "
+        "of fsq codes; null: each code at once",
     )
     cross_entropy: float = Field(1e-3, ge=0, description="weight of the plain cross-entropy beside the bound")
-    time_input: bool = Field(False, description="tell the network what share of the codes is known")
+    time_input: bool = Field(False, description="tell the network which share of the codes is known")
     prefix_share: float = Field(
         0.2, ge=0, lt=1, description="share of the training sequences that are cut to a random prefix"
     )
@@ -37,10 +37,10 @@ class ARDMConfig(TransformerSection):
         return base
 
     def check(self, spec: CodeSpec) -> None:
-        """Raise ConfigError for what no transformer can model, or digits that these codes do not have."""
+        """Raise ConfigError for codes that no transformer can model, or digits that these codes do not have."""
         super().check(spec)
         if self.base == "levels" and spec.radices is None:
             raise ConfigError(
-                "prior.base=levels draws the levels of fsq codes, and codes of another autoencoder.quantizer.kind have "
+                "prior.base=levels draws the levels of fsq codes, but codes of another autoencoder.quantizer.kind have "
                 "none: use a number, or null"
             )

@@ -1,13 +1,13 @@
 """Order-agnostic autoregressive diffusion over codes (Hoogeboom et al., "Autoregressive Diffusion Models", ICLR 2022).
 
-A bidirectional transformer predicts every code from any others. What is not known yet is drawn in any order, and any
-number of codes by one call of the network; the fewer calls, the more the codes that one call draws ignore each other.
+A bidirectional transformer predicts every code from any others. Unknown codes are drawn in any order, any number of
+them by one call of the network. With fewer calls, more codes are drawn together, and these ignore each other.
 
-With more than one digit (section 4 of the paper, "depth upscaling") stage s draws the digit s of all codes, the most
-significant first; each stage has its own losses and its own part of a plan.
+With more than one digit (section 4 of the paper, "depth upscaling") stage s draws digit s of all codes, the most
+significant digit first. Each stage has its own losses and its own part of a plan.
 
-Letters: B batch, N code length, n a prefix length, K codebook size, S stages, R values of a digit, D code dimension,
-W width, r rows: positions that go through the network.
+n is a prefix length, S the number of stages, R the number of values of a digit, W the width, r the number of rows:
+positions that go through the network.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _TRACKING_RATE = 0.05
 class ARDMPrior(AnyOrderPrior):
     """Models each code given any others and, if there are classes, a label.
 
-    With `config.code_vectors` the quantizer's table is a further input beside the token embedding, frozen and
-    standardised: a code's vector, or the mean of those of all codes that begin so if it is known in part. Codes of one
-    digit also get logits by how well their vectors fit what the prior expects.
+    With `config.code_vectors` the quantizer's table, frozen and standardised, is a further input beside the token
+    embedding: the vector of a code or, if only its first digits are known, the mean over all codes with these digits.
+    If codes have one digit, logits also depend on how well the vectors fit what the prior expects.
 
     Args:
         config: sizes, dropout, digits and terms of the loss.
@@ -81,10 +81,10 @@ class ARDMPrior(AnyOrderPrior):
         return self.start.null_label
 
     def forward(self, codes: Tensor, labels: Tensor | None) -> Tensor:
-        """Training loss of each sequence [B, N] in nats per code, [B]; in training mode it tracks `step_losses`.
+        """The training loss of each sequence [B, N] in nats per code, [B]; in training mode it tracks `step_losses`.
 
-        The bound of the paper at one random step of a random order, and `config.cross_entropy` times the mean over all
-        positions of the cross-entropy at that step.
+        It is the bound of the paper at one random step of a random order, plus `config.cross_entropy` times the mean
+        cross-entropy over all positions at that step.
         """
         terms = self.bound_terms(codes, labels, self._lengths(codes))
         if self.training:
@@ -95,7 +95,7 @@ class ARDMPrior(AnyOrderPrior):
     def log_prob(self, codes: Tensor, labels: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
         """An unbiased estimate of a lower bound of each code's log probability in nats, [B, N].
 
-        It is taken at one step of one order for each sequence, so it is of use in the mean over many.
+        It is taken at one step of one order for each sequence, so only the mean over many sequences is useful.
         """
         terms = self.bound_terms(codes, labels, generator=generator)
         return -terms.nats * (len(self.digits) * self.code_length / terms.unknown.sum(1, keepdim=True))
@@ -108,7 +108,7 @@ class ARDMPrior(AnyOrderPrior):
         generator: torch.Generator | None = None,
         starts: Tensor | None = None,
     ) -> BoundTerms:
-        """See `AnyOrderPrior`; steps are spread evenly over the batch, each by itself still uniform."""
+        """See `AnyOrderPrior`. Steps are spread evenly over the batch, and each one by itself is still uniform."""
         batch, device = len(codes), codes.device
         if lengths is None:
             lengths = torch.full((batch,), self.code_length, device=device)
@@ -157,8 +157,8 @@ class ARDMPrior(AnyOrderPrior):
     def losses(self, length: int | None = None) -> Tensor:
         """See `AnyOrderPrior`.
 
-        They are the running means of training; those of a prefix are taken to fall with the share of codes that is
-        known, as those of all codes do.
+        They are the running means of training. The losses of a prefix are taken to fall with the share of known codes
+        in the same way as the losses of all codes.
         """
         length = length or self.code_length
         steps = torch.arange(length) * self.code_length // length
@@ -172,7 +172,7 @@ class ARDMPrior(AnyOrderPrior):
         return torch.stack(rows)
 
     def _features(self, tokens: Tensor, labels: Tensor | None, stage: Tensor) -> Tensor:
-        """[B, N] tokens at all positions and [B] stages -> [B, N, W]."""
+        """Tokens [B, N] at all positions and stages [B] -> [B, N, W]."""
         batch, length = tokens.shape
         positions = torch.arange(length, device=tokens.device).expand(batch, -1)
         whole_digits = torch.tensor(self.digits.first_tokens[1:], device=tokens.device)[stage]
@@ -184,7 +184,7 @@ class ARDMPrior(AnyOrderPrior):
         return x
 
     def _embed(self, tokens: Tensor, positions: Tensor, labels: Tensor | None, known: Tensor) -> Tensor:
-        """[B, r] tokens and where they stand, and [B] shares of known codes -> [B, r, W]."""
+        """Tokens [B, r], their positions [B, r] and the shares of known codes [B] -> [B, r, W]."""
         start = self.start(labels, len(tokens))
         if self.time is not None:
             start = start + self.time(known.to(start.dtype).unsqueeze(1))
@@ -195,7 +195,7 @@ class ARDMPrior(AnyOrderPrior):
         return self.dropout(x)
 
     def _score(self, x: Tensor, tokens: Tensor, stage: int, positions: Tensor | None = None) -> Tensor:
-        """[B, r, W] -> logits [B, r, R] of a digit; `positions` [B, r] of the rows, None: the first r."""
+        """[B, r, W] -> logits [B, r, R] of a digit; `positions` [B, r] of the rows; None: the first r positions."""
         x = self.norm(x)
         logits = self.heads[stage](x)
         if self.vectors is not None and len(self.digits) == 1:
@@ -210,7 +210,7 @@ class ARDMPrior(AnyOrderPrior):
         return logits if impossible is None else logits.masked_fill(impossible, -math.inf)
 
     def _lengths(self, codes: Tensor) -> Tensor:
-        """[B] prefixes to train on: of a share of the sequences a random one, of the others all codes."""
+        """The prefixes to train on, [B]: a random one for a share of the sequences, all codes for the others."""
         batch = len(codes)
         drawn = torch.randint(1, self.code_length + 1, (batch,))
         cut = torch.rand(batch) < (self.config.prefix_share if self.training else 0.0)
@@ -218,7 +218,7 @@ class ARDMPrior(AnyOrderPrior):
 
     @torch.no_grad()
     def _track(self, terms: BoundTerms) -> None:
-        """Let the running means of L_t follow the terms of whole sequences."""
+        """Update the running means of L_t by the terms of whole sequences."""
         whole = terms.lengths == self.code_length
         flat = self.step_losses.view(-1)
         index = (terms.stage * self.code_length + terms.known)[whole]
@@ -229,7 +229,7 @@ class ARDMPrior(AnyOrderPrior):
 
 
 def _digits(config: ARDMConfig, spec: CodeSpec) -> Digits:
-    """The digits that codes are drawn by."""
+    """The digits by which codes are drawn."""
     assert spec.size is not None  # as the config has seen to
     if config.base is None:
         return Digits(spec.size, (spec.size,))
@@ -240,7 +240,7 @@ def _digits(config: ARDMConfig, spec: CodeSpec) -> Digits:
 
 
 def _token_vectors(vectors: Tensor, digits: Digits) -> Tensor:
-    """[.., K, D] code vectors -> [.., T, D]: for each token the mean over the codes that it leaves open."""
+    """Code vectors [..., K, D] -> [..., T, D] for T tokens: the mean over the codes that a token leaves open."""
     parts = []
     for first, beginnings, tokens in zip(digits.first_tokens, digits.beginnings, digits.token_table(), strict=True):
         index = (tokens - first).to(vectors.device)

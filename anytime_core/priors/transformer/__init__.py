@@ -1,1 +1,1 @@
-"""The decoder-only transformer prior, and its ways to draw codes one after another."""
+"""The decoder-only transformer prior and its engines, which draw codes one after another."""

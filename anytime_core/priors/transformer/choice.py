@@ -1,4 +1,4 @@
-"""Which of the transformer's engines is the fastest; the measurements behind it are in docs/performance.md."""
+"""Which engine of the transformer is the fastest. The measurements behind it are in docs/performance.md."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import torch
 from anytime_core.errors import UsageError
 
 SMALL_BATCH = 16
-"""Largest batch for which one compiled call a step beats torch's operators on the CPU."""
+"""The largest batch for which one compiled call per step beats torch's operators on the CPU."""
 _COMPILATION_PAYS_FROM = 1e12
-"""Multiply-adds, about a minute of drawing small batches, from which a job is worth compiling kernels first."""
+"""If a job has more multiply-adds, about a minute of small batches, it is worth compiling kernels first."""
 
 
 def choose_engine(device: torch.device, precision: str, batch: int, multiply_adds: float, *, stepped: bool) -> str:
     """The fastest engine for a job.
 
     Args:
-        device: of the prior.
-        precision: that is asked for.
-        batch: sequences a batch.
-        multiply_adds: of the whole job.
+        device: the device of the prior.
+        precision: the precision that is asked for.
+        batch: sequences per batch.
+        multiply_adds: multiply-adds of the whole job.
         stepped: whether the job needs an engine that draws one code at a time.
 
     Raises:
@@ -41,7 +41,7 @@ def choose_engine(device: torch.device, precision: str, batch: int, multiply_add
 
 
 def _kernels_are_compiled() -> bool:
-    """Whether a process has left numba's index of the compiled step beside its source; asked without loading numba."""
+    """Whether numba's index of the compiled step is beside its source; this does not load numba."""
     folder = Path(__file__).parent
     changed = (folder / "kernels.py").stat().st_mtime
     return any(index.stat().st_mtime >= changed for index in (folder / "__pycache__").glob("kernels.step-*.nbi"))

@@ -1,6 +1,6 @@
 """One step compiled by torch.compile: the same code for every position, which attends to the whole padded buffer.
 
-Letters: B batch, n codes to draw, K codebook size, W width, H heads, E = W / H.
+n is the number of codes to draw, W the width, H the number of heads, and E = W / H.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _Step = Callable[..., Tensor]
 
 
 class CompileEngine(Engine):
-    """See `Engine`. Compiles on the first step of each shape and says how long that took."""
+    """See `Engine`. It compiles on the first step of each shape and says how long that took."""
 
     name = "compile"
     precisions: ClassVar[tuple[str, ...]] = ("float32", "bfloat16")
@@ -82,7 +82,7 @@ def _step(
     heads: int,
     epsilon: float,
 ) -> Tensor:
-    """[B, W] at `position` [1], and buffers [layers, B, H, n, E], which are extended -> logits [B, K]."""
+    """Input [B, W] at `position` [1] and buffers [layers, B, H, n, E], which it extends -> logits [B, K]."""
     batch, width = x.shape
     written = (torch.arange(keys.shape[3], device=x.device) <= position).view(1, 1, 1, -1)
 

@@ -1,4 +1,4 @@
-"""What a config may say of transformer priors."""
+"""The config sections of transformer priors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class TransformerSection(PriorSection):
-    """What all priors that are transformers have in common."""
+    """The settings that all transformer priors have in common."""
 
     layers: int = Field(4, ge=1, le=256, description="number of blocks")
     width: int = Field(256, ge=1, le=2**16, description="width of the residual stream, a multiple of heads")
@@ -26,11 +26,11 @@ class TransformerSection(PriorSection):
         0.0,
         ge=0,
         lt=1,
-        description="share of the labels that are hidden in training, which guidance needs; 0.1 is usual",
+        description="share of the labels that are hidden in training; guidance needs it, and 0.1 is usual",
     )
 
     def check(self, spec: CodeSpec) -> None:
-        """Raise ConfigError for codes that are continuous, or a width that the heads cannot share."""
+        """Raise ConfigError for continuous codes, or for a width that the heads cannot share."""
         super().check(spec)
         if self.width % self.heads:
             raise ConfigError(f"prior.width={self.width} is not a multiple of prior.heads={self.heads}")
@@ -39,4 +39,4 @@ class TransformerSection(PriorSection):
 class TransformerConfig(TransformerSection):
     """The decoder-only transformer: codes from first to last."""
 
-    kind: Literal["transformer"] = Field("transformer", description="codes from first to last, one a network call")
+    kind: Literal["transformer"] = Field("transformer", description="codes from first to last, one per network call")

@@ -1,6 +1,6 @@
-"""One position a step with torch's own operators, on any device, in static buffers, without a host synchronisation.
+"""One position per step with torch's own operators: on any device, in static buffers, without waiting for the device.
 
-Letters: B batch, n codes to draw, K codebook size, W width, H heads, E = W / H, F width of the feed-forward layer.
+n is the number of codes to draw, W the width, H the number of heads, and E = W / H.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _THREADED_FROM = 8
 _HANDED_OVER_FROM = 2**23
 """Bytes of weights from which a step of a smaller batch is worth handing to a thread of its own kind."""
 _SPLIT_FROM = 256
-"""Batch from which the parts of a batch are better run beside each other, each on one thread."""
+"""The smallest batch whose parts are better run at the same time, each on one thread."""
 
 
 class EagerEngine(Engine):
@@ -51,15 +51,15 @@ class EagerEngine(Engine):
         return SplitStepper(parts, sizes) if single else parts[0]
 
     def parts(self, batch: int) -> int:
-        """In how many parts a batch is run."""
+        """The number of parts in which a batch is run."""
         return torch.get_num_threads() if self.weights.on_cpu and batch >= _SPLIT_FROM else 1
 
 
 class EagerStepper:
-    """See `Stepper`. Attends to the written part of its buffers only, and not at all at the first position.
+    """See `Stepper`. It attends only to the written part of its buffers, and not at all at the first position.
 
     Args:
-        weights: of the prior.
+        weights: the weights of the prior.
         labels: [B] on the weights' device, None for an unconditional prior.
         batch: B.
         length: n.
@@ -73,13 +73,13 @@ class EagerStepper:
         self._open_buffers()
 
     def keep(self, rows: Tensor) -> None:
-        """Go on with the sequences `rows` only."""
+        """Go on with only the sequences `rows`."""
         self.first_input = self.first_input[rows]
         self.keys, self.values = self.keys[:, rows], self.values[:, rows]
         self._open_buffers()
 
     def restart(self, labels: Tensor | None) -> None:
-        """Begin another batch of the same shape, in the same buffers."""
+        """Begin another batch of the same shape in the same buffers."""
         self.first_input.copy_(self.weights.first_input(labels, len(self.first_input)))
 
     def _open_buffers(self) -> None:
@@ -114,7 +114,7 @@ class EagerStepper:
         return torch.layer_norm(x, x.shape[-1:], eps=self.weights.epsilon)
 
     def _attend(self, projected: Tensor, keys: Tensor, values: Tensor, position: int) -> Tensor:
-        """[B, 3 W] and the buffers of a layer, [B, H, n, E], which it extends -> [B, W]."""
+        """Queries, keys and values [B, 3 W] and the buffers of a layer [B, H, n, E], which it extends -> [B, W]."""
         batch, heads, length, size = keys.shape
         queries, new_keys, new_values = projected.view(batch, 3, heads, size).unbind(1)
         keys[:, :, position] = new_keys
@@ -130,13 +130,14 @@ class EagerStepper:
 
 
 class SplitStepper:
-    """See `Stepper`. A batch whose parts run beside each other, each on one thread.
+    """See `Stepper`. The parts of a batch run at the same time, each on one thread.
 
-    Large batches gain from working apart, and small ones from not waiting for other threads at every operator.
+    Large batches gain because the threads work independently. Small batches gain because they do not wait for other
+    threads at every operator.
 
     Args:
         parts: steppers of the parts of the batch, in order.
-        sizes: how many sequences each has.
+        sizes: the number of sequences of each part.
     """
 
     def __init__(self, parts: Sequence[Stepper], sizes: list[int]) -> None:
@@ -151,7 +152,7 @@ class SplitStepper:
         return torch.cat(beside(works))
 
     def keep(self, rows: Tensor) -> None:
-        """Go on with the sequences `rows` only."""
+        """Go on with only the sequences `rows`."""
         first, kept = 0, []
         for part, size in zip(self.parts, self.sizes, strict=True):
             inside = rows[(rows >= first) & (rows < first + size)] - first

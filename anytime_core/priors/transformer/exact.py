@@ -1,9 +1,9 @@
-"""Steps of a transformer prior that are the same bits on every machine, for whatever has to be decoded elsewhere.
+"""Steps of a transformer prior that are the same bits on every machine, for files that are decoded on another machine.
 
-One thread computes every sequence of a batch by itself, in float32; see `exact_kernels` for what that takes. It is slow
-for large batches: nothing is folded, packed or shared between sequences but the reading of weights.
+One thread computes every sequence of a batch by itself, in float32; see `exact_kernels`. It is slow for large batches:
+nothing is folded or packed, and sequences share only the reading of weights.
 
-Letters: B batch, n codes to draw, N code length, K codebook size, D code dimension, L layers, W width.
+n is the number of codes to draw, L the number of layers, W the width; I and O are the inputs and outputs of a product.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class ExactEngine(Engine):
 
 
 class _Weights:
-    """A prior's parameters as the kernels read them: matrices are [I, O], those of the blocks [L, I, O]."""
+    """A prior's parameters in the form that the kernels read: matrices are [I, O], matrices of all blocks [L, I, O]."""
 
     def __init__(self, prior: TransformerPrior) -> None:
         def of_blocks(name: str) -> tuple[Array, Array]:
@@ -71,7 +71,7 @@ class _Weights:
             self.to_vector = _array(prior.to_vector.weight.T)  # [W, D]
 
     def table_of(self, position: int) -> int:
-        """Which table of code vectors a position has."""
+        """The number of the table of code vectors of a position."""
         return position if self.vectors is not None and len(self.vectors) > 1 else 0
 
 
@@ -79,7 +79,7 @@ class ExactStepper:
     """See `Stepper`.
 
     Args:
-        weights: of the prior.
+        weights: the weights of the prior.
         labels: [B], None for an unconditional prior.
         batch: B.
         length: n.
@@ -95,7 +95,7 @@ class ExactStepper:
         self.values = np.empty((layers, batch, weights.heads, length, size), np.float32)
 
     def keep(self, rows: Tensor) -> None:
-        """Go on with the sequences `rows` only."""
+        """Go on with only the sequences `rows`."""
         self.start, kept = self.start[rows.numpy()], rows.numpy()
         self.keys, self.values = (np.ascontiguousarray(buffer[:, kept]) for buffer in (self.keys, self.values))
 
@@ -119,7 +119,7 @@ class ExactStepper:
         return torch.from_numpy(logits)
 
     def _input(self, position: int, previous: Tensor | None) -> Array:
-        """[B, W]: what goes into the first block."""
+        """The input of the first block, [B, W]."""
         weights = self.weights
         if previous is None:
             return self.start + weights.positions[position]
@@ -143,6 +143,6 @@ def _array(weights: Tensor) -> Array:
 
 
 def _parts(layer: nn.Module) -> tuple[Array, Array]:
-    """Weight, of a product [I, O], and bias."""
+    """The weight of a layer, [I, O] for a product, and its bias."""
     assert isinstance(layer, nn.Linear | nn.LayerNorm)
     return _array(layer.weight.T if isinstance(layer, nn.Linear) else layer.weight), _array(layer.bias)

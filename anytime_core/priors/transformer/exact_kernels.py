@@ -1,12 +1,12 @@
 """Kernels whose results are the same bits on every machine, compiled by numba on first use and kept on disk.
 
-What makes them so: every number is found in one order of plain additions, multiplications, divisions and square
-roots, which IEEE 754 defines to the bit; the compiler may neither fuse nor reorder them, as there is no `fastmath`; and
-nothing is asked of the machine's own libraries, whose exponentials and products differ. Loops are over outputs
-innermost, so that vector units may compute several of them at a time, each in its order.
+Every number is computed in one order of plain additions, multiplications, divisions and square roots, which IEEE 754
+defines to the bit. The compiler may neither fuse nor reorder them, as there is no `fastmath`. The machine's own
+libraries are not used, as their exponentials and products differ. The innermost loops are over outputs, so that vector
+units can compute several outputs at a time, each in its order.
 
-Letters: B batch, n codes to draw, K codebook size, L layers, W width, H heads, E = W / H, F width of the feed-forward
-layer, D code dimension, I inputs, O outputs.
+n is the number of codes to draw, L the number of layers, W the width, H the number of heads, E = W / H, F the width of
+the feed-forward layer; I and O are the inputs and outputs of a product.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _affine(x: Array, weight: Array, bias: Array, out: Array) -> None:
 def _attend(
     projected: Array, keys: Array, values: Array, position: int, scale: np.float32, scores: Array, out: Array
 ) -> None:
-    """[B, 3 W], keys [B, H, E, n] and values [B, H, n, E] of a layer, which it extends -> [B, W]."""
+    """Projected [B, 3 W], and keys [B, H, E, n] and values [B, H, n, E] of a layer, which it extends -> [B, W]."""
     batch, heads, size, _ = keys.shape
     width = heads * size
     for row in range(batch):
@@ -156,17 +156,17 @@ def _attend(
 
 @numba.njit(cache=True, nogil=True)
 def exact_step(x, position, layers, last, keys, values, scale, epsilon, buffers):  # type: ignore[no-untyped-def]
-    """One position through the blocks: residual stream x [B, W], overwritten -> buffers[0], normalised, [B, W].
+    """Run one position through the blocks: x [B, W], which is overwritten -> buffers[0], normalised, [B, W].
 
     Args:
-        x: what goes into the first block.
-        position: of the code to be drawn.
+        x: the input of the first block.
+        position: the position of the code to draw.
         layers: six pairs, weight and bias of each layer [L, ...]: normalisation, to queries, keys and values,
-            project, normalisation, expand, shrink; products are [L, I, O].
+            project, normalisation, expand, shrink; weights of products are [L, I, O].
         last: weight and bias [W] of the last normalisation.
         keys, values: [L, B, H, E, n] and [L, B, H, n, E], written up to `position`.
-        scale: of the queries.
-        epsilon: of the normalisations.
+        scale: the scale of the queries.
+        epsilon: the epsilon of the normalisations.
         buffers: normalised [B, W], projected [B, 3 W], hidden [B, F], scores [n].
     """
     normalised, projected, hidden, scores = buffers

@@ -1,4 +1,4 @@
-"""The eager steps as CUDA graphs: captured several codes at a time, replayed without the cost of starting kernels."""
+"""The eager steps as CUDA graphs: several codes are captured at a time, and replayed at no cost of starting kernels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from anytime_core.priors.transformer.weights import fold
 
 
 class GraphEngine(CapturedEngine):
-    """See `Engine`. Its prior is on a CUDA device."""
+    """See `Engine`. The prior must be on a CUDA device."""
 
     name = "graph"
     precisions: ClassVar[tuple[str, ...]] = ("float32", "bfloat16")

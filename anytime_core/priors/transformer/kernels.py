@@ -1,10 +1,10 @@
-"""Kernels of a decoding step for small batches on the CPU, compiled by numba on first use and kept on disk.
+"""Kernels of a step for small batches on the CPU, compiled by numba on first use and kept on disk.
 
-A small batch reads every weight once a step and does little with it, so that a step is bound by memory, and by the cost
-of starting operators where the network is small too. Here a step is one call.
+A small batch reads every weight once per step and does little with it. So a step is bound by memory and, for a small
+network, by the cost of starting operators. Here a step is one call.
 
-Letters: B batch, n codes to draw, K codebook size, L layers, W width, H heads, E = W / H, F width of the feed-forward
-layer, I inputs, O outputs.
+n is the number of codes to draw, L the number of layers, W the width, H the number of heads, E = W / H, F the width of
+the feed-forward layer; I and O are the inputs and outputs of a product.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ Array = NDArray[np.float32]
 
 _PLAIN, _GELU, _ADD = 0, 1, 2
 _SQRT_HALF = np.float32(math.sqrt(0.5))
-_LEAST = np.finfo(np.float32).min  # fast arithmetic knows no infinity
+_LEAST = np.finfo(np.float32).min  # fast arithmetic has no infinity
 _ROWS = 8
-"""Rows of weights that a thread takes at a time."""
+"""The number of rows of weights that a thread takes at a time."""
 
 
 @numba.njit(fastmath=True, cache=True, nogil=True)
@@ -41,9 +41,9 @@ def _normalise(x: Array, epsilon: float, out: Array) -> None:
 
 @numba.njit(fastmath=True, cache=True, nogil=True, parallel=True)
 def _affine(x, weight, scale, bias, kind, out):  # type: ignore[no-untyped-def]
-    """x [B, I] times weight [O, I], whose rows count `scale` [O], plus bias [O] -> out [B, O].
+    """x [B, I] times weight [O, I], whose rows are scaled by `scale` [O], plus bias [O] -> out [B, O].
 
-    A row of weights is read once for the whole batch. `kind` is _PLAIN, _GELU, or _ADD to what `out` holds.
+    A row of weights is read once for the whole batch. `kind` is _PLAIN, _GELU, or _ADD, which adds to `out`.
     """
     outputs = weight.shape[0]
     for block in numba.prange((outputs + _ROWS - 1) // _ROWS):
@@ -62,7 +62,7 @@ def _affine(x, weight, scale, bias, kind, out):  # type: ignore[no-untyped-def]
 
 @numba.njit(fastmath=True, cache=True, nogil=True)
 def _attend(projected: Array, keys: Array, values: Array, position: int, scores: Array, out: Array) -> None:
-    """[B, 3 W] and the buffers of a layer, [B, H, n, E], which it extends -> [B, W]."""
+    """Projected [B, 3 W] and the buffers of a layer [B, H, n, E], which it extends -> [B, W]."""
     batch, heads, _, size = keys.shape
     width = heads * size
     for row in range(batch):
@@ -91,16 +91,16 @@ def _attend(projected: Array, keys: Array, values: Array, position: int, scores:
 
 @numba.njit(fastmath=True, cache=True, nogil=True)
 def step(x, position, layers, head, keys, values, epsilon, buffers):  # type: ignore[no-untyped-def]
-    """One position through the whole prior: residual stream x [B, W], overwritten -> buffers[-1], logits [B, K].
+    """Run one position through the whole prior: x [B, W], which is overwritten -> buffers[-1], logits [B, K].
 
     Args:
-        x: what goes into the first block.
-        position: of the code to be drawn.
+        x: the input of the first block.
+        position: the position of the code to draw.
         layers: four products, each weight [L, O, I], scale [L, O] and bias [L, O]: to queries, keys and values,
             project, expand, shrink.
         head: weight [K, W], scale [K] and bias [K].
         keys, values: [L, B, H, n, E], written up to `position`.
-        epsilon: of the normalisations.
+        epsilon: the epsilon of the normalisations.
         buffers: normalised [B, W], projected [B, 3 W], hidden [B, F], scores [n], logits [B, K].
     """
     to_queries_keys_values, project, expand, shrink = layers

@@ -1,6 +1,6 @@
 """Decoder-only transformer over codes (Vaswani et al. 2017, with normalisation before each sublayer).
 
-Letters: B batch, N code length, n a prefix length, K codebook size, D code dimension, W width, H heads, E = W / H.
+n is a prefix length, W the width, H the number of heads, and E = W / H.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from anytime_core.quantizers.base import CodeSpec
 class TransformerPrior(CausalPrior):
     """Models each code given the codes before it and, if there are classes, a label.
 
-    With `config.code_vectors` the quantizer's table tells it which codes look alike: frozen and standardised, a code's
-    vector is a further input beside its embedding, and codes also get logits by how well their vectors fit what the
-    prior expects.
+    With `config.code_vectors` the quantizer's table, frozen and standardised, tells it which codes look alike: the
+    vector of a code is a further input beside its embedding, and logits also depend on how well the vectors fit what
+    the prior expects.
 
     Args:
         config: sizes and dropout.
@@ -59,7 +59,7 @@ class TransformerPrior(CausalPrior):
 
     @classmethod
     def engines(cls) -> Mapping[str, EngineMaker]:
-        """See `CausalPrior`; their modules are imported when they are first made."""
+        """See `CausalPrior`. The modules of engines are imported when an engine is made."""
         package, both = "anytime_core.priors.transformer", ("float32", "bfloat16")
         return {
             **super().engines(),
@@ -75,7 +75,7 @@ class TransformerPrior(CausalPrior):
         return choose_engine(self.device, precision, batch, multiply_adds, stepped=stepped)
 
     def conditionals(self, codes: Tensor, labels: Tensor | None) -> Tensor:
-        """Logits [B, n + 1, K] of the codes at positions 0..n, given the first n of them, `codes` [B, n]."""
+        """Logits [B, n + 1, K] of the codes at positions 0..n, given the first n codes, `codes` [B, n]."""
         start = self.start(labels, len(codes)).unsqueeze(1)
         x = torch.cat([start, self._embed(codes) + start], 1) + self.position.weight[: codes.shape[1] + 1]
         x = self.dropout(x)  # [B, n + 1, W]
@@ -84,7 +84,7 @@ class TransformerPrior(CausalPrior):
         return self._score(x)
 
     def _embed(self, codes: Tensor) -> Tensor:
-        """[B, n] codes, the first ones -> [B, n, W]."""
+        """The first n codes [B, n] -> [B, n, W]."""
         x = self.token(codes)
         if self.vectors is None:
             return x
@@ -94,7 +94,7 @@ class TransformerPrior(CausalPrior):
         return x + self.from_vector(self.vectors[positions, codes])
 
     def _score(self, x: Tensor) -> Tensor:
-        """[B, n, W] at the first n positions -> logits [B, n, K]."""
+        """Features [B, n, W] at the first n positions -> logits [B, n, K]."""
         x = self.norm(x)
         logits = self.head(x)
         if self.vectors is None:
@@ -121,8 +121,8 @@ class TransformerBlock(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:
         """[B, n, W] -> the same shape.
 
-        Attention is to all positions, to those that `mask` says, which broadcasts to [B, H, n, n], or, if `causal`, to
-        the position itself and those before it.
+        Positions attend to all positions; or to those where `mask`, which broadcasts to [B, H, n, n], is true; or, if
+        `causal`, to themselves and those before them.
         """
         queries, keys, values = self._split(x)
         dropout = self.dropout if self.training else 0.0
@@ -145,7 +145,7 @@ class TransformerBlock(nn.Module):
 
 
 def initialise(prior: nn.Module, layers: int) -> None:
-    """Weights of standard deviation 0.02, biases zero (GPT-2); code vectors have no say at first."""
+    """Set weights to a standard deviation of 0.02 and biases to zero (GPT-2). Logits ignore code vectors at first."""
     prior.apply(_initialise)
     for name, parameter in prior.named_parameters():
         if name.endswith(("project.weight", "shrink.weight")):
@@ -163,6 +163,6 @@ def _initialise(module: nn.Module) -> None:
 
 
 def standardised(vectors: Tensor) -> Tensor:
-    """The code vectors with mean zero and unit variance, whatever the scale of the latent map is."""
+    """The code vectors with mean zero and unit variance, for any scale of the latent map."""
     centred = vectors - vectors.mean(-2, keepdim=True)
     return centred / centred.std().clamp(min=torch.finfo(centred.dtype).tiny)

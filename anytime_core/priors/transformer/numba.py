@@ -1,6 +1,6 @@
 """Steps of small batches on the CPU, each one call of a kernel compiled by numba, in float32 or with 8-bit weights.
 
-Letters: B batch, n codes to draw, K codebook size, L layers, W width, I inputs, O outputs.
+n is the number of codes to draw; I and O are the inputs and outputs of a product.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from anytime_core.priors.transformer.weights import FoldedWeights, fold
 Precision = Literal["float32", "int8"]
 
 _THREADED_FROM = 2**23
-"""Bytes of weights from which a step gains from threads, which have to wait for each other at every product."""
+"""With more bytes of weights, a step gains from several threads, which wait for each other at every product."""
 
 _ONE_AT_A_TIME = threading.Lock()
 
 _Matrix = tuple[NDArray, NDArray, NDArray]
-"""Weight [..., O, I], scale [..., O] and bias [..., O]: a row of weights counts its scale."""
+"""Weight [..., O, I], scale [..., O] and bias [..., O]: each row of weights is multiplied by its scale."""
 
 
 class NumbaEngine(Engine):
-    """See `Engine`. With precision `int8` the codes are close to those of the other engines, not the same."""
+    """See `Engine`. With precision `int8` the logits are close to those of the other engines, but not the same."""
 
     name = "numba"
     precisions: ClassVar[tuple[str, ...]] = ("float32", "int8")
@@ -58,11 +58,11 @@ class NumbaStepper:
     """See `Stepper`.
 
     Args:
-        weights: of the prior, float32, on the CPU.
+        weights: the weights of the prior, float32, on the CPU.
         labels: [B], None for an unconditional prior.
         batch: B.
         length: n.
-        precision: `int8` rounds each row of the weights to 8 bits, after which codes are no longer the plain ones.
+        precision: `int8` rounds each row of the weights to 8 bits; codes are then no longer those of engine `plain`.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class NumbaStepper:
         self._open_buffers()
 
     def keep(self, rows: Tensor) -> None:
-        """Go on with the sequences `rows` only."""
+        """Go on with only the sequences `rows`."""
         self.first_input = self.first_input[rows]
         self.keys, self.values = (np.ascontiguousarray(buffer[:, rows.numpy()]) for buffer in (self.keys, self.values))
         self._open_buffers()
@@ -112,28 +112,28 @@ class NumbaStepper:
 
 
 def _alone_if_needed() -> contextlib.AbstractContextManager[object]:
-    """Numba's own pool of threads, which it has where there is no other, serves one caller at a time."""
+    """A lock if numba uses its own pool of threads, which serves one caller at a time; else nothing."""
     return _ONE_AT_A_TIME if _threading_layer() == "workqueue" else contextlib.nullcontext()
 
 
 @cache
 def _threading_layer() -> str:
-    """What numba's threads are, which this starts."""
+    """The kind of numba's threads, which this starts."""
     before = torch.get_num_threads()
     numba.set_num_threads(numba.get_num_threads())
-    torch.set_num_threads(before)  # which starting numba's threads changes
+    torch.set_num_threads(before)  # starting numba's threads changes it
     layer: str = numba.threading_layer()  # type: ignore[attr-defined]
     return layer
 
 
 def rounded(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Each row of [..., O, I] as 8-bit integers, and their scale [..., O]: the largest value of a row becomes 127."""
+    """Each row of [..., O, I] as 8-bit integers, and its scale [..., O]: the largest value of a row becomes 127."""
     scale = matrix.abs().amax(-1).clamp(min=torch.finfo(matrix.dtype).tiny) / 127
     return (matrix / scale.unsqueeze(-1)).round().to(torch.int8), scale
 
 
 def _matrix(weight: Tensor, bias: Tensor, precision: Precision) -> _Matrix:
-    """Weight [..., I, O] and bias [..., O] as the kernels read them."""
+    """Weight [..., I, O] and bias [..., O] in the form that the kernels read."""
     weight = weight.transpose(-1, -2).contiguous()
     scale = torch.ones_like(bias)
     if precision == "int8":

@@ -1,6 +1,6 @@
-"""Matrix products of a decoding step, plain or with weights packed for the CPU.
+"""Matrix products of a step, plain or with weights packed for the CPU.
 
-Letters: B batch, I inputs, O outputs.
+I and O are the inputs and outputs of a product.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from torch.nn import functional as F
 from anytime_core.priors.transformer.weights import FoldedWeights, LayerWeights
 
 _PACKED_FOR = 64
-"""Batch that weights are packed for; the layout serves other batches as well."""
+"""The batch for which weights are packed; the layout serves other batches as well."""
 
 
 class Product(Protocol):
     """An affine map of the rows of [B, I] to [B, O]."""
 
     def apply(self, x: Tensor) -> Tensor:
-        """The map itself."""
+        """The map of `x`."""
         ...
 
     def gelu(self, x: Tensor) -> Tensor:
-        """GELU of the map."""
+        """GELU of the map of `x`."""
         ...
 
     def add_to(self, residual: Tensor, x: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ def can_pack() -> bool:
 
 
 class PlainProduct:
-    """Works on every device and in every dtype."""
+    """See `Product`. It works on every device and in every dtype."""
 
     def __init__(self, matrix: Tensor, bias: Tensor) -> None:
         self.matrix, self.bias = matrix, bias
@@ -81,9 +81,9 @@ class PlainProduct:
 
 
 class PackedProduct:
-    """oneDNN's product with weights in its own layout, which general products have to bring them to in every call.
+    """See `Product`: oneDNN's product, with weights in its own layout, which other products must make in every call.
 
-    These are the operators that torch's compiler puts in for frozen float32 weights on the CPU.
+    These are the operators that torch's compiler uses for frozen float32 weights on the CPU.
     """
 
     def __init__(self, matrix: Tensor, bias: Tensor) -> None:

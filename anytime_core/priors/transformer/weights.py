@@ -1,6 +1,6 @@
-"""A transformer prior's weights with everything folded together that only training keeps apart.
+"""A transformer prior's weights, with everything folded together that only training needs apart.
 
-Letters: N code length, K codebook size, W width, D code dimension, F width of the feed-forward layer.
+W is the width, F the width of the feed-forward layer.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ _Made = TypeVar("_Made")
 
 @dataclass(frozen=True)
 class LayerWeights:
-    """One block; matrices are [in, out], and the normalisations before them are folded into them.
+    """The weights of one block; matrices are [in, out].
 
-    The attention's scale is folded into the queries.
+    The scales and biases of normalisations are folded into the matrices after them, and the attention's scale into the
+    queries.
     """
 
     to_queries_keys_values: tuple[Tensor, Tensor]
@@ -36,14 +37,13 @@ class FoldedWeights:
     """Everything that drawing codes needs of a prior.
 
     Attributes:
-        heads: attention heads.
-        epsilon: of the normalisations.
+        heads: the number of attention heads.
+        epsilon: the epsilon of the normalisations.
         start: [classes or 1, W], the class embeddings.
-        positions: [N, W].
+        positions: [N, W], the position embeddings.
         layers: the blocks.
-        table: position -> [K, W], what a code drawn at `position` adds to the residual stream.
-        head: position -> matrix [W, K] and bias [K] that give the logits of the code at `position`, made once and kept,
-            as are the tables.
+        table: position -> [K, W], what a code at `position` adds to the residual stream; made once and kept.
+        head: position -> matrix [W, K] and bias [K] that give the logits of the code at `position`; made once and kept.
     """
 
     heads: int
@@ -56,14 +56,14 @@ class FoldedWeights:
     _made: dict[Hashable, Any] = field(default_factory=dict)
 
     def once(self, key: Hashable, make: Callable[[], _Made]) -> _Made:
-        """What `make` gives, made once for these weights: the form in which some kernels read them."""
+        """The result of `make`, made once for these weights, such as the form in which some kernels read them."""
         if key not in self._made:
             self._made[key] = make()
         return self._made[key]
 
     @property
     def on_cpu(self) -> bool:
-        """Where they are."""
+        """Whether they are on the CPU."""
         return self.positions.device.type == "cpu"
 
     @property
@@ -83,7 +83,7 @@ class FoldedWeights:
         return self.layers[0].expand[1].shape[0]
 
     def first_input(self, labels: Tensor | None, batch: int) -> Tensor:
-        """The class embedding of each sequence, [batch, W]; `labels` [batch], None for an unconditional prior."""
+        """The class embedding of each sequence, [B, W]; `labels` [B], None for an unconditional prior."""
         return self.start.expand(batch, -1) if labels is None else self.start[labels]
 
 
@@ -141,5 +141,5 @@ def _parts(linear: nn.Linear) -> tuple[Tensor, Tensor]:
 
 
 def _after_norm(norm: nn.LayerNorm, linear: nn.Linear) -> tuple[Tensor, Tensor]:
-    """Matrix [in, out] and bias that do to a plainly normalised input what `linear` does after `norm`."""
+    """Matrix [in, out] and bias: they do to a plainly normalised input what `linear` does after `norm`."""
     return (linear.weight * norm.weight).T.contiguous(), linear.bias + linear.weight @ norm.bias

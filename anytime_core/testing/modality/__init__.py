@@ -1,4 +1,4 @@
-"""What the contract of modality plugins demands, check by check, and running it."""
+"""The contract of modality plugins: its checks, and how to run them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from anytime_core.testing.modality.subject import Subject, check
 from anytime_core.testing.runner import Check, CheckResult, ContractTests, bind, run_checks
 
 CHECKS = check.of(description, data, networks, measures, files, offers, manners)
-"""Checks by name, in the order in which one meets what they are about."""
+"""Checks by name, in an order in which a new modality would meet them."""
 
 
 def iter_checks(modality: type[Modality], config: Mapping[str, Any] | None = None) -> Iterator[Check]:
-    """The checks of a modality, each to be run by itself and in any order.
+    """The checks of a modality. They are independent, and may run in any order.
 
     Args:
         modality: the class that the entry point names.
-        config: of its sections, such as `{"data": {"root": ...}}`; defaults where left out.
+        config: values of its sections, such as `{"data": {"root": ...}}`; defaults for what is left out.
     """
     return bind(CHECKS, check, Subject(modality, dict(config or {})))
 
@@ -32,14 +32,14 @@ def check_modality(
     only: Sequence[str] = (),
     on_result: Callable[[CheckResult], None] = lambda result: None,
 ) -> list[CheckResult]:
-    """Run all checks; none keeps another from being run.
+    """Run all checks, even if some fail.
 
     Args:
         modality, config: see `iter_checks`.
         expected_failures, only, on_result: see `run_checks`.
 
     Raises:
-        UsageError: a check is named that there is not.
+        UsageError: a name is not the name of a check.
     """
     checks = iter_checks(modality, config)
     return run_checks(checks, expected_failures=expected_failures, only=only, on_result=on_result)
@@ -50,7 +50,7 @@ class ModalityContract(ContractTests):
 
     Attributes:
         modality: the class that the entry point names.
-        config: of its sections; defaults where left out.
+        config: values of its sections; defaults for what is left out.
         expected_failures: name of a check -> why the modality fails it.
     """
 

@@ -1,4 +1,4 @@
-"""Its data."""
+"""Checks of a modality's data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from anytime_core.testing.modality.subject import CLOSE, LOOKED_AT, Subject, che
 
 @check()
 def items_are_samples(subject: Subject, folder: Path) -> None:
-    """Items hold `x`, float32 of `sample_shape`, finite, in [-1, 1], and `label` where there are classes."""
+    """Items hold `x`, float32 of `sample_shape`, finite, in [-1, 1], and `label` if there are classes."""
     shape, datasets = tuple(subject.made.sample_shape()), subject.datasets
     assert all(isinstance(size, int) and size > 0 for size in shape), f"sample_shape() is {shape}"
     for part, dataset in (("train", datasets.train), ("validation", datasets.validation)):
@@ -21,22 +21,22 @@ def items_are_samples(subject: Subject, folder: Path) -> None:
         for index in spread(len(dataset), LOOKED_AT):
             item = dataset[index]
             x, where = item["x"], f"item {index} of the {part} set"
-            assert isinstance(x, Tensor), f"x of {where} is {type(x).__name__}, no tensor"
+            assert isinstance(x, Tensor), f"x of {where} is {type(x).__name__}, not a tensor"
             assert x.dtype == torch.float32, f"x of {where} is {x.dtype}, not float32"
             assert tuple(x.shape) == shape, f"x of {where} has shape {tuple(x.shape)}, sample_shape() is {shape}"
             assert x.isfinite().all(), f"x of {where} is not finite"
             assert x.abs().max() <= 1, f"x of {where} reaches {x.abs().max().item():.4g}, beyond [-1, 1]"
             if datasets.classes:
-                assert "label" in item, f"{where} has no label, and there are classes"
+                assert "label" in item, f"{where} has no label, but there are classes"
                 label = int(item["label"])
-                assert 0 <= label < len(datasets.classes), f"label {label} of {where} is none of {datasets.classes}"
+                assert 0 <= label < len(datasets.classes), f"label {label} of {where} is not one of {datasets.classes}"
     names = datasets.classes
     assert len(set(names)) == len(names), f"classes {names} are not all different"
 
 
 @check()
 def data_are_the_same_each_time(subject: Subject, folder: Path) -> None:
-    """The same config gives the same items in the same order, and asking twice for one gives it twice."""
+    """The same config gives the same items in the same order, and reading an item again gives the same."""
     again = subject.make().datasets()
     for part, first, second in (
         ("train", subject.datasets.train, again.train),
@@ -45,7 +45,7 @@ def data_are_the_same_each_time(subject: Subject, folder: Path) -> None:
         assert len(first) == len(second), f"the {part} set has {len(first)} items, then {len(second)}"
         for index in spread(len(first), 16):
             same = torch.equal(first[index]["x"], second[index]["x"])
-            assert same, f"item {index} of the {part} set is another one in a second object"
+            assert same, f"item {index} of the {part} set is different in a second object"
             assert torch.equal(first[index]["x"], first[index]["x"]), f"item {index} of the {part} set changes"
 
 
@@ -57,7 +57,7 @@ def validation_is_held_out(subject: Subject, folder: Path) -> None:
     assert len(held_out) > 1 or len(validation) == 1, "all validation samples are the same"
     learned = (content(train[index]["x"]) for index in spread(len(train), 50 * LOOKED_AT))
     shared = sum(content in held_out for content in learned)
-    assert not shared, f"{shared} training samples are validation samples too"
+    assert not shared, f"{shared} training samples are also validation samples"
 
 
 @check("batches")
@@ -79,7 +79,7 @@ def batches_are_items(subject: Subject, folder: Path) -> None:
 
 @check()
 def workers_can_have_it(subject: Subject, folder: Path) -> None:
-    """Modality and data sets can be pickled, as data workers need it, and give the same items then."""
+    """Modality and data sets can be pickled for worker processes, and then give the same items."""
     try:
         made, train = pickle.loads(pickle.dumps((subject.made, subject.datasets.train)))
     except Exception as error:
@@ -90,7 +90,7 @@ def workers_can_have_it(subject: Subject, folder: Path) -> None:
 
 @check()
 def augmenting_gives_samples(subject: Subject, folder: Path) -> None:
-    """`augment` gives a batch of samples again, follows from the generator alone, and leaves its input as it is."""
+    """`augment` gives samples again, follows from the generator alone, and does not change its input."""
     x = subject.x.clone()
     first, second = (subject.made.augment(x, torch.Generator().manual_seed(3)) for _ in range(2))
     assert torch.equal(x, subject.x), "augment changes its input"

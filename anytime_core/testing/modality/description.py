@@ -1,4 +1,4 @@
-"""What a modality says of itself."""
+"""Checks of what a modality says about itself."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _METHODS = (
 
 @check()
 def metadata(subject: Subject, folder: Path) -> None:
-    """The class says its name, description, api_version and the suffixes of its files, and has every method."""
+    """The class has a name, a description, an api_version, the suffixes of its files, and every method."""
     cls = subject.modality
-    assert isinstance(cls, type), f"the entry point names {cls!r}, which is no class"
+    assert isinstance(cls, type), f"the entry point names {cls!r}, which is not a class"
     name = getattr(cls, "name", None)
     assert isinstance(name, str), f"its name is {name!r}, not a string"
     assert re.fullmatch(r"[a-z][a-z0-9_-]*", name), f"its name is {name!r}: use a to z, 0 to 9, - and _"
@@ -57,8 +57,8 @@ def metadata(subject: Subject, folder: Path) -> None:
 def config_fields_are_described(subject: Subject, folder: Path) -> None:
     """`Config` is a pydantic model that needs no arguments; every field has a default and a description."""
     config = subject.modality.Config
-    assert isinstance(config, type), f"Config is {config!r}, no class"
-    assert issubclass(config, BaseModel), f"Config is {config!r}, no pydantic model"
+    assert isinstance(config, type), f"Config is {config!r}, not a class"
+    assert issubclass(config, BaseModel), f"Config is {config!r}, not a pydantic model"
     taken = sorted(set(config.model_fields) & set(CoreConfig.model_fields))
     assert not taken, f"fields {taken} of Config are names of core's own sections"
     check_fields(config)
@@ -72,7 +72,7 @@ def config_survives_json_and_yaml(subject: Subject, folder: Path) -> None:
 
 @check()
 def recipes_are_valid(subject: Subject, folder: Path) -> None:
-    """Every YAML file in the package's folder `recipes` is a config of this modality; its first line says what for."""
+    """Every YAML file in the package's folder `recipes` is a config of this modality, described in its first line."""
     package = sys.modules[subject.modality.__module__.partition(".")[0]]
     folders = [Path(folder) for folder in getattr(package, "__path__", ())]
     for path in sorted(path for folder in folders for path in folder.glob("recipes/*.yaml")):
@@ -90,7 +90,7 @@ def recipes_are_valid(subject: Subject, folder: Path) -> None:
 
 @check()
 def importing_is_cheap(subject: Subject, folder: Path) -> None:
-    """Importing the module of the entry point imports neither torch nor data; both can wait until they are used."""
+    """Importing the module of the entry point does not import torch, which can wait until it is used."""
     code = f"import sys, {subject.modality.__module__}; print('torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -103,7 +103,7 @@ def importing_is_cheap(subject: Subject, folder: Path) -> None:
     assert done.returncode == 0, f"importing it in a new process fails: {done.stderr.strip()[-500:]}"
     printed = done.stdout.strip().splitlines()
     assert printed == ["False"], (
-        "importing it imports torch: import in methods what needs it, and for annotations under TYPE_CHECKING"
+        "importing it imports torch: import what needs torch in methods, and for annotations under TYPE_CHECKING"
         if printed[-1:] == ["True"] and len(printed) == 1
         else f"importing it prints {done.stdout.strip()[:200]!r}"
     )

@@ -1,4 +1,4 @@
-"""Its files and pictures."""
+"""Checks of a modality's files and previews."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from anytime_core.testing.modality.subject import Subject, check
 
 @check()
 def files_are_read_as_written(subject: Subject, folder: Path) -> None:
-    """A sample that is written and read again is itself within `file_tolerance`, in the default format."""
+    """A sample that is written in the default format and read again is the same within `file_tolerance`."""
     tolerance = getattr(subject.modality, "file_tolerance", FILE_TOLERANCE)
     suffix = subject.modality.suffixes[0]
     for number, x in enumerate(subject.x):
@@ -29,7 +29,7 @@ def files_are_read_as_written(subject: Subject, folder: Path) -> None:
 
 @check()
 def every_suffix_is_written(subject: Subject, folder: Path) -> None:
-    """`write` makes a file for each of the suffixes, of values beyond [-1, 1] too, and nothing else."""
+    """`write` makes one file for each suffix and nothing else, even if values are beyond [-1, 1]."""
     for suffix in subject.modality.suffixes:
         path = folder / f"x{suffix}"
         subject.made.write(subject.x[0] * 3, path)
@@ -41,7 +41,7 @@ def every_suffix_is_written(subject: Subject, folder: Path) -> None:
 
 @check()
 def damaged_files_are_named(subject: Subject, folder: Path) -> None:
-    """A missing, an empty and a damaged file are each refused with a DataError that names it."""
+    """A missing, an empty and a damaged file are refused with a DataError that names the file."""
     suffix = subject.modality.suffixes[0]
     missing, empty, damaged = (folder / f"{name}{suffix}" for name in ("missing", "empty", "damaged"))
     empty.touch()
@@ -60,7 +60,7 @@ def damaged_files_are_named(subject: Subject, folder: Path) -> None:
 
 @check()
 def previews_are_pictures(subject: Subject, folder: Path) -> None:
-    """`preview` writes a PNG of one row or several, with and without captions, also where rows differ in length."""
+    """`preview` writes a PNG of one or more rows, with and without captions, even if rows differ in length."""
     x = subject.x
     for number, rows in enumerate(
         ([PreviewRow("", x[:1])], [PreviewRow("original", x), PreviewRow("60 %", x[:2]), PreviewRow("", x)])

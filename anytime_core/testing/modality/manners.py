@@ -1,4 +1,4 @@
-"""What a modality leaves alone."""
+"""Checks that a modality changes nothing global."""
 
 from __future__ import annotations
 
@@ -57,4 +57,4 @@ def _same_seeds() -> Iterator[None]:
         for name, first, second in zip(("random", "numpy.random", "torch"), before, states(), strict=True)
         if first != second
     ]
-    assert not changed, f"it uses the global generator of {', '.join(changed)}: make one of its own with a seed"
+    assert not changed, f"it uses the global generator of {', '.join(changed)}: make one of its own, with a seed"

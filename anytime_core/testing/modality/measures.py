@@ -1,4 +1,4 @@
-"""Its loss and its metrics."""
+"""Checks of a modality's loss and metrics."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def loss_is_lower_for_closer(subject: Subject, folder: Path) -> None:
 
 @check()
 def metrics_are_best_at_identity(subject: Subject, folder: Path) -> None:
-    """Each metric is [B], finite, and best where a sample equals its original."""
+    """Each metric is [B], finite, and best if a sample equals its original."""
     x = subject.x
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     compared = [x, (x + 0.05 * noise).clamp(-1, 1), (x + noise).clamp(-1, 1)]

@@ -1,4 +1,7 @@
-"""Its networks. Letters: B batch, C channels of the latent map, S its spatial shape."""
+"""Checks of a modality's networks.
+
+[C, *S] is the shape of the latent map of a sample: C channels, S its spatial shape.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ def encoder_and_decoder_agree(subject: Subject, folder: Path) -> None:
 
 @check()
 def rows_do_not_mix(subject: Subject, folder: Path) -> None:
-    """In evaluation mode each row of a batch is what it would be alone."""
+    """In evaluation mode the result for each row of a batch is the same as for the row alone."""
     with torch.no_grad():
         for name, network, x in _networks(subject):
             network.eval()
@@ -60,7 +63,7 @@ def gradients_reach_both(subject: Subject, folder: Path) -> None:
 
 @check()
 def evaluation_is_deterministic(subject: Subject, folder: Path) -> None:
-    """In evaluation mode encoder and decoder give the same twice, and change nothing of themselves."""
+    """In evaluation mode encoder and decoder give the same twice, and their state does not change."""
     with torch.no_grad():
         for name, network, x in _networks(subject):
             network.eval()
@@ -72,14 +75,14 @@ def evaluation_is_deterministic(subject: Subject, folder: Path) -> None:
 
 @check()
 def weights_survive_safetensors(subject: Subject, folder: Path) -> None:
-    """State goes through safetensors into freshly made networks, strictly, and they are the same function then."""
+    """New networks with the state from safetensors, loaded strictly, compute the same."""
     first, second = subject.autoencoder(), build_autoencoder(subject.make(), subject.autoencoder_config)
     state = {name: tensor.contiguous() for name, tensor in first.state_dict().items()}
     second.load_state_dict(load(save(state)), strict=True)
     lengths = torch.full((len(subject.x),), first.code_length)
     with torch.no_grad():
         decoded = [one.eval().decode_vectors(one.encode_vectors(subject.x), lengths) for one in (first, second)]
-    assert torch.equal(*decoded), "networks with the same weights differ: something is in no parameter and no buffer"
+    assert torch.equal(*decoded), "networks with the same weights differ: state is in no parameter and no buffer"
 
 
 @check()
@@ -97,11 +100,11 @@ def training_lowers_the_loss(subject: Subject, folder: Path) -> None:
         (loss + out.quantizer_loss.mean()).backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < losses[0], f"after {_TRAINING_STEPS} steps the loss is {losses[-1]:.4g}, first {losses[0]:.4g}"
+    assert losses[-1] < losses[0], f"after {_TRAINING_STEPS} steps the loss is {losses[-1]:.4g}, before {losses[0]:.4g}"
 
 
 def _networks(subject: Subject) -> Iterator[tuple[str, nn.Module, Tensor]]:
-    """Encoder and decoder with something to put in."""
+    """Encoder and decoder, each with an input."""
     torch.manual_seed(0)
     encoder = subject.made.encoder()
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What it offers beyond its duties."""
+"""Checks of what a modality offers beyond the required methods."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from anytime_core.testing.modality.subject import Subject, check
 
 @check("opens-files")
 def opened_files_are_samples(subject: Subject, folder: Path) -> None:
-    """A file that is opened gives as many samples as it says, and writes them as a file that can be read."""
+    """A file that is opened gives as many samples as its length says, and writes them as a readable file."""
     made: Any = subject.made
     _check_opened(subject, made.open_file, folder)
 
 
 @check("restores-files")
 def restored_files_are_samples(subject: Subject, folder: Path) -> None:
-    """A file that is opened to be restored does so too, and `restores` says what is given back."""
+    """A file that is opened to be restored does the same, and `restores` says which property is restored."""
     made: Any = subject.made
     assert made.restores in get_args(Restored), f"restores is {made.restores!r}, not size or rate"
     _check_opened(subject, made.open_to_restore, folder)
@@ -30,7 +30,7 @@ def restored_files_are_samples(subject: Subject, folder: Path) -> None:
 
 @check("shows-growth")
 def growth_is_named_after_the_stem(subject: Subject, folder: Path) -> None:
-    """`write_growth` writes files, and each of them is named after the stem."""
+    """`write_growth` writes files, and the name of each starts with the stem."""
     made: Any = subject.made
     made.write_growth(list(subject.x[:3]), folder / "stem")
     names = [path.name for path in folder.iterdir()]
@@ -49,7 +49,7 @@ def features_are_rows(subject: Subject, folder: Path) -> None:
 
 @check("extractors")
 def extractors_give_features(subject: Subject, folder: Path) -> None:
-    """Each default extractor makes float32 [B, F] of samples, the same for a row alone, and says what it is."""
+    """Each default extractor makes float32 [B, F] of samples, the same for a row alone, and has a description."""
     made: Any = subject.made
     offered = made.extractors()
     assert CLASSIFIER not in offered, f"extractor {CLASSIFIER!r} is core's own"
@@ -65,7 +65,7 @@ def extractors_give_features(subject: Subject, folder: Path) -> None:
 
 
 def _check_opened(subject: Subject, open_file: Callable[[Path], UserFile], folder: Path) -> None:
-    """A file that is opened gives as many samples as it says, and writes them as a file that can be read."""
+    """A file that is opened gives as many samples as its length says, and writes them as a readable file."""
     suffix, x, name = subject.modality.suffixes[0], subject.x[0], open_file.__name__
     path, copy = folder / f"user{suffix}", folder / f"{name}{suffix}"
     subject.made.write(x, path)
@@ -75,4 +75,4 @@ def _check_opened(subject: Subject, open_file: Callable[[Path], UserFile], folde
     assert all(part.shape == x.shape for part in parts), f"{name}() gives samples of another shape"
     file.write(iter(parts), copy)
     assert copy.stat().st_size, f"write() of what {name}() opened wrote nothing"
-    assert subject.made.read(copy).shape == x.shape, f"write() of what {name}() opened wrote what cannot be read"
+    assert subject.made.read(copy).shape == x.shape, f"write() of what {name}() opened wrote a file that cannot be read"

@@ -1,4 +1,4 @@
-"""What is checked, and what some modalities can do and others need not."""
+"""The modality that is checked, and what only some modalities offer."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from anytime_core.testing.checks import Capability, Checks
 
 BATCH = 4
 LOOKED_AT = 64
-"""Items of a data set that are looked at."""
+"""The number of items of a data set that are looked at."""
 CLOSE = 1e-4
 
 
 @dataclass
 class Subject:
-    """What is checked, and what its checks share, made when first asked for.
+    """The modality that is checked, and what its checks share, made when first needed.
 
     Attributes:
         modality: the class that the entry point names.
-        config: of its sections.
+        config: values of its sections.
     """
 
     modality: Any
@@ -67,11 +67,11 @@ class Subject:
 
     @cached_property
     def autoencoder_config(self) -> AutoencoderConfig:
-        """Of the autoencoder that checks build around the modality's networks."""
+        """The config of the autoencoder that checks build around the modality's networks."""
         return CoreConfig().autoencoder
 
     def autoencoder(self) -> OrderedAutoencoder:
-        """A freshly initialised one."""
+        """A freshly initialised autoencoder."""
         torch.manual_seed(0)
         return build_autoencoder(self.made, self.autoencoder_config)
 
@@ -97,16 +97,16 @@ check: Checks[Subject] = Checks(
 
 
 def samples(dataset: SampleDataset, number: int) -> Tensor:
-    """At most `number` samples [B, *sample_shape], spread over the set."""
+    """At most `number` samples [B, *sample_shape], evenly spread over the set."""
     return torch.stack([dataset[index]["x"] for index in spread(len(dataset), number)])
 
 
 def spread(size: int, number: int) -> list[int]:
-    """At most `number` indices over the whole set, which may be sorted by class."""
+    """At most `number` indices, evenly spread over the set, which may be sorted by class."""
     number = min(size, number)
     return [position * size // number for position in range(number)]
 
 
 def content(x: Tensor) -> bytes:
-    """To compare tensors bit by bit, NaN included."""
+    """The bytes of a tensor, for comparison bit by bit, NaN included."""
     return x.contiguous().numpy().tobytes()

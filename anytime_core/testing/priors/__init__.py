@@ -1,4 +1,4 @@
-"""What the contract of priors demands, check by check, and running it."""
+"""The contract of priors: its checks, and how to run them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from anytime_core.testing.priors.subject import Subject, check
 from anytime_core.testing.runner import Check, CheckResult, ContractTests, bind, run_checks
 
 CHECKS = check.of(description, learning, labels, causal, engines, any_order)
-"""Checks by name, in the order in which one meets what they are about."""
+"""Checks by name, in an order in which a new prior would meet them."""
 
 
 def iter_prior_checks(
     prior: type[Prior], config: Mapping[str, Any] | None = None, spec: CodeSpec | None = None
 ) -> Iterator[Check]:
-    """The checks of a prior, each to be run by itself and in any order.
+    """The checks of a prior. They are independent, and may run in any order.
 
     Args:
         prior: the class that the entry point names.
-        config: of its section, such as `{"width": 32}`; defaults for what is left out.
-        spec: codes that it can model, without labels, few of few values; None: what its section accepts of a line of
-            channels, a map of positions and the pixels of a picture.
+        config: values of its section, such as `{"width": 32}`; defaults for what is left out.
+        spec: a few codes of few values that it can model, without labels; None: the first that its section accepts of
+            a line of channels, a map of positions, and the pixels of a picture.
     """
     return bind(CHECKS, check, Subject(prior, dict(config or {}), spec))
 
@@ -38,14 +38,14 @@ def check_prior(
     only: Sequence[str] = (),
     on_result: Callable[[CheckResult], None] = lambda result: None,
 ) -> list[CheckResult]:
-    """Run all checks; none keeps another from being run.
+    """Run all checks, even if some fail.
 
     Args:
         prior, config, spec: see `iter_prior_checks`.
         expected_failures, only, on_result: see `run_checks`.
 
     Raises:
-        UsageError: a check is named that there is not.
+        UsageError: a name is not the name of a check.
     """
     checks = iter_prior_checks(prior, config, spec)
     return run_checks(checks, expected_failures=expected_failures, only=only, on_result=on_result)
@@ -56,7 +56,7 @@ class PriorContract(ContractTests):
 
     Attributes:
         prior: the class that the entry point names.
-        config: of its section; defaults for what is left out.
+        config: values of its section; defaults for what is left out.
         spec: codes that it can model, see `iter_prior_checks`.
         expected_failures: name of a check -> why the prior fails it.
     """

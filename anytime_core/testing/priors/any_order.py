@@ -1,6 +1,7 @@
-"""Of priors that draw codes in any order: what their network says of any codes given any others.
+"""Checks of order-agnostic priors: what their network says about any codes given any others.
 
-Letters: B batch, N code length, S stages, R values of a digit, r rows: positions that go through the network.
+n is a prefix length, S the number of stages, R the number of values of a digit, r the number of rows: positions that go
+through the network.
 """
 
 from __future__ import annotations
@@ -32,20 +33,20 @@ _UNLIKELY = 1e-4
 @check("any-order", "discrete")
 @torch.no_grad()
 def digits_number_every_code(subject: Subject, folder: Path) -> None:
-    """Tokens say from nothing to all of a code, digit by digit, and whole ones tell every code from the others."""
+    """Tokens say from nothing to all of a code, digit by digit, and the last ones are different for every code."""
     prior: Any = subject.make()
     size, stages = prior.codebook_size, len(prior.digits)
     assert prior.token_of.shape == (stages + 1, size), (
         f"token_of has shape {tuple(prior.token_of.shape)}, not {(stages + 1, size)}"
     )
-    assert not prior.token_of[0].any(), "the token of which nothing is known is not 0"
+    assert not prior.token_of[0].any(), "the token that says nothing is not 0"
     assert len(prior.token_of[-1].unique()) == size, "two codes have the same digits"
 
 
 @check("any-order", "discrete")
 @torch.no_grad()
 def what_is_not_known_is_not_seen(subject: Subject, folder: Path) -> None:
-    """`logits_at` of the rows that are asked for are `logits`, with and without the rows of which nothing is known."""
+    """`logits_at` gives the `logits` of the rows that are asked for, with and without the unknown rows."""
     for classes in (0, CLASSES) if subject.conditional else (0,):
         prior: Any = subject.trained(subject.spec.narrowed(classes=classes))
         length, labels = prior.code_length, some_labels(prior.spec)
@@ -69,7 +70,7 @@ def what_is_not_known_is_not_seen(subject: Subject, folder: Path) -> None:
 @check("any-order", "discrete")
 @torch.no_grad()
 def losses_are_of_every_step(subject: Subject, folder: Path) -> None:
-    """`losses` are [S, n], finite and at least 0, before training and after, also of a prefix."""
+    """`losses` are [S, n], finite and at least 0, before and after training, and for a prefix too."""
     for prior in (subject.make(), subject.trained()):
         assert isinstance(prior, AnyOrderPrior)
         for length in {1, prior.code_length - 1, prior.code_length}:
@@ -83,7 +84,7 @@ def losses_are_of_every_step(subject: Subject, folder: Path) -> None:
 @check("any-order", "discrete")
 @torch.no_grad()
 def bound_terms_are_of_unknown_codes(subject: Subject, folder: Path) -> None:
-    """A step of the bound has nats at the unknown positions of its prefix only, as many as it says."""
+    """A step of the bound has nats at the unknown positions of its prefix only, and counts these positions right."""
     prior = subject.trained()
     assert isinstance(prior, AnyOrderPrior)
     lengths = torch.arange(BATCH) % prior.code_length + 1
@@ -98,21 +99,21 @@ def bound_terms_are_of_unknown_codes(subject: Subject, folder: Path) -> None:
 @check("any-order", "discrete")
 @torch.no_grad()
 def log_prob_is_the_bound_over_all_orders(subject: Subject, folder: Path) -> None:
-    """`log_prob` is in the mean what drawing the codes one by one says of them, over all orders."""
+    """The mean of `log_prob` is the log probability of the codes, drawn one by one, in the mean over all orders."""
     prior: Any = subject.trained(resized(subject.spec, 2, 3))
     codes = some_codes(prior.spec, 1)
     exact = sum(_by_order(prior, codes, order).sum() for order in itertools.permutations(range(2))) / 2
     estimates = prior.log_prob(codes.expand(_ESTIMATES, -1), None, torch.Generator().manual_seed(2)).double().sum(1)
     error = estimates.std().item() / math.sqrt(_ESTIMATES) + CLOSE
     assert abs(estimates.mean().item() - float(exact)) < _STANDARD_ERRORS * error, (
-        f"log_prob of a sequence is {estimates.mean().item():.4g} in the mean, its orders say {float(exact):.4g}"
+        f"log_prob of a sequence is {estimates.mean().item():.4g} in the mean, but {float(exact):.4g} over its orders"
     )
 
 
 @check("any-order", "discrete")
 @torch.no_grad()
 def draws_follow_the_mean_over_orders(subject: Subject, folder: Path) -> None:
-    """Sequences of a small space, drawn code by code, are as frequent as all orders together say (chi-square test)."""
+    """Sequences of a small space, drawn code by code, have the frequencies of all orders together (chi-square test)."""
     prior: Any = subject.trained(resized(subject.spec, 2, 3))
     every = torch.tensor(list(itertools.product(range(3), repeat=2)))
     orders = list(itertools.permutations(range(2)))
@@ -121,13 +122,13 @@ def draws_follow_the_mean_over_orders(subject: Subject, folder: Path) -> None:
     codes = _drawn(prior, prior.engines()["plain"], _SAMPLES, calls=None)
     seen = (codes * torch.tensor([3, 1])).sum(1).bincount(minlength=9).double()
     found = chisquare(seen, expected / expected.sum() * _SAMPLES).pvalue
-    assert found > _UNLIKELY, f"{_SAMPLES} drawn sequences follow what all orders say of them with p = {found:.2g}"
+    assert found > _UNLIKELY, f"{_SAMPLES} drawn sequences follow the probabilities of all orders with p = {found:.2g}"
 
 
 @check("any-order", "discrete")
 @torch.no_grad()
 def engines_draw_the_codes_of_the_plain_one(subject: Subject, folder: Path) -> None:
-    """From the same noise and order, every engine that runs here draws the codes of the plain one, by any plan."""
+    """With the same noise and order, every engine that runs here draws the codes of engine `plain`, by any plan."""
     prior: Any = subject.trained()
     engines = prior.engines()
     for name, calls in itertools.product(engines, (None, len(prior.digits))):
@@ -141,7 +142,7 @@ def engines_draw_the_codes_of_the_plain_one(subject: Subject, folder: Path) -> N
 
 
 def _drawn(prior: Any, maker: Any, batch: int, calls: int | None) -> Tensor:
-    """Codes [B, N] from the same noise and orders, drawn in so many calls (None: one for each digit of each code)."""
+    """Codes [B, N] from the same noise and orders, drawn in `calls` calls (None: one for each digit of each code)."""
     indices, length = range(batch), prior.code_length
     partial = PartialCodes(
         tokens=torch.zeros(batch, length, dtype=torch.int64),
@@ -154,7 +155,7 @@ def _drawn(prior: Any, maker: Any, batch: int, calls: int | None) -> Tensor:
 
 
 def _by_order(prior: Any, codes: Tensor, order: tuple[int, ...]) -> Tensor:
-    """[B, N] log probability of codes that are drawn in an order, one digit after the other."""
+    """The log probability of codes that are drawn in an order, one digit after another, [B, N]."""
     nats = torch.zeros(codes.shape, dtype=torch.float64)
     for stage in range(len(prior.digits)):
         level = torch.full(codes.shape, stage)

@@ -1,6 +1,6 @@
-"""Of priors that draw codes first to last: what each code depends on, and how codes are drawn.
+"""Checks of causal priors: what each code depends on, and how codes are drawn.
 
-Letters: B batch, N code length, n a prefix length, K codebook size, P parameters of one code.
+n is a prefix length, P the number of parameters of one code.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _UNLIKELY = 1e-4
 @check("causal", "discrete")
 @torch.no_grad()
 def conditionals_are_of_every_position(subject: Subject, folder: Path) -> None:
-    """Of n codes there are [B, n + 1, P] parameters, finite, for every n < N."""
+    """Given n codes there are [B, n + 1, P] parameters, none of them NaN, for every n < N."""
     prior: Any = subject.make()
     codes = some_codes(prior.spec)
     for length in range(prior.code_length):
@@ -48,7 +48,7 @@ def conditionals_are_of_every_position(subject: Subject, folder: Path) -> None:
 @check("causal", "discrete")
 @torch.no_grad()
 def later_codes_do_not_matter(subject: Subject, folder: Path) -> None:
-    """The distribution of a code depends on those before it only: others at any position after it change nothing."""
+    """The distribution of a code depends only on the codes before it: changing any later code changes nothing."""
     prior: Any = subject.trained()
     codes = some_codes(prior.spec)[:, :-1]
     before = prior.conditionals(codes, None)
@@ -64,14 +64,14 @@ def later_codes_do_not_matter(subject: Subject, folder: Path) -> None:
 @check("causal", "discrete")
 @torch.no_grad()
 def a_prefix_is_enough(subject: Subject, folder: Path) -> None:
-    """The parameters of the first codes are the same, whether more codes are given or not."""
+    """The parameters of the first codes are the same with and without later codes."""
     prior: Any = subject.trained()
     codes = some_codes(prior.spec)[:, :-1]
     whole = prior.conditionals(codes, None)
     for length in range(prior.code_length - 1):
         found = prior.conditionals(codes[:, :length], None)
         change = _difference(found, whole, slice(None, length + 1))
-        assert change < CLOSE, f"parameters given {length} codes differ by {change:.3g} from those given all"
+        assert change < CLOSE, f"parameters given {length} codes differ by {change:.3g} from those given all codes"
 
 
 @check("causal", "discrete")
@@ -89,7 +89,7 @@ def rows_do_not_mix(subject: Subject, folder: Path) -> None:
 @check("causal", "discrete")
 @torch.no_grad()
 def probabilities_sum_to_one(subject: Subject, folder: Path) -> None:
-    """The probabilities of all values of a code sum to 1, and those of all sequences of a small space too."""
+    """The probabilities of all values of a code sum to 1, and so do those of all sequences of a small space."""
     prior: Any = subject.trained(_tiny(subject))
     head, codes = prior.distribution, _all_codes(prior)
     parameters = prior.conditionals(codes[:, :-1], None)
@@ -103,14 +103,14 @@ def probabilities_sum_to_one(subject: Subject, folder: Path) -> None:
     assert _difference(logits, each) < CLOSE, "logits() and log_prob() of its distribution do not say the same"
     entropy = -(each.exp() * each).sum(-1)
     assert _difference(head.entropy(parameters), entropy) < CLOSE, (
-        "entropy() of its distribution is not that of log_prob"
+        "entropy() of its distribution does not follow from log_prob"
     )
 
 
 @check("causal", "discrete")
 @torch.no_grad()
 def log_prob_is_the_sum_of_the_steps(subject: Subject, folder: Path) -> None:
-    """`log_prob` of codes that are drawn is what each step says of the code that it drew."""
+    """`log_prob` of drawn codes is the log probability that each step gave to its code."""
     prior: Any = subject.trained()
     said: list[Tensor] = []
     choose = drawing(prior.distribution, _noise(prior, BATCH, prior.code_length), Shaping())
@@ -123,7 +123,7 @@ def log_prob_is_the_sum_of_the_steps(subject: Subject, folder: Path) -> None:
     stepper = PlainEngine(prior).open(None, BATCH, prior.code_length)
     codes = torch.stack(list(steps(stepper, range(prior.code_length), choose_and_note)), 1)
     change = _difference(prior.log_prob(codes, None), torch.stack(said, 1))
-    assert change < CLOSE, f"log_prob of drawn codes differs by {change:.3g} from what the steps say of them"
+    assert change < CLOSE, f"log_prob of drawn codes differs by {change:.3g} from that of the steps"
 
 
 @check("causal", "discrete")
@@ -143,7 +143,7 @@ def draws_follow_the_probabilities(subject: Subject, folder: Path) -> None:
 @check("causal", "discrete")
 @torch.no_grad()
 def coldest_draws_are_the_likeliest(subject: Subject, folder: Path) -> None:
-    """At temperature 0 the most likely code is drawn, and the best of one is that too."""
+    """The most likely code is drawn at temperature 0, with a top-k of 1, and with a tiny top-p."""
     prior: Any = subject.trained()
     head = prior.distribution
     parameters = prior.conditionals(some_codes(prior.spec)[:, :-1], None)[:, -1]
@@ -158,17 +158,17 @@ def coldest_draws_are_the_likeliest(subject: Subject, folder: Path) -> None:
 @check("causal", "discrete")
 @torch.no_grad()
 def fewer_codes_are_the_first_ones(subject: Subject, folder: Path) -> None:
-    """From the same noise, the codes drawn at a smaller length are the first ones of a larger length."""
+    """With the same noise, the codes drawn at a smaller length are the first codes of a larger length."""
     prior: Any = subject.trained()
     whole = _drawn(prior, BATCH, prior.code_length)
     for length in range(1, prior.code_length):
-        assert torch.equal(_drawn(prior, BATCH, length), whole[:, :length]), f"the first {length} codes are others"
+        assert torch.equal(_drawn(prior, BATCH, length), whole[:, :length]), f"the first {length} codes differ"
 
 
 @check("causal", "discrete", "guided")
 @torch.no_grad()
 def guidance_lies_between_its_ends(subject: Subject, folder: Path) -> None:
-    """Guidance 1 is the distribution with the label, 0 that with the null label, and others are distributions too."""
+    """Guidance 1 gives the distribution with the label, 0 with the null label, and others give distributions too."""
     prior: Any = subject.trained(subject.spec.narrowed(classes=CLASSES))
     labels, engine, found = some_labels(prior.spec), PlainEngine(prior), {}
     for guidance in (0.0, 1.0, 1.5):
@@ -178,19 +178,19 @@ def guidance_lies_between_its_ends(subject: Subject, folder: Path) -> None:
     for guidance, told in ((0.0, null), (1.0, labels)):
         alone = open_stepper(engine, prior, told, BATCH, prior.code_length, 1.0).step(0, None)
         change = _difference(found[guidance], alone)
-        assert change < CLOSE, f"at guidance {guidance:g} parameters differ by {change:.3g} from those it stands for"
+        assert change < CLOSE, f"at guidance {guidance:g} parameters differ by {change:.3g} from those without guidance"
     shape = tuple(found[1.5].shape)
     assert shape == (BATCH, prior.distribution.size), f"guided parameters have shape {shape}"
     assert not found[1.5].isnan().any(), "guided parameters are not numbers"
 
 
 def _tiny(subject: Subject) -> Any:
-    """Two codes of three values."""
+    """The description of two codes of three values."""
     return resized(subject.spec, 2, 3)
 
 
 def _all_codes(prior: CausalPrior) -> Tensor:
-    """Every sequence there is, [K ** N, N]."""
+    """All sequences, [K ** N, N]."""
     return torch.tensor(list(itertools.product(range(prior.codebook_size), repeat=prior.code_length)))
 
 

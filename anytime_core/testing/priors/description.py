@@ -1,4 +1,4 @@
-"""What a prior says of itself."""
+"""Checks of what a prior says about itself."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from anytime_core.testing.priors.subject import CLASSES, Subject, check, resized
 
 @check()
 def class_is_described(subject: Subject, folder: Path) -> None:
-    """It is a CausalPrior or an AnyOrderPrior, and says its kind, the api_version and its section."""
+    """It is a CausalPrior or an AnyOrderPrior, and has a kind, an api_version and a section."""
     prior = subject.prior
-    assert isinstance(prior, type), f"the entry point names {prior!r}, which is no class"
+    assert isinstance(prior, type), f"the entry point names {prior!r}, which is not a class"
     assert issubclass(prior, CausalPrior | AnyOrderPrior), f"{prior.__name__} is no CausalPrior and no AnyOrderPrior"
     kind = getattr(prior, "kind", None)
     assert isinstance(kind, str), f"its kind is {kind!r}, not a string"
     assert re.fullmatch(r"[a-z][a-z0-9_-]*", kind), f"its kind is {kind!r}: use a to z, 0 to 9, - and _"
     assert prior.api_version == API_VERSION, f"api_version is {prior.api_version!r}, this toolkit needs {API_VERSION}"
     config = getattr(prior, "Config", None)
-    assert isinstance(config, type), f"Config is {config!r}, no class"
-    assert issubclass(config, PriorSection), f"Config is {config!r}, no PriorSection"
+    assert isinstance(config, type), f"Config is {config!r}, not a class"
+    assert issubclass(config, PriorSection), f"Config is {config!r}, not a PriorSection"
 
 
 @check()
 def section_is_described(subject: Subject, folder: Path) -> None:
-    """Every field has a default and a description, `kind` is the prior's own, and unknown keys are refused."""
+    """Every field has a default and a description, `kind` is the kind of the prior, and unknown keys are refused."""
     config = subject.prior.Config
     check_fields(config)
     kind = config().kind
@@ -42,7 +42,7 @@ def section_is_described(subject: Subject, folder: Path) -> None:
 
 @check()
 def what_its_section_accepts_is_made(subject: Subject, folder: Path) -> None:
-    """`check` refuses codes with a ConfigError or not at all, and a prior of all that it accepts can be made."""
+    """`check` refuses codes only with a ConfigError, and a prior can be made of all codes that it accepts."""
     spec = subject.spec
     continuous = CodeSpec(length=spec.length, size=None, dim=spec.dim, grid=spec.grid)
     for changed, what in (
@@ -63,5 +63,5 @@ def what_its_section_accepts_is_made(subject: Subject, folder: Path) -> None:
             subject.prior(subject.section, changed, None)
         except Exception as error:
             raise AssertionError(
-                f"check() accepts {what}, of which none can be made: {type(error).__name__}: {error}"
+                f"check() accepts {what}, but a prior of them cannot be made: {type(error).__name__}: {error}"
             ) from error

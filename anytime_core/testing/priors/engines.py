@@ -1,6 +1,6 @@
-"""Of causal priors: ways to draw code after code, each of which gives what the plain one gives.
+"""Checks of the engines of causal priors: each engine gives what engine `plain` gives.
 
-Letters: B batch, N code length, P parameters of one code.
+P is the number of parameters of one code, R the number of rows of a batch.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from anytime_core.testing.priors.subject import BATCH, CLASSES, CLOSE, Subject, 
 
 @dataclass(frozen=True)
 class _Case:
-    """An engine and what it should say.
+    """An engine and the parameters that it should give.
 
     Attributes:
-        engine: of a trained prior, in float32.
-        codes: [B, N] that are forced.
+        engine: an engine of a trained prior, in float32.
+        codes: [B, N], the codes that are forced.
         labels: [B], None for an unconditional prior.
-        wanted: [B, N, P], by `conditionals`.
+        wanted: [B, N, P], the parameters from `conditionals`.
     """
 
     engine: Engine
@@ -41,14 +41,14 @@ class _Case:
         return self.engine.open(labels, len(rows), self.codes.shape[1])
 
     def step(self, stepper: Stepper, rows: Tensor, position: int) -> Tensor:
-        """What it says of the code at a position of these rows, [R, P]."""
+        """The parameters of the code at a position of these rows, [R, P]."""
         found = stepper.step(position, self.codes[rows, position - 1] if position else None)
         wanted = (len(rows), self.wanted.shape[-1])
         assert found.shape == wanted, f"a step of engine {self.engine.name} gives {tuple(found.shape)}, not {wanted}"
-        return found.float().clone()  # of what may be a buffer
+        return found.float().clone()  # it may be a buffer
 
     def compare(self, found: Tensor, rows: Tensor, position: int, where: str = "") -> None:
-        """Raise AssertionError if these are not the parameters of the rows at a position."""
+        """Raise AssertionError if `found` are not the parameters of the rows at a position."""
         wanted = self.wanted[rows, position]
         worst = torch.where(found == wanted, 0, found - wanted).abs().max().item()
         assert worst < CLOSE, f"engine {self.engine.name} differs by {worst:.3g} at position {position}{where}"
@@ -57,21 +57,21 @@ class _Case:
 @check("causal", "discrete")
 @torch.no_grad()
 def steps_are_the_conditionals(subject: Subject, folder: Path) -> None:
-    """Every engine says of each code, step by step, what `conditionals` says of all at once, with labels too."""
+    """Every engine gives, step by step, the parameters that `conditionals` gives at once, with labels too."""
     _check_steps(subject, torch.device("cpu"))
 
 
 @check("causal", "discrete", "cuda")
 @torch.no_grad()
 def steps_on_a_gpu_are_the_conditionals(subject: Subject, folder: Path) -> None:
-    """On a CUDA device too, every engine that runs there says step by step what `conditionals` says."""
+    """Every engine that runs on a CUDA device gives, step by step, the parameters of `conditionals` there too."""
     _check_steps(subject, torch.device("cuda"))
 
 
 @check("causal", "discrete")
 @torch.no_grad()
 def batches_go_on_with_the_rows_that_are_kept(subject: Subject, folder: Path) -> None:
-    """After `keep`, a stepper goes on with those rows as if the others had never been there."""
+    """After `keep`, a stepper goes on with the kept rows as if there had never been others."""
     for case in _cases(subject):
         for keeps in ({0: [1, 3, 4, 7], 2: [3]}, {1: list(range(BATCH)), 3: [0, BATCH - 1]}):
             rows = torch.arange(BATCH)
@@ -87,7 +87,7 @@ def batches_go_on_with_the_rows_that_are_kept(subject: Subject, folder: Path) ->
 @check("causal", "discrete")
 @torch.no_grad()
 def batches_do_not_disturb_each_other(subject: Subject, folder: Path) -> None:
-    """Two batches of one engine that are open at a time have nothing in common."""
+    """Two batches of one engine that are open at the same time do not affect each other."""
     for case in _cases(subject):
         orders = torch.arange(BATCH), torch.arange(BATCH).flip(0)
         pair = [(case.open(rows), rows) for rows in orders]
@@ -118,7 +118,7 @@ def engines_leave_settings_alone(subject: Subject, folder: Path) -> None:
 @check("causal", "discrete", "exact")
 @torch.no_grad()
 def exact_steps_are_the_same_bits_in_any_batch(subject: Subject, folder: Path) -> None:
-    """Engine `exact` gives each row the same bits, whichever batch it is in."""
+    """Engine `exact` gives each row the same bits in any batch."""
     for case in _cases(subject):
         if case.engine.name == "exact":
             rows = torch.arange(BATCH)
@@ -137,13 +137,13 @@ def _check_steps(subject: Subject, device: torch.device) -> None:
 
 
 def _all_steps(case: _Case, rows: Tensor) -> Tensor:
-    """[R, N, P] of the rows, drawn as one batch."""
+    """The parameters [R, N, P] of the rows, as one batch."""
     stepper = case.open(rows)
     return torch.stack([case.step(stepper, rows, position) for position in range(case.codes.shape[1])], 1)
 
 
 def _cases(subject: Subject, device: torch.device | None = None) -> Iterator[_Case]:
-    """Every engine that runs on a device (None: the CPU), of a prior without labels and of one that is told some."""
+    """Every engine that runs on a device (None: the CPU), of a prior without labels and of one with labels."""
     device = device or torch.device("cpu")
     for classes in (0, CLASSES) if subject.conditional else (0,):
         trained = subject.trained(subject.spec.narrowed(classes=classes))
@@ -157,6 +157,6 @@ def _cases(subject: Subject, device: torch.device | None = None) -> Iterator[_Ca
                     engine = maker(prior, "float32")
                 except UsageError:  # it runs on another device
                     continue
-                # What is compiled is run as it is written, since compiling takes minutes.
+                # Compiled code runs uncompiled, since compiling takes minutes.
                 with torch.compiler.set_stance("force_eager"):
                     yield _Case(engine, codes, labels, wanted)

@@ -1,4 +1,4 @@
-"""What labels do. Letters: B batch."""
+"""Checks of what labels do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from anytime_core.testing.priors.subject import CLASSES, Subject, check, countin
 
 @check("discrete", "conditional")
 def labels_are_heeded(subject: Subject, folder: Path) -> None:
-    """Codes are likelier with the label that they were learned with than with another."""
+    """Codes are more likely with the label that they were learned with than with another."""
     prior, labels, codes = _told(subject)
     right, wrong = _nats(prior, codes, labels), _nats(prior, codes, (labels + 1) % CLASSES)
     assert right < wrong, f"codes cost {right:.4g} nats with their label, {wrong:.4g} with another"
@@ -21,18 +21,18 @@ def labels_are_heeded(subject: Subject, folder: Path) -> None:
 
 @check("discrete", "guided")
 def null_label_stands_for_any(subject: Subject, folder: Path) -> None:
-    """The null label is none of a class, and codes are likelier with it than with a wrong one."""
+    """The null label is not the label of a class, and codes are more likely with it than with a wrong label."""
     assert subject.make().null_label is None, "it has a null label without classes"
     prior, labels, codes = _told(subject)
     null = prior.null_label
     assert null is not None, "it has no null label"
-    assert null not in range(CLASSES), f"its null label {null} is that of a class"
+    assert null not in range(CLASSES), f"its null label {null} is the label of a class"
     unknown, wrong = _nats(prior, codes, labels * 0 + null), _nats(prior, codes, (labels + 1) % CLASSES)
     assert unknown < wrong, f"codes cost {unknown:.4g} nats with the null label, {wrong:.4g} with a wrong one"
 
 
 def _told(subject: Subject) -> tuple[Prior, Tensor, Tensor]:
-    """A trained prior that is told labels, labels [B], and codes of theirs."""
+    """A trained prior with labels, labels [B], and codes of these labels."""
     prior = subject.trained(subject.spec.narrowed(classes=CLASSES))
     labels = some_labels(prior.spec, 96)
     assert labels is not None
@@ -41,5 +41,5 @@ def _told(subject: Subject) -> tuple[Prior, Tensor, Tensor]:
 
 @torch.no_grad()
 def _nats(prior: Prior, codes: Tensor, labels: Tensor) -> float:
-    """Mean nats a code; of an estimate, from the same noise."""
+    """The mean nats per code; an estimate uses the same random numbers each time."""
     return -prior.log_prob(codes, labels, torch.Generator().manual_seed(1)).mean().item()

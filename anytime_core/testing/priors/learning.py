@@ -1,4 +1,4 @@
-"""How it learns, and what it says of codes. Letters: B batch, N code length, K codebook size."""
+"""Checks of how a prior learns, and of what it says about codes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def gradients_reach_every_parameter(subject: Subject, folder: Path) -> None:
 
 @check("discrete")
 def training_lowers_the_loss(subject: Subject, folder: Path) -> None:
-    """A few training steps on sequences that are all the same lower the loss."""
+    """A few training steps on equal sequences lower the loss."""
     prior = subject.make().train()
     codes = some_codes(prior.spec, 1).expand(BATCH, -1)
     optimizer = torch.optim.AdamW(prior.parameters(), lr=2e-3)
@@ -64,17 +64,17 @@ def training_lowers_the_loss(subject: Subject, folder: Path) -> None:
         optimizer.step()
         losses.append(loss.item())
     first, last = losses[0], sum(losses[-5:]) / 5
-    assert last < 0.9 * first, f"after {_STEPS} steps the loss is {last:.4g}, first {first:.4g}"
+    assert last < 0.9 * first, f"after {_STEPS} steps the loss is {last:.4g}, before {first:.4g}"
 
 
 @check("discrete")
 def evaluation_is_deterministic(subject: Subject, folder: Path) -> None:
-    """In evaluation mode `log_prob` follows from codes and generator alone, and changes nothing of the prior."""
+    """In evaluation mode `log_prob` follows from codes and generator alone, and the prior's state does not change."""
     prior = subject.trained()
     codes = some_codes(prior.spec)
     before = {name: value.clone() for name, value in prior.state_dict().items()}
     state = torch.get_rng_state()
-    assert torch.equal(_log_prob(prior, codes), _log_prob(prior, codes)), "log_prob is another the second time"
+    assert torch.equal(_log_prob(prior, codes), _log_prob(prior, codes)), "log_prob differs the second time"
     assert torch.equal(state, torch.get_rng_state()), "log_prob uses the global generator, not the given one"
     changed = [name for name, value in prior.state_dict().items() if not _same(value, before[name])]
     assert not changed, f"it changes its {', '.join(changed)} in evaluation mode"
@@ -82,18 +82,18 @@ def evaluation_is_deterministic(subject: Subject, folder: Path) -> None:
 
 @check("discrete")
 def weights_survive_safetensors(subject: Subject, folder: Path) -> None:
-    """State goes through safetensors into a fresh prior, strictly, which is the same model then."""
+    """A new prior with the state from safetensors, loaded strictly, is the same model."""
     saved, loaded = subject.trained(), subject.make()
     loaded.load_state_dict(load(save({name: value.contiguous() for name, value in saved.state_dict().items()})))
     codes = some_codes(saved.spec)
     assert torch.equal(_log_prob(saved, codes), _log_prob(loaded, codes)), (
-        "a prior with the same weights differs: something is in no parameter and no buffer"
+        "a prior with the same weights differs: some state is in no parameter and no buffer"
     )
 
 
 @check("discrete")
 def code_vectors_may_be_anything(subject: Subject, folder: Path) -> None:
-    """It learns with no table of code vectors, one for all positions, one for each, and one of equal vectors."""
+    """It learns without a table of code vectors, with one for all positions, with one each, and with equal vectors."""
     for vectors in get_args(Vectors):
         prior = subject.make(vectors=vectors).train()
         loss = prior(some_codes(prior.spec), None)
@@ -119,11 +119,11 @@ def fewest_codes_are_enough(subject: Subject, folder: Path) -> None:
 
 @check("discrete")
 def learned_codes_are_likelier(subject: Subject, folder: Path) -> None:
-    """Codes like those of its training get a higher log probability than any others."""
+    """Codes like those of its training get a higher log probability than random codes."""
     prior = subject.trained()
     learned, others = counting(prior.spec, some_labels(prior.spec), 64), some_codes(prior.spec, 64)
     likely, unlikely = (_log_prob(prior, codes).mean().item() for codes in (learned, others))
-    assert likely > unlikely, f"codes of its training have {likely:.3g} nats a code, any others {unlikely:.3g}"
+    assert likely > unlikely, f"codes of its training have {likely:.3g} nats per code, random ones {unlikely:.3g}"
 
 
 @torch.no_grad()

@@ -1,7 +1,4 @@
-"""What is checked, and what some priors can do and others need not.
-
-Letters: B batch, N code length, K codebook size, D code dimension.
-"""
+"""The prior that is checked, and what only some priors offer."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ from anytime_core.testing.checks import Capability, Checks
 
 BATCH, CLASSES = 8, 3
 CLOSE = 1e-4
-"""Of parameters, by how much ways to the same ones may differ."""
+"""How much the parameters of different computations of the same distribution may differ."""
 
 Vectors = Literal["none", "shared", "per position", "all the same"]
 
@@ -39,12 +36,12 @@ _TRAINING_STEPS, _LEARNING_RATE = 40, 3e-3
 
 @dataclass
 class Subject:
-    """What is checked, and what its checks share, made when first asked for.
+    """The prior that is checked, and what its checks share, made when first needed.
 
     Attributes:
         prior: the class that the entry point names.
-        config: of its section.
-        given_spec: codes that it can model; None: some of those that are known here.
+        config: values of its section.
+        given_spec: codes that it can model; None: the first of `_KNOWN_SPECS` that it accepts.
     """
 
     prior: Any
@@ -54,13 +51,13 @@ class Subject:
 
     @cached_property
     def section(self) -> PriorSection:
-        """The section of its config."""
+        """Its config section."""
         section: PriorSection = self.prior.Config.model_validate({"kind": self.prior.kind, **self.config})
         return section
 
     @cached_property
     def spec(self) -> CodeSpec:
-        """The codes that it is checked with, without labels. Raises AssertionError if it refuses all that are known."""
+        """The codes of the checks, without labels. Raises AssertionError if it refuses all known codes."""
         refusals = []
         for spec in _KNOWN_SPECS if self.given_spec is None else (self.given_spec,):
             try:
@@ -70,11 +67,11 @@ class Subject:
             else:
                 return spec
         raise AssertionError(
-            f"its section refuses all codes that the contract knows ({refusals[-1]}): say which it models by `spec`"
+            f"its section refuses all codes that the contract knows ({refusals[-1]}): give codes that it models as spec"
         )
 
     def make(self, spec: CodeSpec | None = None, vectors: Vectors = "shared") -> Prior:
-        """A freshly initialised one in evaluation mode, of `spec` (None: the codes that it is checked with)."""
+        """A freshly initialised prior of `spec` (None: the codes of the checks), in evaluation mode."""
         spec = spec or self.spec
         shape = (_size(spec), spec.dim) if vectors == "shared" else (spec.length, _size(spec), spec.dim)
         tables = {
@@ -87,7 +84,7 @@ class Subject:
         return made.eval()
 
     def trained(self, spec: CodeSpec | None = None) -> Prior:
-        """One that has learned `spec` for some steps, so that codes and labels matter to it, in evaluation mode."""
+        """A prior that has learned `spec` for some steps, so that codes and labels matter, in evaluation mode."""
         spec = spec or self.spec
         if spec not in self._trained:
             self._trained[spec] = _train(self.make(spec))
@@ -95,12 +92,12 @@ class Subject:
 
     @property
     def conditional(self) -> bool:
-        """Whether it can be told labels."""
+        """Whether it takes labels."""
         return self.section.class_conditional is not False
 
     @property
     def guided(self) -> bool:
-        """Whether it knows the null label."""
+        """Whether it has a null label."""
         return self.conditional and self.make(self.spec.narrowed(classes=CLASSES)).null_label is not None
 
 
@@ -117,12 +114,12 @@ def _train(prior: Prior) -> Prior:
 
 
 def _size(spec: CodeSpec) -> int:
-    assert spec.size is not None  # as the check's needs have it
+    assert spec.size is not None  # the check needs discrete codes
     return spec.size
 
 
 def resized(spec: CodeSpec, length: int, size: int) -> CodeSpec:
-    """The same codes, the first `length` of `size` values."""
+    """The same codes, but `length` of them with `size` values."""
     levels = None if spec.levels is None else tuple(torch.linspace(-1, 1, size).tolist())
     radices = None if spec.radices is None else (size,)
     return CodeSpec.model_validate(
@@ -136,12 +133,12 @@ def some_labels(spec: CodeSpec, batch: int = BATCH) -> Tensor | None:
 
 
 def some_codes(spec: CodeSpec, batch: int = BATCH) -> Tensor:
-    """Any codes, [B, N]."""
+    """Random codes, [B, N]."""
     return torch.randint(_size(spec), (batch, spec.length))
 
 
 def counting(spec: CodeSpec, labels: Tensor | None, batch: int = BATCH) -> Tensor:
-    """Codes [B, N] that mostly count up from 0 by one, or by one more than the label: something to be learned."""
+    """Codes [B, N] that mostly count up from 0, by one or by one more than the label, so that there is a pattern."""
     step = torch.ones(batch, dtype=torch.int64) if labels is None else labels + 1
     codes = torch.zeros(batch, 0, dtype=torch.int64)
     previous = -step

@@ -1,4 +1,4 @@
-"""What the contract of quantizers demands, check by check, and running it."""
+"""The contract of quantizers: its checks, and how to run them."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from anytime_core.testing.quantizers.subject import Subject, check
 from anytime_core.testing.runner import Check, CheckResult, ContractTests, bind, run_checks
 
 CHECKS = check.of(description, codes, learning)
-"""Checks by name, in the order in which one meets what they are about."""
+"""Checks by name, in an order in which a new quantizer would meet them."""
 
 
 def iter_quantizer_checks(
     quantizer: type[Quantizer], section: type[QuantizerSection], config: Mapping[str, Any] | None = None
 ) -> Iterator[Check]:
-    """The checks of a quantizer, each to be run by itself and in any order.
+    """The checks of a quantizer. They are independent, and may run in any order.
 
     Args:
         quantizer: the class.
-        section: what a config may say of it.
-        config: of the section, such as `{"size": 2}`; defaults for what is left out.
+        section: the class of its config section.
+        config: values of the section, such as `{"size": 2}`; defaults for what is left out.
     """
     return bind(CHECKS, check, Subject(quantizer, section, dict(config or {})))
 
@@ -37,14 +37,14 @@ def check_quantizer(
     only: Sequence[str] = (),
     on_result: Callable[[CheckResult], None] = lambda result: None,
 ) -> list[CheckResult]:
-    """Run all checks; none keeps another from being run.
+    """Run all checks, even if some fail.
 
     Args:
         quantizer, section, config: see `iter_quantizer_checks`.
         expected_failures, only, on_result: see `run_checks`.
 
     Raises:
-        UsageError: a check is named that there is not.
+        UsageError: a name is not the name of a check.
     """
     checks = iter_quantizer_checks(quantizer, section, config)
     return run_checks(checks, expected_failures=expected_failures, only=only, on_result=on_result)
@@ -55,8 +55,8 @@ class QuantizerContract(ContractTests):
 
     Attributes:
         quantizer: the class.
-        section: what a config may say of it.
-        config: of the section; defaults for what is left out.
+        section: the class of its config section.
+        config: values of the section; defaults for what is left out.
         expected_failures: name of a check -> why the quantizer fails it.
     """
 

@@ -1,7 +1,4 @@
-"""Its codes, and the vectors that they stand for.
-
-Letters: B batch, N code length, D code dimension, K codebook size.
-"""
+"""Checks of a quantizer's codes, and of the vectors that they stand for."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ from anytime_core.testing.quantizers.subject import (
 
 @check("discrete")
 def codes_are_indices(subject: Subject, folder: Path) -> None:
-    """Codes are int64 [B, N] in 0..K-1, of zeros and of huge vectors too, and training and encoding agree on them."""
+    """Codes are int64 [B, N] in 0..K-1, also for zeros and huge vectors, and training and encoding give the same."""
     quantizer = trained(subject).eval()
     for scale in (1.0, 0.0, 1e6):
         z = scale * vectors()
@@ -37,13 +34,13 @@ def codes_are_indices(subject: Subject, folder: Path) -> None:
         assert codes.shape == wanted, f"codes have shape {tuple(codes.shape)}, not {wanted}"
         assert codes.min() >= 0, f"code {codes.min().item()} is below 0"
         assert quantizer.size is not None  # as the tag says
-        assert codes.max() < quantizer.size, f"code {codes.max().item()} is beyond the {quantizer.size} that there are"
+        assert codes.max() < quantizer.size, f"code {codes.max().item()} is beyond the codebook of {quantizer.size}"
         assert torch.equal(torch.as_tensor(out.codes), codes), "encode() gives other codes than the forward pass"
 
 
 @check("discrete")
 def vectors_are_those_of_the_codes(subject: Subject, folder: Path) -> None:
-    """What the decoder sees in training, [B, N, D] float32, is what it sees of the codes by `lookup`."""
+    """The vectors that the decoder sees in training, [B, N, D] float32, are those of `lookup` for the codes."""
     quantizer, z = trained(subject).eval(), vectors()
     out = quantised(quantizer, z)
     wanted = (BATCH, number_of_codes(quantizer), DIM)
@@ -58,11 +55,11 @@ def vectors_are_those_of_the_codes(subject: Subject, folder: Path) -> None:
 
 @check("continuous")
 def continuous_codes_pass_through(subject: Subject, folder: Path) -> None:
-    """Vectors stay as they are, codes are None, and whoever asks for indices gets a ValueError."""
+    """Vectors are unchanged, codes are None, and methods that need indices raise ValueError."""
     quantizer, z = subject.make(), vectors()
     out = quantised(quantizer, z)
     assert torch.equal(out.vectors, z), "vectors are changed"
-    assert out.codes is None, "there are codes, and size is None"
+    assert out.codes is None, "there are codes, but size is None"
     zeros = torch.zeros(BATCH, LENGTH, dtype=torch.int64)
     for name, ask in (
         ("encode", lambda: quantizer.encode(z)),
@@ -73,12 +70,12 @@ def continuous_codes_pass_through(subject: Subject, folder: Path) -> None:
             ask()
         except ValueError:
             continue
-        raise AssertionError(f"{name}() raises no ValueError, and codes are continuous")
+        raise AssertionError(f"{name}() raises no ValueError, but codes are continuous")
 
 
 @check("discrete")
 def later_codes_do_not_matter(subject: Subject, folder: Path) -> None:
-    """Vectors of a prefix do not depend on what comes after it, and are had without it."""
+    """Vectors of a prefix do not depend on later codes, and `lookup` needs no later codes."""
     quantizer = trained(subject).eval()
     codes = random_codes(quantizer)
     whole = quantizer.lookup(codes)
@@ -88,14 +85,14 @@ def later_codes_do_not_matter(subject: Subject, folder: Path) -> None:
         assert alone.shape == (BATCH, length, DIM), (
             f"lookup() of {length} codes has shape {tuple(alone.shape)}, not {(BATCH, length, DIM)}"
         )
-        for found, after in ((alone, "are not there"), (quantizer.lookup(others)[:, :length], "are others")):
+        for found, after in ((alone, "are left out"), (quantizer.lookup(others)[:, :length], "are changed")):
             worst = (found - whole[:, :length]).abs().max().item()
-            assert worst < CLOSE, f"vectors of the first {length} codes differ by {worst:.3g} where later ones {after}"
+            assert worst < CLOSE, f"vectors of the first {length} codes differ by {worst:.3g} if later ones {after}"
 
 
 @check("discrete")
 def table_has_a_vector_a_code(subject: Subject, folder: Path) -> None:
-    """`code_vectors` is [K, D] or [N, K, D] as `shared` says, finite, detached, and another vector for every code."""
+    """`code_vectors` is [K, D], or [N, K, D] if not `shared`, finite and detached, with a different vector per code."""
     quantizer = subject.make()
     table, each = quantizer.code_vectors(), (quantizer.size, DIM)
     wanted = each if quantizer.shared else (number_of_codes(quantizer), *each)
@@ -111,7 +108,7 @@ def table_has_a_vector_a_code(subject: Subject, folder: Path) -> None:
 
 @check("discrete", "independent")
 def table_is_what_is_looked_up(subject: Subject, folder: Path) -> None:
-    """`lookup` of every code at every position is its row of the table."""
+    """`lookup` of every code at every position gives its row of the table."""
     quantizer = trained(subject).eval()
     assert quantizer.size is not None
     codes = torch.arange(quantizer.size)[:, None].expand(-1, number_of_codes(quantizer))
@@ -122,7 +119,7 @@ def table_is_what_is_looked_up(subject: Subject, folder: Path) -> None:
 
 @check()
 def rows_do_not_mix(subject: Subject, folder: Path) -> None:
-    """In evaluation mode each row of a batch is what it would be alone, in vectors and in loss."""
+    """In evaluation mode the vectors and the loss of each row of a batch are those that it has alone."""
     quantizer, z = trained(subject).eval(), vectors()
     together = quantised(quantizer, z)
     for row in range(BATCH):
@@ -137,7 +134,7 @@ def rows_do_not_mix(subject: Subject, folder: Path) -> None:
 
 @check()
 def evaluation_is_deterministic(subject: Subject, folder: Path) -> None:
-    """In evaluation mode it gives the same twice, and changes nothing of itself."""
+    """In evaluation mode it gives the same twice, and its state does not change."""
     quantizer, z = trained(subject).eval(), vectors()
     before = {name: value.clone() for name, value in quantizer.state_dict().items()}
     first, second = quantised(quantizer, z), quantised(quantizer, z)
@@ -148,7 +145,7 @@ def evaluation_is_deterministic(subject: Subject, folder: Path) -> None:
 
 @check("discrete")
 def autocast_changes_no_code(subject: Subject, folder: Path) -> None:
-    """Codes are chosen in float32, in a training in bfloat16 too."""
+    """Codes are chosen in float32, even under autocast to bfloat16."""
     quantizer = trained(subject).eval()
     z = torch.randn(200, LENGTH, DIM)
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -1,4 +1,4 @@
-"""What a quantizer says of itself."""
+"""Checks of what a quantizer and its section say about it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from anytime_core.testing.quantizers.subject import DIM, LENGTH, Subject, check
 def section_is_described(subject: Subject, folder: Path) -> None:
     """The section is a QuantizerSection that refuses unknown keys; every field has a default and a description."""
     section = subject.section
-    assert issubclass(subject.quantizer, Quantizer), f"{subject.quantizer!r} is no Quantizer"
-    assert issubclass(section, QuantizerSection), f"its section is {section!r}, no QuantizerSection"
+    assert issubclass(subject.quantizer, Quantizer), f"{subject.quantizer!r} is not a Quantizer"
+    assert issubclass(section, QuantizerSection), f"its section is {section!r}, not a QuantizerSection"
     check_fields(section)
     check_round_trip(section, subject.config)
 
@@ -36,5 +36,5 @@ def codes_can_be_described(subject: Subject, folder: Path) -> None:
     if spec.radices is not None:
         product = math.prod(spec.radices)
         assert product == spec.size, (
-            f"digits of {spec.radices} values number {product} codes, and there are {spec.size}"
+            f"digits of {spec.radices} values number {product} codes, but there are {spec.size}"
         )

@@ -1,4 +1,4 @@
-"""How it learns. Letters: B batch, N code length, D code dimension."""
+"""Checks of how a quantizer learns."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def dropped_positions_say_nothing(subject: Subject, folder: Path) -> None:
 
 @check()
 def gradients_pass_through(subject: Subject, folder: Path) -> None:
-    """The decoder's gradient arrives at every vector that is quantised, finite, and the loss has one too."""
+    """A finite gradient of decoder and loss reaches every vector that is quantised, and every parameter."""
     z = vectors().requires_grad_()
     quantizer = subject.make()
     out = quantised(quantizer, z)
@@ -77,7 +77,7 @@ def gradients_pass_through(subject: Subject, folder: Path) -> None:
 
 @check()
 def weights_survive_safetensors(subject: Subject, folder: Path) -> None:
-    """State goes through safetensors into a new one, strictly, which is the same then and goes on learning alike."""
+    """A new quantizer with the state from safetensors gives the same vectors, and learns the same from then on."""
     saved, z = trained(subject), vectors()
     loaded = subject.make()
     loaded.load_state_dict(load(save({name: value.contiguous() for name, value in saved.state_dict().items()})))
@@ -86,16 +86,16 @@ def weights_survive_safetensors(subject: Subject, folder: Path) -> None:
         torch.manual_seed(1)
         outputs.append(quantised(quantizer, z))
     assert torch.equal(outputs[0].vectors, outputs[1].vectors), (
-        "a quantizer with the same weights gives other vectors: something is in no parameter and no buffer"
+        "a quantizer with the same weights gives other vectors: some state is in no parameter and no buffer"
     )
     others = loaded.state_dict()
     moved = [name for name, value in saved.state_dict().items() if not torch.equal(value, others[name])]
-    assert not moved, f"{', '.join(moved)} is another after one more step than without saving"
+    assert not moved, f"{', '.join(moved)} differs after one more step from a quantizer that was not saved"
 
 
 @check()
 def training_leaves_little_error(subject: Subject, folder: Path) -> None:
-    """Between two linear layers, training steps on vectors of one bit each undercut the error of a constant answer."""
+    """Between two linear layers, training on vectors of one bit each gets below the error of a constant answer."""
     x = torch.randint(2, (32, LENGTH, 1)) * 2 - 1 + 0.1 * torch.randn(32, LENGTH, DIM)
     quantizer = subject.make()
     encoder, decoder = nn.Linear(DIM, DIM), nn.Linear(DIM, DIM)
@@ -108,5 +108,5 @@ def training_leaves_little_error(subject: Subject, folder: Path) -> None:
         optimizer.step()
     constant = x.var().item()
     assert error < 0.75 * constant, (
-        f"after {_TRAINING_STEPS} steps the error is {error:.3g}, that of a constant answer {constant:.3g}"
+        f"after {_TRAINING_STEPS} steps the error is {error:.3g}; a constant answer has {constant:.3g}"
     )

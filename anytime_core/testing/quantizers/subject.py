@@ -22,12 +22,12 @@ CLOSE = 1e-5
 
 @dataclass
 class Subject:
-    """What is checked.
+    """The quantizer that is checked.
 
     Attributes:
         quantizer: the class.
-        section: what a config may say of it.
-        config: of the section.
+        section: the class of its config section.
+        config: values of the section.
     """
 
     quantizer: Any
@@ -47,7 +47,7 @@ class Subject:
 
     @property
     def independent(self) -> bool:
-        """Whether the vector of a position follows from its own code alone."""
+        """Whether the vector of a position depends on its own code alone."""
         quantizer = self.make().eval()
         codes = random_codes(quantizer)
         others = codes.clone()
@@ -82,7 +82,7 @@ def seen(quantizer: Quantizer, vectors: Tensor) -> Tensor:
 
 
 def trained(subject: Subject) -> Quantizer:
-    """One that has seen two training batches."""
+    """A quantizer that has seen two training batches."""
     quantizer = subject.make()
     for _ in range(2):
         quantised(quantizer, vectors())
