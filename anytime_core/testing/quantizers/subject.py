@@ -71,6 +71,13 @@ def quantised(quantizer: Quantizer, z: Tensor) -> Quantized:
     return quantizer(z, torch.ones(z.shape[:2], dtype=torch.bool))
 
 
+def indices(quantizer: Quantizer, z: Tensor) -> Tensor:
+    """Codes [B, N] of the forward pass. Raises AssertionError if there are none."""
+    codes = quantised(quantizer, z).codes
+    assert codes is not None, "the forward pass gives no codes, and size says that there are some"
+    return codes
+
+
 def trained(subject: Subject) -> Quantizer:
     """One that has seen two training batches."""
     quantizer = subject.make()
