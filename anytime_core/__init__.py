@@ -1,6 +1,7 @@
 """Anytime sampling: autoregressive generation that can stop at any moment.
 
-`load(folder)` opens a trained run; `Run.sample`, `Run.stream`, `Run.encode` and `Run.decode` use it.
+`train(recipe)` trains a run, and `load(folder)` opens one that is trained. `Run.sample`, `Run.stream`, `Run.encode` and
+`Run.decode` use it.
 
 >>> run = load("runs/image-digits-1", device="cpu")
 >>> run.sample(16, budget=0.25).save("coarse")
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from anytime_core.run import Run, load
     from anytime_core.sampling.options import SamplingOptions
     from anytime_core.sampling.samples import Prefix, Samples
+    from anytime_core.training.start import train
 
 __version__ = "0.1.0"
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "SamplingOptions",
     "__version__",
     "load",
+    "train",
     "write_samples",
 ]
 
@@ -41,6 +44,7 @@ _HOMES = {
     "Samples": "anytime_core.sampling.samples",
     "SamplingOptions": "anytime_core.sampling.options",
     "load": "anytime_core.run",
+    "train": "anytime_core.training.start",
     "write_samples": "anytime_core.jobs.sampling",
 }
 

@@ -42,7 +42,8 @@ class OrderedAutoencoder(nn.Module):
     """Encoder, quantizer, prefix mask and decoder.
 
     On the channel axis code i is channel i of the latent map (N = C, D = prod(S)), on the spatial axis it is position i
-    (N = prod(S), D = C). The decoder sees dropped codes as zeros (or as a learned vector) and, with
+    (N = prod(S), D = C); a quantizer of several stages has as many codes for each of them. The decoder sees dropped
+    codes as zeros (or as a learned vector) and, with
     `config.tell_decoder`, the prefix mask as further channels: C of them on the channel axis, one on the spatial axis.
 
     Args:
@@ -69,14 +70,16 @@ class OrderedAutoencoder(nn.Module):
         self.axis, self.tell_decoder = config.axis, config.tell_decoder
         channels, positions = self.latent_shape[0], math.prod(self.latent_shape[1:])
         on_channels = self.axis == "channel"
-        self.code_length, self.code_dim = (channels, positions) if on_channels else (positions, channels)
+        vectors, self.code_dim = (channels, positions) if on_channels else (positions, channels)
         self.encoder, self.decoder = encoder, decoder
-        self.quantizer = build_quantizer(config.quantizer, self.code_length, self.code_dim)
+        self.quantizer = build_quantizer(config.quantizer, vectors, self.code_dim)
+        self.code_length = self.quantizer.stages * vectors
+        cells = tuple(grid or ((channels,) if on_channels else self.latent_shape[1:]))
         self.spec = CodeSpec(
             length=self.code_length,
             size=self.quantizer.size,
             dim=self.code_dim,
-            grid=tuple(grid or ((channels,) if on_channels else self.latent_shape[1:])),
+            grid=cells if self.quantizer.stages == 1 else (self.quantizer.stages, *cells),
             radices=self.quantizer.radices,
         )
         self.dropped = nn.Parameter(torch.zeros(self.code_dim)) if config.dropped == "learned" else None
@@ -132,13 +135,14 @@ class OrderedAutoencoder(nn.Module):
         return self.decode_vectors(torch.cat([vectors, missing], 1), lengths)
 
     def encode_vectors(self, x: Tensor) -> Tensor:
-        """Vectors [B, N, D] before quantisation."""
+        """Vectors [B, C, prod(S)] or [B, prod(S), C] before quantisation, one for each code of a stage."""
         latent = self.encoder(x)[:, : self.latent_shape[0]].flatten(2)  # [B, C, prod(S)]
         return latent if self.axis == "channel" else latent.transpose(1, 2)
 
     def decode_vectors(self, vectors: Tensor, lengths: Tensor) -> Tensor:
         """Samples from code vectors [B, N, D], of which the first `lengths` [B] are kept."""
-        kept = prefix_mask(lengths, self.code_length).unsqueeze(-1)  # [B, N, 1]
+        vectors, kept = self.quantizer.assembled(vectors, prefix_mask(lengths, self.code_length))
+        kept = kept.unsqueeze(-1)  # [B, C or prod(S), 1]
         absent = vectors.new_zeros(()) if self.dropped is None else self.dropped.to(vectors.dtype)
         vectors = torch.where(kept, vectors, absent)
         told = kept.to(vectors.dtype)

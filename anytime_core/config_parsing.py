@@ -18,7 +18,11 @@ from anytime_core.errors import ConfigError, UsageError, nearest, system_reason
 from anytime_core.priors.registry import PRIORS
 from anytime_core.quantizers.registry import QUANTIZERS
 from anytime_core.registry import Registry
+from anytime_core.spelling import named_override
 from anytime_core.yaml_values import LONGEST_VALUE, YAML_ERRORS, WrittenFloat, WrittenInt, load_yaml, shortened
+
+Override = str | tuple[str, Any]
+"""A change of a config: `a.b=value` as it is typed, or a dotted key and its value."""
 
 _REGISTRIES: dict[Any, Registry[Any]] = {registry.section: registry for registry in (QUANTIZERS, PRIORS)}
 """Base of the sections of a registry's kinds -> the registry."""
@@ -55,12 +59,12 @@ def parse_yaml(text: str, name: str) -> dict[str, Any]:
 
 
 def apply_overrides(
-    data: Mapping[str, Any], overrides: Sequence[str], modality_config: type[BaseModel] | None = None
+    data: Mapping[str, Any], overrides: Sequence[Override], modality_config: type[BaseModel] | None = None
 ) -> dict[str, Any]:
-    """`data` with `a.b=value` overrides applied.
+    """`data` with overrides applied.
 
-    Values are YAML, but names and paths are taken as they are written, as a shell would: `data.root=my pics #2`. What
-    stands in quotes is the text between them, and `null` or nothing is no path.
+    A value that is typed is YAML, but names and paths are taken as they are written, as a shell would: `data.root=my
+    pics #2`. What stands in quotes is the text between them, and `null` or nothing is no path.
 
     Where sections come in kinds, such as the quantizer, changing the `kind` drops the section's other values, which
     belonged to the old one.
@@ -72,25 +76,24 @@ def apply_overrides(
             kinds.
 
     Raises:
-        ConfigError: an override without `=`, with invalid YAML, or below a key that is no section.
+        ConfigError: an override without `=`, with invalid YAML, or below a value that is no section.
     """
     result = _copy(data)
     for override in overrides:
-        key, equals, text = override.partition("=")
-        keys, shown = key.strip().split("."), shortened(repr(override))
-        if not equals or not all(keys) or len(keys) > _MOST_KEYS:
-            raise ConfigError(f"--set {shown} is not of the form key.subkey=value")
-        try:
-            value = _as_written(text, _annotations(keys, modality_config))
-        except YAML_ERRORS as error:
-            raise ConfigError(f"--set {shown}: {shortened(repr(text))} is not valid YAML") from error
+        keys, shown = (
+            overridden_key(override).split("."),
+            _named(override),
+        )
+        if (isinstance(override, str) and "=" not in override) or not all(keys) or len(keys) > _MOST_KEYS:
+            raise ConfigError(f"{shown} is not of the form key.subkey=value")
+        value = _overriding_value(override, _annotations(keys, modality_config), shown)
         section = result
         for name in keys[:-1]:
             if section.get(name) is None:
                 section[name] = {}
             section = section[name]
             if not isinstance(section, dict):
-                raise ConfigError(f"--set {shown}: '{shortened(name)}' is a value, not a section")
+                raise ConfigError(f"{shown}: '{shortened(name)}' is a value, not a section")
         default_kind = _default_kind(keys[:-1], modality_config) if keys[-1] == "kind" else None
         if default_kind is not None and section.get("kind", default_kind) != value:
             section.clear()
@@ -98,9 +101,30 @@ def apply_overrides(
     return result
 
 
-def modality_name(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> str:
+def _named(override: Override) -> str:
+    """An override in a message."""
+    return named_override(shortened(repr(override if isinstance(override, str) else dict([override]))))
+
+
+def overridden_key(override: Override) -> str:
+    """The dotted key that an override changes."""
+    return (override.partition("=")[0] if isinstance(override, str) else str(override[0])).strip()
+
+
+def _overriding_value(override: Override, annotations: Sequence[Any], shown: str) -> Any:
+    """The new value. Raises ConfigError, which calls the override as it is `shown`, for invalid YAML."""
+    if not isinstance(override, str):
+        return _copy(override[1])
+    text = override.partition("=")[2]
+    try:
+        return _as_written(text, annotations)
+    except YAML_ERRORS as error:
+        raise ConfigError(f"{shown}: {shortened(repr(text))} is not valid YAML") from error
+
+
+def modality_name(data: Mapping[str, Any], overrides: Sequence[Override] = ()) -> str:
     """The modality of a config, whose `Config` says how its other values are to be read. Raises ConfigError."""
-    chosen = [override for override in overrides if override.partition("=")[0].strip() == "modality"]
+    chosen = [override for override in overrides if overridden_key(override) == "modality"]
     return str(apply_overrides(data, chosen).get("modality", CoreConfig().modality))
 
 
@@ -266,6 +290,8 @@ def _describe(detail: Any, known: list[str]) -> str:
         return f"unknown key '{shortened(key)}'" + (" for this kind" if key in known else nearest(key, others))
     if detail["type"] == "union_tag_invalid":
         return f"{key}.kind: input should be {detail['ctx']['expected_tags']}, found {detail['ctx']['tag']!r}"
+    if detail["type"] == "unknown_kind":
+        return f"{key}: {message}"  # which names the value
     if detail["type"] == "model_type":
         message = "a section has keys below it"
     if not key or (detail["type"] == "value_error" and isinstance(value, Mapping | BaseModel)):

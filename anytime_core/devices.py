@@ -9,7 +9,7 @@ import torch
 from anytime_core.config import Precision
 from anytime_core.errors import UsageError
 
-_WAYS_OUT = "use --device cpu or auto"
+_WAYS_OUT = "use cpu or auto"
 
 
 def resolve_device(name: str) -> torch.device:
@@ -48,7 +48,7 @@ def resolve_device(name: str) -> torch.device:
     if own >= count:
         raise UsageError(
             f"process {own} of this machine has no GPU of its own ({count} CUDA devices): start {count} processes "
-            "here, or use --device cpu"
+            "here, or use device cpu"
         )
     return torch.device("cuda", own)
 

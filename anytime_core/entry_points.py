@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import entrypoints
 
@@ -46,6 +46,7 @@ class Group:
         api_version: which version of their contract this toolkit has.
         label: the class attribute in which a plugin says its name once more.
         own: names that are the toolkit's own without an entry point, and that no plugin may take.
+        base: `module:Class` that they derive from, imported after them; empty: any class will do.
     """
 
     name: str
@@ -53,6 +54,12 @@ class Group:
     api_version: int
     label: str = "kind"
     own: tuple[str, ...] = ()
+    base: str = ""
+
+    @property
+    def plural(self) -> str:
+        """The word for several of them, such as `modalities`."""
+        return self.name.rpartition(".")[2]
 
 
 @dataclass(frozen=True)
@@ -179,16 +186,15 @@ def import_declared(plugin: Plugin) -> type:
     """
     if plugin.state != "ok":
         raise PluginError(plugin.problem)
-    module_name, _, attribute = plugin.target.partition(":")
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            found = operator.attrgetter(attribute)(importlib.import_module(module_name))
+            found = imported(plugin.target)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
         if debugging():
             traceback.print_exception(error)
-        raise PluginError(import_failure(plugin, f"{type(error).__name__}: {_one_line(error)}")) from error
+        raise PluginError(failure(plugin, f"cannot be imported: {type(error).__name__}: {_one_line(error)}")) from error
     way_out = f"update or uninstall {plugin.distribution}"
     version = getattr(found, "api_version", None)
     if version != plugin.group.api_version:
@@ -198,15 +204,20 @@ def import_declared(plugin: Plugin) -> type:
     name = getattr(found, plugin.group.label, None)
     if name != plugin.name:
         raise PluginError(f"{plugin} calls itself {name!r}; {way_out}")
+    if plugin.group.base and not (isinstance(found, type) and issubclass(found, imported(plugin.group.base))):
+        raise PluginError(f"{plugin} does not derive from {plugin.group.base.replace(':', '.')}; {way_out}")
     return found
 
 
-def import_failure(plugin: Plugin, cause: str) -> str:
-    """What to say of a plugin that cannot be imported."""
-    return (
-        f"{plugin} cannot be imported: {cause}; update or uninstall {plugin.distribution} "
-        f"({DEBUG_VARIABLE}=1 shows the traceback)"
-    )
+def imported(target: str) -> Any:
+    """What `module:Class` names."""
+    module, _, attribute = target.partition(":")
+    return operator.attrgetter(attribute)(importlib.import_module(module))
+
+
+def failure(plugin: Plugin, what: str) -> str:
+    """What to say of a plugin that fails in a way that a traceback tells more of, such as `cannot be imported: ...`."""
+    return f"{plugin} {what}; update or uninstall {plugin.distribution} ({DEBUG_VARIABLE}=1 shows the traceback)"
 
 
 def _one_line(error: BaseException) -> str:

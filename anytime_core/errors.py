@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 
 class AnytimeError(Exception):
@@ -41,7 +43,7 @@ class InterruptedTrainingError(AnytimeError):
 
 
 class PluginError(AnytimeError):
-    """A modality plugin that is missing or does not work."""
+    """A plugin that does not work."""
 
 
 _FURTHER = {
@@ -79,6 +81,21 @@ def system_reason(error: OSError) -> str:
         folder = os.path.dirname(error.filename)
         return error.strerror if os.path.isdir(folder) else f"{error.strerror}: there is no folder {folder}"
     return f"{error.strerror}{_FURTHER.get(error.errno, '')}"
+
+
+@contextlib.contextmanager
+def writing_to(folder: Path, option: str) -> Iterator[None]:
+    """Raise an AnytimeError if a folder cannot be written to; `option`, such as `--out`, names another one."""
+    try:
+        yield
+    except OSError as problem:
+        if problem.errno is None:  # a library's own, which names what it is about
+            raise
+        reason = system_reason(problem)
+        named = Path(os.fsdecode(problem.filename)) if isinstance(problem.filename, str | bytes) else None
+        if named is None or named == folder or named in folder.parents or folder in named.parents:
+            raise AnytimeError(f"cannot write to {folder}: {reason}; choose another {option}") from problem
+        raise AnytimeError(f"{named}: {reason}") from problem
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -9,15 +9,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from anytime_core.display import counted, listed, shown
 from anytime_core.errors import DataError
-
-if TYPE_CHECKING:
-    from anytime_core.modality import Datasets, SampleDataset
 
 _File = TypeVar("_File")
 
@@ -125,25 +122,6 @@ def class_difference(before: Sequence[str], now: Sequence[str]) -> str:
         orders = [listed([*map(shown, names)]) for names in (now, before)]
         return f"the same classes in another order ({orders[0]}, not {orders[1]})"
     return ""
-
-
-def found_in(datasets: Datasets) -> Found:
-    """What the modality found, or the mere numbers where it does not say."""
-    if datasets.found is not None:
-        return datasets.found
-    train, validation = _labels(datasets.train), _labels(datasets.validation)
-    classes: dict[str, ClassCount | None] = dict.fromkeys(datasets.classes)
-    if train is not None and validation is not None:
-        classes = {name: ClassCount(train[number], validation[number]) for number, name in enumerate(datasets.classes)}
-    return Found(train=len(datasets.train), validation=len(datasets.validation), classes=classes)
-
-
-def _labels(dataset: SampleDataset) -> Counter[int] | None:
-    """How often each label stands in a set that holds its `labels`; None for one that only its items would tell."""
-    labels = getattr(dataset, "labels", None)
-    if labels is None or isinstance(labels, str) or not hasattr(labels, "__len__") or len(labels) != len(dataset):
-        return None
-    return Counter(labels.tolist() if hasattr(labels, "tolist") else labels)
 
 
 def class_counts(

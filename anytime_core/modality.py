@@ -6,6 +6,7 @@ of the latent map, S its spatial shape.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_chec
 
 from pydantic import BaseModel
 
-from anytime_core.found import Found
+from anytime_core.found import ClassCount, Found
 
 if TYPE_CHECKING:
     import torch
@@ -64,6 +65,24 @@ class Datasets:
     classes: tuple[str, ...] = ()
     found: Found | None = None
     settled: BaseModel | None = None
+
+    def counted(self) -> Found:
+        """What the modality found, or mere numbers if it does not say."""
+        if self.found is not None:
+            return self.found
+        train, validation = _labels(self.train), _labels(self.validation)
+        classes: dict[str, ClassCount | None] = dict.fromkeys(self.classes)
+        if train is not None and validation is not None:
+            classes = {name: ClassCount(train[number], validation[number]) for number, name in enumerate(self.classes)}
+        return Found(train=len(self.train), validation=len(self.validation), classes=classes)
+
+
+def _labels(dataset: SampleDataset) -> Counter[int] | None:
+    """How often each label stands in a set that holds its `labels`; None for one that only its items would tell."""
+    labels = getattr(dataset, "labels", None)
+    if labels is None or isinstance(labels, str) or not hasattr(labels, "__len__") or len(labels) != len(dataset):
+        return None
+    return Counter(labels.tolist() if hasattr(labels, "tolist") else labels)
 
 
 @dataclass(frozen=True)

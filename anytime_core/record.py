@@ -8,16 +8,13 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
-    SerializerFunctionWrapHandler,
     ValidationError,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
@@ -26,7 +23,9 @@ from anytime_core.data.reading import JSON_LIMIT, read_limited
 from anytime_core.display import shown
 from anytime_core.errors import RunError
 from anytime_core.found import Found
+from anytime_core.results import Codes, Recorded, StageResult, Stages, Text
 from anytime_core.section import MOST_CODES
+from anytime_core.spelling import argument
 
 FORMAT_VERSION = 2
 """Version of the run folder's layout. Runs of a newer one are refused, those of an older one are read."""
@@ -45,68 +44,7 @@ _LONGEST_PLACE = 200
 _OTHER_RUN = "; see anytime runs list, or train another with anytime train"
 
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-_Share = Annotated[float, Field(ge=0, le=1)]
-_Text = Annotated[str, Field(max_length=1000)]
-_Codes = Annotated[int, Field(ge=1, le=MOST_CODES)]
-
-
-class _Recorded(BaseModel):
-    """What later versions say besides is kept."""
-
-    model_config = ConfigDict(extra="allow")
-
-
-class Validation(_Recorded):
-    """What held-out samples said of a stage: of the autoencoder the first six, of the prior the others and `samples`.
-
-    Attributes:
-        codes: numbers of leading codes that were looked at, ascending.
-        reconstruction: measure -> its mean at each of `codes`.
-        shuffled: `loss` -> the same where samples are compared with reconstructions of others.
-        mean_sample: `loss` -> its mean where all samples are reconstructed as the mean of the training samples.
-        codebook_use: share of the codebook's entries that occur; None for continuous codes.
-        samples: how many.
-        bits_per_code: mean negative log-likelihood of a code, or a bound of it.
-        standard_error: of that.
-        bits_per_position: of each code.
-        bits_per_step: of an order-agnostic prior: digit -> known codes -> bits.
-    """
-
-    codes: tuple[_Codes, ...] = ()
-    reconstruction: dict[_Text, tuple[Finite, ...]] = {}
-    shuffled: dict[_Text, tuple[Finite, ...]] = {}
-    mean_sample: dict[_Text, Finite] = {}
-    codebook_use: _Share | None = None
-    samples: int | None = Field(None, ge=0)
-    bits_per_code: Finite | None = None
-    standard_error: Finite | None = None
-    bits_per_position: tuple[Finite, ...] = ()
-    bits_per_step: tuple[tuple[Finite, ...], ...] = ()
-
-    @model_validator(mode="after")
-    def _check_lengths(self) -> Self:
-        if list(self.codes) != sorted(set(self.codes)):
-            raise ValueError("codes are not ascending")
-        for measure, values in (*self.reconstruction.items(), *self.shuffled.items()):
-            if len(values) != len(self.codes):
-                raise ValueError(f"{shown(measure)} has {len(values)} values for {len(self.codes)} numbers of codes")
-        return self
-
-    @model_serializer(mode="wrap")
-    def _only_what_was_said(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {name: value for name, value in serialize(self).items() if name in self.model_fields_set}
-
-
-class StageRecord(_Recorded):
-    """A finished stage: its cost and what validation said."""
-
-    steps: int = Field(ge=0)
-    seconds: Finite = Field(ge=0)
-    validation: Validation = Validation()
-
-
-class Change(_Recorded):
+class Change(Recorded):
     """A config that was changed while the run was under way.
 
     Attributes:
@@ -115,9 +53,9 @@ class Change(_Recorded):
         values: dotted key -> its new value.
     """
 
-    at: _Text
+    at: Text
     stages: tuple[Stage, ...]
-    values: dict[_Text, Any]
+    values: dict[Text, Any]
 
     @field_validator("at")
     @classmethod
@@ -126,37 +64,37 @@ class Change(_Recorded):
         return at
 
 
-class PluginRecord(_Recorded):
+class PluginRecord(Recorded):
     """The modality plugin that a run was trained with."""
 
-    distribution: _Text
-    version: _Text
+    distribution: Text
+    version: Text
 
 
-class RunRecord(_Recorded):
+class RunRecord(Recorded):
     """What `run.json` says."""
 
     format_version: int = FORMAT_VERSION
-    created: _Text
-    modality: _Text
+    created: Text
+    modality: Text
     plugin: PluginRecord
-    recipe: _Text | None
-    baseline: _Text | None = None
+    recipe: Text | None
+    baseline: Text | None = None
     quick: bool = False
     """Whether the config is the quick variant of the recipe, or was made from that."""
     seed: int
-    code_length: _Codes
+    code_length: Codes
     codebook_size: int | None = Field(ge=2, le=MOST_CODES)
     classes: tuple[str, ...]
     found: Found | None = None
     """The data that the autoencoder and the codes were made of; None in runs of versions that did not say."""
     last_stage: Stage = "prior"
-    """The last one that was asked for, with which a training that is gone on with ends."""
-    stages: dict[Stage, StageRecord] = Field(default_factory=dict)
-    libraries: dict[_Text, _Text]
+    """The last one that was asked for. A resumed training ends with it."""
+    stages: Stages = Stages()
+    libraries: dict[Text, Text]
     config: dict[str, Any]
     changes: tuple[Change, ...] = ()
-    """In order, of a run that was gone on with; `config` has them all."""
+    """What was changed since the run was begun, in order; `config` has all of it."""
 
     @field_validator("created")
     @classmethod
@@ -173,11 +111,29 @@ class RunRecord(_Recorded):
 
     @model_validator(mode="after")
     def _check_lengths(self) -> Self:
-        for stage, done in self.stages.items():
-            for measured in (done.validation.codes[-1:], [len(done.validation.bits_per_position)]):
-                if any(length > self.code_length for length in measured):
-                    raise ValueError(f"stage {stage} tells of more codes than the {self.code_length} there are")
+        told: dict[Stage, int] = {}
+        if (autoencoder := self.stages.get("autoencoder")) is not None:
+            told["autoencoder"] = max(autoencoder.validation.codes, default=0)
+        if (prior := self.stages.get("prior")) is not None:
+            told["prior"] = len(prior.validation.bits_per_position)
+        for stage, length in told.items():
+            if length > self.code_length:
+                raise ValueError(f"stage {stage} tells of more codes than the {self.code_length} there are")
         return self
+
+    @property
+    def finished(self) -> dict[Stage, StageResult]:
+        """The stages that are finished, in order."""
+        return {stage: self.stages[stage] for stage in STAGES if stage in self.stages}
+
+    def before(self, stage: Stage) -> Self:
+        """The record without `stage` and those that follow it: what they resulted in no longer counts."""
+        kept = {name: result for name, result in self.finished.items() if STAGES.index(name) < STAGES.index(stage)}
+        return self.model_copy(update={"stages": kept})
+
+    def after(self, stage: Stage, result: StageResult, found: Found | None) -> Self:
+        """The record with the result of `stage` as the last one, and with what was found in the data by then."""
+        return self.model_copy(update={"stages": {**self.before(stage).stages, stage: result}, "found": found})
 
     def save(self, folder: Path) -> None:
         """Write `run.json` of a run folder."""
@@ -255,11 +211,21 @@ def list_runs(root: Path) -> list[Path]:
     return sorted(folders, key=lambda folder: ((folder / RUN_FILE).stat().st_mtime_ns, folder.name))
 
 
-def latest_run(root: Path) -> Path:
-    """The run below `root` that was written last. Raises RunError where there is none."""
+def latest_run(root: Path, name: str = "run") -> Path:
+    """The run below `root` that was written last.
+
+    Args:
+        root: the folder of runs.
+        name: the argument in Python that names a run.
+
+    Raises:
+        RunError: there is none.
+    """
     runs = list_runs(root)
     if not runs:
-        raise RunError(f"no run in {root}: train one with anytime train, or name one with --run DIR")
+        raise RunError(
+            f"no run in {root}: train one with anytime train, or name one with {argument(name, 'DIR', option='run')}"
+        )
     return runs[-1]
 
 
@@ -273,7 +239,7 @@ def validated(model: type[_Versioned], data: Any, path: Path, way_out: str) -> _
         way_out: the end of messages, such as `; train another`, or nothing.
 
     Raises:
-        RunError: it is damaged or of a newer format.
+        RunError: it is damaged, of a newer format, or of a plugin that is not installed.
     """
     version = data.get("format_version") if isinstance(data, dict) else None
     if not isinstance(version, int):
@@ -287,6 +253,11 @@ def validated(model: type[_Versioned], data: Any, path: Path, way_out: str) -> _
         return model.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
+        if first["type"] == "unknown_kind" and first["ctx"]["plugins"]:
+            raise RunError(
+                f"{shown(path)} needs a plugin: {first['ctx']['absent']} is installed; install the distribution that "
+                "has it, see anytime plugins list"
+            ) from error
         place = ".".join(str(part) for part in first["loc"])
         what = first["msg"].removeprefix("Value error, ")
         what = ": ".join(filter(None, (shown(place)[:_LONGEST_PLACE], what[:1].lower() + what[1:])))

@@ -6,15 +6,16 @@ declare. The section of a config that chooses a kind, help, weights files and co
 
 from __future__ import annotations
 
-import importlib
-import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from pydantic import ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
 from anytime_core.display import shown
-from anytime_core.entry_points import Group, find_declared, import_declared, list_declared
-from anytime_core.errors import UsageError, nearest
+from anytime_core.entry_points import Group, find_declared, import_declared, imported, list_declared
+from anytime_core.errors import PluginError, UsageError, nearest
 from anytime_core.section import Section
 
 T = TypeVar("T")
@@ -70,7 +71,7 @@ class Registry(Generic[T]):
             PluginError: the plugin that declares it does not work.
         """
         if kind in self.built_in:
-            return _imported(self.built_in[kind].target)
+            return imported(self.built_in[kind].target)
         if kind not in self._imported:
             self._imported[kind] = import_declared(find_declared(self._declaring(kind), kind))
         return self._imported[kind]
@@ -78,8 +79,12 @@ class Registry(Generic[T]):
     def section_of(self, kind: str) -> type[Section]:
         """The section of a kind. Raises what `__getitem__` raises."""
         if kind in self.built_in:
-            return _imported(self.built_in[kind].section)
-        section: type[Section] = self[kind].Config  # type: ignore[attr-defined]
+            return imported(self.built_in[kind].section)
+        section = getattr(self[kind], "Config", None)
+        if not (isinstance(section, type) and issubclass(section, self.section)):
+            raise PluginError(f"{self.origin(kind)} has no Config that derives from {self.section.__name__}")
+        if (said := section.model_fields["kind"].default) != kind:
+            raise PluginError(f"{self.origin(kind)} has a Config of kind {said!r}, where it should be '{kind}'")
         return section
 
     def known_sections(self) -> list[type[Section]]:
@@ -97,7 +102,8 @@ class Registry(Generic[T]):
         """A section of the kind that `value` says, for a field of a config.
 
         Raises:
-            ValueError: there is no such kind, or what pydantic says of the section.
+            ValidationError: there is no such kind, an error of type `unknown_kind` that says in its `ctx` what is not
+                there and whether a plugin may have it; or what pydantic says of the section.
         """
         if isinstance(value, self.section):
             return value
@@ -105,7 +111,10 @@ class Registry(Generic[T]):
         try:
             section = self.section_of(str(kind))
         except UsageError as error:
-            raise ValueError(f"kind: {error}") from error
+            absent = {"absent": f"no {self.what} '{shown(str(kind))}'", "plugins": self.group is not None}
+            unknown = PydanticCustomError("unknown_kind", "{message}", {**absent, "message": str(error)})
+            detail = InitErrorDetails(type=unknown, loc=("kind",), input=kind)
+            raise ValidationError.from_exception_data(self.what, [detail]) from error
         return section.model_validate(value)
 
     def _declaring(self, kind: str) -> Group:
@@ -117,8 +126,3 @@ class Registry(Generic[T]):
                 f"no {self.what} '{shown(kind)[:100]}'{nearest(kind, names)}: choose {', '.join(names)}{plugins}"
             )
         return self.group
-
-
-def _imported(target: str) -> Any:
-    module, _, name = target.partition(":")
-    return operator.attrgetter(name)(importlib.import_module(module))

@@ -320,7 +320,7 @@ class Run:
             run=self,
             folder=self.folder,
             prior=prior,
-            decode=self.decode,
+            decode=lambda codes, lengths=None: self.decode(codes, lengths),
             labels=self._labels,
             costs=self.costs,
             gains=lambda: measured_gains(self.record, prior.code_length),
@@ -401,7 +401,7 @@ def load(folder: str | Path | None = None, *, device: str = "auto", settings: Se
         PluginError: its modality does not work.
         UsageError: no such device, or settings of something else.
     """
-    path = latest_run(Path("runs")) if folder is None else user_path(folder)
+    path = latest_run(Path("runs"), "folder") if folder is None else user_path(folder)
     record, modality, autoencoder, prior = open_run_files(path)
     place = resolve_device(device)
     if settings:

@@ -231,7 +231,7 @@ def compare_runs(first: Path, second: Path) -> Comparison:
 
 def _results(record: RunRecord, lengths: list[int], *, with_loss: bool) -> dict[str, Any]:
     results: dict[str, Any] = {"code length": record.code_length, "codebook size": record.codebook_size}
-    for stage, done in record.stages.items():
+    for stage, done in record.finished.items():
         results |= {f"steps of {stage}": done.steps, f"seconds of {stage}": done.seconds}
     if (autoencoder := record.stages.get("autoencoder")) is not None:
         validation = autoencoder.validation

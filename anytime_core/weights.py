@@ -22,11 +22,13 @@ from anytime_core.config import AnyPrior, AutoencoderConfig, Config
 from anytime_core.data.allocation import LimitedElements
 from anytime_core.data.files import replacing
 from anytime_core.data.reading import open_regular
+from anytime_core.digest import digest
 from anytime_core.discovery.plugins import find_plugin, load_modality
 from anytime_core.display import shown
 from anytime_core.errors import ConfigError, RunError, UsageError
 from anytime_core.modality import Modality
 from anytime_core.priors.base import Prior
+from anytime_core.priors.blame import blaming
 from anytime_core.priors.registry import PRIORS
 from anytime_core.quantizers.base import CodeSpec
 from anytime_core.record import AUTOENCODER_FILE, FORMAT_VERSION, PRIOR_FILE, validated
@@ -96,23 +98,35 @@ def save_weights(path: Path, module: nn.Module, metadata: BaseModel) -> None:
 
 
 def write_weights(path: Path, state: Mapping[str, Tensor], metadata: BaseModel) -> None:
-    """Write tensors as safetensors with `metadata` as JSON, at once."""
+    """Write tensors as safetensors with `metadata` as JSON and a digest of the tensors, at once."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    # One entry of the file's metadata, as safetensors writes several in any order.
+    described = json.dumps({**metadata.model_dump(mode="json"), "digest": digest(state)})
     with replacing(path) as temporary:
         # Not by save_file, whose files nobody but their owner can read.
-        temporary.write_bytes(save(state, {"anytime": metadata.model_dump_json()}))
+        temporary.write_bytes(save(state, {"anytime": described}))
 
 
 def read_weights(path: Path, metadata: type[_Metadata]) -> tuple[dict[str, Tensor], _Metadata]:
     """State and metadata of a file that `save_weights` wrote. Raises RunError where it is damaged or too new."""
     with _opened(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, _metadata(file, path, metadata)  # noqa: SIM118
+        return _state(file), _metadata(file, path, metadata)
 
 
 def read_header(path: Path, metadata: type[_Metadata]) -> tuple[Shapes, _Metadata]:
     """Like `read_weights` with only the shape of each tensor: none is loaded, and no memory taken for them."""
     with _opened(path) as file:
         return _shapes(file), _metadata(file, path, metadata)
+
+
+def weights_digest(path: Path) -> str | None:
+    """The digest that a file says its tensors have, by which a model is known; None in files of earlier versions.
+
+    Raises:
+        RunError: the file cannot be read.
+    """
+    with _opened(path) as file:
+        return _written_digest(file)
 
 
 def load_state(path: Path, module: nn.Module) -> None:
@@ -124,7 +138,7 @@ def load_state(path: Path, module: nn.Module) -> None:
             if held.get(name) != needed.get(name):
                 kept, wanted = _shown(held.get(name)), _shown(needed.get(name))
                 raise _damaged(path, f"{name} is {kept}, where there should be {wanted}")
-        state = {name: file.get_tensor(name) for name in own}
+        state = _state(file)
     for name, tensor in state.items():
         if tensor.dtype != own[name].dtype:
             raise _damaged(path, f"{name} is of {tensor.dtype}, where it should be of {own[name].dtype}")
@@ -160,12 +174,31 @@ def _way_out(path: Path) -> str:
 
 
 def _metadata(file: _WeightsFile, path: Path, metadata: type[_Metadata]) -> _Metadata:
+    return validated(metadata, _described(file), path, _way_out(path))
+
+
+def _described(file: _WeightsFile) -> Any:
+    """What the file says of itself, as JSON has it."""
     text = (file.metadata() or {}).get("anytime")
     if text is None:
         raise ValueError("it comes from another program, as it has no config in its metadata")
     if len(text) > _MOST_METADATA:
         raise ValueError(f"its metadata are longer than {_MOST_METADATA:,} characters")
-    return validated(metadata, json.loads(text), path, _way_out(path))
+    return json.loads(text)
+
+
+def _state(file: _WeightsFile) -> dict[str, Tensor]:
+    """All tensors. Raises ValueError where they are not those that were written, which earlier versions did not say."""
+    state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    written = _written_digest(file)
+    if state and written is not None and written != digest(state):
+        raise ValueError("it is damaged, as its tensors are not those that were written")
+    return state
+
+
+def _written_digest(file: _WeightsFile) -> str | None:
+    described = _described(file)
+    return str(described["digest"]) if isinstance(described, dict) and described.get("digest") else None
 
 
 def _shapes(file: _WeightsFile) -> Shapes:
@@ -257,7 +290,7 @@ def load_prior(path: Path, codes: CodeSpec | None = None) -> Prior:
         config.check(spec)
         if vectors is not None and vectors[:-1] not in ((spec.size,), (spec.length, spec.size)):
             raise ValueError(f"vectors of {list(vectors)} are not one for each of {spec.size} codes")
-        with _justified(shapes):
+        with blaming(config.kind), _justified(shapes):
             prior = PRIORS[config.kind](config, spec, None if vectors is None else torch.zeros(vectors))
     except (RuntimeError, ValueError, LookupError, ArithmeticError, MemoryError, ConfigError) as error:
         raise _damaged(path, error) from error

@@ -16,7 +16,7 @@ import torch
 from anytime_cli.main import main
 from anytime_core.config import Config
 from anytime_core.config_parsing import apply_overrides, parse_config
-from anytime_core.record import Validation
+from anytime_core.results import AutoencoderValidation
 from anytime_core.run import Run, load
 from anytime_core.training.train import train
 from anytime_image.config import ImageConfig
@@ -49,7 +49,7 @@ def tiny_config(*overrides: str) -> Config:
     return parse_config(apply_overrides(TINY, overrides), ImageConfig)
 
 
-def assert_every_prefix_helps(validation: Validation) -> None:
+def assert_every_prefix_helps(validation: AutoencoderValidation) -> None:
     """Each number of codes is better than the mean sample, and more of them are no worse than fewer, within noise."""
     losses = validation.reconstruction["loss"]
     assert max(losses) < validation.mean_sample["loss"]

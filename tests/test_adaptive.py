@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
+from drawing import Chunks, use_engine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from anytime_core.curve import validated_lengths
-from anytime_core.decoding.torch_decoder import TorchDecoder
 from anytime_core.errors import RunError, UsageError
-from anytime_core.record import RunRecord, Validation
+from anytime_core.priors.heads import Categorical
+from anytime_core.priors.shaping import Shaping
+from anytime_core.priors.transformer.eager import EagerStepper
+from anytime_core.record import RunRecord
 from anytime_core.run import Run, load
-from anytime_core.sampling.adaptive import Gains, draw_adaptively, measured_gains
-from anytime_core.sampling.draw import Filter
-from anytime_core.sampling.engines import SteppedEngine
-from anytime_core.sampling.noise import GumbelNoise, Noise
-from anytime_core.sampling.sampler import SamplingOptions
+from anytime_core.sampling.adaptive import AdaptiveDrawing, Gains, measured_gains
+from anytime_core.sampling.noise import noise_of
+from anytime_core.sampling.options import SamplingOptions
 from anytime_core.sampling.samples import Samples
+from anytime_core.sampling.steps import steps
 
 NUM, CODES, SEED = 20, 8, 5
 RUNNABLE = ("plain", "eager", "numba")
@@ -34,8 +36,9 @@ VARIED = 1.1
 def with_validation(record: RunRecord, **validation: dict[str, Any]) -> RunRecord:
     """A record whose stages of these names were validated otherwise."""
     changed = {
-        name: record.stages[name].model_copy(update={"validation": Validation(**values)})
-        for name, values in validation.items()
+        name: type(result).model_validate({**result.model_dump(), "validation": validation[name]})
+        for name, result in record.finished.items()
+        if name in validation
     }
     return record.model_copy(update={"stages": {**record.stages, **changed}})
 
@@ -139,8 +142,8 @@ def test_a_sample_does_not_depend_on_its_batch_or_on_those_of_it_that_have_ended
 
 def test_a_batch_goes_on_without_the_samples_that_have_ended(measured, monkeypatch):
     kept = []
-    keep = TorchDecoder.keep
-    monkeypatch.setattr(TorchDecoder, "keep", lambda self, rows: (kept.append(len(rows)), keep(self, rows)))
+    keep = EagerStepper.keep
+    monkeypatch.setattr(EagerStepper, "keep", lambda self, rows: (kept.append(len(rows)), keep(self, rows)))
     measured.sample(NUM, f"adaptive:{VARIED}", seed=SEED, engine="eager")
     assert kept == sorted(set(kept), reverse=True)
     assert 0 < kept[-1] <= 0.75 * NUM
@@ -170,35 +173,22 @@ def test_a_call_can_be_stopped_after_any_code(measured, whole):
     assert torch.equal(torch.cat([part.codes for part in parts]), whole.codes[:4, :3])
 
 
-class Chunked:
-    """An engine that gives no logits, as that of CUDA graphs."""
-
-    def draw(self, labels: Tensor | None, noise: Noise, filtering: Filter) -> Iterator[Tensor]:
-        yield torch.zeros(noise.shape[:2], dtype=torch.int64)
-
-
 def test_an_engine_that_draws_several_codes_at_once_is_refused_and_another_named(measured):
     run = with_record(measured, measured.record)
-    run._engines["graph", "float32"] = Chunked()
+    use_engine(run, "graph", Chunks(run))
     assert run.sample(2, 1.0, engine="graph").codes.shape == (2, CODES)
-    with pytest.raises(UsageError, match=r"engine 'graph'.*--engine eager"):
+    with pytest.raises(UsageError, match=r"engine 'chunks'.*--engine eager"):
         run.sample(2, "adaptive", engine="graph")
 
 
 # The rule
 
 
-class Scripted(SteppedEngine):
+class Scripted:
     """Gives each sample the logits of its script, and remembers which ones it was asked to go on with."""
-
-    name = "scripted"
 
     def __init__(self, scripts: Tensor) -> None:
         self.scripts, self.kept, self.asked = scripts, [], []
-
-    def open(self, labels: Tensor | None, batch: int, length: int) -> Scripted:
-        assert (batch, length) == self.scripts.shape[:2]
-        return self
 
     def step(self, position: int, previous: Tensor | None) -> Tensor:
         self.asked.append(len(self.scripts))
@@ -214,11 +204,14 @@ OPEN, SURE = [0.0] * SYMBOLS, [1000.0, *[0.0] * (SYMBOLS - 1)]
 EVEN = Gains(torch.ones(LENGTH), torch.full((LENGTH,), math.log(SYMBOLS)))
 
 
-def draw(scripts: Sequence[Sequence[list[float]]], threshold: float, *, gains=EVEN, filtering=None):
-    engine = Scripted(torch.tensor([list(script) for script in scripts]))
-    noise = GumbelNoise(0, range(len(scripts)), LENGTH, SYMBOLS)
-    codes, lengths = draw_adaptively(engine, None, noise, filtering or Filter(), gains, threshold, lambda drawn: False)
-    return codes, lengths.tolist(), engine
+def draw(scripts: Sequence[Sequence[list[float]]], threshold: float, *, gains=EVEN, shaping=None):
+    stepper, head = Scripted(torch.tensor([list(script) for script in scripts])), Categorical(SYMBOLS)
+    noise = noise_of(0, range(len(scripts)), LENGTH, head.noise)
+    choose = AdaptiveDrawing(stepper, head, noise, shaping or Shaping(), gains, threshold)
+    for _ in steps(stepper, range(LENGTH), choose):
+        if choose.ended:
+            break
+    return choose.codes[:, : int(choose.lengths.max())], choose.lengths.tolist(), stepper
 
 
 @pytest.mark.parametrize(
@@ -251,10 +244,10 @@ def test_a_sample_that_has_ended_does_not_begin_again():
 
 
 def test_half_a_batch_of_ended_samples_is_put_aside_at_once():
-    codes, lengths, engine = draw([[SURE] * LENGTH, [OPEN] * LENGTH, [SURE] * LENGTH, [OPEN] * LENGTH], 0.2)
+    codes, lengths, stepper = draw([[SURE] * LENGTH, [OPEN] * LENGTH, [SURE] * LENGTH, [OPEN] * LENGTH], 0.2)
     assert lengths == [3, LENGTH, 3, LENGTH]
-    assert engine.kept == [[1, 3]]
-    assert engine.asked == [4, 4, 4, 4, 2, 2]
+    assert stepper.kept == [[1, 3]]
+    assert stepper.asked == [4, 4, 4, 4, 2, 2]
     assert codes[0, :3].tolist() == [0, 0, 0]
     assert not codes[0, 3:].any()
     alone = draw([[OPEN] * LENGTH] * 4, 0.2)[0]
@@ -262,42 +255,22 @@ def test_half_a_batch_of_ended_samples_is_put_aside_at_once():
 
 
 def test_a_few_ended_samples_are_carried_along_and_stay_ended():
-    codes, lengths, engine = draw([[SURE] * LENGTH, *[[OPEN] * LENGTH] * 7], 0.2)
+    codes, lengths, stepper = draw([[SURE] * LENGTH, *[[OPEN] * LENGTH] * 7], 0.2)
     assert lengths == [3, *[LENGTH] * 7]
-    assert engine.kept == []
+    assert stepper.kept == []
     assert not codes[0, 3:].any()
 
 
 def test_nothing_more_is_asked_for_once_all_samples_have_ended():
-    codes, lengths, engine = draw([[SURE] * LENGTH] * 3, 0.2)
+    codes, lengths, stepper = draw([[SURE] * LENGTH] * 3, 0.2)
     assert codes.shape == (3, 3)
     assert lengths == [3, 3, 3]
-    assert engine.asked == [3] * 4
+    assert stepper.asked == [3] * 4
 
 
-def test_where_samples_end_follows_from_the_prior_and_not_from_how_it_is_filtered():
+def test_where_samples_end_follows_from_the_prior_and_not_from_how_it_is_shaped():
     script = [OPEN, OPEN, *[SURE] * 4]
-    assert draw([script], 0.2, filtering=Filter(temperature=0))[1] == draw([script], 0.2)[1] == [4]
-
-
-def test_a_step_has_the_threads_that_the_engine_wants_and_others_keep_theirs():
-    seen = []
-
-    class Threaded(Scripted):
-        def threads(self, batch: int) -> int:
-            return 2 + (batch > 2)
-
-        def step(self, position: int, previous: Tensor | None) -> Tensor:
-            seen.append(torch.get_num_threads())
-            torch.set_num_threads(5)  # as numba does when it starts its own
-            return super().step(position, previous)
-
-    before = torch.get_num_threads()
-    engine = Threaded(torch.tensor([[SURE] * LENGTH, [OPEN] * LENGTH, [SURE] * LENGTH, [OPEN] * LENGTH]))
-    noise = GumbelNoise(0, range(4), LENGTH, SYMBOLS)
-    draw_adaptively(engine, None, noise, Filter(), EVEN, 0.2, lambda drawn: False)
-    assert seen == [3, 3, 3, 3, 2, 2]
-    assert torch.get_num_threads() == before
+    assert draw([script], 0.2, shaping=Shaping(temperature=0))[1] == draw([script], 0.2)[1] == [4]
 
 
 # What validation says

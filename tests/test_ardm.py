@@ -9,27 +9,25 @@ import math
 import pytest
 import torch
 from conftest import AGNOSTIC, TINY, tiny_config
+from drawing import codes_of, gumbel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
 from torch import Tensor
 
-from anytime_core.config import ARDMConfig
 from anytime_core.config_parsing import parse_config
 from anytime_core.errors import ConfigError, UsageError
 from anytime_core.evaluation.bound import bits_by_calls, bits_of_plan
-from anytime_core.priors import ARDMPrior, Digits, build_prior
-from anytime_core.priors.digits import in_base, of_levels
-from anytime_core.quantizers import FiniteScalarQuantizer
+from anytime_core.priors.any_order.calls import PartialCodes
+from anytime_core.priors.any_order.digits import Digits, in_base
+from anytime_core.priors.any_order.plan import Plan, make_plan
+from anytime_core.priors.ardm.config import ARDMConfig
+from anytime_core.priors.ardm.model import ARDMPrior
+from anytime_core.quantizers.fsq import FiniteScalarQuantizer
 from anytime_core.record import read_record
 from anytime_core.run import load
-from anytime_core.sampling.draw import Filter
-from anytime_core.sampling.engines import CALL_ENGINES
-from anytime_core.sampling.engines.calls import PartialCodes
 from anytime_core.sampling.in_calls import draw_in_calls, sample_orders
-from anytime_core.sampling.noise import GumbelNoise
-from anytime_core.sampling.plan import Plan, make_plan
-from anytime_core.sampling.sampler import SamplingOptions
+from anytime_core.sampling.options import SamplingOptions
 from anytime_core.training.train import train
 from anytime_core.weights import load_prior, save_prior
 from anytime_image.config import ImageConfig
@@ -49,19 +47,20 @@ def build(
 ) -> ARDMPrior:
     torch.manual_seed(0)
     shape = {"none": None, "shared": (size, 5), "per position": (length, size, 5)}[vectors]
-    prior = build_prior(
-        ARDMConfig(layers=2, width=32, heads=4, dropout=0.0, **settings),
-        code_length=length,
-        codebook_size=size,
-        classes=classes,
-        code_vectors=None if shape is None else torch.randn(shape),
-        digits=digits,
+    radices = None if digits is None else digits.radices
+    prior = ARDMPrior(
+        ARDMConfig(layers=2, width=32, heads=4, dropout=0.0, base=None if digits is None else "levels", **settings),
+        codes_of(length, size, classes=classes, radices=radices),
+        None if shape is None else torch.randn(shape),
     )
-    assert isinstance(prior, ARDMPrior)
     with torch.no_grad():  # freshly initialised logits are nearly flat, which would hide differences
         for parameter in prior.parameters():
             parameter.normal_(std=0.35)
     return prior.eval()
+
+
+def in_order(certain: bool) -> SamplingOptions:
+    return SamplingOptions(plan="certain" if certain else "optimal")
 
 
 def blank(prior: ARDMPrior, batch: int, length: int, seed: int = 0) -> PartialCodes:
@@ -69,7 +68,7 @@ def blank(prior: ARDMPrior, batch: int, length: int, seed: int = 0) -> PartialCo
     return PartialCodes(
         tokens=torch.zeros(batch, prior.code_length, dtype=torch.int64),
         order=sample_orders(seed, range(batch), length),
-        noise=GumbelNoise(seed, range(batch), length, choices).whole(),
+        noise=gumbel(seed, range(batch), length, choices).whole(),
         labels=torch.arange(batch) % prior.classes if prior.classes else None,
     )
 
@@ -77,8 +76,8 @@ def blank(prior: ARDMPrior, batch: int, length: int, seed: int = 0) -> PartialCo
 def draw(
     prior: ARDMPrior, engine: str, batch: int, length: int, plan: Plan, *, certain: bool = False, seed: int = 0
 ) -> Tensor:
-    made = CALL_ENGINES[engine](prior, "float32")
-    codes, calls = draw_in_calls(made, prior, blank(prior, batch, length, seed), 0, plan, Filter(), certain=certain)
+    made = prior.engines()[engine](prior, "float32")
+    codes, calls = draw_in_calls(made, blank(prior, batch, length, seed), 0, plan, in_order(certain))
     assert calls == plan.calls
     return codes
 
@@ -118,7 +117,7 @@ def test_values_that_no_code_has_are_impossible(size, base):
 
 def test_the_levels_of_fsq_codes_are_their_digits():
     quantizer = FiniteScalarQuantizer(4, 6, levels=(5, 3, 2))
-    digits = of_levels((5, 3, 2))
+    digits = Digits(30, quantizer.radices)
     codes = torch.arange(30)
     assert torch.equal(digits.digit_table().flip(0).T, codes.unsqueeze(-1) // quantizer.radix % quantizer.levels)
 
@@ -218,7 +217,7 @@ def test_losses_of_a_prefix_follow_the_share_that_is_known_and_gaps_are_filled()
 def test_a_prior_is_the_same_when_it_is_read_back(digits, tmp_path):
     prior = build(digits)
     prior.step_losses.uniform_()
-    save_prior(tmp_path / "prior.safetensors", prior, prior.config)
+    save_prior(tmp_path / "prior.safetensors", prior, torch.zeros(K, 5))
     loaded = load_prior(tmp_path / "prior.safetensors")
     tokens, labels = prior.token_of[-1, torch.arange(N).unsqueeze(0)], torch.tensor([1])
     tokens[0, 3:] = 0
@@ -258,11 +257,11 @@ def test_graphs_draw_the_codes_of_the_plain_engine(digits, certain):
     plan = make_plan(prior.losses(), 2 * len(prior.digits))
     drawn = {}
     for name in ("plain", "graph"):
-        engine = CALL_ENGINES[name](prior, "float32")
+        engine = prior.engines()[name](prior, "float32")
         for seed in (0, 1):  # the second batch replays what the first one has captured
             given = blank(prior, 12, N, seed)
             partial = PartialCodes(given.tokens.cuda(), given.order.cuda(), given.noise.cuda(), given.labels.cuda())
-            drawn[name, seed], _ = draw_in_calls(engine, prior, partial, 0, plan, Filter(), certain=certain)
+            drawn[name, seed], _ = draw_in_calls(engine, partial, 0, plan, in_order(certain))
     for seed in (0, 1):
         assert torch.equal(drawn["plain", seed], drawn["graph", seed])
 
@@ -312,14 +311,14 @@ def test_most_certain_codes_come_first():
     partial = blank(prior, 6, N)
     before = prior.logits(partial.tokens, 0, partial.labels)
     entropy = torch.special.entr(before.softmax(-1)).sum(-1)
-    engine = CALL_ENGINES["eager"](prior, "float32")
+    engine = prior.engines()["eager"](prior, "float32")
     drawn = []
 
     def stop(calls: int, codes: int) -> bool:
         drawn.append(partial.tokens.clone())
         return False
 
-    draw_in_calls(engine, prior, partial, 0, Plan(((3, 6),)), Filter(), certain=True, on_call=stop)
+    draw_in_calls(engine, partial, 0, Plan(((3, 6),)), in_order(True), on_call=stop)
     for row, tokens in enumerate(drawn[0]):
         assert set(tokens.nonzero().squeeze(1).tolist()) == set(entropy[row].argsort()[:3].tolist())
 
@@ -327,14 +326,13 @@ def test_most_certain_codes_come_first():
 def test_who_stops_early_gets_the_rest_by_one_call_a_digit():
     prior = build(in_base(K, 5))
     calls_made = []
-    engine = CALL_ENGINES["eager"](prior, "float32")
+    engine = prior.engines()["eager"](prior, "float32")
     codes, calls = draw_in_calls(
         engine,
-        prior,
         blank(prior, 4, N),
         0,
         make_plan(prior.losses(), None),
-        Filter(),
+        SamplingOptions(),
         on_call=lambda calls, whole: calls_made.append((calls, whole)) or calls >= 3,
     )
     assert calls == 5  # three of the first digit, its rest, and the second digit
@@ -397,7 +395,7 @@ def test_budgets_of_codes_and_calls_go_together(agnostic_run, plan, budget, code
         ({"calls": 5, "budget": 0.5}, "5 calls cannot draw 4 codes"),
         ({"plan": "optimum"}, "no plan 'optimum'.*did you mean 'optimal'"),
         ({"budget": "adaptive"}, "draws them in no order"),
-        ({"engine": "numba"}, "engine 'numba' draws one code after another"),
+        ({"engine": "numba"}, "no engine 'numba' for the ardm prior"),
         ({"engine": "graph"}, "needs a CUDA device"),
         ({"precision": "int8"}, "has no precision 'int8'"),
     ],

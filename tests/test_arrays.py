@@ -19,7 +19,7 @@ from anytime_core.jobs.arrays import ArrayOutput
 from anytime_core.jobs.sampling import write_samples
 from anytime_core.run import Run, load
 from anytime_core.sampling.labels import counted_label
-from anytime_core.sampling.sampler import SamplingOptions
+from anytime_core.sampling.options import SamplingOptions
 from anytime_core.sampling.samples import Sample
 
 Anytime = Callable[..., Result]

@@ -182,7 +182,7 @@ def configured(anytime: Anytime, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
             configs.append(config.modality)
             raise AnytimeError("that is all")
 
-        monkeypatch.setattr("anytime_core.training.train.train", train)
+        monkeypatch.setattr("anytime_core.training.start.train_stages", train)
         assert error_of(anytime("train", *arguments)) == "error: that is all"
         return configs[0]
 

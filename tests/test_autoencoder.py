@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from anytime_core.autoencoder import OrderedAutoencoder, build_autoencoder
-from anytime_core.config import AutoencoderConfig, ContinuousConfig, TruncationConfig
+from anytime_core.config import AutoencoderConfig, TruncationConfig
 from anytime_core.errors import PluginError
+from anytime_core.quantizers.config import ContinuousConfig
 from anytime_core.training.autoencoder import OrderedLoss
 from anytime_image.modality import ImageModality
 

@@ -14,12 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anytime_core.autoencoder import build_autoencoder
-from anytime_core.config import Config, FSQConfig, VQConfig
+from anytime_core.config import Config
 from anytime_core.config_parsing import apply_overrides, parse_config
 from anytime_core.discovery.baselines import BASELINES, find_baseline, fsq_levels
 from anytime_core.discovery.plugins import load_modality
 from anytime_core.discovery.recipes import find_recipe, list_recipes
 from anytime_core.errors import ConfigError, UsageError
+from anytime_core.quantizers.config import FSQConfig, VQConfig
 from anytime_core.record import read_record
 from anytime_core.run import load
 from anytime_core.weights import load_autoencoder, save_autoencoder

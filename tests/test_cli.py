@@ -33,8 +33,9 @@ from anytime_core.config_parsing import parse_config, read_yaml
 from anytime_core.jobs.sampling import write_samples
 from anytime_core.record import CONFIG_FILE, read_record
 from anytime_core.run import Run
-from anytime_core.sampling.engines import Engine
-from anytime_core.sampling.sampler import SamplingOptions
+from anytime_core.sampling.engines import Engines
+from anytime_core.sampling.options import SamplingOptions
+from anytime_core.weights import weights_digest
 from anytime_image.modality import ImageModality
 
 Anytime = Callable[..., Result]
@@ -275,13 +276,13 @@ def test_the_bar_is_told_of_samples_in_batches_of_the_size_that_was_asked_for(an
 def engines(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """Names and precisions of the engines that a run is asked for."""
     asked: list[tuple[str, str]] = []
-    engine = Run.engine
+    get = Engines.get
 
-    def noted(self: Run, name: str, precision: str) -> Engine:
+    def noted(self: Engines, name: str, precision: str) -> object:
         asked.append((name, precision))
-        return engine(self, name, precision)
+        return get(self, name, precision)
 
-    monkeypatch.setattr(Run, "engine", noted)
+    monkeypatch.setattr(Engines, "get", noted)
     return asked
 
 
@@ -536,7 +537,10 @@ def test_runs_show_tells_what_a_run_is(anytime, here, argument):
     assert shown["run"] == "runs/tiny"
     assert shown["config"]["network"]["channels"] == CODES
     assert set(shown["stages"]) == {"autoencoder", "codes", "prior"}
+    digests = {stage: weights_digest(Path("runs/tiny") / f"{stage}.safetensors") for stage in ("autoencoder", "prior")}
+    assert {stage: shown["stages"][stage]["digest"] for stage in digests} == digests
     text = anytime("runs", "show", *argument).out
+    assert all(f"weights of {stage}" in text and digest in text for stage, digest in digests.items())
     assert "image/tiny" in text
     assert "bits per code" in text
 

@@ -10,13 +10,14 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from anytime_audio.config import AudioConfig
-from anytime_core.config import Config, CoreConfig, FSQConfig, Section, VQConfig
-from anytime_core.config_parsing import apply_overrides, parse_config, parse_yaml, read_yaml
+from anytime_core.config import Config, CoreConfig, Section
+from anytime_core.config_parsing import apply_overrides, described_fields, parse_config, parse_yaml, read_yaml
 from anytime_core.data.locations import DATA_VARIABLE, cache_folder, data_candidates, user_path
 from anytime_core.discovery.plugins import load_modality
 from anytime_core.discovery.quick import quick_variant, without_quick
 from anytime_core.discovery.recipes import default_recipe, list_recipes
 from anytime_core.errors import ConfigError
+from anytime_core.quantizers.config import FSQConfig, VQConfig
 from anytime_image.config import ImageConfig
 
 RECIPES = [pytest.param(recipe, id=recipe.name) for recipe in list_recipes()]
@@ -126,7 +127,17 @@ SINGLE_MISTAKES = [
     ({"network": {"widths": [0, 16]}}, "network.widths", "found 0"),
     ({"autoencoder": {"quantizer": {"decay": 2}}}, "autoencoder.quantizer.decay: ", "found 2"),
     ({"autoencoder": {"quantizer": {"kind": "fsq", "levels": [1, 8]}}}, "autoencoder.quantizer.levels", "found 1"),
-    ({"autoencoder": {"quantizer": {"kind": "vqq"}}}, "autoencoder.quantizer", "vqq", "'vq', 'fsq', 'none'"),
+    (
+        {"autoencoder": {"quantizer": {"kind": "vqq"}}},
+        "autoencoder.quantizer.kind: no quantizer 'vqq'",
+        "did you mean 'vq'",
+        "choose vq, fsq, none",
+    ),
+    (
+        {"prior": {"kind": "transfomer"}},
+        "prior.kind: no prior 'transfomer' (did you mean 'transformer'?)",
+        "anytime plugins",
+    ),
     ({"autoencoder": 5}, "autoencoder: ", "found 5"),
     ({"data": None}, "data: ", "found None"),
     ({"prior": {"class_conditional": "sometimes"}}, "prior.class_conditional: ", "'sometimes'"),
@@ -505,16 +516,9 @@ def test_a_kind_that_only_names_a_variant_keeps_the_other_values():
 
 @pytest.mark.parametrize("model", [CoreConfig, ImageConfig])
 def test_every_field_of_every_section_has_a_default_and_a_description(model: type[BaseModel]):
-    schema = model.model_json_schema()
-    sections = {model.__name__: schema, **schema.get("$defs", {})}
-    fields = {
-        f"{section}.{name}": field
-        for section, definition in sections.items()
-        for name, field in definition["properties"].items()
-    }
-    assert len(fields) > len(schema["properties"])
-    assert [name for name, field in fields.items() if "default" not in field] == []
-    assert [name for name, field in fields.items() if not field.get("description")] == []
+    fields = list(described_fields(model))  # which fails for a value without a default
+    assert len(fields) > len(model.model_fields)
+    assert [key for key, _, description in fields if not description] == []
 
 
 def test_core_and_image_sections_do_not_share_names():
@@ -538,7 +542,7 @@ def test_the_quantizer_of_every_shipped_recipe_can_be_exchanged_by_one_override(
 
 ROOT = Path(__file__).parents[1]
 UNINSTALLED = (
-    ROOT / "anytime_core" / "discovery" / "template" / "package" / "recipes" / "small.yaml.jinja",
+    ROOT / "anytime_core" / "discovery" / "template" / "modality" / "package" / "recipes" / "small.yaml.jinja",
     ROOT / "examples" / "anytime_motion" / "anytime_motion" / "recipes" / "walk.yaml",
 )
 

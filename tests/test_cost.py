@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from anytime_core.evaluation.cost import sampling_cost
-from anytime_core.sampling.draw import Filter
+from anytime_core.sampling.options import SamplingOptions
 
 
 @dataclass
@@ -42,7 +42,7 @@ class TimedRun:
 )
 def test_the_cost_is_the_median_of_warmed_batches_within_a_bounded_time(takes, cost, batches):
     run = TimedRun(takes)
-    measured = sampling_cost(run, 16, None, Filter())
+    measured = sampling_cost(run, 16, SamplingOptions())
     assert measured.seconds_per_sample == pytest.approx(cost / 64)
     assert measured.codes_per_second == pytest.approx(16 * 64 / (0.9 * cost))
     assert len(run.options) == batches
@@ -50,5 +50,5 @@ def test_the_cost_is_the_median_of_warmed_batches_within_a_bounded_time(takes, c
 
 def test_the_cost_of_an_order_agnostic_prior_is_that_of_its_calls():
     run = TimedRun([0.064])
-    assert sampling_cost(run, 16, 4, Filter()).seconds_per_sample == pytest.approx(0.001)
+    assert sampling_cost(run, 16, SamplingOptions(calls=4)).seconds_per_sample == pytest.approx(0.001)
     assert {options.calls for options in run.options} == {4}

@@ -12,21 +12,22 @@ from typing import Any
 
 import pytest
 import torch
+from drawing import use_engine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from anytime_core.budget import Budget
-from anytime_core.priors import TransformerPrior
+from anytime_core.priors.stepping import Stepper
+from anytime_core.priors.transformer.eager import EagerEngine
+from anytime_core.priors.transformer.model import TransformerPrior
 from anytime_core.run import Run, load
 from anytime_core.sampling import code_sampler
 from anytime_core.sampling import deadline as deadline_module
 from anytime_core.sampling import sampler as sampler_module
 from anytime_core.sampling.deadline import Costs, Deadline, Pace
-from anytime_core.sampling.draw import Filter
-from anytime_core.sampling.engines.eager import EagerEngine
-from anytime_core.sampling.noise import GumbelNoise, Noise
-from anytime_core.sampling.sampler import SamplingOptions
+from anytime_core.sampling.noise import Noise
+from anytime_core.sampling.options import SamplingOptions
 from anytime_core.sampling.samples import Samples
 
 CODES = 8
@@ -305,7 +306,7 @@ class Workshop:
         self._plain_decode = run.decode
         run.costs = Costs(None, run.device)
         run.decode = self._decode
-        run._engines["eager", "float32"] = SlowEngine(run.require_prior(), self)
+        use_engine(run, "eager", SlowEngine(run.require_prior(), self))
 
     def _decode(self, codes: Tensor, length: int | Tensor | None = None) -> Tensor:
         self.clock.now += self.decode
@@ -334,10 +335,17 @@ class SlowEngine(EagerEngine):
         super().__init__(prior, "float32")
         self.workshop = workshop
 
-    def draw(self, labels: Tensor | None, noise: Noise, filtering: Filter) -> Iterator[Tensor]:
-        for codes in super().draw(labels, noise, filtering):
-            self.workshop.clock.now += self.workshop.slow_steps.get(len(codes), self.workshop.step)
-            yield codes
+    def open(self, labels: Tensor | None, batch: int, length: int) -> Stepper:
+        return SlowStepper(super().open(labels, batch, length), self.workshop, batch)
+
+
+class SlowStepper:
+    def __init__(self, stepper: Stepper, workshop: Workshop, batch: int) -> None:
+        self.stepper, self.workshop, self.batch = stepper, workshop, batch
+
+    def step(self, position: int, previous: Tensor | None) -> Tensor:
+        self.workshop.clock.now += self.workshop.slow_steps.get(self.batch, self.workshop.step)
+        return self.stepper.step(position, previous)
 
 
 def options(**changes: Any) -> SamplingOptions:
@@ -488,7 +496,7 @@ def test_what_the_last_smaller_batch_needs_is_prepared_with_the_others(workshop)
 def test_each_batch_size_is_prepared_once_and_its_first_decoding_does_not_count(workshop, monkeypatch):
     decoded = []
 
-    def decode(codes: Tensor) -> None:
+    def decode(codes: Tensor, length: Tensor | None = None) -> None:
         workshop.clock.now += len(codes) if len(codes) in decoded else 100.0
         decoded.append(len(codes))
 
@@ -504,13 +512,13 @@ def test_each_batch_size_is_prepared_once_and_its_first_decoding_does_not_count(
 
 def test_what_a_batch_needs_before_its_first_code_is_not_taken_for_a_slow_code(workshop, monkeypatch):
     workshop.prepare(3)
-    noise = code_sampler.GumbelNoise
+    noise = code_sampler.noise_of
 
-    def slow_noise(*arguments: Any) -> GumbelNoise:
+    def slow_noise(*arguments: Any) -> Noise:
         workshop.clock.now += 1.0
         return noise(*arguments)
 
-    monkeypatch.setattr(code_sampler, "GumbelNoise", slow_noise)
+    monkeypatch.setattr(code_sampler, "noise_of", slow_noise)
     assert workshop.sample(3, "2.5s").lengths.tolist() == [5] * 3
     assert workshop.clock.now == 2.5
 
@@ -521,13 +529,13 @@ def test_an_engine_that_has_not_drawn_yet_is_prepared_too(workshop):
 
         opening = 5.0
 
-        def draw(self, labels: Tensor | None, noise: Noise, filtering: Filter) -> Iterator[Tensor]:
+        def open(self, labels: Tensor | None, batch: int, length: int) -> Stepper:
             self.workshop.clock.now += self.opening
             self.opening = 0.0
-            yield from super().draw(labels, noise, filtering)
+            return super().open(labels, batch, length)
 
     preparing = workshop.prepare(3)
-    workshop.run._engines["numba", "float32"] = OpeningEngine(workshop.run.require_prior(), workshop)
+    use_engine(workshop.run, "numba", OpeningEngine(workshop.run.require_prior(), workshop))
     samples = workshop.run.sample(3, f"{5.0 + preparing + 1.25}s", engine="numba")
     assert samples.lengths.tolist() == [4] * 3
     assert workshop.clock.now == 5.0 + preparing + 1.25

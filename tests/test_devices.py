@@ -82,8 +82,8 @@ def test_the_gpu_of_a_mac_has_an_index_too(gpus, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "count", "local_rank", "message"),
     [
-        ("cuda", 0, None, r"device 'cuda' is not here \(0 CUDA devices\): use --device cpu or auto"),
-        ("cuda:1", 1, None, r"device 'cuda:1' is not here \(1 CUDA devices\): use --device cpu or auto"),
+        ("cuda", 0, None, r"device 'cuda' is not here \(0 CUDA devices\): use cpu or auto"),
+        ("cuda:1", 1, None, r"device 'cuda:1' is not here \(1 CUDA devices\): use cpu or auto"),
         ("auto", 1, "1", r"process 1 .* has no GPU of its own \(1 CUDA devices\): start 1 processes"),
         ("cuda", 2, "first", "LOCAL_RANK=first is not the number of a process"),
         ("meta", 1, None, "unknown device 'meta': use auto, cpu, cuda, cuda:N or mps"),
@@ -129,7 +129,7 @@ def test_processes_that_train_together_do_not_share_a_gpu(gpus, monkeypatch):
     for variable, value in {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(variable, value)
     assert prepared("cuda:1").device == torch.device("cuda:1")
-    with pytest.raises(UsageError, match=r"device 'cuda:0' is not that of process 1 .* use --device cuda"):
+    with pytest.raises(UsageError, match=r"device 'cuda:0' is not that of process 1 .* use auto or cuda"):
         _ = prepared("cuda:0").device
 
 

@@ -18,7 +18,7 @@ import typer
 
 from anytime_cli import main, option_types, output, progress
 from anytime_core.display import counted, shown
-from anytime_core.errors import AnytimeError, system_reason
+from anytime_core.errors import AnytimeError, system_reason, writing_to
 
 NAMES = {
     "run[a]": "run[a]",
@@ -220,7 +220,7 @@ def test_of_a_missing_file_the_missing_folder_is_named(filename, expected, tmp_p
     ],
 )
 def test_a_full_disk_is_that_of_the_file_that_is_written(filename, expected):
-    with pytest.raises(AnytimeError) as refused, output.writing_to(Path("a/out")):
+    with pytest.raises(AnytimeError) as refused, writing_to(Path("a/out"), "--out"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), filename)
     assert str(refused.value).startswith(expected)
     assert str(refused.value).endswith("choose another --out") == expected.startswith("cannot")

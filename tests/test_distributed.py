@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from anytime_core.config import Config
 from anytime_core.distributed import SynchronizedBatchNorm, from_first, joined, own_share, summed, synchronize_norms
 from anytime_core.errors import ConfigError, InterruptedTrainingError
-from anytime_core.quantizers import VectorQuantizer
+from anytime_core.quantizers.vq import VectorQuantizer
 from anytime_core.record import STAGES
 from anytime_core.training import fit as fit_module
 from anytime_core.training.batches import shuffled_batches

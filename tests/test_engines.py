@@ -16,25 +16,30 @@ from pathlib import Path
 
 import pytest
 import torch
+from drawing import codes_of, draw_from
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-import anytime_core.decoding
-from anytime_core.config import TransformerConfig
-from anytime_core.decoding.numba_decoder import rounded
-from anytime_core.decoding.torch_decoder import SplitDecoder, TorchDecoder
-from anytime_core.decoding.weights import fold
 from anytime_core.errors import AnytimeError, UsageError
-from anytime_core.priors import TransformerPrior, build_prior
-from anytime_core.sampling.draw import Filter
-from anytime_core.sampling.engines import ENGINES, Engine, SteppedEngine, choose_engine, choose_precision
-from anytime_core.sampling.engines.base import torch_threads
-from anytime_core.sampling.engines.choice import _kernels_are_compiled
-from anytime_core.sampling.noise import GivenNoise, GumbelNoise
+from anytime_core.priors.heads import Categorical
+from anytime_core.priors.shaping import Shaping
+from anytime_core.priors.stepping import Engine
+from anytime_core.priors.transformer import choice
+from anytime_core.priors.transformer.choice import _kernels_are_compiled, choose_engine
+from anytime_core.priors.transformer.config import TransformerConfig
+from anytime_core.priors.transformer.eager import EagerStepper, SplitStepper
+from anytime_core.priors.transformer.model import TransformerPrior
+from anytime_core.priors.transformer.numba import rounded
+from anytime_core.priors.transformer.weights import fold
+from anytime_core.sampling.engines import Engines
+from anytime_core.sampling.noise import GivenNoise, noise_of
+from anytime_core.sampling.options import SamplingOptions
+from anytime_core.threads import alone
 
 N, K, CLASSES = 6, 20, 3
-RUNNABLE = ("plain", "eager", "numba")
+ENGINES = TransformerPrior.engines()
+RUNNABLE = ("plain", "eager", "numba", "exact")
 SMALL, SPLIT = 9, 257
 """A batch that is run as one, and one that two threads share unevenly."""
 TOLERANCE = 1e-4
@@ -76,12 +81,10 @@ def build(
     """A prior that no test may change."""
     torch.manual_seed(0)
     shape = {"none": None, "shared": (size, 5), "per position": (length, size, 5)}[vectors]
-    prior = build_prior(
+    prior = TransformerPrior(
         TransformerConfig(layers=layers, width=width, heads=heads, feedforward=feedforward),
-        code_length=length,
-        codebook_size=size,
-        classes=classes,
-        code_vectors=None if shape is None else torch.randn(shape),
+        codes_of(length, size, classes=classes),
+        None if shape is None else torch.randn(shape),
     )
     with torch.no_grad():  # as initialised, logits are nearly flat, and norms and biases do nothing
         for parameter in prior.parameters():
@@ -95,10 +98,8 @@ def build(
 
 
 @cache
-def engine(name: str, prior: TransformerPrior, precision: str = "float32") -> SteppedEngine:
-    made = ENGINES[name](prior, precision)
-    assert isinstance(made, SteppedEngine)
-    return made
+def engine(name: str, prior: TransformerPrior, precision: str = "float32") -> Engine:
+    return ENGINES[name](prior, precision)
 
 
 @pytest.fixture
@@ -121,9 +122,9 @@ def class_labels(prior: TransformerPrior, indices: Iterable[int]) -> Tensor | No
     return torch.tensor([index % prior.classes for index in indices]) if prior.classes else None
 
 
-def begin(made: Engine, prior: TransformerPrior, length: int, indices=range(SMALL), seed=0, filtering=None):
-    noise = GumbelNoise(seed, list(indices), length, prior.codebook_size)
-    return made.draw(class_labels(prior, indices), noise, filtering or Filter())
+def begin(made: Engine, prior: TransformerPrior, length: int, indices=range(SMALL), seed=0, shaping=None):
+    noise = noise_of(seed, list(indices), length, prior.distribution.noise)
+    return draw_from(made, class_labels(prior, indices), noise, shaping)
 
 
 def draw(name: str, prior: TransformerPrior, length: int | None = None, **arguments) -> Tensor:
@@ -132,9 +133,8 @@ def draw(name: str, prior: TransformerPrior, length: int | None = None, **argume
 
 
 @cache
-def plain_codes(prior: TransformerPrior, batch: int, filtering: Filter) -> Tensor:
-    with torch_threads(1):
-        return draw("plain", prior, indices=range(batch), filtering=filtering)
+def plain_codes(prior: TransformerPrior, batch: int, shaping: Shaping) -> Tensor:
+    return alone(lambda: draw("plain", prior, indices=range(batch), shaping=shaping))
 
 
 def some_codes(prior: TransformerPrior, batch: int) -> Tensor:
@@ -145,12 +145,11 @@ def some_codes(prior: TransformerPrior, batch: int) -> Tensor:
 @torch.inference_mode()
 def plain_logits(prior: TransformerPrior, codes: Tensor) -> Tensor:
     """[B, N, K] at every position of `codes` [B, N]."""
-    with torch_threads(1):
-        return prior.logits(codes[:, :-1], class_labels(prior, range(len(codes))))
+    return alone(lambda: prior.conditionals(codes[:, :-1], class_labels(prior, range(len(codes)))))
 
 
 @torch.inference_mode()
-def decoded_logits(made: SteppedEngine, codes: Tensor) -> Tensor:
+def decoded_logits(made: Engine, codes: Tensor) -> Tensor:
     """The same from a decoder, a position at a time."""
     decoder = made.open(class_labels(made.prior, range(len(codes))), *codes.shape)
     previous = [None, *codes.unbind(1)]
@@ -163,16 +162,16 @@ def decoded_logits(made: SteppedEngine, codes: Tensor) -> Tensor:
 @pytest.mark.parametrize("vectors", VECTORS)
 @pytest.mark.parametrize("classes", [0, CLASSES])
 @pytest.mark.parametrize(
-    "filtering",
-    [Filter(), Filter(0.7, top_k=5), Filter(top_p=0.8), Filter(1.5, top_k=9, top_p=0.9), Filter(temperature=0)],
+    "shaping",
+    [Shaping(), Shaping(0.7, top_k=5), Shaping(top_p=0.8), Shaping(1.5, top_k=9, top_p=0.9), Shaping(temperature=0)],
     ids=["unchanged", "top-k", "top-p", "both", "greedy"],
 )
 @pytest.mark.parametrize("name", [name for name in RUNNABLE if name != "plain"])
-def test_every_engine_draws_the_codes_of_the_plain_one(name, vectors, classes, filtering):
+def test_every_engine_draws_the_codes_of_the_plain_one(name, vectors, classes, shaping):
     prior = build(vectors=vectors, classes=classes)
-    expected = plain_codes(prior, SMALL, filtering)
-    assert len(expected.unique(dim=0)) > 1 or (filtering.temperature == 0 and not classes)
-    assert torch.equal(draw(name, prior, filtering=filtering), expected)
+    expected = plain_codes(prior, SMALL, shaping)
+    assert len(expected.unique(dim=0)) > 1 or (shaping.temperature == 0 and not classes)
+    assert torch.equal(draw(name, prior, shaping=shaping), expected)
 
 
 @pytest.mark.parametrize("vectors", VECTORS)
@@ -180,7 +179,7 @@ def test_every_engine_draws_the_codes_of_the_plain_one(name, vectors, classes, f
 @pytest.mark.parametrize("name", [name for name in RUNNABLE if name != "plain"])
 def test_engines_agree_on_the_smallest_batches(name, batch, vectors):
     prior = build(vectors=vectors)
-    assert torch.equal(draw(name, prior, indices=range(batch)), plain_codes(prior, batch, Filter()))
+    assert torch.equal(draw(name, prior, indices=range(batch)), plain_codes(prior, batch, Shaping()))
 
 
 @pytest.mark.usefixtures("two_threads")
@@ -192,9 +191,9 @@ def test_a_batch_that_the_eager_engine_splits_has_the_codes_of_the_plain_one(mon
     open_ = made.open
     monkeypatch.setattr(made, "open", lambda *arguments: opened.append(open_(*arguments)) or opened[-1])
     codes = draw("eager", prior, indices=range(SPLIT))
-    assert [type(decoder) for decoder in opened] == [SplitDecoder]
+    assert [type(decoder) for decoder in opened] == [SplitStepper]
     assert opened[0].sizes == [129, 128]
-    assert torch.equal(codes, plain_codes(prior, SPLIT, Filter()))
+    assert torch.equal(codes, plain_codes(prior, SPLIT, Shaping()))
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
@@ -242,7 +241,7 @@ def test_logits_are_the_same_where_a_batch_has_no_equal_parts_for_all_threads():
 
 @pytest.mark.parametrize("batch", [1, SMALL])
 def test_the_eager_engine_needs_no_packed_weights(monkeypatch, batch):
-    monkeypatch.setattr("anytime_core.decoding.torch_decoder.can_pack", lambda: False)
+    monkeypatch.setattr("anytime_core.priors.transformer.eager.can_pack", lambda: False)
     prior = build()
     codes = some_codes(prior, batch)
     expected = plain_logits(prior, codes)
@@ -254,7 +253,7 @@ def test_threads_within_a_step_of_numba_change_nothing(monkeypatch):
     prior = build()
     codes = some_codes(prior, 2)
     alone = decoded_logits(engine("numba", prior), codes)
-    monkeypatch.setattr("anytime_core.decoding.numba_decoder._THREADED_FROM", 0)
+    monkeypatch.setattr("anytime_core.priors.transformer.numba._THREADED_FROM", 0)
     assert engine("numba", prior).open(class_labels(prior, range(2)), 2, N).threads > 1
     assert torch.equal(decoded_logits(engine("numba", prior), codes), alone)
 
@@ -289,7 +288,7 @@ def test_with_rounded_weights_most_codes_are_the_plain_ones(name, precision):
     prior = build()
     *_, codes = begin(engine(name, prior, precision), prior, N, range(64))
     assert codes.dtype == torch.int64
-    assert (codes == plain_codes(prior, 64, Filter())).float().mean() > 0.8
+    assert (codes == plain_codes(prior, 64, Shaping())).float().mean() > 0.8
 
 
 @given(
@@ -366,13 +365,13 @@ def test_an_engine_gives_growing_views_of_the_same_codes(name):
     assert [tuple(codes.shape) for codes in views] == [(SMALL, n) for n in range(1, N + 1)]
     assert {codes.data_ptr() for codes in views} == {views[-1].data_ptr()}
     assert views[-1].dtype == torch.int64
-    assert torch.equal(views[-1], plain_codes(prior, SMALL, Filter()))
+    assert torch.equal(views[-1], plain_codes(prior, SMALL, Shaping()))
 
 
 @pytest.mark.parametrize("name", RUNNABLE)
 def test_an_engine_can_be_stopped_after_any_code_and_used_again(name):
     prior = build()
-    expected = plain_codes(prior, SMALL, Filter())
+    expected = plain_codes(prior, SMALL, Shaping())
     for stop in range(1, N + 1):
         drawing = begin(engine(name, prior), prior, N)
         for _ in range(stop):
@@ -417,11 +416,11 @@ def test_stopping_early_leaves_the_number_of_threads_as_it_was():
 def test_a_step_that_fails_leaves_the_number_of_threads_as_it_was(monkeypatch):
     during = []
 
-    def fail(decoder: TorchDecoder, position: int, previous: Tensor | None) -> Tensor:
+    def fail(decoder: EagerStepper, position: int, previous: Tensor | None) -> Tensor:
         during.append(torch.get_num_threads())
         raise RuntimeError("broken step")
 
-    monkeypatch.setattr(TorchDecoder, "step", fail)
+    monkeypatch.setattr(EagerStepper, "step", fail)
     with pytest.raises(RuntimeError, match="broken step"):
         next(begin(engine("eager", build()), build(), N, [0]))
     assert during == [1]
@@ -433,33 +432,18 @@ def test_a_step_that_fails_leaves_the_number_of_threads_as_it_was(monkeypatch):
 def test_the_eager_engine_runs_small_batches_on_one_thread_and_each_part_of_large_ones(monkeypatch, batch, threads):
     during: set[int] = set()
     places: set[int] = set()
-    step = TorchDecoder.step
+    step = EagerStepper.step
 
-    def recording(decoder: TorchDecoder, position: int, previous: Tensor | None) -> Tensor:
+    def recording(decoder: EagerStepper, position: int, previous: Tensor | None) -> Tensor:
         during.add(torch.get_num_threads())
         places.add(threading.get_ident())
         return step(decoder, position, previous)
 
-    monkeypatch.setattr(TorchDecoder, "step", recording)
+    monkeypatch.setattr(EagerStepper, "step", recording)
+    monkeypatch.setattr("anytime_core.priors.transformer.eager._HANDED_OVER_FROM", 0)
     draw("eager", build(), indices=range(batch))
     assert during == threads
-    assert (threading.get_ident() in places) == (batch != SPLIT)
-
-
-@pytest.mark.usefixtures("two_threads")
-@pytest.mark.parametrize("stop", [1, N])
-def test_a_split_batch_leaves_no_threads_behind(stop):
-    before = set(threading.enumerate())
-    drawing = begin(engine("eager", build()), build(), N, range(SPLIT))
-    for _ in range(stop):
-        next(drawing)
-    workers = set(threading.enumerate()) - before
-    assert workers
-    drawing.close()
-    del drawing
-    for worker in workers:
-        worker.join(timeout=30)
-    assert not any(worker.is_alive() for worker in workers)
+    assert (threading.get_ident() in places) == (batch == SMALL)
 
 
 # Going on with some of a batch
@@ -484,9 +468,7 @@ KEEPS: dict[str, dict[int, Keep]] = {
 
 
 @torch.inference_mode()
-def assert_keeps_the_logits_of_the_rows(
-    made: SteppedEngine, batch: int, keeps: dict[int, Keep], tolerance: float = TOLERANCE
-):
+def assert_keeps_the_logits_of_the_rows(made: Engine, batch: int, keeps: dict[int, Keep], tolerance: float = TOLERANCE):
     prior = made.prior
     codes = some_codes(prior, batch)
     expected = plain_logits(prior, codes)
@@ -619,7 +601,7 @@ def test_numba_is_refused_elsewhere_than_on_the_cpu_with_a_way_out(precision):
 def test_auto_is_graph_on_a_gpu_and_numba_for_small_batches_where_it_is_compiled_or_worth_it(
     monkeypatch, compiled, device, precision, batch, multiply_adds, expected
 ):
-    monkeypatch.setattr("anytime_core.sampling.engines.choice._kernels_are_compiled", lambda: compiled)
+    monkeypatch.setattr("anytime_core.priors.transformer.choice._kernels_are_compiled", lambda: compiled)
     if expected is None:
         expected = "numba" if compiled else "eager"
     assert choose_engine(device, precision, batch, multiply_adds, stepped=False) == expected
@@ -635,30 +617,30 @@ def test_auto_refuses_a_precision_that_the_device_has_no_engine_for():
 @pytest.mark.parametrize("multiplies", [False, True])
 @pytest.mark.parametrize(("device", "batch", "gains"), [(CPU, 1, False), (CPU, 1024, True), (CUDA, 1, True)])
 def test_auto_precision_is_bfloat16_where_it_is_multiplied_and_pays(monkeypatch, multiplies, device, batch, gains):
-    monkeypatch.setattr("anytime_core.sampling.engines.choice.multiplies_bfloat16", lambda device: multiplies)
-    assert choose_precision(device, batch) == ("bfloat16" if multiplies and gains else "float32")
+    monkeypatch.setattr("anytime_core.sampling.engines.multiplies_bfloat16", lambda device: multiplies)
+    monkeypatch.setattr(TransformerPrior, "device", device)
+    assert Engines(build(), Path("run"))._precision(batch) == ("bfloat16" if multiplies and gains else "float32")
 
 
 @pytest.mark.parametrize("batch", [1, 1024])
 @pytest.mark.parametrize("precision", ["float32", "auto"])
 def test_what_auto_chooses_on_the_cpu_can_be_made(precision, batch):
-    precision = choose_precision(CPU, batch) if precision == "auto" else precision
-    name = choose_engine(CPU, precision, batch, 1e15, stepped=False)
-    *_, codes = begin(ENGINES[name](build(), precision), build(), 2)
+    made = Engines(build(), Path("run")).best(SamplingOptions(precision=precision), batch, 10**9, N)
+    *_, codes = begin(made, build(), 2)
     assert codes.shape == (SMALL, 2)
 
 
 def test_kernels_count_as_compiled_once_numba_has_left_its_index_beside_them(monkeypatch, tmp_path):
     draw("numba", build())
-    from anytime_core.decoding.kernels import step
+    from anytime_core.priors.transformer.kernels import step
 
     left = Path(step.stats.cache_path)
-    if not left.is_relative_to(anytime_core.decoding.__path__[0]):
+    if not left.is_relative_to(Path(choice.__file__).parent):
         pytest.skip("numba keeps compiled kernels elsewhere")
     assert _kernels_are_compiled()
     source = tmp_path / "kernels.py"
     source.touch()
-    monkeypatch.setattr(anytime_core.decoding, "__path__", [str(tmp_path)])
+    monkeypatch.setattr(choice, "__file__", str(tmp_path / "choice.py"))
     assert not _kernels_are_compiled()
     os.utime(source, (0, 0))
     shutil.copytree(left, tmp_path / "__pycache__")
@@ -684,16 +666,16 @@ def test_weights_are_those_that_the_prior_had_when_the_engine_was_made():
 def test_neither_numba_nor_the_compiler_is_loaded_before_an_engine_needs_it():
     program = (
         "import sys\n"
-        "from anytime_core.config import TransformerConfig\n"
-        "from anytime_core.priors import build_prior\n"
-        "from anytime_core.sampling.engines import ENGINES, choose_engine\n"
-        "config = TransformerConfig(layers=1, width=8, heads=2)\n"
-        "prior = build_prior(config, code_length=2, codebook_size=4, classes=0, code_vectors=None)\n"
+        "from anytime_core.priors.registry import PRIORS\n"
+        "from anytime_core.quantizers.base import CodeSpec\n"
+        "kind = PRIORS['transformer']\n"
+        "config = kind.Config(layers=1, width=8, heads=2)\n"
+        "prior = kind(config, CodeSpec(length=2, size=4, dim=1, grid=(2,)))\n"
         "for name in ('plain', 'eager'):\n"
-        "    ENGINES[name](prior, 'float32')\n"
-        "choose_engine(prior.position.weight.device, 'float32', 1, 1.0, stepped=False)\n"
+        "    prior.engines()[name](prior, 'float32')\n"
+        "prior.fastest_engine('float32', 1, 1.0, stepped=False)\n"
         "print([name for name in ('numba', 'torch._dynamo', 'torch._inductor') if name in sys.modules])\n"
-        "ENGINES['numba'](prior, 'float32')\n"
+        "prior.engines()['numba'](prior, 'float32')\n"
         "print('numba' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
@@ -756,7 +738,7 @@ def test_the_compiled_engine_draws_the_codes_of_the_plain_one():
 
 def given_noise(seed: int, indices: range, length: int, device: torch.device) -> GivenNoise:
     """Noise that can be drawn with again and again."""
-    return GivenNoise(GumbelNoise(seed, indices, length, K, device).whole())
+    return GivenNoise(noise_of(seed, indices, length, Categorical(K).noise, device).whole())
 
 
 def assert_draws_the_plain_codes(name: str, prior: TransformerPrior, device: torch.device):
@@ -770,8 +752,8 @@ def assert_draws_the_plain_codes(name: str, prior: TransformerPrior, device: tor
             labels = class_labels(prior, indices)
             labels = None if labels is None else labels.to(device)
             noise = given_noise(number, indices, length, device)
-            *_, expected = plain.draw(labels, noise, Filter())
-            drawn = [codes.cpu().clone() for codes in made.draw(labels, noise, Filter())]
+            *_, expected = draw_from(plain, labels, noise)
+            drawn = [codes.cpu().clone() for codes in draw_from(made, labels, noise)]
             assert torch.equal(drawn[-1], expected.cpu())
             for codes in drawn:
                 assert torch.equal(codes, drawn[-1][:, : codes.shape[1]])
@@ -786,13 +768,13 @@ def test_on_a_gpu_engines_draw_the_codes_of_the_plain_one(name, classes, vectors
 
 
 @needs_gpu
-@pytest.mark.parametrize("filtering", [Filter(0.7, top_k=5), Filter(top_p=0.8), Filter(temperature=0)])
-def test_graphs_filter_as_the_plain_engine_does(filtering):
+@pytest.mark.parametrize("shaping", [Shaping(0.7, top_k=5), Shaping(top_p=0.8), Shaping(temperature=0)])
+def test_graphs_shape_as_the_plain_engine_does(shaping):
     prior = deepcopy(build(length=12)).to(CUDA)
     labels, noise = torch.arange(SMALL, device=CUDA) % CLASSES, given_noise(0, range(SMALL), 12, CUDA)
     drawn = []
     for name in ("plain", "graph"):
-        *_, codes = ENGINES[name](prior, "float32").draw(labels, noise, filtering)
+        *_, codes = draw_from(ENGINES[name](prior, "float32"), labels, noise, shaping)
         drawn.append(codes.cpu().clone())
     assert torch.equal(*drawn)
 
@@ -802,10 +784,10 @@ def test_graphs_can_be_stopped_between_chunks_and_used_again():
     prior = deepcopy(build(length=12)).to(CUDA)
     made = ENGINES["graph"](prior, "float32")
     labels, noise = torch.arange(SMALL, device=CUDA) % CLASSES, given_noise(0, range(SMALL), 12, CUDA)
-    drawing = made.draw(labels, noise, Filter())
+    drawing = draw_from(made, labels, noise)
     first = next(drawing).cpu().clone()
     drawing.close()
-    *_, codes = made.draw(labels, noise, Filter())
+    *_, codes = draw_from(made, labels, noise)
     assert 0 < first.shape[1] < 12
     assert torch.equal(codes.cpu()[:, : first.shape[1]], first)
 
@@ -815,6 +797,6 @@ def test_graphs_can_be_stopped_between_chunks_and_used_again():
 def test_on_a_gpu_bfloat16_draws_mostly_the_plain_codes(name):
     prior = deepcopy(build(length=12)).to(CUDA)
     labels, noise = torch.arange(64, device=CUDA) % CLASSES, given_noise(0, range(64), 4, CUDA)
-    *_, expected = ENGINES["plain"](prior, "float32").draw(labels, noise, Filter())
-    *_, codes = ENGINES[name](prior, "bfloat16").draw(labels, noise, Filter())
+    *_, expected = draw_from(ENGINES["plain"](prior, "float32"), labels, noise)
+    *_, codes = draw_from(ENGINES[name](prior, "bfloat16"), labels, noise)
     assert (codes == expected).float().mean() > 0.8

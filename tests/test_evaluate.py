@@ -38,11 +38,11 @@ from anytime_core.evaluation.result import EVALUATION_FILE, Evaluation, cells
 from anytime_core.evaluation.showing import show_evaluation
 from anytime_core.evaluation.tables import printed_table
 from anytime_core.modality import Datasets, Extractor, OfferedExtractor
-from anytime_core.record import Change, Validation
+from anytime_core.record import Change
+from anytime_core.results import PriorValidation
 from anytime_core.run import Run, load
 from anytime_core.sampling import sampler as sampler_module
-from anytime_core.sampling.draw import Filter
-from anytime_core.sampling.sampler import SamplingOptions
+from anytime_core.sampling.options import SamplingOptions
 from anytime_core.training.train import train
 from anytime_core.weights import read_weights
 from anytime_image.datasets import ImageTensor
@@ -500,7 +500,7 @@ def test_a_metric_or_extractor_that_is_not_finite_is_named(tiny_run, folder, val
 
 def test_a_run_whose_prior_was_validated_less_has_no_bits(tiny_run, folder):
     stages = dict(tiny_run.record.stages)
-    stages["prior"] = stages["prior"].model_copy(update={"validation": Validation(bits_per_code=3.0)})
+    stages["prior"] = stages["prior"].model_copy(update={"validation": PriorValidation(bits_per_code=3.0)})
     run = dataclasses.replace(tiny_run, record=tiny_run.record.model_copy(update={"stages": stages}))
     (result,) = evaluate(run, folder, OPTIONS)
     assert [row.bits_per_code for row in result.rows] == [None] * 3
@@ -530,7 +530,7 @@ def test_costs_and_pictures_of_a_run_whose_noise_allows_only_small_batches(tiny_
     expected = shown(tiny_run)
     prior = tiny_run.require_prior()
     monkeypatch.setattr(sampler_module, "_LARGEST_NOISE", 10 * prior.code_length * prior.codebook_size)
-    cost = sampling_cost(tiny_run, 4, None, Filter())
+    cost = sampling_cost(tiny_run, 4, SamplingOptions())
     assert cost.seconds_per_sample > 0
     assert cost.codes_per_second > 0
     assert shown(tiny_run) == expected
@@ -613,7 +613,7 @@ def test_plans_other_than_the_best_are_said(agnostic_run, folder):
     (certain,) = evaluate(agnostic_run, folder, options)
     assert (certain.plan, certain.calls) == ("certain", 3)
     with pytest.raises(UsageError, match="no plan 'even'"):
-        EvaluationOptions(plan="even")
+        EvaluationOptions(sampling=SamplingOptions(plan="even"))
 
 
 def test_bits_by_calls_fall_to_those_of_one_by_one(by_calls):

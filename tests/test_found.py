@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from anytime_core.errors import ConfigError, DataError, UsageError
 from anytime_core.evaluation.same_data import data_of, warn_of_changes
-from anytime_core.found import ClassCount, Found, PassedOver, class_difference, found_in
+from anytime_core.found import ClassCount, Found, PassedOver, class_difference
 from anytime_core.modality import Datasets
 from anytime_core.record import STAGES, RunRecord, read_record
 from anytime_core.relocation import location_keys, relocated
@@ -98,8 +98,8 @@ class Items:
 )
 def test_where_a_modality_does_not_say_what_it_found_core_counts(train_labels, validation_labels, classes):
     datasets = Datasets(Items(3, train_labels), Items(2, validation_labels), ("a", "b"))
-    assert found_in(datasets) == Found(train=3, validation=2, classes=classes)
-    assert found_in(dataclasses.replace(datasets, found=FOUND)) is FOUND
+    assert datasets.counted() == Found(train=3, validation=2, classes=classes)
+    assert dataclasses.replace(datasets, found=FOUND).counted() is FOUND
 
 
 def test_classes_without_counts_are_named():
@@ -218,7 +218,7 @@ def test_a_training_that_goes_on_refuses_other_data(run_after, lies_there, now, 
     started = run_after[stage]
     before = (started / "run.json").read_bytes()
     lies_there(now)
-    with pytest.raises(DataError, match=rf"{message}.* in /pictures.*data\.root=DIR.*--force"):
+    with pytest.raises(DataError, match=rf"{message}.* in /pictures.*data\.root.: DIR.*force=True"):
         train(tiny_config(*QUICK), started, stages=[stage], resume=resume)
     assert (started / "run.json").read_bytes() == before
 
@@ -460,6 +460,8 @@ def test_a_dry_run_says_what_would_be_trained_and_writes_nothing(anytime, config
         "codebook_size": 16,
         "weights": 0,
         "device": "cpu",
+        "name": "tiny",
+        "has_quick": False,
     }
     assert Found.model_validate(printed["found"]) == FOUND
     assert sorted(tmp_path.rglob("*")) == before

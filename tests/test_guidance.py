@@ -10,27 +10,29 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import AGNOSTIC, tiny_config
+from drawing import codes_of, draw_from, gumbel
 from safetensors.torch import load_file
 from torch import Tensor
 
 from anytime_core.budget import Budget
-from anytime_core.config import ARDMConfig, TransformerConfig
 from anytime_core.errors import UsageError
 from anytime_core.evaluation.evaluate import evaluate
 from anytime_core.evaluation.options import EvaluationOptions
 from anytime_core.evaluation.showing import show_evaluation
-from anytime_core.priors import ARDMPrior, Prior, TransformerPrior, build_prior
-from anytime_core.priors.digits import in_base
+from anytime_core.priors.any_order.calls import PartialCodes
+from anytime_core.priors.any_order.plan import make_plan
+from anytime_core.priors.ardm.config import ARDMConfig
+from anytime_core.priors.ardm.model import ARDMPrior
+from anytime_core.priors.base import Prior
+from anytime_core.priors.heads import Categorical
 from anytime_core.priors.labels import LabelEmbedding
+from anytime_core.priors.registry import PRIORS
+from anytime_core.priors.transformer.config import TransformerConfig
+from anytime_core.priors.transformer.model import TransformerPrior
 from anytime_core.run import Run, load
-from anytime_core.sampling.draw import Filter
-from anytime_core.sampling.engines import CALL_ENGINES, ENGINES
-from anytime_core.sampling.engines.calls import PartialCodes
-from anytime_core.sampling.guidance import guided
 from anytime_core.sampling.in_calls import draw_in_calls, sample_orders
-from anytime_core.sampling.noise import GumbelNoise
-from anytime_core.sampling.plan import make_plan
-from anytime_core.sampling.sampler import SamplingOptions
+from anytime_core.sampling.options import SamplingOptions
+from anytime_core.sampling.steps import open_stepper
 from anytime_core.training.train import train
 
 N, K, CLASSES, BATCH = 5, 20, 3, 9
@@ -38,12 +40,9 @@ GUIDANCES = (0.0, 0.5, 1.0, 2.5)
 HIDDEN = "prior.label_dropout=0.3"
 
 
-def build(config: TransformerConfig | ARDMConfig, base: int | None = None) -> Prior:
+def build(config: TransformerConfig | ARDMConfig) -> Prior:
     torch.manual_seed(0)
-    digits = None if base is None else in_base(K, base)
-    prior = build_prior(
-        config, code_length=N, codebook_size=K, classes=CLASSES, code_vectors=torch.randn(K, 4), digits=digits
-    )
+    prior = PRIORS[config.kind](config, codes_of(N, K, classes=CLASSES), torch.randn(K, 4))
     with torch.no_grad():  # freshly initialised logits are nearly flat, which would hide differences
         for parameter in prior.parameters():
             parameter.normal_(std=0.35)
@@ -94,7 +93,7 @@ def test_only_labels_that_may_be_hidden_have_a_null_label(classes, dropout, rows
 @pytest.mark.parametrize("kind", ["transformer", "ardm"])
 def test_a_trained_prior_keeps_its_null_label(guidable, kind):
     run = guidable[kind]
-    assert run.prior.start.null_label == run.prior.classes == 10
+    assert run.prior.null_label == run.prior.classes == 10
     saved = load_file(run.folder / "prior.safetensors")["start.weight"]
     assert len(saved) == 11
     assert torch.equal(saved, run.prior.start.weight)
@@ -104,7 +103,7 @@ def test_a_prior_learns_both_the_codes_of_each_label_and_of_all():
     """Two labels with a code of their own: told of a label the prior is sure, untold it is open."""
     config = TransformerConfig(layers=1, width=16, heads=2, dropout=0.0, label_dropout=0.3)
     torch.manual_seed(0)
-    prior = build_prior(config, code_length=1, codebook_size=2, classes=2, code_vectors=None)
+    prior = TransformerPrior(config, codes_of(1, 2, classes=2))
     optimizer = torch.optim.Adam(prior.parameters(), 0.01)
     labels = torch.arange(64) % 2
     for _ in range(60):
@@ -126,7 +125,7 @@ def test_guided_logits_are_those_of_the_tilted_distribution():
     told, untold = torch.randn(2, 4, K).unbind(0)
     told[:, :3] = untold[:, :3] = -math.inf
     for guidance in GUIDANCES:
-        found = guided(torch.cat([told, untold]), guidance).softmax(-1)
+        found = Categorical(K).guided(torch.cat([told, untold]), guidance).softmax(-1)
         powers = told.double().softmax(-1) ** guidance * untold.double().softmax(-1) ** (1 - guidance)
         powers[:, :3] = 0
         torch.testing.assert_close(found.double(), powers / powers.sum(-1, keepdim=True), atol=1e-6, rtol=1e-5)
@@ -134,9 +133,9 @@ def test_guided_logits_are_those_of_the_tilted_distribution():
 
 @torch.no_grad()
 def codes_by_hand(prior: TransformerPrior, guidance: float) -> Tensor:
-    noise, codes = GumbelNoise(0, range(BATCH), N, K).whole(), torch.empty(BATCH, 0, dtype=torch.int64)
+    noise, codes = gumbel(0, range(BATCH), N, K).whole(), torch.empty(BATCH, 0, dtype=torch.int64)
     for position in range(N):
-        told, untold = (prior.logits(codes, labels(BATCH))[:, -1] for labels in (labels_of, null_labels))
+        told, untold = (prior.conditionals(codes, labels(BATCH))[:, -1] for labels in (labels_of, null_labels))
         drawn = (told + (guidance - 1) * (told - untold) + noise[:, position]).argmax(-1)
         codes = torch.cat([codes, drawn.unsqueeze(1)], 1)
     return codes
@@ -147,8 +146,8 @@ def codes_by_hand(prior: TransformerPrior, guidance: float) -> Tensor:
 def test_every_engine_draws_the_guided_codes(name, guidance):
     prior = build(TransformerConfig(layers=2, width=32, heads=4, label_dropout=0.1))
     assert isinstance(prior, TransformerPrior)
-    noise = GumbelNoise(0, range(BATCH), N, K)
-    *_, codes = ENGINES[name](prior, "float32").draw(labels_of(BATCH), noise, Filter(guidance=guidance))
+    noise = gumbel(0, range(BATCH), N, K)
+    *_, codes = draw_from(prior.engines()[name](prior, "float32"), labels_of(BATCH), noise, guidance=guidance)
     assert torch.equal(codes, codes_by_hand(prior, guidance))
 
 
@@ -161,8 +160,8 @@ def test_guidances_draw_different_codes():
 @torch.inference_mode()
 def test_rows_that_are_kept_keep_their_guided_logits():
     prior = build(TransformerConfig(layers=2, width=32, heads=4, label_dropout=0.1))
-    engine, filtering = ENGINES["eager"](prior, "float32"), Filter(guidance=2.0)
-    whole, part = (engine.open_guided(labels_of(BATCH), BATCH, N, filtering) for _ in range(2))
+    engine = prior.engines()["eager"](prior, "float32")
+    whole, part = (open_stepper(engine, prior, labels_of(BATCH), BATCH, N, 2.0) for _ in range(2))
     rows, previous = torch.arange(BATCH), None
     for position, kept in enumerate(([0, 1, 2, 4, 7, 8], [0, 3, 5], [2])):
         expected = whole.step(position, previous)
@@ -178,19 +177,19 @@ def test_rows_that_are_kept_keep_their_guided_logits():
 @pytest.mark.parametrize("certain", [False, True], ids=["in order", "most certain first"])
 @pytest.mark.parametrize("base", [None, 3])
 def test_call_engines_draw_the_guided_codes(base, certain):
-    prior = build(ARDMConfig(layers=2, width=32, heads=4, label_dropout=0.1, base=base), base)
+    prior = build(ARDMConfig(layers=2, width=32, heads=4, label_dropout=0.1, base=base))
     assert isinstance(prior, ARDMPrior)
 
     def draw(name: str, guidance: float, labels: Tensor) -> Tensor:
         partial = PartialCodes(
             tokens=torch.zeros(BATCH, N, dtype=torch.int64),
             order=sample_orders(0, range(BATCH), N),
-            noise=GumbelNoise(0, range(BATCH), N, sum(prior.digits.radices)).whole(),
+            noise=gumbel(0, range(BATCH), N, sum(prior.digits.radices)).whole(),
             labels=labels,
         )
         plan = make_plan(prior.losses(), 2 * len(prior.digits))
-        made, filtering = CALL_ENGINES[name](prior, "float32"), Filter(guidance=guidance)
-        return draw_in_calls(made, prior, partial, 0, plan, filtering, certain=certain)[0]
+        options = SamplingOptions(guidance=guidance, plan="certain" if certain else "optimal")
+        return draw_in_calls(prior.engines()[name](prior, "float32"), partial, 0, plan, options)[0]
 
     for guidance in GUIDANCES:
         assert torch.equal(draw("eager", guidance, labels_of(BATCH)), draw("plain", guidance, labels_of(BATCH)))
@@ -203,7 +202,7 @@ def test_call_engines_draw_the_guided_codes(base, certain):
 
 @pytest.mark.parametrize("kind", ["transformer", "ardm"])
 def test_guided_samples_follow_from_seed_and_index(guidable, kind):
-    run, options = guidable[kind], SamplingOptions(seed=3, filtering=Filter(guidance=2.0), batch_size=3)
+    run, options = guidable[kind], SamplingOptions(seed=3, guidance=2.0, batch_size=3)
     whole = run.sample(8, "6codes", seed=3, guidance=2.0)
     parts = torch.cat([batch.codes for batch in run.sample_batches(range(8), "6codes", options)])
     assert torch.equal(whole.codes, parts)
@@ -220,12 +219,9 @@ def test_adaptive_samples_can_be_guided(guidable):
 @pytest.mark.parametrize("kind", ["transformer", "ardm"])
 def test_completed_samples_are_guided(guidable, kind):
     run = guidable[kind]
-    known = torch.zeros(4, run.prior.code_length, dtype=torch.bool)
-    drawn = [
-        run.complete(known.long(), known, label=3, options=SamplingOptions(filtering=Filter(guidance=one)))
-        for one in (1.0, 3.0)
-    ]
-    assert torch.equal(drawn[1].codes, run.sample(4, label=3, guidance=3.0).codes)
+    known = torch.zeros(12, run.prior.code_length, dtype=torch.bool)
+    drawn = [run.complete(known.long(), known, label=3, options=SamplingOptions(guidance=one)) for one in (1.0, 3.0)]
+    assert torch.equal(drawn[1].codes, run.sample(12, label=3, guidance=3.0).codes)
     assert not torch.equal(drawn[0].codes, drawn[1].codes)
 
 
@@ -233,7 +229,7 @@ def test_the_cost_of_a_guided_call_is_that_of_twice_the_batch(guidable):
     run = load(guidable["ardm"].folder, device="cpu")
     noted = []
     run.costs.note = lambda work, batch, seconds: noted.append((work, batch))  # type: ignore[method-assign]
-    run.sampler(SamplingOptions(filtering=Filter(guidance=2.0), batch_size=4)).prepare(4)
+    run.sampler(SamplingOptions(guidance=2.0, batch_size=4)).prepare(4)
     assert ("call", 8) in noted
     assert ("decode", 4) in noted
 
@@ -242,7 +238,7 @@ def test_a_prior_that_always_knew_the_labels_cannot_be_guided(tiny_run, anytime,
     with pytest.raises(UsageError, match=r"guidance 2 .*trained without labels too.*prior\.label_dropout=0\.1"):
         tiny_run.sample(2, guidance=2.0)
     with pytest.raises(UsageError, match=r"guidance 2 .*trained without labels too"):
-        evaluate(tiny_run, tmp_path / "evaluation", EvaluationOptions(guidance=2.0))
+        evaluate(tiny_run, tmp_path / "evaluation", EvaluationOptions(sampling=SamplingOptions(guidance=2.0)))
     assert not (tmp_path / "evaluation").exists()
     refused = anytime("sample", "--run", tiny_run.folder, "--guidance", 2, "--out", "out")
     assert refused.status == 2
@@ -271,7 +267,7 @@ def test_the_command_line_guides(guidable, anytime, tmp_path):
 
 def test_an_evaluation_says_how_its_samples_were_guided(guidable, tmp_path):
     run = guidable["transformer"]
-    options = EvaluationOptions(budgets=(Budget(0.5), Budget(1.0)), num=20, guidance=2.5)
+    options = EvaluationOptions(budgets=(Budget(0.5), Budget(1.0)), num=20, sampling=SamplingOptions(guidance=2.5))
     evaluations = evaluate(run, tmp_path, options)
     show_evaluation(run, evaluations, tmp_path)
     assert evaluations[0].guidance == 2.5

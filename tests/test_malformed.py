@@ -25,8 +25,9 @@ from test_run import Damage, edit_metadata, edit_record, remove, truncate, unplu
 from anytime_audio.config import AudioConfig
 from anytime_cli import main
 from anytime_cli.main import app
+from anytime_core import entry_points
 from anytime_core.config_parsing import apply_overrides, parse_config
-from anytime_core.discovery import plugins
+from anytime_core.discovery.plugins import GROUPS
 from anytime_core.training.train import train
 
 Anytime = Callable[..., Result]
@@ -260,10 +261,10 @@ GLOBAL = [
             "sample": "--run --budget --calls --plan --num --label --temperature --top-k --top-p --guidance --seed "
             "--out --format --engine --precision --batch-size --shard --device",
             "reconstruct": "--run --budget --out --format --device",
-            "evaluate": "--run --budgets --set --against --num --calls --plan --guidance --extractor --seed --out "
-            "--device",
-            "plugins check": "--config --set",
-            "plugins new": "--out",
+            "evaluate": "--run --budgets --set --against --num --calls --plan --temperature --top-k --top-p "
+            "--guidance --extractor --seed --out --device",
+            "plugins check": "--kind --config --set",
+            "plugins new": "--kind --out",
             "runs list": "--root",
         }.items()
         for option in options.split()
@@ -340,7 +341,7 @@ TRAIN = [
         for name in ("gpu", "cuda:-1", "cuda:x", "meta", "CPU")
     ),
     *(
-        Case(f"train --config quick.yaml --device {name}", 2, f"'{name}'", "use --device cpu or auto")
+        Case(f"train --config quick.yaml --device {name}", 2, f"'{name}'", "use cpu or auto")
         for name in ("cuda", "cuda:3", "mps")
     ),
     *(
@@ -507,14 +508,14 @@ CONFIG = [
         ("autoencoder.axis=0", "found 0"),
         ("autoencoder.dropped=noise", "found 'noise'"),
         ("autoencoder.tell_decoder=maybe", "found 'maybe'"),
-        ("autoencoder.quantizer.kind=rvq", "found 'rvq'"),
+        ("autoencoder.quantizer.kind=rvq", "no quantizer 'rvq'"),
         ("autoencoder.quantizer.kind=none", "use vq or fsq"),
         ("autoencoder.quantizer.shared=some", "found 'some'"),
         ("autoencoder.quantizer.update=sgd", "found 'sgd'"),
         ("autoencoder.truncation.distribution=gaussian", "found 'gaussian'"),
         ("autoencoder.truncation.decode=all", "found 'all'"),
         ("autoencoder.truncation.balance=2", "found 2"),
-        ("prior.kind=diffusion", "found 'diffusion'"),
+        ("prior.kind=diffusion", "no prior 'diffusion': choose transformer, ardm; others come with plugins"),
         ("prior.code_vectors=few", "found 'few'"),
         ("prior.class_conditional=always", "found 'always'"),
         ("training.device=gpu", "found 'gpu'"),
@@ -744,9 +745,9 @@ RUNS = [
             ("other-size", AUTOENCODER),
             ("unknown-quantizer", AUTOENCODER),
             ("other-kind", PRIOR),
-            ("unknown-kind", PRIOR),
         )
     ),
+    Case("sample --run unknown-kind", 1, "needs a plugin: no prior 'diffusion' is", "see anytime plugins list"),
     Case("runs show missing", 1, "no run at missing", NEW_RUN),
     Case("runs show notes.txt", 1, "no run at notes.txt", NEW_RUN),
     Case("runs show notes.txt/below", 1, "no run at notes.txt/below", NEW_RUN),
@@ -801,6 +802,9 @@ SAMPLE = [
     Case("sample --seed -1", 2, "seed -1", "0..2^63-1"),
     Case("sample --seed 9223372036854775808", 2, "seed 9223372036854775808", "0..2^63-1"),
     Case("sample --temperature -1", 2, "temperature -1.0", "0 or a positive number"),
+    Case("evaluate --temperature -1", 2, "temperature -1.0", "0 or a positive number"),
+    Case("evaluate --top-k 0", 2, "top-k 0", "of at least 1"),
+    Case("evaluate --top-p 2", 2, "top-p 2.0", "in (0, 1]"),
     Case("sample --temperature nan", 2, "temperature nan", "0 or a positive number"),
     Case("sample --temperature inf", 2, "temperature inf", "0 or a positive number"),
     *(
@@ -852,10 +856,10 @@ SAMPLE = [
     # Engines, devices, precisions
     Case("sample --engine egaer", 2, "'egaer'", "did you mean 'eager'"),
     *(
-        Case(f"sample --engine {name}", 2, f"'{name}'", "use auto, plain, eager, numba, graph, compile")
+        Case(f"sample --engine {name}", 2, f"'{name}'", "use auto, plain, eager, numba, exact, graph, compile")
         for name in ("nope", "EAGER")
     ),
-    Case("sample --engine ''", 2, "no engine ''", "use auto, plain, eager, numba, graph, compile"),
+    Case("sample --engine ''", 2, "no engine ''", "use auto, plain, eager, numba, exact, graph, compile"),
     Case("sample --engine graph --device cpu", 2, "engine 'graph' needs a CUDA device", "--engine eager"),
     Case("sample --budget adaptive --engine graph --device cpu", 2, "engine 'graph'", "--engine eager"),
     *(
@@ -886,7 +890,7 @@ SAMPLE = [
         for name in names
     ),
     *(
-        Case(f"{command} --device {name}", 2, f"device '{name}' is not here", "use --device cpu or auto")
+        Case(f"{command} --device {name}", 2, f"device '{name}' is not here", "use cpu or auto")
         for command in ("sample", "reconstruct photo.png", "evaluate")
         for name in ("cuda:3", "mps")
     ),
@@ -915,7 +919,7 @@ SAMPLE = [
     Case("sample --run agnostic --precision int8", 2, "'int8'", "use float32, bfloat16"),
     # Output
     *(
-        Case(f"{command} --out notes.txt", 2, "notes.txt is a file, not a folder", "choose another one with --out")
+        Case(f"{command} --out notes.txt", 2, "notes.txt is a file, not a folder", "choose another --out")
         for command in ("sample", "sample --pack", "reconstruct photo.png")
     ),
     Case("evaluate --out notes.txt", 1, "cannot write to notes.txt", "choose another --out"),
@@ -1069,8 +1073,15 @@ PLUGINS = [
     Case("plugins check", 2, "'name'", "see anytime plugins check --help"),
     Case("plugins check imge", 2, "'imge'", "did you mean 'image'"),
     Case("plugins check Image", 2, "'Image'", "did you mean 'image'"),
-    Case("plugins check video", 2, "'video'", "installed are audio, image"),
-    Case("plugins check ''", 2, "no modality ''", "installed are audio, image"),
+    Case("plugins check video", 2, "no plugin 'video'", "modalities are audio, image; priors are ardm, transformer"),
+    Case("plugins check ''", 2, "no plugin ''", "modalities are audio, image"),
+    Case("plugins check transfomer", 2, "'transfomer'", "did you mean 'transformer'"),
+    Case("plugins check image --kind prior", 2, "no prior 'image'", "choose transformer, ardm"),
+    Case("plugins check image --kind codec", 2, "'codec'", "see anytime plugins check --help"),
+    Case("plugins check ardm --kind modality", 2, "no modality 'ardm'", "installed are audio, image"),
+    Case("plugins check ardm --config digits", 2, "prior.kind 'transformer', not 'ardm'", "another --config"),
+    Case("plugins check ardm --set prior.layers=0", 2, "prior.layers", "greater than or equal to 1"),
+    Case("plugins check ardm --set prior.kind=transformer", 2, "prior.kind 'transformer', not 'ardm'"),
     Case("plugins check image audio", 2, "(audio)", "see anytime plugins check --help"),
     Case("plugins check image --config nope", 2, "'nope'", "see anytime recipes list"),
     Case("plugins check image --config missing.yaml", 2, "missing.yaml: No such file", "see anytime recipes list"),
@@ -1110,6 +1121,11 @@ PLUGINS = [
             ("match", "'match' is a word of Python's own"),
         )
     ),
+    Case("plugins new motion2 --kind codec", 2, "'codec'", "see anytime plugins new --help"),
+    *(
+        Case(f"plugins new {name} --kind prior", 2, f"'{name}' is installed", "another name")
+        for name in ("transformer", "ardm")
+    ),
     *(Case(f"plugins new motion2 --out {out}", 2, f"{out} exists", "--out") for out in ("empty", "notes.txt")),
     Case("plugins new motion2 --out notes.txt/below", 1, "cannot write to notes.txt/below", "choose another --out"),
     Case("plugins new motion2 extra", 2, "(extra)", "see anytime plugins new --help"),
@@ -1141,7 +1157,10 @@ def now(workshop: Path) -> list[dict[str, tuple[int, int] | None]]:
 @pytest.fixture(scope="module")
 def once() -> dict[str, Any]:
     """What every call of the command line makes anew, and what takes most of its time."""
-    return {"app": typer.main.get_command(app), "points": plugins._entry_points()}
+    return {
+        "app": typer.main.get_command(app),
+        "points": {group.name: entry_points._entry_points(group.name) for group in GROUPS.values()},
+    }
 
 
 @pytest.fixture
@@ -1153,7 +1172,7 @@ def bench(anytime: Anytime, workshop: Path, once: dict[str, Any], monkeypatch: p
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     monkeypatch.delenv("ANYTIME_DATA", raising=False)
     monkeypatch.setattr(main, "app", once["app"])
-    monkeypatch.setattr(plugins, "_entry_points", lambda: once["points"])
+    monkeypatch.setattr(entry_points, "_entry_points", lambda group: once["points"][group])
     for module in ("torch_fidelity.feature_extractor_inceptionv3", "efficientnet_lite_pytorch", "resemblyzer"):
         monkeypatch.setitem(sys.modules, module, None)
     return anytime

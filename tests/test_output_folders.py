@@ -23,7 +23,7 @@ from anytime_core.jobs.reconstruction import _unique_names, write_reconstruction
 from anytime_core.jobs.records import told_files
 from anytime_core.jobs.sampling import write_samples
 from anytime_core.run import Run
-from anytime_core.sampling.sampler import SamplingOptions
+from anytime_core.sampling.options import SamplingOptions
 
 # Names
 
@@ -55,7 +55,7 @@ def test_thousands_of_sources_of_one_stem_are_named_at_once():
 def test_what_is_no_folder_is_refused_before_anything_is_drawn(kind, sample, tmp_path):
     out = tmp_path / "out"
     out.touch() if kind == "a file" else out.symlink_to(tmp_path / "nowhere")
-    with pytest.raises(UsageError, match=f"out is {kind}, not a folder: choose another one with --out"):
+    with pytest.raises(UsageError, match=f"out is {kind}, not a folder: choose another folder"):
         sample(out)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
@@ -73,7 +73,7 @@ def test_the_folder_of_a_run_s_data_takes_no_output(spelling, tiny_run, tmp_path
         lambda: write_reconstructions(run, tmp_path / spelling, [picture], "1codes"),
         lambda: evaluate(run, tmp_path / spelling),
     ):
-        with pytest.raises(UsageError, match=r"is where the data of run .* lies: choose another --out"):
+        with pytest.raises(UsageError, match=r"is where the data of run .* lies: choose another folder"):
             write()
     assert not list((tmp_path / "data").iterdir())
 
@@ -109,7 +109,7 @@ def sample(tiny_run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict
 
     def sample(folder: Path, num: int = 2, seed: int = 0, **options: Any) -> dict[str, Any]:
         indices = options.pop("indices", range(num))
-        return write_samples(tiny_run, folder, indices, "1codes", SamplingOptions(seed, engine="eager"), **options)
+        return write_samples(tiny_run, folder, indices, "1codes", SamplingOptions(seed=seed, engine="eager"), **options)
 
     return sample
 
@@ -138,7 +138,7 @@ def test_samples_go_into_no_folder_of_a_user_s_pictures(sample, photos, form, ov
             (photos / name).unlink()
     before = files(photos)
     with pytest.raises(
-        UsageError, match=r"photos holds \d files? \(.*\) that no earlier job wrote.* with --out"
+        UsageError, match=r"photos holds \d files? \(.*\) that no earlier job wrote.* choose another folder"
     ) as error:
         sample(photos, overwrite=overwrite, on_drawn=lambda done, drawn: pytest.fail("nothing may be drawn"), **form)
     assert ("train-000.tar" if form.get("pack") else "000000.png, 000001.png") in str(error.value)
@@ -182,7 +182,7 @@ def test_an_earlier_job_s_files_are_replaced_as_a_whole_or_not_at_all(
     call(earlier, 0)
     (out / "README.txt").write_bytes(b"mine")
     before = files(out)
-    with pytest.raises(UsageError, match=r"holds \d+ files .*of an earlier job: replace them with --overwrite, or"):
+    with pytest.raises(UsageError, match=r"holds \d+ files .*of an earlier job: replace them with overwrite=True, or"):
         call(command, 1)
     assert files(out) == before
     call(command, 1, overwrite=True)
@@ -242,7 +242,9 @@ def test_an_original_is_never_replaced(reconstruct, photos, tmp_path, spelling):
             out = photos / ".." / "photos"
         case "another suffix":
             options = {"suffix": "bmp"}
-    with pytest.raises(UsageError, match=r"holds 000000.png, which is read and must stay as it is.*--out"):
+    with pytest.raises(
+        UsageError, match=r"holds 000000.png, which is read and must stay as it is: choose another folder"
+    ):
         reconstruct(out, source, overwrite=True, **options)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
 import json
 import os
@@ -16,6 +17,7 @@ from conftest import HEAVY
 from PIL import Image
 
 import anytime_core
+from anytime_core.priors.registry import PRIORS
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = Path(sys.executable).parent
@@ -102,6 +104,20 @@ def test_pictures_are_drawn_read_and_written_without_what_takes_seconds_to_impor
 
 def test_the_console_script_is_installed():
     assert run(SCRIPTS / "anytime", "--version").stdout == "anytime 0.1.0\n"
+
+
+def test_kinds_of_priors_are_told_apart_in_their_own_package_only():
+    """A new kind is one new file: nothing outside of `anytime_core/priors` asks for one by its class."""
+    kinds = {PRIORS[kind].__name__ for kind in PRIORS.built_in}
+    assert {"TransformerPrior", "ARDMPrior"} <= kinds
+    asked = []
+    for folder in ("anytime_core", "cli", "plugins"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            if path.is_relative_to(ROOT / "anytime_core" / "priors"):
+                continue
+            names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+            asked += [f"{path.relative_to(ROOT)}: {name}" for name in sorted(names & kinds)]
+    assert asked == []
 
 
 def test_the_import_contracts_hold():

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anytime_core.errors import UsageError
-from anytime_core.sampling.plan import Plan, make_plan, schedule
+from anytime_core.priors.any_order.plan import Plan, make_plan, schedule
 
 curves = st.lists(
     st.one_of(st.floats(0, 10), st.integers(0, 3).map(float)),  # the latter for many equal ones

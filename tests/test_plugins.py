@@ -1,4 +1,4 @@
-"""Discovery of modality plugins: found without importing them, told apart, and harmless where they do not work."""
+"""Discovery of plugins: found without importing them, told apart, and harmless if they do not work."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from anytime_core.errors import PluginError, UsageError
 ANYTIME = Path(sys.executable).parent / "anytime"
 
 METADATA = "Metadata-Version: 2.1\nName: toyplugin\nVersion: 1.0\n"
-POINTS = "[anytime.modalities]\n{name} = {target}\n"
+POINTS = "[{group}]\n{name} = {target}\n"
 
 
 @dataclass
@@ -43,14 +43,22 @@ class Site:
 
     folder: Path
 
-    def install(self, code: str = "", *, name: str = "toy", target: str = "toyplugin:Toy", points: str = "") -> None:
-        """Install `toyplugin` 1.0: a package with `code`, declaring a modality, or whatever `points` says."""
+    def install(
+        self,
+        code: str = "",
+        *,
+        name: str = "toy",
+        target: str = "toyplugin:Toy",
+        group: str = "anytime.modalities",
+        points: str = "",
+    ) -> None:
+        """Install `toyplugin` 1.0: a package with `code`, declaring a plugin, or whatever `points` says."""
         package, info = self.folder / "toyplugin", self.folder / "toyplugin-1.0.dist-info"
         package.mkdir()
         (package / "__init__.py").write_text(code)
         info.mkdir()
         (info / "METADATA").write_text(METADATA)
-        (info / "entry_points.txt").write_text(points or POINTS.format(name=name, target=target))
+        (info / "entry_points.txt").write_text(points or POINTS.format(group=group, name=name, target=target))
 
     def recipe(self, name: str, content: bytes) -> None:
         """Add a recipe to the package."""
@@ -113,7 +121,7 @@ def test_a_wheel_that_pip_installs_is_found_until_it_is_gone(site, tmp_path):
         "toyplugin/__init__.py": WORKS,
         f"{info}/METADATA": METADATA,
         f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        f"{info}/entry_points.txt": POINTS.format(name="toy", target="toyplugin:Toy"),
+        f"{info}/entry_points.txt": POINTS.format(group="anytime.modalities", name="toy", target="toyplugin:Toy"),
     }
     digests = {
         name: base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
@@ -231,6 +239,54 @@ def test_a_damaged_list_of_entry_points_hides_no_other_plugin(site, points):
     site.install(points=points)
     assert load_modality("image").name == "image"
     assert {recipe.name for recipe in list_recipes()} >= {"image/digits"}
+
+
+# Priors
+
+
+NO_PRIOR = toy(kind="toy", api_version=1)
+PRIOR = f"from anytime_core.priors.base import CausalPrior\n{NO_PRIOR.replace('class Toy', 'class Toy(CausalPrior)')}"
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "state", "cause"),
+    [
+        (PRIOR, "toy", "ok", ""),
+        (RAISES, "toy", "broken", "cannot be imported: RuntimeError: kaput; update or uninstall toyplugin"),
+        (EXITS, "toy", "broken", "ended with status 3"),
+        (toy(kind="toy", api_version=2), "toy", "incompatible", "has api_version 2, this toolkit needs 1"),
+        (WORKS, "toy", "incompatible", "calls itself None"),
+        (NO_PRIOR, "toy", "incompatible", "does not derive from anytime_core.priors.base.Prior; update or uninstall"),
+        (PRIOR, "ardm", "duplicate", "has the name of one of the toolkit's own: update or uninstall toyplugin"),
+    ],
+)
+def test_priors_have_the_states_of_plugins(anytime, site, code, name, state, cause):
+    site.install(code, name=name, group="anytime.priors")
+    plugins = {plugin["name"]: plugin for plugin in json.loads(anytime("plugins", "list", "--check", "--json").out)}
+    assert (plugins[name]["group"], plugins[name]["state"]) == ("prior", state)
+    assert cause in plugins[name]["problem"]
+    if cause:
+        assert plugins[name]["problem"].startswith(f"prior '{name}' (toyplugin:Toy, from toyplugin 1.0)")
+    assert (plugins["image"]["group"], plugins["image"]["state"]) == ("modality", "ok")
+    assert "toyplugin" not in sys.modules
+
+
+def test_disabling_a_name_disables_what_is_called_so_in_every_group(site, monkeypatch):
+    site.install(points="[anytime.modalities]\ntoy = toyplugin:Toy\n[anytime.priors]\ntoy = toyplugin:Prior\n")
+    monkeypatch.setenv("ANYTIME_DISABLE_PLUGINS", "toy")
+    own = [plugin for plugin in list_plugins() if plugin.name == "toy"]
+    assert [(plugin.group.what, plugin.state) for plugin in own] == [("modality", "disabled"), ("prior", "disabled")]
+    assert unknown_disabled(list_plugins()) == []
+
+
+def test_a_name_of_two_groups_is_told_apart_by_its_kind(anytime, site):
+    site.install(points="[anytime.modalities]\ntoy = toyplugin:Toy\n[anytime.priors]\ntoy = toyplugin:Prior\n")
+    result = anytime("plugins", "check", "toy")
+    assert (result.status, result.err) == (
+        2,
+        "error: 'toy' is a modality and a prior: say which one with --kind modality\n",
+    )
+    assert "prior 'toy' (toyplugin:Prior" in anytime("plugins", "check", "toy", "--kind", "prior").err
 
 
 # Two of one name

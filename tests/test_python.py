@@ -21,7 +21,7 @@ from anytime_core.arguments import checked_samples
 from anytime_core.errors import DataError, UsageError
 from anytime_core.jobs.sampling import write_samples
 from anytime_core.run import Run, load
-from anytime_core.sampling.sampler import SamplingOptions
+from anytime_core.sampling.options import SamplingOptions
 from anytime_core.training.train import train
 
 CODES, CODEBOOK = 8, 16
@@ -309,7 +309,9 @@ def documented(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["", ".run", ".sampling.samples", ".budget"])
+@pytest.mark.parametrize(
+    "name", ["", ".run", ".sampling.samples", ".budget", ".digest", ".spelling", ".training.start"]
+)
 def test_the_examples_in_docstrings_are_true(documented, monkeypatch, name):
     monkeypatch.chdir(documented)
     run = load("runs/image-digits-1", device="cpu")

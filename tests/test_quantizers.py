@@ -12,15 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from anytime_core.config import ContinuousConfig, FSQConfig, VQConfig
-from anytime_core.quantizers import (
-    ContinuousCodes,
-    FiniteScalarQuantizer,
-    Quantized,
-    VectorQuantizer,
-    build_quantizer,
-    vq,
-)
+from anytime_core.quantizers import vq
+from anytime_core.quantizers.base import Quantized, build_quantizer
+from anytime_core.quantizers.config import ContinuousConfig, FSQConfig, VQConfig
+from anytime_core.quantizers.continuous import ContinuousCodes
+from anytime_core.quantizers.fsq import FiniteScalarQuantizer
+from anytime_core.quantizers.vq import VectorQuantizer
 from anytime_core.truncation import prefix_mask
 
 B, N, D, K = 12, 5, 4, 8

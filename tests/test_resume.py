@@ -87,7 +87,8 @@ def outcome(folder: Path) -> dict[str, object]:
     computed: dict[str, object] = {str(path.relative_to(folder)): path.read_bytes() for path in paths}
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     computed["metrics"] = [{key: value for key, value in line.items() if key != "time"} for line in lines]
-    computed["validation"] = {name: stage.validation for name, stage in read_record(folder).stages.items()}
+    finished = read_record(folder).finished
+    computed["results"] = {stage: result.model_dump(exclude={"seconds"}) for stage, result in finished.items()}
     return computed
 
 

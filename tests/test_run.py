@@ -7,25 +7,27 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from drawing import Chunks, use_engine
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from anytime_core.errors import RunError, UsageError
+from anytime_core.priors.stepping import Stepper
+from anytime_core.priors.transformer.eager import EagerEngine
+from anytime_core.priors.transformer.model import TransformerPrior
 from anytime_core.record import list_runs
+from anytime_core.results import AutoencoderResult, CodesResult, PriorResult
 from anytime_core.run import Run, load
 from anytime_core.sampling.batch_size import BatchSizes
-from anytime_core.sampling.draw import Filter
-from anytime_core.sampling.engines.eager import EagerEngine
-from anytime_core.sampling.noise import Noise
-from anytime_core.sampling.sampler import SamplingOptions
+from anytime_core.sampling.options import SamplingOptions
 from anytime_core.sampling.samples import Samples
 from anytime_core.weights import load_autoencoder, load_prior
 
@@ -200,6 +202,10 @@ def test_samples_of_a_class_are_the_same_by_name_and_by_number(tiny_run):
         ({"top_p": 1.5}, r"top-p 1\.5"),
         ({"guidance": -0.5}, r"guidance -0\.5"),
         ({"engine": "egaer"}, "no engine 'egaer'.*did you mean 'eager'"),
+        (
+            {"engine": "gpu"},
+            "no engine 'gpu' for the transformer prior of run .*: use auto, plain, eager, ",
+        ),
         ({"engine": "graph"}, "engine 'graph' needs a CUDA device.*--engine eager"),
         ({"precision": "float16"}, "no precision 'float16'.*float32"),
         ({"engine": "plain", "precision": "int8"}, "engine 'plain' has no precision 'int8': use float32"),
@@ -218,8 +224,6 @@ def test_arguments_out_of_range_are_named(tiny_run, arguments, message):
         ({"seed": 1.5}, "^seed 1.5 "),
         ({"batch_size": 1.5}, "^batch size 1.5 "),
         ({"seed": 2**63}, f"^seed {2**63} "),
-        ({"engine": "gpu"}, r"^no engine 'gpu': use auto, plain, eager, numba, graph, compile$"),
-        ({"engine": "nunba"}, r"^no engine 'nunba' \(did you mean 'numba'\?\)"),
         ({"precision": "fp32"}, r"^no precision 'fp32': use auto, float32, bfloat16, int8$"),
         ({"batch_size": 0}, "^batch size 0 is not a whole number of at least 1$"),
         ({"batch_size": -4}, "^batch size -4 "),
@@ -311,17 +315,23 @@ class CountingEngine(EagerEngine):
 
     drawn = 0
 
-    def draw(self, labels: Tensor | None, noise: Noise, filtering: Filter) -> Iterator[Tensor]:
-        for codes in super().draw(labels, noise, filtering):
-            self.drawn = codes.shape[1]
-            yield codes
+    def open(self, labels: Tensor | None, batch: int, length: int) -> Stepper:
+        stepper = super().open(labels, batch, length)
+        step = stepper.step
+
+        def counting(position: int, previous: Tensor | None) -> Tensor:
+            self.drawn = position + 1
+            return step(position, previous)
+
+        stepper.step = counting
+        return stepper
 
 
 @pytest.fixture
 def counted(tiny_folder: Path) -> tuple[Run, CountingEngine]:
     run = load(tiny_folder, device="cpu")
     engine = CountingEngine(run.require_prior(), "float32")
-    run._engines["eager", "float32"] = engine
+    use_engine(run, "eager", engine)
     return run, engine
 
 
@@ -353,7 +363,7 @@ def test_a_stream_gives_growing_beginnings_of_the_samples(tiny_run, whole, engin
 def test_a_stream_shows_at_each_budget_what_sampling_at_that_budget_gives(tiny_run, budget):
     options = {"seed": 7, "label": 3}
     sampled = tiny_run.sample(3, budget, temperature=0.8, **options)
-    (prefix,) = tiny_run.stream(3, [budget], SamplingOptions(**options, filtering=Filter(temperature=0.8)))
+    (prefix,) = tiny_run.stream(3, [budget], SamplingOptions(**options, temperature=0.8))
     assert torch.equal(prefix.codes, sampled.codes)
     assert torch.equal(prefix.labels, sampled.labels)
     torch.testing.assert_close(prefix.x, sampled.x)
@@ -363,7 +373,9 @@ def test_a_stream_decodes_only_what_is_looked_at_and_that_once(counted, monkeypa
     run, _ = counted
     decoded = []
     decode = run.decode
-    monkeypatch.setattr(run, "decode", lambda codes: (decoded.append(codes.shape[1]), decode(codes))[1])
+    monkeypatch.setattr(
+        run, "decode", lambda codes, length=None: (decoded.append(codes.shape[1]), decode(codes, length))[1]
+    )
     prefixes = list(run.stream(2, None, EAGER))
     assert decoded == []
     assert prefixes[4].x is prefixes[4].x
@@ -417,20 +429,12 @@ def test_a_stream_refuses_what_makes_no_sense_at_once(tiny_run, arguments, messa
     assert "\n" not in str(error.value)
 
 
-class Chunks:
-    """An engine that gives no logits and draws four codes at once, as that of CUDA graphs."""
-
-    def draw(self, labels: Tensor | None, noise: Noise, filtering: Filter) -> Iterator[Tensor]:
-        for end in range(4, noise.shape[1] + 1, 4):
-            yield torch.zeros(noise.shape[0], end, dtype=torch.int64)
-
-
 def test_a_stream_of_every_code_takes_what_the_engine_gives_but_budgets_need_every_code(tiny_folder):
     run = load(tiny_folder, device="cpu")
-    run._engines["graph", "float32"] = Chunks()
+    use_engine(run, "graph", Chunks(run))
     options = SamplingOptions(engine="graph")
     assert [prefix.codes.shape[1] for prefix in run.stream(2, None, options)] == [4, 8]
-    with pytest.raises(UsageError, match=r"engine 'graph'.*--engine eager"):
+    with pytest.raises(UsageError, match=r"engine 'chunks'.*--engine eager"):
         list(run.stream(2, [0.5], options))
 
 
@@ -438,11 +442,11 @@ def test_a_stream_of_every_code_takes_what_the_engine_gives_but_budgets_need_eve
 def test_auto_takes_an_engine_of_its_own_buffers_where_batches_may_be_open_at_a_time(tiny_run, monkeypatch, work):
     asked = []
 
-    def choose(*job: object, stepped: bool) -> str:
+    def choose(prior: TransformerPrior, *job: object, stepped: bool) -> str:
         asked.append(stepped)
         return "plain"
 
-    monkeypatch.setattr("anytime_core.sampling.code_sampler.choose_engine", choose)
+    monkeypatch.setattr(TransformerPrior, "fastest_engine", choose)
     if work == "sample":
         tiny_run.sample(1)
     elif work == "stream":
@@ -582,6 +586,11 @@ def remove(name: str) -> Damage:
     return lambda folder: (folder / name).unlink()
 
 
+def deep(data: dict[str, Any], **spec: object) -> dict[str, Any]:
+    """Metadata of a prior with another spec."""
+    return {**data, "spec": {**data["spec"], **spec}}
+
+
 def edit_metadata(name: str, change: Callable[[dict[str, Any]], Any]) -> Damage:
     """A damage to a run: what the metadata of weights file `name` say is replaced by what `change` makes of it."""
 
@@ -621,7 +630,7 @@ DAMAGES = [
     ("lacking keys", write("run.json", b'{"format_version": 1}'), NEW_RUN),
     ("stages of a wrong type", edit_record(lambda data: data.update(stages=3)), NEW_RUN),
     ("newer format", edit_record(lambda data: data.update(format_version=99)), UPDATE),
-    ("newer format of another layout", write("run.json", b'{"format_version": 2}'), UPDATE),
+    ("newer format of another layout", write("run.json", b'{"format_version": 3}'), UPDATE),
     ("modality not installed", unplugged, r"pip install|anytime plugins list"),
     *(
         (f"{name}: {what}", damage, way_out)
@@ -647,8 +656,8 @@ DAMAGES = [
         edit_metadata(AUTOENCODER, lambda data: {**data, "autoencoder": {"axis": "diagonal"}}),
         NEW_STAGE,
     ),
-    (f"{PRIOR}: sizes of a wrong type", edit_metadata(PRIOR, lambda data: {**data, "classes": "ten"}), NEW_STAGE),
-    (f"{PRIOR}: sizes that do not fit", edit_metadata(PRIOR, lambda data: {**data, "code_length": 5}), NEW_STAGE),
+    (f"{PRIOR}: sizes of a wrong type", edit_metadata(PRIOR, lambda data: deep(data, classes="ten")), NEW_STAGE),
+    (f"{PRIOR}: sizes that do not fit", edit_metadata(PRIOR, lambda data: deep(data, length=5)), NEW_STAGE),
 ]
 
 
@@ -663,6 +672,33 @@ def test_a_damaged_run_is_refused_naming_its_path_and_the_way_out(run_copy, dama
     assert str(run_copy) in message
     assert re.search(way_out, message.replace(str(run_copy), "")), message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"autoencoder": {}, "codes": {}, "prior": {}},
+        {
+            "autoencoder": {"codes": [4, 8], "reconstruction": {"loss": [0.2, 0.1]}, "codebook_use": 0.5},
+            "codes": {},
+            "prior": {"bits_per_code": 3.5},
+        },
+    ],
+    ids=["without validation", "with the first measures"],
+)
+def test_a_run_of_an_earlier_version_opens_with_a_result_of_its_own_type_for_each_stage(run_copy, told):
+    def earlier(record: dict[str, Any]) -> None:
+        for key in ("found", "last_stage", "changes", "baseline", "quick"):
+            del record[key]
+        for stage, said in told.items():
+            record["stages"][stage]["validation"] = said
+
+    edit_record(earlier)(run_copy)
+    record = load(run_copy, device="cpu").record
+    assert list(map(type, record.finished.values())) == [AutoencoderResult, CodesResult, PriorResult]
+    assert record.stages["autoencoder"].validation.reconstruction.get("loss") in (None, (0.2, 0.1))
+    assert record.stages["prior"].validation.bits_per_code == told["prior"].get("bits_per_code")
+    assert {name: result["validation"] for name, result in record.model_dump(mode="json")["stages"].items()} == told
 
 
 def test_a_run_without_prior_encodes_but_says_how_to_get_samples(run_copy, digits, tiny_run):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
+from drawing import codes_of, gumbel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anytime_core.config import TransformerConfig
 from anytime_core.errors import UsageError
-from anytime_core.priors import TransformerPrior, build_prior
+from anytime_core.priors.heads import Categorical
+from anytime_core.priors.shaping import Shaping
+from anytime_core.priors.transformer.config import TransformerConfig
+from anytime_core.priors.transformer.model import TransformerPrior
 from anytime_core.sampling.batch_size import BatchSizes
-from anytime_core.sampling.draw import Filter, draw_codes
-from anytime_core.sampling.noise import GivenNoise, GumbelNoise
+from anytime_core.sampling.options import SamplingOptions
 
 N, K, CLASSES = 12, 20, 3
 
@@ -20,13 +22,8 @@ N, K, CLASSES = 12, 20, 3
 def build(*, classes: int = CLASSES, vectors: str = "shared") -> TransformerPrior:
     torch.manual_seed(0)
     shape = {"none": None, "shared": (K, 5), "per position": (N, K, 5)}[vectors]
-    prior = build_prior(
-        TransformerConfig(layers=2, width=32, heads=4),
-        code_length=N,
-        codebook_size=K,
-        classes=classes,
-        code_vectors=None if shape is None else torch.randn(shape),
-    )
+    table = None if shape is None else torch.randn(shape)
+    prior = TransformerPrior(TransformerConfig(layers=2, width=32, heads=4), codes_of(N, K, classes=classes), table)
     with torch.no_grad():  # freshly initialised logits are nearly flat, which would hide differences
         for parameter in prior.parameters():
             parameter.mul_(8 if parameter.ndim > 1 else 1)
@@ -35,86 +32,57 @@ def build(*, classes: int = CLASSES, vectors: str = "shared") -> TransformerPrio
     return prior.eval()
 
 
-# Noise
-
-
-def test_noise_is_standard_gumbel_and_differs_between_seeds_samples_and_positions():
-    noise = GumbelNoise(7, range(200), 10, 50).whole()
-    assert noise.mean().item() == pytest.approx(0.5772, abs=0.02)
-    assert noise.var().item() == pytest.approx(torch.pi**2 / 6, abs=0.05)
-    assert len(noise.flatten(0, 1).unique(dim=0)) == 200 * 10
-    assert not torch.equal(noise, GumbelNoise(8, range(200), 10, 50).whole())
-
-
-@given(seed=st.integers(0, 2**63 - 1), index=st.integers(0, 2**63 - 1), length=st.integers(1, 6))
-@settings(max_examples=30, deadline=None)
-def test_noise_follows_from_the_seed_and_the_index_and_is_the_beginning_of_longer_noise(seed, index, length):
-    noise = GumbelNoise(seed, [index], length, K).whole()
-    among_others = GumbelNoise(seed, [3, index, 4], 6, K).whole()
-    assert noise.shape == (1, length, K)
-    assert noise.isfinite().all()
-    assert torch.equal(noise[0], among_others[1, :length])
-
-
-@pytest.mark.parametrize("samples", [1, 2, 3, 7])
-def test_noise_drawn_in_threads_is_the_same(monkeypatch, samples):
-    expected = GumbelNoise(1, range(5, 5 + samples), 4, K).whole()
-    monkeypatch.setattr("anytime_core.sampling.noise._THREADED_FROM", 0)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    assert torch.equal(GumbelNoise(1, range(5, 5 + samples), 4, K).whole(), expected)
-
-
 # Drawing
 
 
 def test_drawing_with_noise_follows_the_softmax():
     logits = torch.tensor([1.0, 0.0, -1.0, 2.0])
-    codes = draw_codes(
-        logits.expand(40_000, 4), GumbelNoise(0, range(40_000), 1, 4).whole()[:, 0], Filter(temperature=0.5)
+    codes = Categorical(4).draw(
+        logits.expand(40_000, 4), gumbel(0, range(40_000), 1, 4).whole()[:, 0], Shaping(temperature=0.5)
     )
     frequencies = codes.bincount(minlength=4) / len(codes)
     torch.testing.assert_close(frequencies, (logits / 0.5).softmax(0), rtol=0, atol=0.01)
 
 
 @pytest.mark.parametrize(
-    ("filtering", "allowed"),
+    ("shaping", "allowed"),
     [
-        (Filter(top_k=2), {0, 1}),
-        (Filter(top_p=0.5), {0}),
-        (Filter(top_p=0.6), {0, 1}),
-        (Filter(top_p=1.0), {0, 1, 2, 3}),
-        (Filter(top_k=99), {0, 1, 2, 3}),
-        (Filter(temperature=0), {0}),
-        (Filter(top_k=2, top_p=0.6), {0}),  # the first of the two that are left has 0.625
-        (Filter(temperature=0.5, top_p=0.6), {0}),  # the first has 0.68 at this temperature
+        (Shaping(top_k=2), {0, 1}),
+        (Shaping(top_p=0.5), {0}),
+        (Shaping(top_p=0.6), {0, 1}),
+        (Shaping(top_p=1.0), {0, 1, 2, 3}),
+        (Shaping(top_k=99), {0, 1, 2, 3}),
+        (Shaping(temperature=0), {0}),
+        (Shaping(top_k=2, top_p=0.6), {0}),  # the first of the two that are left has 0.625
+        (Shaping(temperature=0.5, top_p=0.6), {0}),  # the first has 0.68 at this temperature
     ],
 )
-def test_filters_keep_the_most_likely_codes(filtering, allowed):
+def test_shaping_keeps_the_most_likely_codes(shaping, allowed):
     order = torch.tensor([2, 0, 3, 1])  # the likeliest code is not the first one of the codebook
     logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()[order]
-    codes = draw_codes(logits.expand(2000, 4), GumbelNoise(0, range(2000), 1, 4).whole()[:, 0], filtering)
+    codes = Categorical(4).draw(logits.expand(2000, 4), gumbel(0, range(2000), 1, 4).whole()[:, 0], shaping)
     assert set(order[codes].tolist()) == allowed
 
 
-@pytest.mark.parametrize("filtering", [Filter(), Filter(0.7, top_k=5), Filter(top_p=0.8), Filter(temperature=0)])
-def test_drawing_leaves_the_logits_as_they_are_and_treats_each_row_by_itself(filtering):
+@pytest.mark.parametrize("shaping", [Shaping(), Shaping(0.7, top_k=5), Shaping(top_p=0.8), Shaping(temperature=0)])
+def test_drawing_leaves_the_logits_as_they_are_and_treats_each_row_by_itself(shaping):
     logits = torch.randn(50, K, generator=torch.Generator().manual_seed(0)) * 3
     before = logits.clone()
-    noise = GumbelNoise(0, range(50), 1, K).whole()[:, 0]
-    codes = draw_codes(logits, noise, filtering)
+    noise = gumbel(0, range(50), 1, K).whole()[:, 0]
+    codes = Categorical(K).draw(logits, noise, shaping)
     assert torch.equal(logits, before)
     assert codes.dtype == torch.int64
     assert len(codes.unique()) > 5
-    alone = [draw_codes(logits[row : row + 1], noise[row : row + 1], filtering) for row in range(50)]
+    alone = [Categorical(K).draw(logits[row : row + 1], noise[row : row + 1], shaping) for row in range(50)]
     assert torch.equal(torch.cat(alone), codes)
 
 
 @pytest.mark.parametrize(
     "values", [{"temperature": -1}, {"temperature": float("nan")}, {"top_k": 0}, {"top_p": 0}, {"top_p": 1.5}]
 )
-def test_filters_out_of_range_name_the_value(values):
+def test_options_out_of_range_name_the_value(values):
     with pytest.raises(UsageError, match=str(next(iter(values.values())))):
-        Filter(**values)
+        SamplingOptions(**values)
 
 
 # The prior
@@ -128,7 +96,7 @@ def test_log_prob_is_what_the_logits_say_of_each_code_given_those_before(classes
     labels = torch.tensor([0, 1, 2, 0, 1]) if classes else None
     log_prob = prior.log_prob(codes, labels)
     for position in range(N):
-        logits = prior.logits(codes[:, :position], labels)[:, -1]
+        logits = prior.conditionals(codes[:, :position], labels)[:, -1]
         expected = logits.log_softmax(-1).gather(1, codes[:, position : position + 1])[:, 0]
         torch.testing.assert_close(log_prob[:, position], expected, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(prior(codes, labels), -log_prob.mean(1))
@@ -136,9 +104,7 @@ def test_log_prob_is_what_the_logits_say_of_each_code_given_those_before(classes
 
 def test_log_prob_of_all_sequences_sums_to_one():
     torch.manual_seed(0)
-    prior = build_prior(
-        TransformerConfig(layers=1, width=8, heads=2), code_length=3, codebook_size=4, classes=0, code_vectors=None
-    ).eval()
+    prior = TransformerPrior(TransformerConfig(layers=1, width=8, heads=2), codes_of(3, 4)).eval()
     every = torch.cartesian_prod(*[torch.arange(4)] * 3)
     assert prior.log_prob(every, None).sum(1).exp().sum().item() == pytest.approx(1, abs=1e-5)
 
@@ -165,11 +131,9 @@ def test_the_scale_and_place_of_the_code_vectors_do_not_matter():
     logits = []
     for vectors in (table, table * 1000 + 70):
         torch.manual_seed(0)
-        prior = TransformerPrior(
-            TransformerConfig(layers=1, width=8, heads=2), code_length=N, codebook_size=K, code_vectors=vectors
-        ).eval()
+        prior = TransformerPrior(TransformerConfig(layers=1, width=8, heads=2), codes_of(N, K), vectors).eval()
         torch.nn.init.normal_(prior.to_vector.weight)
-        logits.append(prior.logits(codes[:, :-1], None))
+        logits.append(prior.conditionals(codes[:, :-1], None))
     torch.testing.assert_close(*logits, atol=1e-3, rtol=1e-3)
     assert logits[0].std() > 0.1
 
@@ -180,7 +144,7 @@ def test_every_position_is_told_the_class():
     seen = []
     hook = prior.blocks[0].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     for label in (0, 1):
-        prior.logits(codes, torch.tensor([label]))
+        prior.conditionals(codes, torch.tensor([label]))
     hook.remove()
     assert ((seen[0] - seen[1]).abs().amax(-1) > 0).all()
 
@@ -248,13 +212,3 @@ def test_a_given_size_is_kept_as_far_as_there_are_samples(given, largest, expect
 
 def test_sizes_do_not_change_within_a_job_that_must_not_measure():
     assert sizes(BatchSizes(None, 10**6, measures=False), lambda size: 1.0) == [FIRST] * 10
-
-
-@pytest.mark.parametrize("size", [1, 3, 500, 5000])
-def test_noise_is_the_same_asked_for_code_by_code_and_as_a_whole(size):
-    whole = GumbelNoise(1, [4, 9], 40, size).whole()
-    noise = GumbelNoise(1, [4, 9], 40, size)
-    assert noise.shape == whole.shape == (2, 40, size)
-    assert torch.equal(torch.stack([noise.at(position) for position in range(40)], 1), whole)
-    assert torch.equal(noise.at(39), whole[:, 39])
-    assert torch.equal(GivenNoise(whole).at(7), whole[:, 7])

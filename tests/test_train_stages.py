@@ -471,7 +471,7 @@ def refused_untouched(config: Config, folder: Path, error: type[AnytimeError], m
     [
         (("prior.width=9",), r"prior\.width=9 is not a multiple of prior\.heads=2"),
         (("prior.code_length=7",), r"prior\.code_length=7 is more than the 6 codes"),
-        (("autoencoder.quantizer.kind=none",), "no prior learns: use vq or fsq, or --stage autoencoder"),
+        (("autoencoder.quantizer.kind=none",), "no prior learns: use vq or fsq, or stage='autoencoder'"),
     ],
     ids=str,
 )
@@ -502,7 +502,7 @@ def test_missing_data_is_found_before_anything_is_written(tmp_path):
 
 def test_a_folder_that_is_not_empty_and_no_run_is_left_alone(pictures, tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
-    refused_untouched(quick_config(pictures), tmp_path, UsageError, "not a run: choose another --run")
+    refused_untouched(quick_config(pictures), tmp_path, UsageError, "not a run: choose another run")
 
 
 def test_an_empty_folder_becomes_a_run(pictures, tmp_path):

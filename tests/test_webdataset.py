@@ -33,7 +33,7 @@ from anytime_core.errors import DataError, UsageError
 from anytime_core.jobs.sampling import write_samples
 from anytime_core.modality import Datasets, SampleDataset
 from anytime_core.run import Run, load
-from anytime_core.sampling.sampler import SamplingOptions
+from anytime_core.sampling.options import SamplingOptions
 from anytime_core.training.batches import ordered_batches
 from anytime_core.training.train import train
 

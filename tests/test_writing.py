@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,6 +26,7 @@ from PIL import Image
 
 import anytime_core.data.files
 import anytime_core.jobs.output
+import anytime_core.run as run_module
 from anytime_cli import progress
 from anytime_core.budget import Budget
 from anytime_core.errors import UsageError
@@ -33,10 +34,8 @@ from anytime_core.jobs import sampling as writing
 from anytime_core.jobs.ledger import Ledger
 from anytime_core.jobs.sampling import write_samples
 from anytime_core.run import Run, load
-from anytime_core.sampling import code_sampler
 from anytime_core.sampling.adaptive import Gains, measured_gains
-from anytime_core.sampling.draw import Filter
-from anytime_core.sampling.sampler import SamplingOptions
+from anytime_core.sampling.options import SamplingOptions
 from anytime_core.training.train import train
 from anytime_image.modality import ImageModality
 
@@ -94,10 +93,10 @@ def write(run: Run) -> Write:
         of: Run = run,
         seed: int = 0,
         label: str | None = None,
-        filtering: Filter | None = None,
+        shaping: Mapping[str, float] | None = None,
         **options: Any,
     ) -> dict[str, Any]:
-        how = SamplingOptions(seed, label, filtering or Filter(), engine="eager", batch_size=batch_size)
+        how = SamplingOptions(seed=seed, label=label, engine="eager", batch_size=batch_size, **(shaping or {}))
         return write_samples(of, folder, indices or range(num), budget, how, **options)
 
     return write
@@ -619,9 +618,9 @@ OTHERS: dict[str, dict[str, Any]] = {
     "budget": {"budget": "3codes"},
     "adaptive budget": {"budget": "adaptive"},
     "label": {"label": "3"},
-    "temperature": {"filtering": Filter(0.5)},
-    "top-k": {"filtering": Filter(top_k=3)},
-    "top-p": {"filtering": Filter(top_p=0.5)},
+    "temperature": {"shaping": {"temperature": 0.5}},
+    "top-k": {"shaping": {"top_k": 3}},
+    "top-p": {"shaping": {"top_p": 0.5}},
     "format": {"suffix": "bmp"},
     "progressive": {"progressive": True},
     "tar": {"pack": True},
@@ -972,7 +971,7 @@ def test_an_error_in_a_call_with_a_deadline_leaves_nothing(write, fresh, tmp_pat
 def test_adaptive_samples_have_codes_of_their_own(write, run, tmp_path, monkeypatch):
     """Where every code is worth the same on average, the prior's entropy alone ends some samples before others."""
     entropy = measured_gains(run.record, CODES).entropy
-    monkeypatch.setattr(code_sampler, "measured_gains", lambda record, length: Gains(torch.ones(length), entropy))
+    monkeypatch.setattr(run_module, "measured_gains", lambda record, length: Gains(torch.ones(length), entropy))
     record = write(tmp_path / "out", 40, "adaptive:1", pack=True)
     lengths = [entry["codes"] for entry in record_of(tmp_path / "out")["samples"]]
     assert (record["num"], record["interrupted"], record["calls"]) == (40, False, max(lengths))

@@ -5,8 +5,6 @@ The cache may have been damaged: an index that cannot be that of its shard is ma
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import re
 import tarfile
@@ -25,6 +23,7 @@ from anytime_core.data.locations import cache_folder
 from anytime_core.data.reading import open_regular
 from anytime_core.data.tar_members import REPLACE, content, members, open_tar
 from anytime_core.data.user_files import rank
+from anytime_core.digest import digest
 from anytime_core.display import counted, shown
 from anytime_core.errors import DataError
 from anytime_core.found import PassedOver
@@ -116,7 +115,7 @@ def index_shards(
 def _index_place(shard: Path, suffixes: Collection[str]) -> Path:
     status = shard.stat()
     key = [_FORMAT, str(shard.absolute()), status.st_size, status.st_mtime_ns, sorted(suffixes)]
-    return cache_folder("shards") / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.npz"
+    return cache_folder("shards") / f"{digest(key)[:32]}.npz"
 
 
 def _read_index(place: Path, size: int) -> ShardIndex | None:

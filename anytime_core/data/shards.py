@@ -7,11 +7,10 @@ so nothing is ever unpickled, and nothing is unpacked to where a member's name p
 
 from __future__ import annotations
 
-import hashlib
 import io
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, overload
@@ -32,6 +31,7 @@ from anytime_core.data.shard_index import (
 from anytime_core.data.splitting import TRAINING_NAMES, VALIDATION_NAMES, Items, Split, split
 from anytime_core.data.tar_members import content, first_member, open_tar
 from anytime_core.data.user_files import LabelledFiles, SplitFiles, beginnings
+from anytime_core.digest import digest
 from anytime_core.display import counted, shown
 from anytime_core.errors import DataError
 from anytime_core.extras import import_extra
@@ -202,16 +202,18 @@ def _part_name(path: Path) -> str | None:
 
 def _digest(root: Path, listed: Listing, files: ShardFiles, result: Split) -> str:
     """SHA-256 of the shards' names below `root` and sizes, and of the places, parts and classes of samples."""
-    digest = hashlib.sha256()
-    for shard, size in zip(listed.files, listed.sizes.tolist(), strict=True):
-        digest.update(f"{shard.relative_to(root).as_posix()}\0{size}\n".encode(errors="surrogateescape"))
-    digest.update("\0".join(result.classes).encode())
-    for part in (result.train, result.validation):
-        labels = np.zeros(0) if result.labels is None else result.labels[part]
-        for values in (files.numbers[part], files.offsets[part], labels):
-            digest.update(f"\n{len(values)}\n".encode() + values.astype("<i8").tobytes())
-        digest.update(beginnings(files[part]))
-    return digest.hexdigest()
+
+    def described() -> Iterator[bytes]:
+        for shard, size in zip(listed.files, listed.sizes.tolist(), strict=True):
+            yield f"{shard.relative_to(root).as_posix()}\0{size}\n".encode(errors="surrogateescape")
+        yield "\0".join(result.classes).encode()
+        for part in (result.train, result.validation):
+            labels = np.zeros(0) if result.labels is None else result.labels[part]
+            for values in (files.numbers[part], files.offsets[part], labels):
+                yield f"\n{len(values)}\n".encode() + values.astype("<i8").tobytes()
+            yield beginnings(files[part])
+
+    return digest(described())
 
 
 def _labels(root: Path, shards: Sequence[Path], indexes: Sequence[ShardIndex]) -> tuple[tuple[str, ...], np.ndarray]:

@@ -5,7 +5,6 @@ Class folders become labels; folders named like splits are the splits.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import zlib
 from collections import Counter
@@ -22,6 +21,7 @@ from anytime_core.data.listing import Place, Tally, list_files
 from anytime_core.data.locations import user_path
 from anytime_core.data.reading import open_regular
 from anytime_core.data.splitting import TRAINING_NAMES, VALIDATION_NAMES, Items, held_out, split
+from anytime_core.digest import digest
 from anytime_core.display import shown
 from anytime_core.errors import DataError
 from anytime_core.found import Found, PassedOver, class_counts
@@ -245,23 +245,27 @@ def rank(name: str) -> int:
 
 def _digest(root: Path, parts: Sequence[LabelledFiles], sizes: Sequence[Sequence[int]]) -> str:
     """SHA-256 of the names below `root`, sizes, parts and labels of files, in their order, and of how some begin."""
-    digest = hashlib.sha256()
-    for number, (part, sizes_of_part) in enumerate(zip(parts, sizes, strict=True)):
-        labels = repeat(None) if part.labels is None else part.labels
-        for name, size, label in zip(_names_below(root, part.files), sizes_of_part, labels, strict=False):
-            digest.update(f"{number}\0{label}\0{name}\0{size}\n".encode(errors="surrogateescape"))
-        digest.update(beginnings(part.files))
-    return digest.hexdigest()
+
+    def described() -> Iterator[bytes]:
+        for number, (part, sizes_of_part) in enumerate(zip(parts, sizes, strict=True)):
+            labels = repeat(None) if part.labels is None else part.labels
+            for name, size, label in zip(_names_below(root, part.files), sizes_of_part, labels, strict=False):
+                yield f"{number}\0{label}\0{name}\0{size}\n".encode(errors="surrogateescape")
+            yield beginnings(part.files)
+
+    return digest(described())
 
 
 def beginnings(files: Sequence[Path | ShardFile]) -> bytes:
     """SHA-256 of how some files begin, evenly spread, which tells others of the same names and sizes apart."""
-    digest = hashlib.sha256()
-    for index in range(0, len(files), max(1, -(-len(files) // _BEGINNINGS))):
-        file = files[index]
-        with suppress(OSError, DataError), open_regular(file) if isinstance(file, Path) else file.open() as opened:
-            digest.update(opened.read(_BEGINNING))
-    return digest.digest()
+
+    def read() -> Iterator[bytes]:
+        for index in range(0, len(files), max(1, -(-len(files) // _BEGINNINGS))):
+            file = files[index]
+            with suppress(OSError, DataError), open_regular(file) if isinstance(file, Path) else file.open() as opened:
+                yield opened.read(_BEGINNING)
+
+    return bytes.fromhex(digest(read()))
 
 
 def _size(file: Path | ShardFile) -> int:

@@ -17,7 +17,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from anytime_core.entry_points import Group, Plugin, debugging, import_declared, import_failure
+from anytime_core.entry_points import Group, Plugin, debugging, failure, import_declared
 from anytime_core.errors import PluginError
 
 CHECK_LIMIT = 20.0
@@ -50,7 +50,7 @@ def check_plugin(plugin: Plugin, limit: float = CHECK_LIMIT) -> Plugin:
         cause = f"the process importing it was ended by signal {-status}"
     else:
         cause = f"the process importing it ended with status {status}"
-    return replace(plugin, state="broken", problem=import_failure(plugin, cause))
+    return replace(plugin, state="broken", problem=failure(plugin, f"cannot be imported: {cause}"))
 
 
 _PROGRAM = """

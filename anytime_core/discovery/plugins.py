@@ -1,14 +1,45 @@
-"""The plugins of every group, and modalities among them."""
+"""The plugins of every group, and modalities, of which most commands need one."""
 
 from __future__ import annotations
 
+from anytime_core.display import shown
 from anytime_core.entry_points import Group, Plugin, find_declared, import_declared, list_declared
+from anytime_core.errors import UsageError, nearest
 from anytime_core.modality import API_VERSION, GROUP, Modality
+from anytime_core.priors.registry import PRIOR_GROUP
 
 MODALITIES = Group(GROUP, "modality", API_VERSION, label="name")
 
+GROUPS = {group.what: group for group in (MODALITIES, PRIOR_GROUP)}
+"""All groups by the word for one of their plugins."""
+
 
 def list_plugins() -> list[Plugin]:
+    """All declared plugins, group by group, by name; nothing is imported."""
+    return [plugin for group in GROUPS.values() for plugin in list_declared(group)]
+
+
+def group_of(name: str) -> Group:
+    """The group that has a plugin, or something of the toolkit's own, called `name`.
+
+    Raises:
+        UsageError: no group has, or several have.
+    """
+    known = {
+        group: sorted({*group.own, *(plugin.name for plugin in list_declared(group))}) for group in GROUPS.values()
+    }
+    groups = [group for group, names in known.items() if name in names]
+    if len(groups) == 1:
+        return groups[0]
+    if groups:
+        kinds = " and a ".join(group.what for group in groups)
+        raise UsageError(f"'{name}' is a {kinds}: say which one with --kind {groups[0].what}")
+    similar = nearest(name, [one for names in known.values() for one in names])
+    installed = "; ".join(f"{group.plural} are {', '.join(names)}" for group, names in known.items() if names)
+    raise UsageError(f"no plugin '{shown(name)}'{similar}: {installed or 'none is installed'}")
+
+
+def list_modalities() -> list[Plugin]:
     """All declared modalities by name; nothing is imported."""
     return list_declared(MODALITIES)
 

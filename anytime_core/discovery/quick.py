@@ -11,13 +11,14 @@ from typing import Any
 
 from anytime_core.display import shown
 from anytime_core.errors import ConfigError, UsageError
+from anytime_core.spelling import settings
 
 BLOCK = "quick"
 """Its key at the top level of a config."""
 
 
 def without_quick(data: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The values of a config as they are without `--quick`. Raises ConfigError where `quick` is no section."""
+    """The values of a config without those of its quick variant. Raises ConfigError if `quick` is no section."""
     _ = _block(data, name)
     return {key: value for key, value in data.items() if key != BLOCK}
 
@@ -36,13 +37,13 @@ def quick_variant(data: Mapping[str, Any], name: str) -> dict[str, Any]:
     if not (block := _block(data, name)):
         raise UsageError(
             f"{shown(name)} has no quick variant: say what it changes below {BLOCK}: in the config, or set fewer steps "
-            "with --set training.autoencoder.steps=300 --set training.prior.steps=300"
+            f"with {settings({'training.autoencoder.steps': 300, 'training.prior.steps': 300})}"
         )
     return _laid_over(without_quick(data, name), block)
 
 
 def has_quick(data: Mapping[str, Any], name: str) -> bool:
-    """Whether a config has a quick variant. Raises ConfigError where `quick` is no section."""
+    """Whether a config has a quick variant. Raises ConfigError if `quick` is no section."""
     return bool(_block(data, name))
 
 

@@ -9,11 +9,12 @@ from typing import Any
 
 from anytime_core.config_parsing import read_yaml
 from anytime_core.data.locations import user_path
-from anytime_core.discovery.plugins import list_plugins
+from anytime_core.discovery.plugins import list_modalities
 from anytime_core.discovery.quick import has_quick, quick_variant, without_quick
 from anytime_core.display import shown
 from anytime_core.entry_points import package_folder
 from anytime_core.errors import UsageError, nearest
+from anytime_core.spelling import argument
 
 _CHECKOUT = Path(__file__).parents[2] / "configs"
 
@@ -99,7 +100,7 @@ def default_recipe(modality: str) -> Recipe:
             return recipe
     if own:
         return own[0]
-    raise UsageError(f"modality '{modality}' ships no recipe: give --config FILE")
+    raise UsageError(f"modality '{modality}' ships no recipe: give {argument('config', 'FILE')}")
 
 
 def _recipes() -> Iterator[Recipe]:
@@ -112,7 +113,7 @@ def _recipes() -> Iterator[Recipe]:
 def _folders() -> Iterator[tuple[str, Path]]:
     """Each plugin's `recipes` folder; in a checkout of this repository the built-in ones lie in `configs`."""
     # Of plugins that share a name, which is an error where it is needed, the first one's recipes are listed.
-    for plugin in {plugin.name: plugin for plugin in reversed(list_plugins())}.values():
+    for plugin in {plugin.name: plugin for plugin in reversed(list_modalities())}.values():
         package = package_folder(plugin)
         for folder in (package / "recipes" if package else None, _CHECKOUT / plugin.name):
             if folder is not None and folder.is_dir():

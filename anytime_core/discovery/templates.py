@@ -1,4 +1,4 @@
-"""A new modality plugin from the template that lies beside this file: a package that installs, passes and trains."""
+"""New plugins from the templates that lie beside this file: packages that install, pass the contract and train."""
 
 from __future__ import annotations
 
@@ -12,28 +12,30 @@ import tempfile
 from pathlib import Path
 
 import anytime_core
-from anytime_core.discovery.plugins import list_plugins
+from anytime_core.discovery.plugins import MODALITIES
 from anytime_core.display import shown
+from anytime_core.entry_points import Group, list_declared
 from anytime_core.errors import UsageError
-from anytime_core.modality import API_VERSION
+from anytime_core.spelling import argument
 
-_TEMPLATE = Path(__file__).parent / "template"
+_TEMPLATES = Path(__file__).parent / "template"
 _SUFFIX = ".jinja"
 
 
-def write_plugin(name: str, folder: Path) -> list[Path]:
-    """Write a complete distribution with a modality called `name`, which works as it is.
+def write_plugin(name: str, folder: Path, group: Group = MODALITIES) -> list[Path]:
+    """Write a complete distribution with a plugin called `name`, which works as it is.
 
     Args:
         name: lower-case letters, digits, `-` and `_`, such as `motion`.
         folder: made; must not exist.
+        group: what it is to be; each group has a template.
 
     Returns:
         The files, relative to the folder.
 
     Raises:
-        UsageError: a name that no modality can have or one has already, that would give the distribution or its package
-            the name of an installed one, or a folder that exists.
+        UsageError: a name that no plugin can have or one of the group has already, that would give the distribution or
+            its package the name of an installed one, or a folder that exists.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -41,31 +43,32 @@ def write_plugin(name: str, folder: Path) -> list[Path]:
         raise UsageError(
             f"name '{shown(name)}' is not lower-case letters, digits, - and _, such as motion or heart-beats"
         )
-    if name in {plugin.name for plugin in list_plugins()}:
-        raise UsageError(f"modality '{name}' is installed already: choose another name")
+    if name in {*group.own, *(plugin.name for plugin in list_declared(group))}:
+        raise UsageError(f"{group.what} '{name}' is installed already: choose another name")
     words = re.split(r"[_-]", name)
     _refuse_taken(name, words)
     if os.path.lexists(folder):
-        raise UsageError(f"{shown(folder)} exists: name another folder with --out")
+        raise UsageError(f"{shown(folder)} exists: choose another {argument('folder', option='out')}")
     title = "".join(word.capitalize() for word in words)
     values: dict[str, str] = {
         "name": name,
         "distribution": f"anytime-{'-'.join(words)}",
         "package": f"anytime_{'_'.join(words)}",
-        "class_name": f"{title}Modality",
+        "class_name": f"{title}{group.what.capitalize()}",
         "config_name": f"{title}Config",
-        "api_version": str(API_VERSION),
+        "api_version": str(group.api_version),
         "toolkit_version": anytime_core.__version__,
     }
+    templates = _TEMPLATES / group.what
     environment = Environment(
-        loader=FileSystemLoader(_TEMPLATE), undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False
+        loader=FileSystemLoader(templates), undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False
     )
     folder.parent.mkdir(parents=True, exist_ok=True)
     written = []
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
         partial = Path(temporary) / "new"
-        for source in sorted(_TEMPLATE.rglob(f"*{_SUFFIX}")):
-            template = source.relative_to(_TEMPLATE)
+        for source in sorted(templates.rglob(f"*{_SUFFIX}")):
+            template = source.relative_to(templates)
             parts = [values["package"] if part == "package" else part for part in template.parts]
             target = Path(*parts).with_suffix("")
             (partial / target).parent.mkdir(parents=True, exist_ok=True)

@@ -6,8 +6,6 @@ networks and quantizers are judged alike. Letters: B batch, F features.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from pydantic import BaseModel, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from anytime_core.digest import digest
 from anytime_core.errors import RunError
 from anytime_core.modality import Datasets, Extractor, HasFeatureNetwork, Modality
 from anytime_core.record import FORMAT_VERSION
@@ -162,7 +161,7 @@ def _digest(config: Mapping[str, Any], datasets: Datasets, seed: int) -> str:
         "steps": _steps(datasets),
         "seed": seed,
     }
-    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+    return digest(described)
 
 
 def _steps(datasets: Datasets) -> int:

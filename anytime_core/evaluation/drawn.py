@@ -7,8 +7,6 @@ Letters: S samples, n codes.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +19,7 @@ from torch import Tensor
 
 from anytime_core.budget import Budget
 from anytime_core.data.files import open_own
+from anytime_core.digest import digest
 from anytime_core.distributed import launched
 from anytime_core.errors import RunError
 from anytime_core.evaluation.options import EvaluationOptions
@@ -55,11 +54,11 @@ class DrawnCodes:
             "length": length,
             "options": asdict(options),
         }
-        digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
+        name = digest(described)[:12]
         self.rank, processes = launched()
         block = -(-num // processes)
         self.parts = [
-            (range(first, min(first + block, num)), folder / f"{CODES_PREFIX}{digest}-{number}of{processes}.bin")
+            (range(first, min(first + block, num)), folder / f"{CODES_PREFIX}{name}-{number}of{processes}.bin")
             for number, first in enumerate(range(0, block * processes, block))
         ]
         self._row = length * np.dtype(np.uint32).itemsize

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from torch import Tensor
 from anytime_core.budget import Budget
 from anytime_core.data.files import open_own, write_json
 from anytime_core.data.reading import JSON_LIMIT
+from anytime_core.digest import digest
 from anytime_core.errors import UsageError
 from anytime_core.evaluation.bound import PASSES, bits_by_calls, bits_of_plan, call_numbers
 from anytime_core.evaluation.cost import sampling_cost
@@ -27,9 +27,10 @@ from anytime_core.evaluation.judge import BATCH, Batches, Judge, OnProgress
 from anytime_core.evaluation.metrics import Metrics, Totals
 from anytime_core.evaluation.result import Evaluation, Quality, Row
 from anytime_core.evaluation.verdict import verdict
-from anytime_core.found import found_in
 from anytime_core.priors.any_order.base import AnyOrderPrior
 from anytime_core.priors.any_order.plan import make_plan
+from anytime_core.priors.blame import blaming
+from anytime_core.sampling.options import SamplingOptions
 from anytime_core.training.batches import ordered_batches
 
 ROWS_PREFIX = ".rows-"
@@ -71,11 +72,11 @@ class Job:
             "trained": self.run.record.model_dump(mode="json", include={"created", "stages"}),
             "judge": {name: extractor.description for name, extractor in self.judge.extractors.items()},
             "reference": self.judge.reference,
-            "data": found_in(self.judge.datasets).digest,
+            "data": self.judge.datasets.counted().digest,
             "num": self.options.num,
             "sampling": dataclasses.asdict(self.options.sampling),
         }
-        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
+        return digest(described)[:12]
 
     def run_it(self) -> list[Evaluation]:
         """Every row, and what does not depend on the budget: once for each number of calls, if there is a choice."""
@@ -95,6 +96,7 @@ class Job:
             changes=self.judge.changes,
             seed=self.options.sampling.seed,
             guidance=self.options.sampling.guidance,
+            sampling=_shaped(self.options.sampling),
             extractors={name: extractor.description for name, extractor in self.judge.extractors.items()},
             label_judge=self.judge.label_judge,
             judge=self.judge.judge,
@@ -116,7 +118,8 @@ class Job:
         if not isinstance(prior, AnyOrderPrior):
             return [self._concluded(ordered, None)]
         numbers = call_numbers(len(prior.digits) * self.most)
-        by_calls = bits_by_calls(prior, self._validation_codes, numbers, self._telling_passes("bits by calls"))
+        with blaming(prior.kind):
+            by_calls = bits_by_calls(prior, self._validation_codes, numbers, self._telling_passes("bits by calls"))
         common = {"plan": self.options.sampling.plan, "bits_per_calls": by_calls}
         by_all = ordered.model_copy(update=common)
         return [self._concluded(by_all, calls) for calls in self.draws.limits]
@@ -227,7 +230,8 @@ class Job:
             spacing = "linear" if self.options.sampling.plan == "linear" else "optimal"
             plan = make_plan(prior.losses(codes).double().cpu().numpy(), calls, spacing)
             telling = self._telling_passes(f"{codes} of {self.most} codes: bits")
-            bits = bits_of_plan(prior, self._validation_codes, codes, plan, telling)
+            with blaming(prior.kind):
+                bits = bits_of_plan(prior, self._validation_codes, codes, plan, telling)
             return {"bits_per_code": bits.per_code, "bits_standard_error": bits.standard_error}
         each = self.run.record.stages["prior"].validation.bits_per_position
         return {"bits_per_code": sum(each[:codes]) / codes if len(each) >= codes else None}
@@ -265,3 +269,8 @@ class Job:
         """What the measures are of a few validation samples that are reconstructed as they are."""
         batch = next(iter(ordered_batches(self.judge.datasets.validation, _PERFECT_SAMPLES, workers=0)))
         return self._metrics.perfect(batch["x"])
+
+
+def _shaped(sampling: SamplingOptions) -> dict[str, Any]:
+    """What was changed of sampling, without what an evaluation says elsewhere."""
+    return {name: value for name, value in sampling.changed().items() if name not in ("seed", "calls", "plan")}

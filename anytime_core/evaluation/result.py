@@ -119,6 +119,7 @@ class Evaluation(_Record):
         changes: how the data differ from what the run was trained on; empty where nothing tells them apart.
         seed: of the samples.
         guidance: of the samples, see `SamplingOptions`.
+        sampling: what of `SamplingOptions` was not at its default, seed, calls and plan left out.
         extractors: name -> what it is, the one that precision and recall go by first.
         label_judge: what label accuracy goes by; None where the data has no labels.
         judge: how good that is; None where the data has no labels, and in evaluations of versions that did not say.
@@ -152,6 +153,7 @@ class Evaluation(_Record):
     changes: tuple[str, ...] = ()
     seed: int
     guidance: float = 1.0
+    sampling: dict[str, float | int | str] = {}
     extractors: dict[str, str]
     label_judge: str | None = None
     judge: LabelJudge | None = None

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from anytime_core.display import shown
 from anytime_core.errors import DataError
-from anytime_core.found import class_difference, found_in
+from anytime_core.found import class_difference
 from anytime_core.modality import Datasets
 from anytime_core.relocation import location_keys
 from anytime_core.run import Run
@@ -34,7 +34,7 @@ def data_of(run: Run) -> tuple[Datasets, tuple[str, ...]]:
     except DataError as error:
         way_out = "; if it has moved, say where it lies now with --set data.root=DIR" if has_root else ""
         raise DataError(f"the data of run {shown(run.folder)} cannot be opened: {error}{way_out}") from error
-    found = found_in(datasets)
+    found = datasets.counted()
     place = f" in {shown(found.root)}" if found.root is not None else ""
     difference = class_difference(classes, datasets.classes)
     if set(datasets.classes) != set(classes):

@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from anytime_core.data.files import write_text
 from anytime_core.data.reading import YAML_LIMIT, read_limited
@@ -49,7 +50,7 @@ def show_evaluation(
     plot_evaluations(evaluations, folder / PLOT_FILE)
     on_progress("making the page", 1, 2)
     own = evaluations[0]
-    sampling = SamplingOptions(seed=own.seed, guidance=own.guidance)
+    sampling = SamplingOptions(**_sampling(own))
     real = real_samples(run, data_of(run)[0])
     others = {
         name: other
@@ -89,13 +90,19 @@ def _in_words(change: Change) -> str:
     return f"{change.at}: {values} ({stages} {', '.join(change.stages)})"
 
 
+def _sampling(evaluation: Evaluation) -> dict[str, Any]:
+    """What of `SamplingOptions` an evaluation changed; those of earlier versions say their seed and guidance only."""
+    seed = {"seed": evaluation.seed} if evaluation.seed else {}
+    return {**({"guidance": evaluation.guidance} if evaluation.guidance != 1 else {}), **seed, **evaluation.sampling}
+
+
 def _commands(run: Run, evaluations: Sequence[Evaluation]) -> list[str]:
     """What trains such a run and evaluates it."""
     own, *others = evaluations
     budgets = ",".join(f"{row.codes}codes" for row in own.rows)
     evaluate = ["anytime", "evaluate", "--run", _AGAIN, "--budgets", budgets, "--num", str(own.num)]
-    evaluate += ["--seed", str(own.seed)] if own.seed else []
-    evaluate += ["--guidance", str(own.guidance)] if own.guidance != 1 else []
+    for name, value in _sampling(own).items():
+        evaluate += [f"--{name.replace('_', '-')}", str(value)]
     agnostic = [one for one in evaluations if one.bits_per_calls]
     if agnostic:
         numbers = dict.fromkeys("all" if one.calls is None else str(one.calls) for one in agnostic)

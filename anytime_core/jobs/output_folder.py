@@ -28,6 +28,7 @@ from anytime_core.jobs.arrays import ROW_FILES
 from anytime_core.jobs.ledger import LEDGER_FILES
 from anytime_core.jobs.records import ENTRIES, JOINED, PREVIEW_FILE, told_files
 from anytime_core.record import RUN_FILE
+from anytime_core.spelling import argument
 
 if TYPE_CHECKING:
     from anytime_core.run import Run
@@ -48,10 +49,14 @@ Files = dict[str, int | None]
 def refuse_as_output(folder: Path, run: Run) -> None:
     """Raise UsageError where `folder` is a run, or that of the data of `run`, for which its files would be taken."""
     if (folder / RUN_FILE).exists():
-        raise UsageError(f"{shown(folder)} is a run: choose another --out, such as {shown(folder / 'samples' / 'new')}")
+        raise UsageError(f"{shown(folder)} is a run: {_choose_another()}, such as {shown(folder / 'samples' / 'new')}")
     root = run.record.found.root if run.record.found is not None else None
     if root is not None and folder.resolve() == root.resolve():
-        raise UsageError(f"{shown(folder)} is where the data of run {shown(run.folder)} lies: choose another --out")
+        raise UsageError(f"{shown(folder)} is where the data of run {shown(run.folder)} lies: {_choose_another()}")
+
+
+def _choose_another() -> str:
+    return f"choose another {argument('folder', option='out')}"
 
 
 class OutputFolder:
@@ -111,7 +116,7 @@ class OutputFolder:
                 if self._inputs and _identity(Path(entry.path)) in self._inputs:
                     raise UsageError(
                         f"{shown(self.folder)} holds {shown(entry.name)}, which is read and must stay as it is: "
-                        "choose another folder with --out"
+                        f"{_choose_another()}"
                     )
                 name = entry.name.casefold()
                 if (name in taken or name.endswith(self.suffixes)) and not _is(entry, {**earlier, **(ours or {})}):
@@ -120,13 +125,13 @@ class OutputFolder:
             cut_off = self._cut_off()
             raise UsageError(
                 f"{shown(self.folder)} holds {_counted(foreign)} that no earlier job wrote: they would be lost, or "
-                "mixed with what is written now; choose another folder with --out"
+                f"mixed with what is written now; {_choose_another()}"
                 + (f", or repeat the call that was killed while its files moved from {cut_off}" if cut_off else "")
             )
         if earlier and not joins and not self.overwrite:
             raise UsageError(
-                f"{shown(self.folder)} holds {_counted(earlier)} of an earlier job: replace them with --overwrite, "
-                "or choose another folder with --out"
+                f"{shown(self.folder)} holds {_counted(earlier)} of an earlier job: replace them with "
+                f"{argument('overwrite', True)}, or {_choose_another()}"
             )
         return {} if joins else earlier
 
@@ -218,7 +223,7 @@ class OutputFolder:
             return True
         if os.path.lexists(self.folder):
             kind = "a file" if self.folder.exists() else "a link that leads nowhere"
-            raise UsageError(f"{shown(self.folder)} is {kind}, not a folder: choose another one with --out")
+            raise UsageError(f"{shown(self.folder)} is {kind}, not a folder: {_choose_another()}")
         return False
 
     def _cut_off(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import os
 import time
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from anytime_core.budget import Budget
+from anytime_core.digest import digest
 from anytime_core.errors import UsageError
 from anytime_core.jobs.output import output_suffix
 from anytime_core.jobs.output_folder import FILLING, OutputFolder, refuse_as_output
@@ -125,7 +125,7 @@ def _digest(run: Run, files: Sequence[Path], budget: Budget, suffix: str, restor
     """A name for the job: everything that decides what the files will be."""
     read = [(os.path.abspath(path), *_state(path)) for path in files]
     described = [str(run.folder.resolve()), run.record.created, read, str(budget), suffix, restore]
-    return hashlib.sha256(json.dumps(described).encode()).hexdigest()[:12]
+    return digest(described)[:12]
 
 
 def _state(path: Path) -> tuple[int, int]:

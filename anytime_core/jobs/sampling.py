@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import os
 import time
 from collections import defaultdict, deque
@@ -18,6 +16,7 @@ from torch import Tensor
 from anytime_core.budget import Budget
 from anytime_core.curve import preview_lengths
 from anytime_core.data.files import flush_all
+from anytime_core.digest import digest
 from anytime_core.errors import UsageError
 from anytime_core.jobs.arrays import ArrayOutput
 from anytime_core.jobs.ledger import LEDGER_FILES, Ledger
@@ -30,6 +29,7 @@ from anytime_core.sampling.deadline import Deadline
 from anytime_core.sampling.options import SamplingOptions
 from anytime_core.sampling.sampler import OnCode
 from anytime_core.sampling.samples import Samples
+from anytime_core.spelling import argument
 
 PREVIEW_COLUMNS = 8
 
@@ -93,7 +93,8 @@ def write_samples(
     job = _Job(run, indices, budget, options, output_suffix(run.modality, suffix, arrays=True), drawn)
     job.progressive, job.pack = progressive, pack
     if pack and job.arrays:
-        raise UsageError("--pack writes tar shards, --format npz one file of arrays: leave one of them out")
+        shards, arrays = argument("pack", True), argument("suffix", suffix, option="format")
+        raise UsageError(f"{shards} writes tar shards, {arrays} one file of arrays: leave one of them out")
     job.seconds["load"] = load_seconds
     durable = not job.timed
     refuse_as_output(folder, run)
@@ -207,7 +208,7 @@ class _Job:
             "files": [self.suffix, self.progressive, self.pack],
             **({} if self.drawn is None else {"codes": self.drawn.codes.tolist(), "of": self.drawn.lengths.tolist()}),
         }
-        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
+        return digest(described)[:12]
 
     def run_in(self, partial: Path, stopped: Stopped, on_drawn: OnDrawn) -> dict[str, Any]:
         """Draw and write everything into the folder `partial`, from where the last mark there is."""

@@ -29,6 +29,12 @@ _KINDS = [
     ),
 ]
 
-PRIOR_GROUP = Group("anytime.priors", "prior", API_VERSION, own=tuple(kind.name for kind in _KINDS))
+PRIOR_GROUP = Group(
+    "anytime.priors",
+    "prior",
+    API_VERSION,
+    own=tuple(kind.name for kind in _KINDS),
+    base="anytime_core.priors.base:Prior",
+)
 
 PRIORS: Registry[Prior] = Registry("prior", PriorSection, "transformer", _KINDS, PRIOR_GROUP)

@@ -36,7 +36,7 @@ class CodeSpec(Section):
     """
 
     length: _Count
-    size: int | None = Field(ge=2, le=MOST_CODES)
+    size: int | None = Field(ge=1, le=MOST_CODES)
     dim: _Count
     grid: tuple[_Count, ...] = Field(min_length=1, max_length=8)
     order: tuple[Annotated[int, Field(ge=0)], ...] | None = None
@@ -67,7 +67,7 @@ class Quantized:
     """What a quantizer makes of a batch of vectors.
 
     Attributes:
-        vectors: [B, N, D], what the decoder sees; gradients pass straight through to the quantizer's input.
+        vectors: [B, N, D], of the codes; gradients pass straight through to the quantizer's input.
         codes: [B, N] int64 in 0..K-1, or None if codes are continuous.
         loss: [B] float32, the quantizer's own loss over the kept codes; zeros if it has none.
     """
@@ -78,33 +78,56 @@ class Quantized:
 
 
 class Quantizer(nn.Module, ABC):
-    """A module that turns [B, N, D] vectors into codes and back; it is made as `cls(N, D, **section)`.
+    """A module that turns vectors [B, P, D] at P positions into N codes and back; it is made as `cls(P, D, **section)`.
+
+    Most have one code for each position, N = P. A residual quantizer has several `stages`, N = stages * P: the codes of
+    all positions at the first stage, then those that add to them, and so on.
 
     Attributes:
         size: K, or None for continuous codes.
         shared: whether all positions use one codebook.
+        stages: number of codes of a position.
         radices: digits that codes have by themselves, see `CodeSpec`.
     """
 
     size: int | None
     shared: bool
+    stages: int = 1
     radices: tuple[int, ...] | None = None
 
     @abstractmethod
     def forward(self, z: Tensor, kept: Tensor) -> Quantized:
-        """Quantise `z` [B, N, D]; losses and statistics see only positions where `kept` [B, N] is true."""
+        """Quantise `z` [B, P, D]; losses and statistics see only codes for which `kept` [B, N] is true."""
 
     @abstractmethod
     def encode(self, z: Tensor) -> Tensor:
-        """Codes [B, N] int64 of `z` [B, N, D]. Raises ValueError for continuous codes."""
+        """Codes [B, N] int64 of `z` [B, P, D]. Raises ValueError for continuous codes."""
 
     @abstractmethod
     def lookup(self, codes: Tensor) -> Tensor:
-        """Vectors [B, n, D] of the codes at positions 0..n-1, `codes` [B, n] with n <= N."""
+        """Vectors [B, n, D] of the first n codes, `codes` [B, n].
+
+        The vector of a code may depend on the codes before it, never on those after it.
+        """
 
     @abstractmethod
     def code_vectors(self) -> Tensor:
-        """The table of all code vectors: [K, D] if positions share a codebook, else [N, K, D]."""
+        """The table of all code vectors: [K, D] if positions share a codebook, else [N, K, D].
+
+        It is what each code by itself stands for, or adds.
+        """
+
+    def assembled(self, vectors: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
+        """What the decoder sees at each position if only some codes are kept.
+
+        Args:
+            vectors: [B, N, D], of the codes.
+            kept: [B, N], a prefix of each row.
+
+        Returns:
+            Vectors [B, P, D] and at which positions something is known, [B, P].
+        """
+        return vectors, kept
 
     def place(self, vectors: Tensor) -> None:
         """Take a table of code vectors, as `code_vectors` gives it, in place of a learned one.

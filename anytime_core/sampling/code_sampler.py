@@ -15,6 +15,7 @@ from torch import Tensor
 from anytime_core.budget import Budget, Limit
 from anytime_core.errors import UsageError
 from anytime_core.priors.base import CausalPrior
+from anytime_core.priors.blame import blaming
 from anytime_core.priors.stepping import CapturedEngine, Engine
 from anytime_core.sampling.adaptive import AdaptiveDrawing
 from anytime_core.sampling.captured import CapturedLoops
@@ -46,10 +47,11 @@ class CodeSampler(Sampler[Engine]):
         length = max(lengths) if lengths else self.prior.code_length
         labels = self._labels(indices)
         stepped = bool(lengths) or self.options.engine == "auto"  # which gives them after every code
-        engine = self._engine(len(indices), len(indices), length, stepped=stepped)
-        for codes in self._prefixes(engine, labels, self._noise(indices, length)):
-            if lengths is None or codes.shape[1] in lengths:
-                yield Prefix(codes.cpu().clone(), labels, tuple(indices), self.source.decode)
+        with blaming(self.prior.kind):
+            engine = self._engine(len(indices), len(indices), length, stepped=stepped)
+            for codes in self._prefixes(engine, labels, self._noise(indices, length)):
+                if lengths is None or codes.shape[1] in lengths:
+                    yield Prefix(codes.cpu().clone(), labels, tuple(indices), self.source.decode)
 
     def complete(self, codes: Tensor, known: Tensor, labels: Tensor | None) -> Samples:
         """See `Sampler`: each row's known codes are its first ones."""
@@ -61,13 +63,13 @@ class CodeSampler(Sampler[Engine]):
         started = time.perf_counter()
         batch, length = codes.shape
         given, known = codes.to(self.device), known.to(self.device)
-        engine = self._engine(batch, batch, length, stepped=True)
         draw = drawing(self.prior.distribution, self._noise(range(batch), length), self.options.shaping)
 
         def choose(position: int, parameters: Tensor) -> Tensor:
             return torch.where(known[:, position], given[:, position], draw(position, parameters))
 
-        with torch.inference_mode():
+        with blaming(self.prior.kind), torch.inference_mode():
+            engine = self._engine(batch, batch, length, stepped=True)
             drawn = list(steps(self._open_stepper(engine, labels, batch, length), range(length), choose))
         result = torch.stack(drawn, 1).cpu()
         ended = time.perf_counter()

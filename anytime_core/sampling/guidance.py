@@ -22,6 +22,11 @@ def check_guidance(prior: Prior, guidance: float, run: Path) -> None:
         return
     if not prior.classes:
         raise UsageError(f"guidance {guidance:g} needs class labels, which the prior of run {run} does not know: use 1")
+    if "label_dropout" not in type(prior.config).model_fields:
+        raise UsageError(
+            f"guidance {guidance:g} needs a prior that can do without its label, and prior.kind={prior.kind} of run "
+            f"{run} cannot: use 1"
+        )
     raise UsageError(
         f"guidance {guidance:g} needs a prior that was trained without labels too, and that of run {run} "
         f"was not: use 1, or anytime train --run {run} --stage prior --force "

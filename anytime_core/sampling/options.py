@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
 
 from anytime_core.display import shown
 from anytime_core.errors import UsageError, nearest
-from anytime_core.priors.shaping import Shaping
 from anytime_core.quantities import real_number, whole_number
+
+if TYPE_CHECKING:
+    from anytime_core.priors.shaping import Shaping
 
 PRECISIONS = ("float32", "bfloat16", "int8")
 PLANS = ("optimal", "linear", "certain")
+
+
+def _knob(default: Any, help: str, *, short: str | None = None, min: int | None = None) -> Any:
+    """A field that commands have as an option.
+
+    Args:
+        default: of the field.
+        help: what commands say of it.
+        short: its name in the names of output folders; None if it does not change which samples are drawn.
+        min: the least value.
+    """
+    return field(default=default, metadata={"help": help, "short": short, "min": min})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,18 +54,37 @@ class SamplingOptions:
         UsageError: a value out of range, or two that exclude each other.
     """
 
-    seed: int = 0
+    calls: int | None = _knob(
+        None,
+        "Network calls, of an order-agnostic prior (prior.kind=ardm): the fewer, the faster and coarser. Default: one "
+        "for each code.",
+        short="calls",
+    )
+    plan: str = _knob(
+        "optimal",
+        "How codes are shared among network calls: optimal, linear, or certain (those first that the prior is most "
+        "certain of).",
+        short="plan",
+    )
     label: int | str | None = None
     labels: tuple[tuple[int | str, int], ...] = ()
-    temperature: float = 1.0
-    top_k: int | None = None
-    top_p: float | None = None
-    guidance: float = 1.0
-    engine: str = "auto"
-    precision: str = "float32"
-    batch_size: int | None = None
-    calls: int | None = None
-    plan: str = "optimal"
+    temperature: float = _knob(1.0, "Below 1: more likely codes; 0: the most likely ones.", short="t")
+    top_k: int | None = _knob(None, "Draw from the k most likely codes only.", short="k")
+    top_p: float | None = _knob(None, "Draw from the most likely codes that reach p.", short="p")
+    guidance: float = _knob(
+        1.0,
+        "How far class labels lead: 1 leaves the prior as it is, above 1 samples are more typical of their class and "
+        "less varied. Needs a prior trained with prior.label_dropout.",
+        short="g",
+    )
+    seed: int = _knob(0, "Sample i of a seed is always the same.")
+    engine: str = _knob(
+        "auto",
+        "auto, eager, numba (small batches, CPU), graph (CUDA), compile, exact (the same bits everywhere, slow), plain "
+        "(the reference), or one that a plugin's prior has.",
+    )
+    precision: str = _knob("float32", "float32, bfloat16, int8 (engine numba), or auto: what is fast here.")
+    batch_size: int | None = _knob(None, "Samples at a time. Default: found by measurement.", min=1)
 
     def __post_init__(self) -> None:
         self._settle("seed", whole_number("seed", self.seed, "in 0..2^63-1", 0, 2**63 - 1))
@@ -81,7 +115,14 @@ class SamplingOptions:
     @property
     def shaping(self) -> Shaping:
         """Changes of the distribution of each code."""
+        from anytime_core.priors.shaping import Shaping  # which imports torch, as commands that print help do not
+
         return Shaping(self.temperature, self.top_k, self.top_p)
+
+    def changed(self) -> dict[str, Any]:
+        """The knobs that are not at their default, by name."""
+        knobs = [field for field in fields(self) if "help" in field.metadata]
+        return {knob.name: value for knob in knobs if (value := getattr(self, knob.name)) != knob.default}
 
     @property
     def guided(self) -> bool:

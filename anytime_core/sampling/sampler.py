@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from anytime_core.budget import ANYWHERE, Budget, Limit, Spending, Unit
 from anytime_core.exhaustion import explained
+from anytime_core.priors.blame import blaming
 from anytime_core.sampling.batch_size import BatchSizes
 from anytime_core.sampling.deadline import Deadline, Pace
 from anytime_core.sampling.guidance import check_guidance
@@ -50,13 +51,6 @@ class Drawn:
     codes: Tensor
     lengths: Tensor
     calls: int
-
-
-def _explained(batch: int) -> AbstractContextManager[None]:
-    """What drawing and decoding may run out of."""
-    return explained(
-        f"drawing {batch} samples at a time", memory="lower the batch size, which is --batch-size of anytime sample"
-    )
 
 
 class Sampler(ABC, Generic[AnyEngine]):
@@ -118,7 +112,7 @@ class Sampler(ABC, Generic[AnyEngine]):
         while first < len(indices):
             batch = indices[first : first + sizes.next()]
             started = time.perf_counter()
-            with _explained(len(batch)):
+            with self._explained(len(batch)):
                 engine = self._engine(len(batch), len(indices), limit.length, stepped=limit.threshold is not None)
                 pace = None
                 if deadline is not None:
@@ -176,7 +170,7 @@ class Sampler(ABC, Generic[AnyEngine]):
         """
         size = self._batch_sizes(samples, timed=True).next()
         for batch in {size, samples % size} - {0}:
-            with _explained(batch):
+            with self._explained(batch):
                 engine = self._engine(batch, samples, self.source.prior.code_length)
                 if (batch, engine) not in self.source.prepared:
                     self._prepare(batch, engine)
@@ -194,6 +188,13 @@ class Sampler(ABC, Generic[AnyEngine]):
         threaded = together * _THREADS_WORTH < single
         self.source.prepared[batch, engine] = threaded
         self.source.costs.note("decode", batch, together if threaded else single)
+
+    @contextmanager
+    def _explained(self, batch: int) -> Iterator[None]:
+        """What drawing and decoding may run out of, and whose fault it is if a plugin's prior fails."""
+        memory = "lower the batch size, which is --batch-size of anytime sample"
+        with explained(f"drawing {batch} samples at a time", memory=memory), blaming(self.source.prior.kind):
+            yield
 
     def _batch_sizes(self, samples: int, *, timed: bool) -> BatchSizes:
         """Sizes of the batches of a job of `samples` samples, which do not change where it has a deadline."""

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from anytime_core.priors.base import CausalPrior
+from anytime_core.priors.blame import CheckedStepper
 from anytime_core.priors.heads import Head
+from anytime_core.priors.registry import PRIORS
 from anytime_core.priors.shaping import Shaping
 from anytime_core.priors.stepping import Engine, Stepper
 from anytime_core.sampling.guidance import GuidedStepper
@@ -50,10 +52,11 @@ def open_stepper(
     engine: Engine, prior: CausalPrior, labels: Tensor | None, batch: int, length: int, guidance: float
 ) -> Stepper:
     """A stepper of a new batch, led by its labels if `guidance` is not 1; see `Engine.open`."""
-    if guidance == 1:
-        return engine.open(labels, batch, length)
-    both = engine.open(prior.with_null_labels(labels), 2 * batch, length)
-    return GuidedStepper(both, prior.distribution, batch, guidance)
+    rows = batch if guidance == 1 else 2 * batch
+    stepper = engine.open(labels if guidance == 1 else prior.with_null_labels(labels), rows, length)
+    if prior.kind not in PRIORS.built_in:
+        stepper = CheckedStepper(stepper, prior, rows)
+    return stepper if guidance == 1 else GuidedStepper(stepper, prior.distribution, batch, guidance)
 
 
 @torch.inference_mode()

@@ -20,8 +20,8 @@ from anytime_core.data.files import PARTIAL_PREFIX, open_own
 from anytime_core.data.reading import open_regular
 from anytime_core.display import shown
 from anytime_core.errors import DataError, RunError
+from anytime_core.spelling import argument
 
-_WRITE_AGAIN = "write them again with --stage codes --force"
 _CHECKED_ROWS = 2**16
 
 
@@ -53,11 +53,11 @@ class CodesDataset:
         self.labels = _open(labels, ndim=1, below=classes) if labels.exists() else None
         if code_length is not None and self.codes.shape[1] != code_length:
             raise RunError(
-                f"{shown(path)} holds {self.codes.shape[1]} codes of each sample, not {code_length}; {_WRITE_AGAIN}"
+                f"{shown(path)} holds {self.codes.shape[1]} codes of each sample, not {code_length}; {_write_again()}"
             )
         if self.labels is not None and len(self.labels) != len(self.codes):
             raise RunError(
-                f"{shown(labels)} holds {len(self.labels)} labels of {len(self.codes)} samples; {_WRITE_AGAIN}"
+                f"{shown(labels)} holds {len(self.labels)} labels of {len(self.codes)} samples; {_write_again()}"
             )
 
     def __len__(self) -> int:
@@ -93,14 +93,18 @@ def _open(path: Path, *, ndim: int, below: int | None) -> np.ndarray:
         tokenize.TokenError,
     ) as error:
         reason = getattr(error, "strerror", None) or error
-        raise RunError(f"codes cannot be read from {shown(path)}: {reason}; {_WRITE_AGAIN}") from error
+        raise RunError(f"codes cannot be read from {shown(path)}: {reason}; {_write_again()}") from error
     if array.ndim != ndim or array.dtype.kind not in "iu" or 0 in array.shape:
-        raise RunError(f"{shown(path)} holds no codes; {_WRITE_AGAIN}")
+        raise RunError(f"{shown(path)} holds no codes; {_write_again()}")
     for start in range(0, len(array), _CHECKED_ROWS):
         part = array[start : start + _CHECKED_ROWS]
         if below is not None and (part.min() < 0 or part.max() >= below):
-            raise RunError(f"{shown(path)} holds numbers that are not in 0..{below - 1}; {_WRITE_AGAIN}")
+            raise RunError(f"{shown(path)} holds numbers that are not in 0..{below - 1}; {_write_again()}")
     return array.astype(np.int64) if ndim == 1 else array
+
+
+def _write_again() -> str:
+    return f"write them again with {argument('stage', 'codes')} and {argument('force', True)}"
 
 
 class CodesWriter:

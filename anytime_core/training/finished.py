@@ -11,6 +11,7 @@ from anytime_core.display import shown
 from anytime_core.errors import RunError, UsageError
 from anytime_core.record import AUTOENCODER_FILE, PRIOR_FILE, RUN_FILE, STAGES, Stage
 from anytime_core.run import load
+from anytime_core.spelling import argument
 from anytime_core.training.checkpoints import Checkpoint
 from anytime_core.training.preparation import Preparation
 from anytime_core.weights import AutoencoderMetadata, PriorMetadata, read_header
@@ -24,7 +25,7 @@ _RESULTS: Mapping[Stage, str] = {
 
 
 def refuse_to_discard(training: Preparation, resumed: Checkpoint | None) -> None:
-    """Raise UsageError where a training would throw away a finished stage, and not go on with it for further steps.
+    """Raise UsageError if a training would throw away a finished stage, rather than train further steps of it.
 
     Args:
         training: found good.
@@ -45,8 +46,8 @@ def refuse_to_discard(training: Preparation, resumed: Checkpoint | None) -> None
     else:
         more = "there is no checkpoint of it that further steps could go on from, so "
     raise UsageError(
-        f"stage {stage} of run {run} is finished: {more}choose another --run, or throw away what it has of "
-        f"{' and '.join(discarded)} with --force"
+        f"stage {stage} of run {run} is finished: {more}choose another {argument('run')}, or throw away what it "
+        f"has of {' and '.join(discarded)} with {argument('force', True)}"
     )
 
 

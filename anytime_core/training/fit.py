@@ -187,8 +187,8 @@ class _Fit:
             first_line = str(error).partition("\n")[0]
             raise UsageError(
                 f"the checkpoint of step {position.step} is of another model ({shown(first_line)}): leave the config "
-                f"as it was, or start the stage again with --run {shown(self.surroundings.checkpoints.run)} --stage "
-                f"{self.stage} --force"
+                f"as it was, or start the stage again with anytime train --run "
+                f"{shown(self.surroundings.checkpoints.run)} --stage {self.stage} --force"
             ) from error
         self.best = position.best if position.best is not None else math.inf
 

@@ -26,8 +26,8 @@ def opened(training: Preparation, recipe: str | None, baseline: str | None, *, q
 
     Args:
         training: found good.
-        recipe, baseline, quick: what the config came from; a run that is gone on with keeps its own where neither
-            recipe nor baseline is given.
+        recipe, baseline, quick: what the config came from. An existing run keeps its own if neither recipe nor
+            baseline is given.
     """
     core, started = training.config.core, training.started
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

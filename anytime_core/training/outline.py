@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from anytime_core.found import Found
-from anytime_core.record import Stage
+from anytime_core.record import RunRecord, Stage
 from anytime_core.training.batches import spread
 from anytime_core.training.checkpoints import Checkpoint
 from anytime_core.training.preparation import Preparation
@@ -23,11 +23,13 @@ class Outline:
         modality: its plugin.
         steps: stages in order -> steps of each in all.
         done: steps of the first stage that a checkpoint holds.
-        found: the data; None where only its codes are needed, in a run of a version that did not record it.
+        found: the data. None: only its codes are needed, and the run is of a version that did not record it.
         code_length: number of codes of a sample.
         codebook_size: of each; None for continuous codes.
         weights: stage -> how many its model has.
         device: what it is trained on.
+        name: what is trained, such as `image/mnist-quick`; empty if that is not known.
+        has_quick: whether there is a quick variant, and this is not it.
     """
 
     run: Path
@@ -39,6 +41,8 @@ class Outline:
     codebook_size: int | None
     weights: dict[Stage, int]
     device: str
+    name: str = ""
+    has_quick: bool = False
 
 
 def outlined(training: Preparation, resumed: Checkpoint | None) -> Outline:
@@ -57,6 +61,21 @@ def outlined(training: Preparation, resumed: Checkpoint | None) -> Outline:
         codebook_size=autoencoder.codebook_size,
         weights={name: sum(weight.numel() for weight in model.parameters()) for name, model in models.items()},
         device=str(training.device),
+    )
+
+
+def finished_outline(run: Path, record: RunRecord, device: str) -> Outline:
+    """Of a run that is finished: no stage is left to be trained."""
+    return Outline(
+        run=run,
+        modality=record.modality,
+        steps={},
+        done=0,
+        found=record.found,
+        code_length=record.code_length,
+        codebook_size=record.codebook_size,
+        weights={},
+        device=device,
     )
 
 

@@ -26,13 +26,14 @@ from anytime_core.devices import local_rank, resolve_device, resolve_precision
 from anytime_core.discovery.plugins import find_plugin, load_modality
 from anytime_core.distributed import launched, rank, world_size
 from anytime_core.errors import ConfigError, RunError, UsageError
-from anytime_core.found import Found, found_in
+from anytime_core.found import Found
 from anytime_core.in_training import LOCK
 from anytime_core.modality import Datasets, Modality
 from anytime_core.priors.base import Prior
 from anytime_core.priors.registry import PRIORS
 from anytime_core.quantizers.base import CodeSpec
 from anytime_core.record import AUTOENCODER_FILE, RUN_FILE, STAGES, RunRecord, Stage, read_record
+from anytime_core.spelling import argument
 from anytime_core.training.batches import step_samples
 from anytime_core.training.checkpoints import Checkpoint, Checkpoints, remove_checkpoints
 from anytime_core.training.codes import CodesDataset
@@ -110,7 +111,7 @@ class Preparation:
         if device.type == "cuda" and launched()[1] > 1 and device.index != local_rank():
             raise UsageError(
                 f"device '{device}' is not that of process {local_rank()} of this machine, and processes that train "
-                "together cannot share one: leave --device out, or use --device cuda"
+                "together cannot share one: use auto or cuda"
             )
         return device
 
@@ -199,11 +200,11 @@ class Preparation:
             if record.modality != self.config.core.modality:
                 raise UsageError(
                     f"run {self.folder} is of modality '{record.modality}', the config of "
-                    f"'{self.config.core.modality}': choose another --run"
+                    f"'{self.config.core.modality}': choose another {argument('run')}"
                 )
             return record
         if self.folder.exists() and (not self.folder.is_dir() or any(map(_foreign, self.folder.iterdir()))):
-            raise UsageError(f"{self.folder} is not empty and not a run: choose another --run")
+            raise UsageError(f"{self.folder} is not empty and not a run: choose another {argument('run')}")
         return None
 
     def check(self) -> None:
@@ -233,7 +234,7 @@ class Preparation:
         if self.untrained.codebook_size is None and any(stage != "autoencoder" for stage in stages):
             raise ConfigError(
                 "autoencoder.quantizer.kind=none has continuous codes, which no prior learns: "
-                "use vq or fsq, or --stage autoencoder"
+                f"use vq or fsq, or {argument('stage', 'autoencoder')}"
             )
         if "prior" in stages:
             code_length = self.untrained.code_length
@@ -268,7 +269,7 @@ class Preparation:
         if not same_sections or _shapes(self.untrained) != _shapes(trained):
             raise ConfigError(
                 f"the config describes another autoencoder than that of {self.folder}: leave modality, networks and "
-                "autoencoder as they are, or train from stage autoencoder into another --run"
+                f"autoencoder as they are, or train from stage autoencoder into another {argument('run')}"
             )
 
     @property
@@ -283,7 +284,7 @@ class Preparation:
         """What the data is, for stage prior what its codes were made of."""
         if self.stages[0] == "prior":
             return self.started.found if self.started is not None else None
-        return with_damaged(found_in(self.datasets), self.datasets)
+        return with_damaged(self.datasets.counted(), self.datasets)
 
     def prior(self, autoencoder: OrderedAutoencoder, *, labelled: bool) -> Prior:
         """The prior that the config describes, untrained, of the codes of `autoencoder`."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from anytime_core.config import PriorTraining
 from anytime_core.priors.base import Prior
+from anytime_core.priors.blame import breach, checked
 from anytime_core.training.batches import ordered_batches, shuffled_batches, to_device
 from anytime_core.training.codes import CodesDataset
 from anytime_core.training.fit import Objective, fit
@@ -32,7 +33,11 @@ def train_prior(
     seed_process(seed)
 
     def loss(model: nn.Module, batch: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
-        nats = model(batch["codes"][:, : prior.code_length], batch.get("label")).mean()
+        codes = batch["codes"][:, : prior.code_length]
+        losses = checked(prior.kind, "losses", model(codes, batch.get("label")), (len(codes),))
+        if not losses.requires_grad:
+            raise breach(prior.kind, "losses have no gradient")
+        nats = losses.mean()
         return {"loss": nats, "bits_per_code": nats.detach() / math.log(2)}
 
     def validate(step: int) -> dict[str, float]:
@@ -52,7 +57,7 @@ def train_prior(
 
 
 @dataclass(frozen=True)
-class PriorValidation:
+class Likelihood:
     """What a prior needs for held-out codes.
 
     Attributes:
@@ -72,7 +77,7 @@ class PriorValidation:
 
 
 @torch.no_grad()
-def validate_prior(prior: Prior, dataset: CodesDataset, *, limit: int | None, batch_size: int) -> PriorValidation:
+def validate_prior(prior: Prior, dataset: CodesDataset, *, limit: int | None, batch_size: int) -> Likelihood:
     """Negative log-likelihood of `limit` sequences, all where None, or an upper bound of it.
 
     The orders of a bound are the same at every call.
@@ -85,10 +90,11 @@ def validate_prior(prior: Prior, dataset: CodesDataset, *, limit: int | None, ba
     for batch in ordered_batches(dataset, batch_size, limit=limit, workers=0):
         batch = to_device(batch, device)
         codes = batch["codes"][:, : prior.code_length]
-        bits = -prior.log_prob(codes, batch.get("label"), generator).double().cpu() / math.log(2)
+        found = prior.log_prob(codes, batch.get("label"), generator)
+        bits = -checked(prior.kind, "log probabilities", found, codes.shape).double().cpu() / math.log(2)
         total += bits.sum(0)
         means.append(bits.mean(1))
     prior.train(training)
     each = torch.cat(means)
     error = each.std().item() / math.sqrt(len(each)) if len(each) > 1 else 0.0
-    return PriorValidation(total / len(each), error, len(each))
+    return Likelihood(total / len(each), error, len(each))

@@ -7,10 +7,11 @@ import logging
 from anytime_core.display import shown
 from anytime_core.distributed import rank
 from anytime_core.errors import DataError
-from anytime_core.found import class_difference, found_in
+from anytime_core.found import class_difference
 from anytime_core.modality import Modality
 from anytime_core.record import RunRecord
 from anytime_core.relocation import location_keys
+from anytime_core.spelling import argument, settings
 from anytime_core.training.checkpoints import Checkpoint
 from anytime_core.training.preparation import Preparation
 
@@ -41,8 +42,8 @@ def checked_against_data(training: Preparation, resumed: Checkpoint | None, *, f
     changed = f"the data of run {shown(training.folder)} has changed: {'; '.join(differences)}"
     if not force:
         raise DataError(
-            f"{changed}. Put it back{_where(training.modality)}, train it into another --run, or go on with what is "
-            "there with --force"
+            f"{changed}. Put it back{_where(training.modality)}, train it into another {argument('run')}, or go on "
+            f"with what is there with {argument('force', True)}"
         )
     if rank() == 0:
         logger.warning("%s; going on with what is there", changed)
@@ -50,7 +51,7 @@ def checked_against_data(training: Preparation, resumed: Checkpoint | None, *, f
 
 
 def _differences(record: RunRecord, training: Preparation) -> list[str]:
-    found = found_in(training.datasets)
+    found = training.datasets.counted()
     classes = class_difference(record.classes, training.datasets.classes)
     listing = record.found.listing_difference(found) if record.found is not None else ""
     place = f" in {shown(found.root)}" if found.root is not None else ""
@@ -58,4 +59,5 @@ def _differences(record: RunRecord, training: Preparation) -> list[str]:
 
 
 def _where(modality: Modality) -> str:
-    return ", say where it lies now with --set data.root=DIR" if "data.root" in location_keys(modality.Config) else ""
+    moved = f", say where it lies now with {settings({'data.root': 'DIR'})}"
+    return moved if "data.root" in location_keys(modality.Config) else ""

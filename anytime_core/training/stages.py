@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
+from torch import Tensor
 
 from anytime_core.autoencoder import build_autoencoder
 from anytime_core.curve import reconstruction_curve, validated_lengths
@@ -15,6 +15,14 @@ from anytime_core.distributed import rank
 from anytime_core.plotting import plot_curve
 from anytime_core.priors.any_order.base import AnyOrderPrior
 from anytime_core.record import PRIOR_FILE, Stage
+from anytime_core.results import (
+    AutoencoderResult,
+    AutoencoderValidation,
+    CodesResult,
+    PriorResult,
+    PriorValidation,
+    StageResult,
+)
 from anytime_core.training.autoencoder import fit_principal_components, keep_autoencoder, train_autoencoder
 from anytime_core.training.batches import ordered_batches
 from anytime_core.training.collapse import TELLING_STEPS, worthless_prefixes
@@ -24,18 +32,18 @@ from anytime_core.training.preparation import Preparation, prior_vectors
 from anytime_core.training.prior import train_prior, validate_prior
 from anytime_core.training.surroundings import Surroundings
 from anytime_core.training.validation import Validator
-from anytime_core.weights import load_autoencoder, load_prior, save_autoencoder, save_prior
+from anytime_core.weights import load_autoencoder, load_prior, save_autoencoder, save_prior, weights_digest
 
 logger = logging.getLogger(__name__)
 
 
-def run_stage(stage: Stage, training: Preparation, surroundings: Surroundings) -> tuple[int, dict[str, Any]]:
-    """Run one stage, which leaves its files in the run folder; returns its steps and what validation says of them."""
+def run_stage(stage: Stage, training: Preparation, surroundings: Surroundings) -> StageResult:
+    """Run one stage. It leaves its files in the run folder."""
     stages = {"autoencoder": _autoencoder_stage, "codes": _codes_stage, "prior": _prior_stage}
     return stages[stage](training, surroundings)
 
 
-def _autoencoder_stage(training: Preparation, surroundings: Surroundings) -> tuple[int, dict[str, Any]]:
+def _autoencoder_stage(training: Preparation, surroundings: Surroundings) -> AutoencoderResult:
     core = training.config.core
     torch.manual_seed(core.seed)
     autoencoder = build_autoencoder(training.modality, core.autoencoder)
@@ -72,25 +80,28 @@ def _autoencoder_stage(training: Preparation, surroundings: Surroundings) -> tup
         if ordered and steps >= TELLING_STEPS and (worthless := worthless_prefixes(curve)):
             logger.warning("%s", worthless)
         plot_curve(curve, training.previews / "quality.png")
-    return steps, {
-        "codes": list(curve.lengths),
-        "reconstruction": _rounded(curve.values),
-        "shuffled": _rounded(curve.shuffled),
-        "mean_sample": {name: _significant(value) for name, value in curve.mean_sample.items()},
-        "codebook_use": curve.codebook_use,
-        "samples": curve.samples,
-    }
+    validation = AutoencoderValidation(
+        codes=curve.lengths,
+        reconstruction=_rounded(curve.values),
+        shuffled=_rounded(curve.shuffled),
+        mean_sample={name: _significant(value) for name, value in curve.mean_sample.items()},
+        codebook_use=curve.codebook_use,
+        samples=curve.samples,
+    )
+    return AutoencoderResult(
+        steps=steps, seconds=surroundings.seconds, digest=weights_digest(training.weights), validation=validation
+    )
 
 
-def _rounded(values: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
-    return {name: [_significant(value) for value in of_lengths] for name, of_lengths in values.items()}
+def _rounded(values: Mapping[str, Sequence[float]]) -> dict[str, tuple[float, ...]]:
+    return {name: tuple(map(_significant, of_lengths)) for name, of_lengths in values.items()}
 
 
 def _significant(value: float) -> float:
     return float(f"{value:.6g}")  # losses of quiet data are small numbers
 
 
-def _codes_stage(training: Preparation, surroundings: Surroundings) -> tuple[int, dict[str, Any]]:
+def _codes_stage(training: Preparation, surroundings: Surroundings) -> CodesResult:
     core = training.config.core
     steps = write_codes(
         load_autoencoder(training.weights)[0].to(surroundings.accelerator.device),
@@ -102,10 +113,10 @@ def _codes_stage(training: Preparation, surroundings: Surroundings) -> tuple[int
         seed=core.seed,
         workers=core.training.workers,
     )
-    return steps, {}
+    return CodesResult(steps=steps, seconds=surroundings.seconds)
 
 
-def _prior_stage(training: Preparation, surroundings: Surroundings) -> tuple[int, dict[str, Any]]:
+def _prior_stage(training: Preparation, surroundings: Surroundings) -> PriorResult:
     core = training.config.core
     autoencoder = load_autoencoder(training.weights)[0]
     train_codes, validation_codes = training.codes(autoencoder)
@@ -125,14 +136,20 @@ def _prior_stage(training: Preparation, surroundings: Surroundings) -> tuple[int
     settings = core.training.prior
     surroundings.on_progress(Progress("prior", settings.steps, settings.steps, activity="measuring the result"))
     best = load_prior(path).to(surroundings.accelerator.device)
-    result = validate_prior(best, validation_codes, limit=None, batch_size=core.training.prior.batch_size)
-    validation: dict[str, Any] = {
-        "bits_per_code": round(result.bits_per_code, 4),
-        "standard_error": round(result.standard_error, 4),
-        "bits_per_position": [round(value, 4) for value in result.bits_per_position.tolist()],
-        "samples": result.samples,
-    }
+    likelihood = validate_prior(best, validation_codes, limit=None, batch_size=core.training.prior.batch_size)
+    validation = PriorValidation(
+        bits_per_code=round(likelihood.bits_per_code, 4),
+        standard_error=round(likelihood.standard_error, 4),
+        bits_per_position=_bits(likelihood.bits_per_position),
+        samples=likelihood.samples,
+    )
     if isinstance(best, AnyOrderPrior):
-        steps = (best.losses() / math.log(2)).tolist()
-        validation["bits_per_step"] = [[round(value, 4) for value in stage] for stage in steps]
-    return core.training.prior.steps, validation
+        steps = tuple(map(_bits, best.losses() / math.log(2)))
+        validation = validation.model_copy(update={"bits_per_step": steps})
+    return PriorResult(
+        steps=settings.steps, seconds=surroundings.seconds, digest=weights_digest(path), validation=validation
+    )
+
+
+def _bits(values: Tensor) -> tuple[float, ...]:
+    return tuple(round(value, 4) for value in values.tolist())

@@ -14,7 +14,9 @@ from anytime_core.distributed import rank
 from anytime_core.errors import InterruptedTrainingError, RunError, system_reason
 from anytime_core.exhaustion import explained
 from anytime_core.in_training import LOCK, telling_status
-from anytime_core.record import STAGES, RunRecord, Stage, StageRecord
+from anytime_core.priors.blame import blaming
+from anytime_core.record import STAGES, RunRecord, Stage
+from anytime_core.spelling import argument
 from anytime_core.training.checkpoints import Checkpoint
 from anytime_core.training.collapse import refuse_collapsed
 from anytime_core.training.finished import is_whole, refuse_to_discard
@@ -49,18 +51,18 @@ def train(
 
     Args:
         config: what to train.
-        folder: the run folder; made where it is missing, gone on with where it is a run.
+        folder: the run folder. It is made if it is missing; an existing run is trained further.
         stages: any of `STAGES`; those that come before them must have ended.
-        recipe: name of the recipe that `config` came from, for the record; a run that is gone on with keeps its own
-            where neither this nor `baseline` is given.
-        baseline: name of the baseline that `config` was made of the recipe by, for the record.
+        recipe: the name of the recipe that `config` came from, for the record. An existing run keeps its own if
+            neither this nor `baseline` is given.
+        baseline: the name of the baseline that was made of the recipe, for the record.
         quick: whether `config` came from the quick variant of the recipe, for the record.
-        on_ready: called with what the training will do when all is found good, before the first file is written.
+        on_ready: called with what the training will do if all is found good, before the first file is written.
         on_progress: called after every step.
-        resume: go on with the first of `stages` from its last checkpoint, where there is one. On the CPU the result
-            is that of a training that was never stopped, bit by bit.
-        force: go on with data that are not those of the run, and with an autoencoder that ignores its input, and throw
-            away finished stages that are trained again.
+        resume: whether to resume the first of `stages` from its last checkpoint, if there is one. On the CPU the
+            result is that of a training that was never stopped, bit by bit.
+        force: whether to go on with data that are not those of the run, and with an autoencoder that ignores its
+            input, and to throw away finished stages that are trained again.
 
     Returns:
         The record, with every finished stage.
@@ -75,6 +77,7 @@ def train(
     training = Preparation(config, folder, stages, on_progress)
     forecaster = Forecaster(training)
     with (
+        blaming(config.core.prior.kind),
         Interruption() as interruption,
         training.environment(),
         _only_writer(folder),
@@ -95,15 +98,13 @@ def train(
         with MetricsLog(folder) as log:
             for stage in stages:
                 # From here on, an older result of this stage and what later stages made of it no longer count.
-                kept = {name: record.stages[name] for name in STAGES[: STAGES.index(stage)] if name in record.stages}
-                record = record.model_copy(update={"stages": kept})
+                record = record.before(stage)
                 training.save(record)
                 surroundings = training.surroundings(stage, log, interruption, resumed)
                 with _explained(stage, config, folder):
-                    steps, validation = run_stage(stage, training, surroundings)
+                    result = run_stage(stage, training, surroundings)
                 training.say_damaged()
-                stage_record = StageRecord(steps=steps, seconds=surroundings.seconds, validation=validation)
-                record = record.model_copy(update={"stages": {**kept, stage: stage_record}, "found": training.found})
+                record = record.after(stage, result, training.found)
                 training.save(record)
                 training.accelerator.wait_for_everyone()
                 resumed = None
@@ -125,7 +126,7 @@ def outline(
         AnytimeError: whatever `train` would find wrong before its first step.
     """
     training = Preparation(config, folder, stages, ignore_progress)
-    with training.environment():
+    with blaming(config.core.prior.kind), training.environment():
         return outlined(training, _found_good(training, resume=resume, force=force))
 
 
@@ -138,12 +139,12 @@ def _found_good(training: Preparation, *, resume: bool, force: bool) -> Checkpoi
     if not force:
         refuse_to_discard(training, resumed)
     elif resumed is not None and is_whole(training, resumed):
-        return None  # it is trained again, as nothing of it is left to be gone on with
+        return None  # it is trained again, as it has no step left to resume
     return resumed
 
 
 def _explained(stage: Stage, config: Config, folder: Path) -> contextlib.AbstractContextManager[None]:
-    """What a stage may run out of before and after its steps, which say so themselves."""
+    """Say what to change if a stage runs out of something before or after its steps; the steps say so themselves."""
     settings = config.core.training
     sizes: dict[str, int] = (
         {stage: settings.prior.batch_size} if stage == "prior" else {"codes": settings.codes.batch_size}
@@ -166,15 +167,7 @@ def _only_writer(folder: Path) -> Iterator[None]:
                 stack.enter_context(locked(folder, LOCK, f"training {folder}"))
             except OSError as error:
                 raise RunError(
-                    f"cannot make run folder {folder}: {system_reason(error)}; choose another --run"
+                    f"cannot make run folder {folder}: {system_reason(error)}; choose another {argument('run')}"
                 ) from error
         stack.enter_context(naming(folder))
         yield
-
-
-def new_run_folder(root: Path, name: str) -> Path:
-    """The first of `root/name-1`, `root/name-2`, ... that does not exist."""
-    number = 1
-    while (root / f"{name}-{number}").exists():
-        number += 1
-    return root / f"{name}-{number}"

@@ -10,7 +10,7 @@ EXAMPLES = "Example: anytime doctor --json"
 
 
 def doctor(json: output.JsonOption = False) -> None:
-    """Versions, devices, modalities, and where data is looked for."""
+    """Versions, devices, plugins, and where data is looked for."""
     import os
 
     import torch
@@ -18,7 +18,7 @@ def doctor(json: output.JsonOption = False) -> None:
     from anytime_core.data.locations import DATA_VARIABLE, data_candidates
     from anytime_core.devices import multiplies_bfloat16
     from anytime_core.discovery.checks import check_plugin
-    from anytime_core.discovery.plugins import list_plugins
+    from anytime_core.discovery.plugins import GROUPS, list_plugins
     from anytime_core.training.opening import library_versions
 
     devices = [
@@ -38,7 +38,14 @@ def doctor(json: output.JsonOption = False) -> None:
             for device in devices
         ],
         "threads": torch.get_num_threads(),
-        "modalities": [{"name": plugin.name, "state": plugin.state, "problem": plugin.problem} for plugin in plugins],
+        **{
+            group.plural: [
+                {"name": plugin.name, "state": plugin.state, "problem": plugin.problem}
+                for plugin in plugins
+                if plugin.group == group
+            ]
+            for group in GROUPS.values()
+        },
         "data": {
             "variable": DATA_VARIABLE,
             "value": os.environ.get(DATA_VARIABLE),
@@ -57,9 +64,9 @@ def doctor(json: output.JsonOption = False) -> None:
     )
     output.print_text()
     output.print_table(
-        ("modality", "state", "problem"),
-        [(plugin["name"], plugin["state"], plugin["problem"]) for plugin in report["modalities"]],
-        "no modalities installed",
+        ("kind", "name", "state", "problem"),
+        [(plugin.group.what, plugin.name, plugin.state, plugin.problem) for plugin in plugins],
+        "no plugins installed",
     )
     output.print_text()
     output.print_table(("a data set NAME is looked for in",), [(path,) for path in report["data"]["looked_for_in"]], "")

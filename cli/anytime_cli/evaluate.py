@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from anytime_cli import option_types, output, progress, startup
+from anytime_cli import knobs, option_types, output, progress, startup
 from anytime_core.display import shown
+from anytime_core.errors import writing_to
 
 if TYPE_CHECKING:
     from anytime_core.evaluation.result import Evaluation
@@ -31,6 +32,7 @@ anytime evaluate --extractor classifier --extractor inception=pt_inception-2015-
 """
 
 
+@knobs.with_knobs("calls", "engine", "precision", "batch_size", seed="Seed of the samples and of the classifier.")
 def evaluate(
     run: option_types.RunOption = None,
     budgets: Annotated[
@@ -60,8 +62,7 @@ def evaluate(
             help="Network calls to compare at where a prior is order-agnostic, comma-separated; all: one for each code."
         ),
     ] = "all,10",
-    plan: output.PlanOption = "optimal",
-    guidance: output.GuidanceOption = 1.0,
+    sampling: Any = None,
     extractor: Annotated[
         list[str] | None,
         typer.Option(
@@ -72,7 +73,6 @@ def evaluate(
         ),
     ] = None,
     download: Annotated[bool, typer.Option("--download", help="Let extractors download their weights.")] = False,
-    seed: Annotated[int, typer.Option(help="Of the samples and of the classifier.")] = 0,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -98,7 +98,6 @@ def evaluate(
     from anytime_core.evaluation.result import EVALUATION_FILE
     from anytime_core.evaluation.showing import show_evaluation
     from anytime_core.run import load
-    from anytime_core.sampling.options import SamplingOptions
 
     with output.chatter_to_stderr():
         opened = load(run, device=device, settings=settings or ())
@@ -110,10 +109,10 @@ def evaluate(
         extractors=tuple(ExtractorRequest.parse(text) for text in extractor or ()),
         download=download,
         calls=tuple(_calls(text) for text in calls.split(",")),
-        sampling=SamplingOptions(seed=seed, plan=plan, guidance=guidance),
+        sampling=sampling,
     )
     folder = out or opened.folder / "evaluation"
-    with progress.bar("evaluating") as advance, output.writing_to(folder), output.chatter_to_stderr():
+    with progress.bar("evaluating") as advance, writing_to(folder, "--out"), output.chatter_to_stderr():
 
         def on_progress(activity: str, done: int, total: int) -> None:
             advance(done, total, activity)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from anytime_cli import output
+from anytime_core.digest import digest
 from anytime_core.display import shown
 
 if TYPE_CHECKING:
@@ -50,5 +50,5 @@ def name(options: SamplingOptions, run: Run) -> str | None:
         return run.record.classes[run.label_number(options.label) or 0]
     joined = "+".join(f"{label}={count}" for label, count in options.labels)
     if len(joined) > _LONGEST_NAME:
-        return f"s{len(options.labels)}-{hashlib.sha256(joined.encode()).hexdigest()[:8]}"
+        return f"s{len(options.labels)}-{digest(joined.encode())[:8]}"
     return joined or None

@@ -12,10 +12,23 @@ from typing import Annotated
 
 import typer
 
-from anytime_cli import doctor, evaluate, option_types, output, plugins, recipes, reconstruct, runs, sample, train
+from anytime_cli import (
+    doctor,
+    evaluate,
+    option_types,
+    output,
+    plugins,
+    recipes,
+    reconstruct,
+    runs,
+    sample,
+    train,
+    train_command,
+)
 from anytime_core import AnytimeError, __version__
 from anytime_core.errors import system_reason
 from anytime_core.exhaustion import MESSAGES, exhausted
+from anytime_core.spelling import as_options
 
 _DEBUG = "--debug"
 _INTERRUPTED, _READER_GONE = 130, 141
@@ -50,7 +63,7 @@ def options(
         typer.echo(context.get_help())
 
 
-app.command("train", cls=train.TrainCommand, epilog=train.EXAMPLES)(train.train)
+app.command("train", cls=train_command.TrainCommand, epilog=train_command.EXAMPLES)(train.train)
 app.command("sample", epilog=sample.EXAMPLES)(sample.sample)
 app.command("reconstruct", epilog=reconstruct.EXAMPLES)(reconstruct.reconstruct)
 app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
@@ -71,7 +84,8 @@ def main() -> None:
         warnings.showwarning = output.note_warning
     arguments = [argument for argument in sys.argv[1:] if argument != _DEBUG]
     try:
-        status = app(args=arguments, prog_name="anytime", standalone_mode=False) or 0
+        with as_options():
+            status = app(args=arguments, prog_name="anytime", standalone_mode=False) or 0
         sys.stdout.flush()
     except (typer.Abort, KeyboardInterrupt):
         status = _INTERRUPTED

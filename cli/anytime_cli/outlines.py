@@ -16,18 +16,34 @@ _LONG = 3600
 """Seconds of a training from which a quick look is suggested."""
 
 
-def announce(outline: Outline, name: str, doing: str = "training") -> None:
-    """Say what `name`, such as a recipe, is trained on and into, a line for each subject."""
+class Teller:
+    """Says what a training is of before its first step, and how long it takes when that can be told."""
+
+    def __init__(self) -> None:
+        self._has_quick = False
+
+    def announce(self, outline: Outline) -> None:
+        """Say what is trained."""
+        self._has_quick = outline.has_quick
+        announce(outline)
+
+    def forecast(self, seconds: Mapping[Stage, float]) -> None:
+        """Say how long it will take."""
+        forecast(seconds, has_quick=self._has_quick)
+
+
+def announce(outline: Outline, doing: str = "training") -> None:
+    """Say what is trained, on what and into which folder, a line for each."""
     from anytime_core.record import STAGES
 
     stages = "" if tuple(outline.steps) == STAGES else f": {', '.join(outline.steps)}"
-    output.say(f"{doing} {shown(name)} into {shown(outline.run)}{stages}")
+    output.say(f"{doing} {shown(outline.name)} into {shown(outline.run)}{stages}")
     for line in outline.found.lines() if outline.found is not None else ():
         output.say(f"  {line}")
 
 
 def forecast(seconds: Mapping[Stage, float], *, has_quick: bool) -> None:
-    """Say how long a training will still take, by stage, and what is quicker where that is long."""
+    """Say how long a training will still take, by stage, and what is quicker if that is long."""
     total = sum(seconds.values())
     stages = ", ".join(f"{stage} {_duration(own)}" for stage, own in seconds.items())
     output.say(f"training will take about {_duration(total)}, validation included: {stages}")
@@ -49,13 +65,16 @@ def _duration(seconds: float) -> str:
     return f"{max(1, round(seconds))} second{'' if round(seconds) <= 1 else 's'}"
 
 
-def show(outline: Outline, name: str, *, json: bool) -> None:
+def show(outline: Outline, *, json: bool) -> None:
     """Print what a dry run found."""
     if json:
         found = outline.found.model_dump(mode="json") if outline.found is not None else None
         output.print_json({**vars(outline), "run": str(outline.run), "found": found})
         return
-    announce(outline, name, "would train")
+    if not outline.steps:
+        output.say(f"run {shown(outline.run)} is finished: nothing would be trained")
+        return
+    announce(outline, "would train")
     codebook = f"{outline.codebook_size:,}" if outline.codebook_size is not None else "none, they are continuous"
     output.say(f"  code length {outline.code_length:,}, codebook size {codebook}, on {shown(outline.device)}")
     for number, (stage, steps) in enumerate(outline.steps.items()):

@@ -37,23 +37,6 @@ OverwriteOption = Annotated[
     ),
 ]
 
-GuidanceOption = Annotated[
-    float,
-    typer.Option(
-        help="How far class labels lead: 1 leaves the prior as it is, above 1 samples are more typical of their class "
-        "and less varied. Needs a prior trained with prior.label_dropout."
-    ),
-]
-PlanOption = Annotated[
-    str,
-    typer.Option(
-        "--plan",
-        help="How codes are shared among network calls: optimal, linear, or certain (those first that the prior is "
-        "most certain of).",
-    ),
-]
-
-
 MOST_SAMPLES = 10**12
 """More than any job will ever draw, and few enough for every counter."""
 
@@ -204,21 +187,6 @@ def without_markup(text: str) -> str:
 def _shown_lines(text: str, indent: str = "") -> str:
     """Every line of a text as it can be shown, those after the first one indented."""
     return f"\n{indent}".join(shown(line) for line in text.split("\n"))
-
-
-@contextlib.contextmanager
-def writing_to(folder: Path, option: str = "--out") -> Iterator[None]:
-    """An output folder that cannot be written to is one line that says which option chooses another."""
-    try:
-        yield
-    except OSError as problem:
-        if problem.errno is None:  # a library's own, which names what it is about
-            raise
-        reason = system_reason(problem)
-        named = Path(os.fsdecode(problem.filename)) if isinstance(problem.filename, str | bytes) else None
-        if named is None or named == folder or named in folder.parents or folder in named.parents:
-            raise AnytimeError(f"cannot write to {folder}: {reason}; choose another {option}") from problem
-        raise AnytimeError(f"{named}: {reason}") from problem
 
 
 def value_of(options: Sequence[str], arguments: Sequence[str]) -> str | None:

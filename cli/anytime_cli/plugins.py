@@ -1,22 +1,31 @@
-"""`anytime plugins`: modality plugins, their state, their contract, and a template for new ones."""
+"""`anytime plugins`: modalities and priors of others, their state, their contract, and templates for new ones."""
 
 from __future__ import annotations
 
 import dataclasses
 import shlex
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from anytime_cli import option_types, output
+from anytime_core.errors import nearest, writing_to
 
-app = option_types.Commands(help="Modality plugins: which are installed, whether they work, and new ones.")
+if TYPE_CHECKING:
+    from anytime_core.testing import CheckResult
+
+Kind = Literal["modality", "prior"]
+
+app = option_types.Commands(
+    help="Modalities and priors that are plugins: which are installed, whether they work, and new ones."
+)
 
 
 @app.callback()
 def group() -> None:
-    """Modality plugins: which are installed, whether they work, and new ones."""
+    """Modalities and priors that are plugins: which are installed, whether they work, and new ones."""
 
 
 @app.command("list", epilog="Example: anytime plugins list --check")
@@ -24,34 +33,44 @@ def list_(
     check: Annotated[bool, typer.Option("--check", help="Import each plugin to find out whether it works.")] = False,
     json: output.JsonOption = False,
 ) -> None:
-    """Declared modalities; without --check none of them is imported."""
+    """Declared modalities and priors; without --check none of them is imported."""
     from anytime_core.discovery.checks import check_plugin
     from anytime_core.discovery.plugins import list_plugins
     from anytime_core.entry_points import DISABLE_VARIABLE, unknown_disabled
-    from anytime_core.errors import nearest
 
     plugins = list_plugins()
     for name in unknown_disabled(plugins):
         similar = nearest(name, {plugin.name for plugin in plugins})
-        output.say(f"warning: {DISABLE_VARIABLE} names '{name}'{similar}, and no such modality is installed")
+        output.say(f"warning: {DISABLE_VARIABLE} names '{name}'{similar}, and no such plugin is installed")
     if check:
         plugins = [check_plugin(plugin) for plugin in plugins]
     if json:
         output.print_json([{**dataclasses.asdict(plugin), "group": plugin.group.what} for plugin in plugins])
         return
     output.print_table(
-        ("modality", "state", "distribution", "version", "entry point", "problem"),
+        ("kind", "name", "state", "distribution", "version", "entry point", "problem"),
         [
-            (plugin.name, plugin.state, plugin.distribution, plugin.version, plugin.target, plugin.problem)
+            (
+                plugin.group.what,
+                plugin.name,
+                plugin.state,
+                plugin.distribution,
+                plugin.version,
+                plugin.target,
+                plugin.problem,
+            )
             for plugin in plugins
         ],
-        "no modalities installed: pip install --force-reinstall anytime-toolkit",
+        "no plugins installed: pip install --force-reinstall anytime-toolkit",
     )
 
 
 @app.command("check", epilog="Example: anytime plugins check image")
 def check(
-    name: Annotated[str, typer.Argument(help="Modality to check.", show_default=False)],
+    name: Annotated[str, typer.Argument(help="Modality or prior to check.", show_default=False)],
+    kind: Annotated[
+        Kind | None, typer.Option(help="Which one, if a modality and a prior have this name.", show_default=False)
+    ] = None,
     config: Annotated[
         str | None,
         typer.Option(
@@ -64,43 +83,83 @@ def check(
     ] = None,
     json: output.JsonOption = False,
 ) -> None:
-    """Run the contract of modality plugins on one of them; the exit status is 1 where it is not kept."""
-    from anytime_core.config_parsing import apply_overrides, parse_config
-    from anytime_core.discovery.plugins import load_modality
-    from anytime_core.discovery.recipes import find_config
-    from anytime_core.errors import UsageError
-    from anytime_core.testing import CheckResult, check_modality
-
-    modality = load_modality(name)
-    data = {} if config is None else find_config(config).read()
-    data = apply_overrides(data, overrides or (), modality.Config)
-    if data and data.setdefault("modality", name) != name:
-        raise UsageError(f"the config is of modality '{data['modality']}', not '{name}': give another --config")
-    sections = parse_config(data, modality.Config).modality.model_dump(exclude_unset=True)
+    """Run the contract of its kind on a modality or prior; the exit status is 1 if it is not kept."""
+    from anytime_core.discovery.plugins import GROUPS, group_of
 
     def tell(result: CheckResult) -> None:
         if not json:
             output.say(f"{result.outcome:<8}  {result.name}" + f": {result.message}" * bool(result.message))
 
-    with output.chatter_to_stderr():
-        results = check_modality(modality, sections, on_result=tell)
+    group = GROUPS[kind] if kind is not None else group_of(name)
+    run, contract = _CONTRACTS[group.what]
+    results = run(name, config, overrides or (), tell)
     if json:
         output.print_json([dataclasses.asdict(result) for result in results])
     failed = [result for result in results if not result.good]
     if failed:
         output.say(
-            f"modality '{name}' fails {len(failed)} of {len(results)} checks; the contract is shown by "
-            "python -m pydoc anytime_core.modality.Modality"
+            f"{group.what} '{name}' fails {len(failed)} of {len(results)} checks; the contract is shown by "
+            f"python -m pydoc {contract}"
         )
         raise typer.Exit(1)
     skipped = sum(result.outcome == "skipped" for result in results)
     skips = f" that are for it, and skips {skipped}" if skipped else ""
-    output.say(f"modality '{name}' passes all {len(results) - skipped} checks{skips}")
+    output.say(f"{group.what} '{name}' passes all {len(results) - skipped} checks{skips}")
 
 
-@app.command("new", epilog="Example: anytime plugins new heart-beats")
+def _check_modality(
+    name: str, config: str | None, overrides: Sequence[str], tell: Callable[[CheckResult], None]
+) -> list[CheckResult]:
+    from anytime_core.config_parsing import apply_overrides, parse_config
+    from anytime_core.discovery.plugins import load_modality
+    from anytime_core.discovery.recipes import find_config
+    from anytime_core.errors import UsageError
+    from anytime_core.testing import check_modality
+
+    modality = load_modality(name)
+    data = {} if config is None else find_config(config).read()
+    data = apply_overrides(data, overrides, modality.Config)
+    if data and data.setdefault("modality", name) != name:
+        raise UsageError(f"the config is of modality '{data['modality']}', not '{name}': give another --config")
+    sections = parse_config(data, modality.Config).modality.model_dump(exclude_unset=True)
+    with output.chatter_to_stderr():
+        return check_modality(modality, sections, on_result=tell)
+
+
+def _check_prior(
+    name: str, config: str | None, overrides: Sequence[str], tell: Callable[[CheckResult], None]
+) -> list[CheckResult]:
+    from anytime_core.config_parsing import apply_overrides, modality_name, parse_config
+    from anytime_core.discovery.plugins import load_modality
+    from anytime_core.discovery.recipes import find_config
+    from anytime_core.errors import UsageError
+    from anytime_core.priors.registry import PRIORS
+    from anytime_core.testing import check_prior
+
+    prior = PRIORS[name]
+    data: dict[str, Any] = {"prior": {"kind": name}} if config is None else find_config(config).read()
+    modality = load_modality(modality_name(data, overrides)).Config
+    section = parse_config(apply_overrides(data, overrides, modality), modality).core.prior
+    if section.kind != name:
+        raise UsageError(f"the config is of prior.kind '{section.kind}', not '{name}': give another --config")
+    with output.chatter_to_stderr():
+        return check_prior(prior, section.model_dump(exclude_unset=True), on_result=tell)
+
+
+_CONTRACTS = {
+    "modality": (_check_modality, "anytime_core.modality.Modality"),
+    "prior": (_check_prior, "anytime_core.priors.base"),
+}
+
+
+@app.command("new", epilog="Examples: anytime plugins new heart-beats; anytime plugins new gated --kind prior")
 def new(
-    name: Annotated[str, typer.Argument(help="Of the modality, such as motion or heart-beats.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(help="Of the modality or prior, such as motion or heart-beats.", show_default=False)
+    ],
+    kind: Annotated[
+        Kind, typer.Option(help="What it adds: a kind of data, or a model of the codes of any data.")
+    ] = "modality",
     out: Annotated[
         Path | None,
         typer.Option(
@@ -111,16 +170,18 @@ def new(
         ),
     ] = None,
 ) -> None:
-    """Write a complete plugin for a new kind of data, which installs, passes the contract and trains as it is."""
+    """Write a complete plugin, which installs, passes the contract of its kind and trains as it is."""
+    from anytime_core.discovery.plugins import GROUPS
     from anytime_core.discovery.templates import write_plugin
 
     folder = out or Path(f"anytime-{name.replace('_', '-')}")
-    with output.writing_to(folder):
-        write_plugin(name, folder)
+    with writing_to(folder, "--out"):
+        write_plugin(name, folder, GROUPS[kind])
     output.say(f"wrote {folder}; next:")
+    chosen = f"--modality {name}" if kind == "modality" else f"--set prior.kind={name}"
     for line in (
         f"cd {shlex.quote(str(folder))} && pip install -e '.[dev]'",
         f"anytime plugins check {name}",
-        f"anytime train --modality {name}",
+        f"anytime train {chosen}",
     ):
         output.say(f"  {line}")

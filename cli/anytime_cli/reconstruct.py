@@ -9,6 +9,7 @@ import typer
 
 from anytime_cli import option_types, output, progress, startup
 from anytime_core.display import shown
+from anytime_core.errors import writing_to
 
 if TYPE_CHECKING:
     from anytime_core.modality import Restored
@@ -69,7 +70,7 @@ def reconstruct(
     folder = out or opened.folder / "reconstructions" / name
     with (
         progress.bar("reconstructing") as advance,
-        output.writing_to(folder),
+        writing_to(folder, "--out"),
         output.chatter_to_stderr(),
     ):
         record = write_reconstructions(

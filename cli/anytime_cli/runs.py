@@ -132,7 +132,11 @@ def show(
             ("created", record.created),
             ("codes", f"{record.code_length} of {record.codebook_size}"),
             ("classes", ", ".join(record.classes) or "none"),
-            *((f"stage {name}", f"{done.steps} steps in {done.seconds:.0f} s") for name, done in record.stages.items()),
+            *(
+                (f"stage {name}", f"{done.steps} steps in {done.seconds:.0f} s")
+                for name, done in record.finished.items()
+            ),
+            *((f"weights of {name}", done.digest) for name, done in record.finished.items() if done.digest),
             *([("in training", str(training))] if training is not None else []),
             *([("stopped", f"{stopped}: go on with anytime train --resume {folder}")] if stopped else []),
             *(

@@ -9,12 +9,13 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from anytime_cli import labels, option_types, output, progress, startup
+from anytime_cli import knobs, labels, option_types, output, progress, startup
 from anytime_core.display import counted, shown
+from anytime_core.errors import writing_to
 
 EXAMPLES = """Examples:
 
@@ -38,6 +39,7 @@ anytime sample --num 1000000 --pack --shard 0/4 --out part0
 """
 
 
+@knobs.with_knobs()
 def sample(
     run: option_types.RunOption = None,
     budget: Annotated[
@@ -47,15 +49,6 @@ def sample(
             "or adaptive: as many as each sample is worth."
         ),
     ] = "1.0",
-    calls: Annotated[
-        int | None,
-        typer.Option(
-            help="Network calls, of an order-agnostic prior (prior.kind=ardm): the fewer, the faster and coarser. "
-            "Default: one for each code.",
-            show_default=False,
-        ),
-    ] = None,
-    plan: output.PlanOption = "optimal",
     num: Annotated[
         int | None,
         typer.Option(
@@ -73,15 +66,7 @@ def sample(
             show_default=False,
         ),
     ] = None,
-    temperature: Annotated[float, typer.Option(help="Below 1: more likely codes; 0: the most likely ones.")] = 1.0,
-    top_k: Annotated[
-        int | None, typer.Option(help="Draw from the k most likely codes only.", show_default=False)
-    ] = None,
-    top_p: Annotated[
-        float | None, typer.Option(help="Draw from the most likely codes that reach p.", show_default=False)
-    ] = None,
-    guidance: output.GuidanceOption = 1.0,
-    seed: Annotated[int, typer.Option(help="Sample i of a seed is always the same.")] = 0,
+    sampling: Any = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -106,16 +91,6 @@ def sample(
     pack: Annotated[
         bool, typer.Option("--pack", help="Write tar shards as WebDataset reads them, not one file a sample.")
     ] = False,
-    engine: Annotated[
-        str,
-        typer.Option(help="auto, eager, numba (small batches, CPU), graph (CUDA), compile, or plain (the reference)."),
-    ] = "auto",
-    precision: Annotated[
-        str, typer.Option(help="float32, bfloat16, int8 (engine numba), or auto: what is fast here.")
-    ] = "float32",
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Samples at a time. Default: found by measurement.", show_default=False)
-    ] = None,
     shard: Annotated[
         str | None, typer.Option(help="Draw part i of n, written i/n with i from 0.", show_default=False)
     ] = None,
@@ -128,20 +103,7 @@ def sample(
     """
     startup.import_torch()
     from anytime_core.budget import Budget
-    from anytime_core.sampling.options import SamplingOptions
 
-    options = SamplingOptions(
-        seed=seed,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        guidance=guidance,
-        engine=engine,
-        precision=precision,
-        batch_size=batch_size,
-        calls=calls,
-        plan=plan,
-    )
     shard = _process_shard() if shard is None else shard
     part = _part(shard, num or output.MOST_SAMPLES)
     started = time.perf_counter()
@@ -151,30 +113,22 @@ def sample(
 
     with output.chatter_to_stderr():
         opened = load(run, device=device)
-        options, num = labels.labelled(options, num, label or (), opened)
+        sampling, num = labels.labelled(sampling, num, label or (), opened)
         indices = _indices(num, *part)
-        sampler = opened.sampler(options)
+        sampler = opened.sampler(sampling)
         parsed = Budget.parse(budget, sampler.spending)
         if parsed.seconds is not None:
             sampler.prepare(len(indices))
     load_seconds = time.perf_counter() - started
-    choices = {
-        "calls": calls,
-        "plan": None if plan == "optimal" else plan,
-        "label": labels.name(options, opened),
-        "t": None if temperature == 1 else temperature,
-        "k": top_k,
-        "p": top_p,
-        "g": None if guidance == 1 else guidance,
-        "shard": shard,
-    }
-    name = "-".join([f"{parsed}-seed{seed}", *(f"{key}{value}" for key, value in choices.items() if value is not None)])
+    choices = {**knobs.chosen(sampling), "label": labels.name(sampling, opened), "shard": shard}
+    parts = [f"{key}{value}" for key, value in choices.items() if value is not None]
+    name = "-".join([f"{parsed}-seed{sampling.seed}", *parts])
     name = name.replace("/", "of").replace(":", "")
     folder = out / name if out and _process_shard() else out or opened.folder / "samples" / name
     with (
         _stop_on_interrupt() as stopped,
         progress.bar("drawing") as advance,
-        output.writing_to(folder),
+        writing_to(folder, "--out"),
         output.chatter_to_stderr(),
     ):
         record = write_samples(
@@ -182,7 +136,7 @@ def sample(
             folder,
             indices,
             parsed,
-            options,
+            sampling,
             stopped=stopped.is_set,
             on_drawn=lambda done, drawn: advance(done, len(indices)),
             suffix=format,

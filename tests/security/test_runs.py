@@ -20,7 +20,7 @@ from anytime_core.jobs.sampling import write_samples
 from anytime_core.record import read_record
 from anytime_core.run import load
 from anytime_core.sampling.deadline import Costs
-from anytime_core.sampling.sampler import SamplingOptions
+from anytime_core.sampling.options import SamplingOptions
 
 
 @pytest.mark.parametrize(

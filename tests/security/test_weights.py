@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from anytime_core.data.allocation import LimitedElements
 from anytime_core.errors import AnytimeError, RunError
 from anytime_core.run import load
-from anytime_core.weights import load_autoencoder, load_prior
+from anytime_core.weights import load_autoencoder, load_prior, weights_digest
 
 AUTOENCODER, PRIOR = "autoencoder.safetensors", "prior.safetensors"
 LOADERS: dict[str, Callable[[Path], object]] = {AUTOENCODER: load_autoencoder, PRIOR: load_prior}
@@ -231,3 +231,21 @@ def test_a_number_that_is_none_is_no_way_in(run_copy):
     rewritten(run_copy / PRIOR, lambda metadata, state: metadata.update(code_length=float(np.inf)))
     with pytest.raises(AnytimeError, match=PRIOR):
         load(run_copy, device="cpu")
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_tensors_that_are_not_those_that_were_written_are_damage(name, run_copy):
+    def spoil(metadata: dict[str, Any], state: dict[str, torch.Tensor]) -> None:
+        next(tensor for tensor in state.values() if tensor.numel() > 1).flatten()[0] += 1e-3
+
+    rewritten(run_copy / name, spoil)
+    with pytest.raises(RunError, match=rf"{name}.* not those that were written; train that stage again with anytime"):
+        LOADERS[name](run_copy / name)
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_weights_of_earlier_versions_have_no_digest(name, run_copy):
+    assert len(weights_digest(run_copy / name) or "") == 64
+    rewritten(run_copy / name, lambda metadata, state: metadata.pop("digest"))
+    assert weights_digest(run_copy / name) is None
+    LOADERS[name](run_copy / name)

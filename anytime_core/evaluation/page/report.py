@@ -119,8 +119,8 @@ def _facts(own: Evaluation) -> Iterator[tuple[str, str]]:
         yield "New samples", f"{own.num:,} a budget"
     yield "Validation samples", f"{own.reference:,}"
     yield "Seed", str(own.seed)
-    if own.guidance != 1:
-        yield "Guidance", f"{own.guidance:g}"
+    for name, value in own.sampling.items() or ([("guidance", own.guidance)] if own.guidance != 1 else ()):
+        yield name.replace("_", "-").capitalize(), f"{value:g}" if isinstance(value, float) else str(value)
 
 
 # Samples at each budget

@@ -22,6 +22,8 @@ _PACKED_FROM = 2
 """Batch from which products with packed weights pay on the CPU."""
 _THREADED_FROM = 8
 """Batch from which a CPU step gains from more than one thread."""
+_HANDED_OVER_FROM = 2**23
+"""Bytes of weights from which a step of a smaller batch is worth handing to a thread of its own kind."""
 _SPLIT_FROM = 256
 """Batch from which the parts of a batch are better run beside each other, each on one thread."""
 
@@ -41,7 +43,8 @@ class EagerEngine(Engine):
         sizes = [len(part) for part in torch.arange(batch).chunk(self.parts(batch))]
         split = [None] * len(sizes) if labels is None else labels.split(sizes)
         parts = [EagerStepper(self.weights, *part, length) for part in zip(split, sizes, strict=True)]
-        single = len(parts) > 1 or (self.weights.on_cpu and batch < _THREADED_FROM)
+        large = self.weights.on_cpu and self.weights.bytes >= _HANDED_OVER_FROM
+        single = len(parts) > 1 or (large and batch < _THREADED_FROM)
         return SplitStepper(parts, sizes) if single else parts[0]
 
     def parts(self, batch: int) -> int:

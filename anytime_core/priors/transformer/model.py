@@ -65,6 +65,7 @@ class TransformerPrior(CausalPrior):
             **super().engines(),
             "eager": ImportedEngine(f"{package}.eager:EagerEngine", both),
             "numba": ImportedEngine(f"{package}.numba:NumbaEngine", ("float32", "int8")),
+            "exact": ImportedEngine(f"{package}.exact:ExactEngine"),
             "graph": ImportedEngine(f"{package}.graph:GraphEngine", both),
             "compile": ImportedEngine(f"{package}.compiled:CompileEngine", both),
         }

@@ -46,6 +46,7 @@ class NumbaEngine(Engine):
             raise UsageError(
                 f"engine 'numba' runs on the CPU, not on '{prior.device}': use --device cpu, or --engine eager"
             )
+        _ = _threading_layer()
         self.weights = fold(prior, torch.float32)
 
     def open(self, labels: Tensor | None, batch: int, length: int) -> NumbaStepper:
@@ -117,7 +118,10 @@ def _alone_if_needed() -> contextlib.AbstractContextManager[object]:
 
 @cache
 def _threading_layer() -> str:
-    numba.set_num_threads(numba.get_num_threads())  # which starts the threads
+    """What numba's threads are, which this starts."""
+    before = torch.get_num_threads()
+    numba.set_num_threads(numba.get_num_threads())
+    torch.set_num_threads(before)  # which starting numba's threads changes
     layer: str = numba.threading_layer()  # type: ignore[attr-defined]
     return layer
 

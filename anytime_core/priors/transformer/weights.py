@@ -67,6 +67,12 @@ class FoldedWeights:
         return self.positions.device.type == "cpu"
 
     @property
+    def bytes(self) -> int:
+        """Of the matrices of all layers, which every step reads."""
+        parts = (part for layer in self.layers for part in vars(layer).values())
+        return sum(matrix.nbytes for matrix, _ in parts)
+
+    @property
     def width(self) -> int:
         """W."""
         return self.positions.shape[1]

@@ -5,7 +5,6 @@ Letters: B batch, C channels (1 or 3), H and W pixels.
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from anytime_core.data.reading import read_limited
+from anytime_core.digest import digest
 from anytime_core.errors import UsageError, system_reason
 from anytime_core.extras import import_extra
 from anytime_core.modality import Extractor, OfferedExtractor, WeightsSource
@@ -85,7 +85,7 @@ def _inception_weights(source: WeightsSource, url: str) -> bytes:
         raise UsageError(f"extractor 'inception': {file} cannot be read: {system_reason(error)}") from error
     except ValueError:
         weights = b""
-    if hashlib.sha256(weights).hexdigest() != _INCEPTION_SHA256:
+    if digest(weights) != _INCEPTION_SHA256:
         raise UsageError(f"extractor 'inception': {file} does not hold its published weights: get {url}")
     return weights
 

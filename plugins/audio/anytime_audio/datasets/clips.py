@@ -7,7 +7,7 @@ padded, and the checksum.
 
 from __future__ import annotations
 
-import hashlib
+import itertools
 import json
 import logging
 import math
@@ -34,6 +34,7 @@ from anytime_core.data.locations import user_path
 from anytime_core.data.reading import read_limited
 from anytime_core.data.shards import ShardFile
 from anytime_core.data.user_files import LabelledFiles
+from anytime_core.digest import digest
 from anytime_core.display import counted, shown
 from anytime_core.errors import DataError, system_reason
 from anytime_core.found import PassedOver
@@ -114,11 +115,8 @@ def cached_clips(source: LabelledFiles, form: ClipForm, folder: Path, name: str)
 def _digest(files: Sequence[Path | ShardFile], form: ClipForm) -> str:
     """A name for what clips are made of: files, as JSON that is never whole in memory, and options."""
     head = json.dumps({"format": _FORMAT, **asdict(form), "files": []}).removesuffix("]}")
-    digest = hashlib.sha256(head.encode())
-    for number, file in enumerate(files):
-        digest.update((", " * bool(number) + json.dumps(_signature(file))).encode())
-    digest.update(b"]}")
-    return digest.hexdigest()[:16]
+    signatures = (", " * bool(number) + json.dumps(_signature(file)) for number, file in enumerate(files))
+    return digest(text.encode() for text in itertools.chain([head], signatures, ["]}"]))[:16]
 
 
 def _signature(file: Path | ShardFile) -> tuple[str | int, ...]:

@@ -1,0 +1,195 @@
+"""What is to be trained: a recipe, a file, values from Python or a run, changed by a baseline and overrides."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from anytime_core.config import Config, CoreConfig
+from anytime_core.config_parsing import (
+    Override,
+    apply_overrides,
+    modality_name,
+    overridden_key,
+    parse_config,
+    read_yaml,
+)
+from anytime_core.discovery.baselines import find_baseline
+from anytime_core.discovery.plugins import find_plugin, load_modality
+from anytime_core.discovery.quick import has_quick, quick_variant, without_quick
+from anytime_core.discovery.recipes import Recipe, default_recipe, find_config
+from anytime_core.display import shown
+from anytime_core.errors import ConfigError, UsageError
+from anytime_core.record import CONFIG_FILE, read_record
+from anytime_core.spelling import argument, named_override
+
+Source = str | os.PathLike[str] | Mapping[str, Any] | Config | None
+"""A recipe's name, a YAML file, values in the layout of one, a config, or None for what is trained by default."""
+Overrides = Mapping[str, Any] | Iterable[Override]
+"""Dotted keys and their values, or texts `a.b=value` as they are typed."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is to be trained, checked.
+
+    Attributes:
+        config: all values.
+        recipe: the name of the recipe or file that they come from; None: they come from Python.
+        baseline: the name of the baseline that was made of it; None: no baseline.
+        quick: whether it is the quick variant.
+        has_quick: whether there is a quick variant, and this is not it.
+    """
+
+    config: Config
+    recipe: str | None = None
+    baseline: str | None = None
+    quick: bool = False
+    has_quick: bool = False
+
+    @property
+    def name(self) -> str:
+        """Such as `image/mnist`, `image/mnist-quick` or `image/mnist-unordered`."""
+        origin = self.recipe or self.config.core.modality
+        return "-".join(filter(None, (origin, "quick" if self.quick else None, self.baseline)))
+
+
+def resolve(
+    source: Source = None,
+    *,
+    overrides: Overrides = (),
+    modality: str | None = None,
+    baseline: str | None = None,
+    quick: bool = False,
+) -> Subject:
+    """What a source stands for.
+
+    The quick variant is taken first if it is asked for. The baseline is made of that, and overrides change the result.
+
+    Args:
+        source: what it is made of. None: the default recipe of `modality`.
+        overrides: changes, in order.
+        modality: the name of the modality. None: that of the source, or the default one.
+        baseline: the name of a model to compare with. None: no baseline.
+        quick: whether to take the quick variant.
+
+    Raises:
+        UsageError: there is no such recipe, file, modality, baseline or quick variant.
+        ConfigError: the config has mistakes; the message names all of them.
+    """
+    made = find_baseline(baseline) if baseline is not None else None
+    changes = _changes(overrides, modality)
+    recipe, values = _origin(source, modality)
+    name, place = (recipe.name, shown(recipe.path)) if recipe is not None else ("the config", "the config")
+    data = quick_variant(values, name) if quick else without_quick(values, name)
+    sections = load_modality(modality_name(data, changes)).Config
+    if has_quick(values, name):
+        _check_quick(quick_variant(values, name), without_quick(values, name), place, sections)
+    if made is not None:
+        quantizer = parse_config(data, sections).core.autoencoder.quantizer
+        data = apply_overrides(data, made.overrides(quantizer), sections)
+    return Subject(
+        config=parse_config(apply_overrides(data, changes, sections), sections),
+        recipe=None if recipe is None else recipe.name,
+        baseline=baseline,
+        quick=quick,
+        has_quick=not quick and has_quick(values, name),
+    )
+
+
+def resolve_run(
+    run: Path,
+    *,
+    overrides: Overrides = (),
+    modality: str | None = None,
+    baseline: str | None = None,
+    quick: bool = False,
+) -> Subject:
+    """What a run was begun with, changed by overrides; see `resolve`.
+
+    Raises:
+        UsageError: the run was begun without the baseline, or not as the quick variant.
+        RunError: it is no run, or a damaged one.
+        ConfigError: the config has mistakes; the message names all of them.
+    """
+    record = read_record(run)
+    for asked, other in (
+        (argument("baseline", baseline), baseline not in (None, record.baseline)),
+        (argument("quick", True), quick and not record.quick),
+    ):
+        if other:
+            raise UsageError(f"run {run} was not started with {asked}: choose another {argument('run')}")
+    changes = _changes(overrides, modality)
+    data = read_yaml(run / CONFIG_FILE)
+    sections = load_modality(modality_name(data, changes)).Config
+    config = parse_config(apply_overrides(data, changes, sections), sections)
+    return Subject(config, record.recipe, record.baseline, record.quick)
+
+
+def check_said_once(arguments: Mapping[str, object], overrides: Iterable[Override]) -> None:
+    """Raise UsageError if an override says another thing than an argument.
+
+    Args:
+        arguments: dotted key -> the value that an argument, named as the end of the key, gives it.
+        overrides: to compare with.
+    """
+    for override in overrides:
+        key = overridden_key(override)
+        value = override.partition("=")[2].strip() if isinstance(override, str) else override[1]
+        if key in arguments and str(value).lower() != str(arguments[key]).lower():
+            given = argument(key.rpartition(".")[2], arguments[key])
+            text = override if isinstance(override, str) else f"{key}={value}"
+            raise UsageError(f"{given} and {named_override(text)} say two things: leave one of them out")
+
+
+def _changes(overrides: Overrides, modality: str | None) -> list[Override]:
+    """All overrides, the last one that of the modality.
+
+    Raises:
+        UsageError: they are no overrides, or name another modality.
+    """
+    if isinstance(overrides, str):
+        overrides = [overrides]
+    given: list[Any] = list(overrides.items() if isinstance(overrides, Mapping) else overrides)
+    for one in given:
+        pair = isinstance(one, tuple) and len(one) == 2 and isinstance(one[0], str)
+        if not pair and not isinstance(one, str):
+            raise UsageError(f"override {shown(repr(one))[:80]} is neither a dotted key with its value nor 'key=value'")
+    if modality is None:
+        return given
+    check_said_once({"modality": modality}, given)
+    return [*given, ("modality", modality)]
+
+
+def _origin(source: Source, modality: str | None) -> tuple[Recipe | None, Mapping[str, Any]]:
+    """The recipe that a source names, None for values from Python, and all values, those of the block `quick` too."""
+    if isinstance(source, Config):
+        return None, source.to_dict()
+    if isinstance(source, Mapping):
+        return None, source
+    if source is None:
+        recipe = default_recipe(find_plugin(CoreConfig().modality if modality is None else modality).name)
+    elif isinstance(source, str | os.PathLike):
+        recipe = find_config(os.fspath(source))
+    else:
+        raise UsageError(
+            f"config {shown(repr(source))[:80]} is not a recipe's name, a YAML file, a mapping of values or a Config"
+        )
+    return recipe, read_yaml(recipe.path)
+
+
+def _check_quick(quick: Mapping[str, Any], whole: Mapping[str, Any], place: str, sections: type[BaseModel]) -> None:
+    """Raise ConfigError if the quick variant has a mistake that the whole config has not, asked for or not."""
+    try:
+        parse_config(whole, sections)
+    except ConfigError:
+        return  # which overrides may mend
+    try:
+        parse_config(quick, sections)
+    except ConfigError as error:
+        raise ConfigError(f"below quick: in {place}: {error}") from error

@@ -1,0 +1,90 @@
+"""Faults of priors that other distributions declare: one error that names the prior and its distribution.
+
+Letters: B batch, P parameters of one code.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import Tensor
+
+from anytime_core.entry_points import debugging, failure, find_declared
+from anytime_core.errors import AnytimeError, PluginError
+from anytime_core.exhaustion import exhausted
+from anytime_core.priors.base import CausalPrior
+from anytime_core.priors.registry import PRIOR_GROUP, PRIORS
+from anytime_core.priors.stepping import Stepper
+
+
+@contextmanager
+def blaming(kind: str) -> Iterator[None]:
+    """Errors that come out of the code of a plugin's prior become one PluginError; all others go on as they are.
+
+    So do errors that say themselves what to do, and those of memory or of processes that are gone.
+
+    Args:
+        kind: of the prior that the block runs.
+    """
+    try:
+        yield
+    except AnytimeError:
+        raise
+    except Exception as error:
+        if kind in PRIORS.built_in or exhausted(error) is not None or not _passed(error, kind):
+            raise
+        if debugging():
+            traceback.print_exception(error)
+        cause = " ".join(f"{type(error).__name__}: {error}".split())
+        raise PluginError(failure(find_declared(PRIOR_GROUP, kind), f"fails: {cause}")) from error
+
+
+def _passed(error: Exception, kind: str) -> bool:
+    """Whether an error came through a function of the package that declares a prior."""
+    package = PRIORS[kind].__module__.partition(".")[0]
+    modules = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(module.partition(".")[0] == package for module in modules)
+
+
+def checked(kind: str, what: str, values: Tensor, wanted: tuple[int, ...]) -> Tensor:
+    """`values` that a prior has computed. Raises PluginError if they are not of the shape that its contract says.
+
+    Args:
+        kind: of the prior.
+        what: they are, in words that `are` follows.
+        values: as the prior gives them.
+        wanted: their shape.
+    """
+    if values.shape != wanted:
+        raise breach(kind, f"{what} are {list(values.shape)}, where they should be {list(wanted)}")
+    return values
+
+
+def breach(kind: str, what: str) -> PluginError:
+    """What to say of a prior that is not what its contract says."""
+    return PluginError(f"{PRIORS.origin(kind)} does not keep the contract of priors: {what}")
+
+
+class CheckedStepper:
+    """A stepper that is held to the shape of what it gives; see `Stepper`.
+
+    Args:
+        stepper: of a plugin's prior.
+        prior: whose it is.
+        batch: B.
+    """
+
+    def __init__(self, stepper: Stepper, prior: CausalPrior, batch: int) -> None:
+        self.stepper, self.prior, self.batch = stepper, prior, batch
+
+    def step(self, position: int, previous: Tensor | None) -> Tensor:
+        """Parameters [B, P]. Raises PluginError for any other shape."""
+        wanted = (self.batch, self.prior.distribution.size)
+        return checked(self.prior.kind, "parameters of a step", self.stepper.step(position, previous), wanted)
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with the sequences `rows` [R] only."""
+        self.stepper.keep(rows)
+        self.batch = len(rows)

@@ -1,0 +1,148 @@
+"""Steps of a transformer prior that are the same bits on every machine, for whatever has to be decoded elsewhere.
+
+One thread computes every sequence of a batch by itself, in float32; see `exact_kernels` for what that takes. It is slow
+for large batches: nothing is folded, packed or shared between sequences but the reading of weights.
+
+Letters: B batch, n codes to draw, N code length, K codebook size, D code dimension, L layers, W width.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from anytime_core.errors import UsageError
+from anytime_core.priors.stepping import Engine
+from anytime_core.priors.transformer.exact_kernels import add_product, exact_step
+from anytime_core.priors.transformer.model import TransformerPrior
+
+Array = NDArray[np.float32]
+
+
+class ExactEngine(Engine):
+    """See `Engine`."""
+
+    name = "exact"
+
+    def __init__(self, prior: TransformerPrior, precision: str = "float32") -> None:
+        super().__init__(prior, precision)
+        if prior.device.type != "cpu":
+            raise UsageError(
+                f"engine 'exact' runs on the CPU, not on '{prior.device}': use --device cpu, or --engine eager"
+            )
+        self.weights = _Weights(prior)
+
+    def open(self, labels: Tensor | None, batch: int, length: int) -> ExactStepper:
+        """A stepper of a batch of `length` codes."""
+        return ExactStepper(self.weights, labels, batch, length)
+
+
+class _Weights:
+    """A prior's parameters as the kernels read them: matrices are [I, O], those of the blocks [L, I, O]."""
+
+    def __init__(self, prior: TransformerPrior) -> None:
+        def of_blocks(name: str) -> tuple[Array, Array]:
+            weights, biases = zip(*(_parts(block.get_submodule(name)) for block in prior.blocks), strict=True)
+            return np.stack(weights), np.stack(biases)
+
+        self.layers = (
+            of_blocks("attention_norm"),
+            of_blocks("queries_keys_values"),
+            of_blocks("project"),
+            of_blocks("feedforward_norm"),
+            of_blocks("expand"),
+            of_blocks("shrink"),
+        )
+        self.norm, self.head = _parts(prior.norm), _parts(prior.head)
+        self.start, self.token, self.positions = (
+            _array(part.weight) for part in (prior.start, prior.token, prior.position)
+        )
+        self.heads, self.epsilon = prior.heads, np.float32(prior.norm.eps)
+        self.vectors: Array | None = None
+        if prior.vectors is not None:
+            table = prior.vectors if prior.vectors.ndim == 3 else prior.vectors.unsqueeze(0)
+            self.vectors = _array(table)  # [N or 1, K, D]
+            self.vectors_transposed = _array(table.transpose(1, 2))  # [N or 1, D, K]
+            self.from_vector = _parts(prior.from_vector)
+            self.to_vector = _array(prior.to_vector.weight.T)  # [W, D]
+
+    def table_of(self, position: int) -> int:
+        """Which table of code vectors a position has."""
+        return position if self.vectors is not None and len(self.vectors) > 1 else 0
+
+
+class ExactStepper:
+    """See `Stepper`.
+
+    Args:
+        weights: of the prior.
+        labels: [B], None for an unconditional prior.
+        batch: B.
+        length: n.
+    """
+
+    def __init__(self, weights: _Weights, labels: Tensor | None, batch: int, length: int) -> None:
+        self.weights = weights
+        self.start = weights.start[np.zeros(batch, np.int64) if labels is None else labels.numpy()]  # [B, W]
+        layers, width = len(weights.layers[0][0]), weights.positions.shape[1]
+        size = width // weights.heads
+        self.scale = np.float32(1 / math.sqrt(size))
+        self.keys = np.empty((layers, batch, weights.heads, size, length), np.float32)
+        self.values = np.empty((layers, batch, weights.heads, length, size), np.float32)
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with the sequences `rows` only."""
+        self.start, kept = self.start[rows.numpy()], rows.numpy()
+        self.keys, self.values = (np.ascontiguousarray(buffer[:, kept]) for buffer in (self.keys, self.values))
+
+    def step(self, position: int, previous: Tensor | None) -> Tensor:
+        """Logits [B, K] of the code at `position`."""
+        weights, batch = self.weights, len(self.start)
+        _, bias = weights.layers[4]
+        shapes = self.start.shape, (batch, 3 * self.start.shape[1]), (batch, bias.shape[1]), (self.keys.shape[-1],)
+        buffers = tuple(np.empty(shape, np.float32) for shape in shapes)
+        x = self._input(position, previous)
+        exact_step(
+            x, position, weights.layers, weights.norm, self.keys, self.values, self.scale, weights.epsilon, buffers
+        )
+        normalised, (head, bias) = buffers[0], weights.head
+        logits = _repeated(bias, batch)
+        add_product(normalised, head, logits)
+        if weights.vectors is not None:
+            expected = np.zeros((batch, weights.to_vector.shape[1]), np.float32)
+            add_product(normalised, weights.to_vector, expected)
+            add_product(expected, weights.vectors_transposed[weights.table_of(position)], logits)
+        return torch.from_numpy(logits)
+
+    def _input(self, position: int, previous: Tensor | None) -> Array:
+        """[B, W]: what goes into the first block."""
+        weights = self.weights
+        if previous is None:
+            return self.start + weights.positions[position]
+        codes = previous.numpy()
+        x = weights.token[codes]
+        if weights.vectors is not None:
+            matrix, bias = weights.from_vector
+            seen = _repeated(bias, len(codes))
+            add_product(weights.vectors[weights.table_of(position - 1), codes], matrix, seen)
+            x = x + seen
+        return x + self.start + weights.positions[position]
+
+
+def _repeated(bias: Array, batch: int) -> Array:
+    return np.repeat(bias[None], batch, axis=0)
+
+
+def _array(weights: Tensor) -> Array:
+    array: Array = weights.detach().float().contiguous().numpy()
+    return array
+
+
+def _parts(layer: nn.Module) -> tuple[Array, Array]:
+    """Weight, of a product [I, O], and bias."""
+    assert isinstance(layer, nn.Linear | nn.LayerNorm)
+    return _array(layer.weight.T if isinstance(layer, nn.Linear) else layer.weight), _array(layer.bias)

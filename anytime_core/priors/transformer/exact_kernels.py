@@ -1,0 +1,177 @@
+"""Kernels whose results are the same bits on every machine, compiled by numba on first use and kept on disk.
+
+What makes them so: every number is found in one order of plain additions, multiplications, divisions and square
+roots, which IEEE 754 defines to the bit; the compiler may neither fuse nor reorder them, as there is no `fastmath`; and
+nothing is asked of the machine's own libraries, whose exponentials and products differ. Loops are over outputs
+innermost, so that vector units may compute several of them at a time, each in its order.
+
+Letters: B batch, n codes to draw, K codebook size, L layers, W width, H heads, E = W / H, F width of the feed-forward
+layer, D code dimension, I inputs, O outputs.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+_BLOCK = 256
+"""Outputs whose weights stay in the cache from one sequence to the next."""
+_ZERO, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
+_LEAST_EXPONENT = np.float32(-87)  # e to this is still a normal number
+_LOG2_E = np.float32(1.4426950408889634)
+_LN2_HIGH, _LN2_LOW = (
+    np.float32(0.693359375),
+    np.float32(-2.12194440e-4),
+)  # the first has few digits: products are exact
+_POWERS = np.ldexp(np.float32(1), -np.arange(127))  # of 2
+_TAYLOR = np.array([1 / math.factorial(power) for power in range(7, -1, -1)], dtype=np.float32)
+_ERF = np.array([1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592], dtype=np.float32)
+_ERF_SLOPE = np.float32(0.3275911)
+_SQRT_HALF = np.float32(math.sqrt(0.5))
+
+
+@numba.njit(cache=True, nogil=True)
+def exponential(x: np.float32) -> np.float32:
+    """e to the power of x <= 0, within 3e-7 of its value; 0 below -87."""
+    if x < _LEAST_EXPONENT:
+        return _ZERO
+    power = np.int32(_HALF - x * _LOG2_E)
+    halvings = np.float32(power)
+    rest = (x + halvings * _LN2_HIGH) + halvings * _LN2_LOW
+    total = _TAYLOR[0]
+    for index in range(1, 8):
+        total = total * rest + _TAYLOR[index]
+    return total * _POWERS[power]
+
+
+@numba.njit(cache=True, nogil=True)
+def gelu(x: np.float32) -> np.float32:
+    """x times the cumulative normal distribution (Abramowitz and Stegun 7.1.26), within 3e-7 max(1, |x|)."""
+    scaled = abs(x) * _SQRT_HALF
+    t = _ONE / (_ONE + _ERF_SLOPE * scaled)
+    total = _ERF[0]
+    for index in range(1, 5):
+        total = total * t + _ERF[index]
+    tail = _HALF * (total * t * exponential(-scaled * scaled))
+    return x * (_ONE - tail if x > _ZERO else tail)
+
+
+@numba.njit(cache=True, nogil=True)
+def normalise(x: Array, weight: Array, bias: Array, epsilon: np.float32, out: Array) -> None:
+    """Layer normalisation of x [B, W] -> out [B, W]."""
+    width = np.float32(x.shape[1])
+    for row in range(x.shape[0]):
+        mean = _ZERO
+        for i in range(x.shape[1]):
+            mean += x[row, i]
+        mean /= width
+        variance = _ZERO
+        for i in range(x.shape[1]):
+            variance += (x[row, i] - mean) * (x[row, i] - mean)
+        scale = _ONE / np.sqrt(variance / width + epsilon)
+        for i in range(x.shape[1]):
+            out[row, i] = (x[row, i] - mean) * scale * weight[i] + bias[i]
+
+
+@numba.njit(cache=True, nogil=True)
+def add_product(x: Array, weight: Array, out: Array) -> None:
+    """Add x [B, I] times weight [I, O] to out [B, O], from the first input to the last."""
+    inputs, outputs = weight.shape
+    for first in range(0, outputs, _BLOCK):
+        part = slice(first, min(first + _BLOCK, outputs))
+        for row in range(x.shape[0]):
+            totals = out[row, part]
+            for i in range(0, inputs - inputs % 4, 4):
+                a, b, c, d = x[row, i], x[row, i + 1], x[row, i + 2], x[row, i + 3]
+                to_a, to_b, to_c, to_d = weight[i, part], weight[i + 1, part], weight[i + 2, part], weight[i + 3, part]
+                for o in range(len(totals)):
+                    totals[o] = (((totals[o] + a * to_a[o]) + b * to_b[o]) + c * to_c[o]) + d * to_d[o]
+            for i in range(inputs - inputs % 4, inputs):
+                a, to_a = x[row, i], weight[i, part]
+                for o in range(len(totals)):
+                    totals[o] += a * to_a[o]
+
+
+@numba.njit(cache=True, nogil=True)
+def _affine(x: Array, weight: Array, bias: Array, out: Array) -> None:
+    """x [B, I] times weight [I, O] plus bias [O] -> out [B, O]."""
+    for row in range(out.shape[0]):
+        out[row] = bias
+    add_product(x, weight, out)
+
+
+@numba.njit(cache=True, nogil=True)
+def _attend(
+    projected: Array, keys: Array, values: Array, position: int, scale: np.float32, scores: Array, out: Array
+) -> None:
+    """[B, 3 W], keys [B, H, E, n] and values [B, H, n, E] of a layer, which it extends -> [B, W]."""
+    batch, heads, size, _ = keys.shape
+    width = heads * size
+    for row in range(batch):
+        for head in range(heads):
+            first = head * size
+            scores[: position + 1] = _ZERO
+            for e in range(size):
+                keys[row, head, e, position] = projected[row, width + first + e]
+                values[row, head, position, e] = projected[row, 2 * width + first + e]
+                query = projected[row, first + e] * scale
+                for j in range(position + 1):
+                    scores[j] += query * keys[row, head, e, j]
+                out[row, first + e] = _ZERO
+            largest = scores[0]
+            for j in range(1, position + 1):
+                largest = max(largest, scores[j])
+            total = _ZERO
+            for j in range(position + 1):
+                scores[j] = exponential(scores[j] - largest)
+                total += scores[j]
+            for j in range(position + 1):
+                share = scores[j] / total
+                for e in range(size):
+                    out[row, first + e] += share * values[row, head, j, e]
+
+
+@numba.njit(cache=True, nogil=True)
+def exact_step(x, position, layers, last, keys, values, scale, epsilon, buffers):  # type: ignore[no-untyped-def]
+    """One position through the blocks: residual stream x [B, W], overwritten -> buffers[0], normalised, [B, W].
+
+    Args:
+        x: what goes into the first block.
+        position: of the code to be drawn.
+        layers: six pairs, weight and bias of each layer [L, ...]: normalisation, to queries, keys and values,
+            project, normalisation, expand, shrink; products are [L, I, O].
+        last: weight and bias [W] of the last normalisation.
+        keys, values: [L, B, H, E, n] and [L, B, H, n, E], written up to `position`.
+        scale: of the queries.
+        epsilon: of the normalisations.
+        buffers: normalised [B, W], projected [B, 3 W], hidden [B, F], scores [n].
+    """
+    normalised, projected, hidden, scores = buffers
+    before, to_queries_keys_values, project, between, expand, shrink = layers
+    for layer in range(keys.shape[0]):
+        normalise(x, before[0][layer], before[1][layer], epsilon, normalised)
+        _affine(normalised, to_queries_keys_values[0][layer], to_queries_keys_values[1][layer], projected)
+        _attend(projected, keys[layer], values[layer], position, scale, scores, normalised)
+        _add(x, project[1][layer])
+        add_product(normalised, project[0][layer], x)
+        normalise(x, between[0][layer], between[1][layer], epsilon, normalised)
+        _affine(normalised, expand[0][layer], expand[1][layer], hidden)
+        for row in range(hidden.shape[0]):
+            for i in range(hidden.shape[1]):
+                hidden[row, i] = gelu(hidden[row, i])
+        _add(x, shrink[1][layer])
+        add_product(hidden, shrink[0][layer], x)
+    normalise(x, last[0], last[1], epsilon, normalised)
+
+
+@numba.njit(cache=True, nogil=True)
+def _add(x: Array, bias: Array) -> None:
+    """Add bias [W] to every row of x [B, W]."""
+    for row in range(x.shape[0]):
+        for i in range(x.shape[1]):
+            x[row, i] += bias[i]

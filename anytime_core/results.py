@@ -1,0 +1,127 @@
+"""What the stages of a training result in, as `run.json` keeps it: a type for each stage.
+
+Letters: N code length.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+    with_config,
+)
+from typing_extensions import TypedDict  # pydantic takes that of typing from Python 3.12 on
+
+from anytime_core.display import shown
+from anytime_core.section import MOST_CODES
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Text = Annotated[str, Field(max_length=1000)]
+Codes = Annotated[int, Field(ge=1, le=MOST_CODES)]
+_Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Recorded(BaseModel):
+    """Base of everything in `run.json`. What later versions record besides is kept."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class _Validation(Recorded):
+    """What held-out samples said. Earlier versions said less of it, and nothing is added to what they recorded."""
+
+    @model_serializer(mode="wrap")
+    def _only_what_was_said(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in serialize(self).items() if name in self.model_fields_set}
+
+
+class AutoencoderValidation(_Validation):
+    """How well the autoencoder reconstructs held-out samples.
+
+    Attributes:
+        codes: the numbers of leading codes that were measured, ascending.
+        reconstruction: measure -> its mean at each of `codes`.
+        shuffled: `loss` -> the same if each sample is compared with the reconstruction of another one.
+        mean_sample: `loss` -> its mean if every sample is reconstructed as the mean of the training samples.
+        codebook_use: the share of the codebook's entries that occur; None for continuous codes.
+        samples: the number of samples.
+    """
+
+    codes: tuple[Codes, ...] = ()
+    reconstruction: dict[Text, tuple[Finite, ...]] = {}
+    shuffled: dict[Text, tuple[Finite, ...]] = {}
+    mean_sample: dict[Text, Finite] = {}
+    codebook_use: _Share | None = None
+    samples: int | None = Field(None, ge=0)
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> Self:
+        if list(self.codes) != sorted(set(self.codes)):
+            raise ValueError("codes are not ascending")
+        for measure, values in (*self.reconstruction.items(), *self.shuffled.items()):
+            if len(values) != len(self.codes):
+                raise ValueError(f"{shown(measure)} has {len(values)} values for {len(self.codes)} numbers of codes")
+        return self
+
+
+class PriorValidation(_Validation):
+    """How well the prior predicts the codes of held-out samples.
+
+    Attributes:
+        bits_per_code: the mean negative log-likelihood of a code, or a bound of it.
+        standard_error: of `bits_per_code`.
+        bits_per_position: the same of each code, [N].
+        bits_per_step: of an order-agnostic prior: digit -> number of known codes -> bits.
+        samples: the number of samples.
+    """
+
+    bits_per_code: Finite | None = None
+    standard_error: Finite | None = None
+    bits_per_position: tuple[Finite, ...] = ()
+    bits_per_step: tuple[tuple[Finite, ...], ...] = ()
+    samples: int | None = Field(None, ge=0)
+
+
+class StageResult(Recorded):
+    """A finished stage.
+
+    Attributes:
+        steps: the number of steps in all.
+        seconds: what they took, interruptions left out.
+        digest: of the weights that it kept, by which they are known; None if it has none, or is of an earlier version.
+    """
+
+    steps: int = Field(ge=0)
+    seconds: Finite = Field(ge=0)
+    digest: Text | None = None
+
+
+class AutoencoderResult(StageResult):
+    """Stage `autoencoder`: the weights that were kept, measured at every budget."""
+
+    validation: AutoencoderValidation = AutoencoderValidation()
+
+
+class CodesResult(StageResult):
+    """Stage `codes`: the codes of the data are written."""
+
+
+class PriorResult(StageResult):
+    """Stage `prior`: the weights that were kept, measured on all held-out samples."""
+
+    validation: PriorValidation = PriorValidation()
+
+
+@with_config(ConfigDict(extra="forbid"))
+class Stages(TypedDict, total=False):
+    """The stages that are finished."""
+
+    autoencoder: AutoencoderResult
+    codes: CodesResult
+    prior: PriorResult

@@ -1,0 +1,129 @@
+"""Which run a training is of, and which of its stages it trains."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from anytime_core.data.locations import user_path
+from anytime_core.display import shown
+from anytime_core.distributed import launched
+from anytime_core.errors import UsageError, nearest
+from anytime_core.record import RUN_FILE, STAGES, RunRecord, Stage, latest_run, read_record
+from anytime_core.run_folders import checkpoint_steps
+from anytime_core.spelling import argument
+
+RUNS = Path("runs")
+"""The folder of new runs, and of the latest one."""
+
+StageChoice = Stage | Literal["all"] | None
+"""One stage; `all` that are not finished; None: all, or those that a resumed run was begun with."""
+Resume = bool | Literal["auto"]
+"""Whether to resume from the last checkpoint. `auto`: start, resume, or do nothing if the run is finished."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a training is of.
+
+    Attributes:
+        run: the run folder; None: a new one below `runs`.
+        started: the record of the run that is there; None: there is none yet.
+        stages: what is trained, in order; empty if there is nothing left to train.
+        resume: whether the first stage is resumed from its last checkpoint.
+    """
+
+    run: Path | None
+    started: RunRecord | None
+    stages: tuple[Stage, ...]
+    resume: bool
+
+    def folder(self, name: str) -> Path:
+        """The run folder, a new one if none is named: the first of `runs/NAME-1`, `runs/NAME-2`, ... that is free."""
+        if self.run is not None:
+            return self.run
+        name, number = name.replace("/", "-"), 1
+        while (RUNS / f"{name}-{number}").exists():
+            number += 1
+        return RUNS / f"{name}-{number}"
+
+
+def plan(run: str | os.PathLike[str] | None, stage: StageChoice, resume: Resume) -> Plan:
+    """What is trained if these are asked for.
+
+    Args:
+        run: the run folder, `~` for a home folder. None: a new one, or the latest one if `resume` is true.
+        stage: which stages.
+        resume: whether to resume from the last checkpoint.
+
+    Raises:
+        UsageError: one of them is unknown, they leave open which run is meant, or nothing of the run is left to train.
+        RunError: the run that is to be resumed is missing or damaged.
+    """
+    _check(stage, resume)
+    folder = user_path(run) if run is not None else None
+    if folder is None and resume == "auto":
+        raise UsageError(
+            f"{argument('resume', 'auto')} starts a run or goes on with it: name it with {argument('run', 'DIR')}"
+        )
+    if resume is True:
+        folder = folder or latest_run(RUNS)
+        started: RunRecord | None = read_record(folder)
+    else:
+        started = read_record(folder) if folder is not None and (folder / RUN_FILE).exists() else None
+    if folder is None and launched()[1] > 1:
+        raise UsageError(f"several processes train one run together: name it with {argument('run', 'DIR')}")
+    if folder is None and stage in ("codes", "prior"):
+        raise UsageError(
+            f"{argument('stage', stage)} goes on with a run: name it with {argument('run', 'DIR')}, "
+            "see anytime runs list"
+        )
+    stages = _stages(stage, started, stays=resume is True)
+    if not stages and folder is not None and started is not None and resume != "auto":
+        raise UsageError(_nothing_left(folder, started))
+    return Plan(
+        run=folder,
+        started=started,
+        stages=stages,
+        resume=bool(resume) or (started is not None and stage in (None, "all")),
+    )
+
+
+def _check(stage: StageChoice, resume: Resume) -> None:
+    """Raise UsageError if there is no such stage, or no such way to resume."""
+    if stage not in (None, "all", *STAGES):
+        known = ("all", *STAGES)
+        raise UsageError(f"no stage {shown(repr(stage))}{nearest(str(stage), known)}: use {', '.join(known)}")
+    if not isinstance(resume, bool) and resume != "auto":
+        raise UsageError(f"resume={shown(repr(resume))} is not True, False or 'auto': name the run with run=DIR")
+
+
+def _stages(asked: StageChoice, started: RunRecord | None, *, stays: bool) -> tuple[Stage, ...]:
+    """The stage that is asked for, or all that are not finished.
+
+    A run that `stays` what it was begun as ends with the stage that was asked for then.
+    """
+    if asked is not None and asked != "all":
+        return (asked,)
+    last = started.last_stage if started is not None and stays and asked is None else STAGES[-1]
+    finished = started.stages if started is not None else {}
+    return tuple(stage for stage in STAGES[: STAGES.index(last) + 1] if stage not in finished)
+
+
+def _nothing_left(run: Path, started: RunRecord) -> str:
+    """What is wrong, and the way out, if a run has all stages that it was asked for."""
+    if missing := [stage for stage in STAGES if stage not in started.stages]:
+        return (
+            f"run {shown(run)} was asked for stage {started.last_stage}, which is finished: go on with anytime train "
+            f"--run {shown(run)}, which trains {' and '.join(missing)}"
+        )
+    more = ""
+    if checkpoint_steps(run, "prior"):
+        more = f", give a stage more steps with anytime train --resume {shown(run)} --stage prior --set "
+        more += "training.prior.steps=MORE"
+    return (
+        f"run {shown(run)} is finished: choose another {argument('run')}{more}, or train one again with "
+        f"{argument('stage')} and {argument('force')}"
+    )

@@ -1,0 +1,88 @@
+"""The command line of `anytime train`: `--resume` without a value, and its help."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+from anytime_cli import option_types, output
+
+EXAMPLES = """Examples:
+
+anytime train
+
+anytime train --config image/mnist --set data.root=DIR
+
+anytime train --config image/mnist --set data.root=DIR --baseline unordered
+
+anytime train --modality audio
+
+anytime train --config image/folder --set data.root=PICTURES --set data.size=32
+
+anytime train --config audio/folder --set data.root=RECORDINGS --quick
+
+anytime train --config image/folder --set data.root=PICTURES --dry-run
+
+anytime train --resume runs/image-mnist-1
+
+anytime train --resume runs/image-folder-1 --set data.root=MOVED
+
+anytime train --resume runs/image-mnist-1 --stage prior --set training.prior.steps=9000
+
+anytime train --run runs/image-mnist-1 --stage prior --set prior.kind=ardm --force
+"""
+
+OTHER_OPTIONS = """The values that --set changes, with those of a modality: anytime train --modality audio --help"""
+
+LATEST = "latest"
+AUTO: Literal["auto"] = "auto"
+"""Values of `--resume` that are no run folder."""
+
+
+class TrainCommand(option_types.Command):
+    """`train`. Its help also lists what a config may say of the modality and of the prior that are named."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """The option `--resume` without a value stands for the latest run."""
+        parsed = []
+        for argument, following in itertools.pairwise([*args, "-"]):
+            parsed.append(argument)
+            if argument == "--resume" and following.startswith("-"):
+                parsed.append(LATEST)
+        return super().parse_args(ctx, parsed)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help, with what a config may say of the modality and of the prior that are named."""
+        told = [_modality_options(sys.argv) or OTHER_OPTIONS, _prior_options(sys.argv)]
+        self.epilog = "\n\n".join(filter(None, (EXAMPLES, *told)))
+        super().format_help(ctx, formatter)
+
+
+def _modality_options(arguments: Sequence[str]) -> str:
+    """The values that `--set` changes in the sections of the modality in `arguments`; empty if none is named."""
+    from anytime_core.config_parsing import described_fields
+    from anytime_core.discovery.plugins import load_modality
+
+    name = output.value_of(["--modality"], arguments)
+    if not name:
+        return ""
+    return _options(f"modality {name}", described_fields(load_modality(name).Config))
+
+
+def _prior_options(arguments: Sequence[str]) -> str:
+    """What `--set` may change of the section of the prior that `--set prior.kind` in `arguments` names, if it does."""
+    from anytime_core.config_parsing import described_fields
+    from anytime_core.priors.registry import PRIORS
+
+    kinds = [argument.partition("prior.kind=")[2] for argument in arguments if "prior.kind=" in argument]
+    if not kinds:
+        return ""
+    return _options(f"prior {kinds[-1]}", described_fields(PRIORS.section_of(kinds[-1]), "prior."))
+
+
+def _options(what: str, fields: Iterable[tuple[str, str, str]]) -> str:
+    """Lines of a key, its default and its description each."""
+    lines = [f"{key}={default}  {description}" for key, default, description in dict.fromkeys(fields)]
+    return "\n\n".join(output.without_markup(line) for line in [f"What --set may change for {what}:", *lines])
