@@ -30,7 +30,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"size": 8, "update": "gradient"},
         {"size": 8, "update": "gradient", "shared": False},
     ],
-    "fsq": [{"levels": [2]}, {"levels": [2, 3, 5], "shared": False}],
+    "fsq": [{"levels": [2]}, {"levels": [2, 3, 5]}, {"levels": [2, 3, 5], "shared": False}],
 }
 """Sections that are held to the contract too, beside the defaults of every kind."""
 

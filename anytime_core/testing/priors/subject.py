@@ -87,10 +87,13 @@ class Subject:
         return made.eval()
 
     def trained(self, spec: CodeSpec | None = None) -> Prior:
-        """One that has learned `spec` for some steps, so that codes and labels matter to it, in evaluation mode."""
+        """One in evaluation mode that has learned `spec` for some steps, so that codes and labels matter to it.
+
+        Without labels its positions share a table of code vectors, with labels each has its own.
+        """
         spec = spec or self.spec
         if spec not in self._trained:
-            self._trained[spec] = _train(self.make(spec))
+            self._trained[spec] = _train(self.make(spec, "per position" if spec.classes else "shared"))
         return self._trained[spec]
 
     @property
