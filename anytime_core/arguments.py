@@ -1,9 +1,7 @@
 """What callers in Python hand to a run, checked before it is used: numbers, samples, codes and lengths.
 
-What can mean one thing only is taken: NumPy arrays and lists beside tensors, one sample or one row of codes where a
-batch is wanted, files by their paths. The rest is refused in one sentence that says what is wanted.
-
-Letters: B batch, N code length, n codes of a sample, K codebook size.
+Whatever has only one meaning is accepted: NumPy arrays and lists as well as tensors, one sample or one row of codes
+in place of a batch, files by their paths. Anything else is refused in one sentence that says what is wanted.
 """
 
 from __future__ import annotations
@@ -27,16 +25,16 @@ from anytime_core.quantities import shown_value, whole_number
 Numbers = Tensor | np.ndarray | Sequence[Any]
 """Numbers of any shape."""
 Media = Numbers | str | os.PathLike[str]
-"""Samples, or a file that holds one; a list may be of files too."""
+"""Samples, or a file that holds one; or a list of such files."""
 
 _OVERSHOOT = 2.0
-"""How far samples may reach: decoders without a limit, such as those of sounds, go a little beyond [-1, 1]."""
+"""The largest absolute value of a sample: decoders without a limit, such as for sounds, go a little beyond [-1, 1]."""
 _SCALED = {torch.uint8: "x / 127.5 - 1", torch.int16: "x / 32768"}
-"""What brings the usual integers of pictures and sounds into [-1, 1]."""
+"""How to bring the usual integers of pictures and sounds into [-1, 1]."""
 
 
 def sample_indices(indices: Sequence[int]) -> Sequence[int]:
-    """Global indices of samples, as a range or ints. Raises UsageError where one is no whole number of at least 0."""
+    """Global indices of samples, as a range or ints. Raises UsageError if one is not a whole number of at least 0."""
     if isinstance(indices, str | bytes) or not isinstance(indices, Iterable):
         raise UsageError(f"indices {shown_value(indices)} are not a sequence of whole numbers, such as range(16)")
     if isinstance(indices, range) and (not indices or min(indices[0], indices[-1]) >= 0):
@@ -45,7 +43,7 @@ def sample_indices(indices: Sequence[int]) -> Sequence[int]:
 
 
 def is_sequence(value: object) -> TypeGuard[Tensor | np.ndarray | Sequence[Any]]:
-    """Whether a value is one for each of several samples; text is not."""
+    """Whether a value has an entry for each of several samples; text has not."""
     several = value.ndim > 0 if isinstance(value, Tensor | np.ndarray) else isinstance(value, Sequence)
     return several and not isinstance(value, str | bytes)
 
@@ -55,11 +53,11 @@ def checked_samples(x: Media, modality: Modality) -> Tensor:
 
     Args:
         x: numbers of that shape, or of `sample_shape` for a single sample, or paths of files that hold one sample each.
-        modality: whose samples they are.
+        modality: the modality of the samples.
 
     Raises:
-        UsageError: of another shape, type or range.
-        DataError: a file that cannot be read.
+        UsageError: they have another shape, type or range.
+        DataError: a file cannot be read.
     """
     if isinstance(x, str | os.PathLike):
         x = [x]
@@ -91,13 +89,13 @@ def checked_codes(values: Numbers, most: int, size: int, known: Tensor | None = 
     """Codes [B, n], int64.
 
     Args:
-        values: of that shape, or [n] for a single sample.
-        most: N.
+        values: numbers of that shape, or [n] for a single sample.
+        most: N, the largest n.
         size: K.
         known: [B, n] bool, which codes are looked at; None: all of them.
 
     Raises:
-        UsageError: of another shape or type, more codes than N, or out of the codebook.
+        UsageError: they have another shape or type, are more than N, or are not in the codebook.
     """
     given = whole_numbers("codes", values, "[B, n] whole numbers")
     given = given.unsqueeze(0) if given.ndim == 1 else given
@@ -105,12 +103,12 @@ def checked_codes(values: Numbers, most: int, size: int, known: Tensor | None = 
         raise UsageError(f"codes of shape {_listed(*given.shape)} are not [B, n] with 1 <= n <= {most}")
     if given.shape[1] > most:
         raise UsageError(
-            f"{given.shape[1]} codes are more than the {most} there are: give at most {most} of each sample"
+            f"{given.shape[1]} codes are more than the {most} of the model: give at most {most} for each sample"
         )
     if known is not None:
         if known.shape != given.shape:
             raise UsageError(
-                f"known of shape {_listed(*known.shape)} is not that of the codes, {_listed(*given.shape)}"
+                f"known of shape {_listed(*known.shape)} does not have the shape of the codes, {_listed(*given.shape)}"
             )
         given = given.masked_fill(~known, 0)
     least, greatest = (int(extreme) for extreme in given.aminmax())
@@ -120,7 +118,7 @@ def checked_codes(values: Numbers, most: int, size: int, known: Tensor | None = 
 
 
 def checked_known(known: Numbers) -> Tensor:
-    """Which codes are known, [B, n] bool, of one or more samples. Raises UsageError for anything else."""
+    """Which codes of one or more samples are known, [B, n] bool. Raises UsageError for anything else."""
     given = _tensor("known", known, "[B, n] booleans")
     if given.dtype != torch.bool:
         raise UsageError(f"known is of type {_type(given)}, not [B, n] booleans: give codes >= 0, or the like")
@@ -131,12 +129,12 @@ def checked_lengths(length: int | Numbers, batch: int, given: int) -> int | Tens
     """How many leading codes to use: one number, or [B] int64.
 
     Args:
-        length: whole numbers.
+        length: a whole number, or one for each sample.
         batch: B.
-        given: the most there are of each sample.
+        given: the number of codes that each sample has.
 
     Raises:
-        UsageError: other than 1..given, or not one for each sample.
+        UsageError: a length is not in 1..given, or there is not one for each sample.
     """
     wanted = f"in 1..{given}, the number of codes that are given"
     if isinstance(length, float) and 0 < length <= 1:
@@ -152,7 +150,7 @@ def checked_lengths(length: int | Numbers, batch: int, given: int) -> int | Tens
 
 
 def whole_numbers(what: str, values: Numbers, wanted: str) -> Tensor:
-    """`values` as int64. Raises UsageError, which calls them `what` and says what is `wanted`, for any other type."""
+    """`values` as int64. Raises UsageError if they are no whole numbers: `what` they are, and what is `wanted`."""
     given = _tensor(what, values, wanted)
     if given.dtype == torch.bool or given.is_floating_point() or given.is_complex():
         raise UsageError(f"{what} are of type {_type(given)}, not {wanted}: convert them to int64")
@@ -160,7 +158,7 @@ def whole_numbers(what: str, values: Numbers, wanted: str) -> Tensor:
 
 
 def _tensor(what: str, values: object, wanted: str) -> Tensor:
-    """`values` on the CPU; never an alias of an array that the caller can change."""
+    """`values` on the CPU; never a view of an array that the caller can change."""
     try:
         if isinstance(values, Tensor):
             return values.detach().cpu()
@@ -183,7 +181,7 @@ def _only_sample(path: str | os.PathLike[str], modality: Modality) -> Tensor:
 
 
 def _way_to_shape(values: Tensor, shape: tuple[int, ...]) -> str:
-    """How to get from the shape of `values` to [B, *shape], where that is plain."""
+    """How to get from the shape of `values` to [B, *shape] if that is plain; else the other shape that is accepted."""
     given = tuple(values.shape)
     if shape[0] == 1 and given[-len(shape) + 1 :] == shape[1:] and len(given) in (len(shape) - 1, len(shape)):
         return f": add the axis of one channel, {'x[None]' if len(given) < len(shape) else 'x[:, None]'}"

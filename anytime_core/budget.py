@@ -1,4 +1,4 @@
-"""What a caller is ready to spend: a share of the codes, a number of them, time, or as much as each sample is worth."""
+"""What a caller is ready to spend: a share of the codes, a number of codes, time, or what each sample is worth."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Literal, SupportsFloat
 from anytime_core.errors import UsageError
 
 DEFAULT_THRESHOLD = 0.5
-"""Of `adaptive`: half of what a code brings on average."""
+"""The threshold of `adaptive`: half of what a code brings on average."""
 # Bounded in length, as exact arithmetic with a billion digits would never end.
 _PATTERN = re.compile(
     r"\s*([+-]?(?:\d{1,40}\.?\d{0,40}|\.\d{1,40})(?:e[+-]?\d{1,3})?)\s*(%|codes?|ms|s)?\s*", re.IGNORECASE | re.ASCII
@@ -37,11 +37,11 @@ _EXAMPLES: dict[Unit, str] = {
 
 @dataclass(frozen=True)
 class Spending:
-    """What a budget can be where it is spent, so that messages show no way that is closed there.
+    """Which budgets have a meaning in a call, so that messages suggest only these.
 
     Attributes:
-        code_length: how many codes there are, None where that is not known yet.
-        units: of the budgets that have a meaning there.
+        code_length: N; None if it is not known yet.
+        units: the units that have a meaning.
     """
 
     code_length: int | None = None
@@ -49,13 +49,13 @@ class Spending:
 
     @property
     def help(self) -> str:
-        """An example of each kind."""
+        """An example of each unit."""
         codes = 42 if self.code_length is None else min(42, self.code_length)
         *first, last = [_EXAMPLES[unit].format(codes=codes) for unit in self.units]
         return f"use {', '.join(first)}, or {last}"
 
     def meant_by(self, amount: float) -> str:
-        """What was probably meant by a bare number over 1, as far as it can be had here."""
+        """What was probably meant by a number over 1 without a unit."""
         ways = []
         whole, most = amount == int(amount), self.code_length
         fits = whole and (most is None or amount <= most)
@@ -72,7 +72,7 @@ class Spending:
 
 ANYWHERE = Spending()
 SHARE_OR_CODES: tuple[Unit, ...] = ("share", "codes")
-"""Units of budgets where nothing is drawn: time and what a sample is worth have no meaning there."""
+"""The units for calls that draw nothing: time, and what a sample is worth, have no meaning there."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,9 @@ class Limit:
 
     Attributes:
         length: the most codes that a sample gets.
-        threshold: a sample ends when its next code is expected to bring less than so many average codes; None: never.
-        seconds: for the call as a whole; None: as many as it takes.
+        threshold: a sample ends when its next code is expected to bring less than this many average codes; None: it
+            does not end early.
+        seconds: the time for the call as a whole; None: as long as it takes.
     """
 
     length: int
@@ -97,7 +98,7 @@ class Budget:
     Attributes:
         amount: positive; at most 1 for a share, a whole number for codes.
         unit: `share` of the codes, rounded up, at least one; a number of `codes`; `seconds` for the whole call; or
-            `adaptive`: each sample ends where its next code is expected to bring less than `amount` times what a code
+            `adaptive`: each sample ends when its next code is expected to bring less than `amount` times what a code
             brings on average (`anytime_core.sampling.adaptive`).
     """
 
@@ -111,15 +112,15 @@ class Budget:
     def parse(cls, value: float | str | Budget, spending: Spending = ANYWHERE) -> Budget:
         """A budget from a share, a whole number of codes, text, or itself.
 
-        Text is `0.6`, `60%`, `42codes`, `200ms`, `1.5s`, `adaptive` or `adaptive:0.5`. In text a number alone is a
-        share, so that `1` is all codes; the number 1 in Python could as well be one code, and is refused.
+        Text is `0.6`, `60%`, `42codes`, `200ms`, `1.5s`, `adaptive` or `adaptive:0.5`. In text, a number without a unit
+        is a share, so `1` is all codes. The int 1 in Python could also mean one code, and is refused.
 
         >>> Budget.parse(0.6), Budget.parse(12), Budget.parse("200ms")
         (Budget(amount=0.6, unit='share'), Budget(amount=12, unit='codes'), Budget(amount=0.2, unit='seconds'))
 
         Args:
             value: see above.
-            spending: where it will be spent, for what messages suggest.
+            spending: which budgets have a meaning in the call; messages suggest these.
 
         Raises:
             UsageError: naming the value and what was probably meant.
@@ -165,14 +166,14 @@ class Budget:
 
     @property
     def threshold(self) -> float | None:
-        """Of an adaptive budget, None for others."""
+        """The threshold of an adaptive budget, None for other budgets."""
         return self.amount if self.unit == "adaptive" else None
 
     def most_codes(self, code_length: int) -> int:
-        """The most codes out of `code_length` that this budget may buy: all of them where it does not count codes.
+        """The most codes out of `code_length` that this budget may buy: all of them if it does not count codes.
 
         Raises:
-            UsageError: more codes than there are.
+            UsageError: it asks for more codes than there are.
         """
         if self.unit == "share":
             return codes_of_share(self.amount, code_length)
@@ -186,14 +187,14 @@ class Budget:
         return int(self.amount)
 
     def limit(self, code_length: int) -> Limit:
-        """What it comes to if there are `code_length` codes. Raises UsageError if it wants more of them."""
+        """What the budget comes to for `code_length` codes. Raises UsageError if it asks for more codes than that."""
         return Limit(self.most_codes(code_length), self.threshold, self.seconds)
 
     def codes(self, code_length: int) -> int:
         """The number of codes out of `code_length` that this budget buys.
 
         Raises:
-            UsageError: more codes than there are, or a budget that is not a number of codes.
+            UsageError: it asks for more codes than there are, or it does not count codes.
         """
         if self.unit in ("seconds", "adaptive"):
             raise UsageError(
@@ -217,7 +218,7 @@ def codes_of_share(share: float, code_length: int) -> int:
 
 
 def _threshold(text: str, shown: str, spending: Spending) -> float:
-    """The number after `adaptive:`, the default where there is none."""
+    """The number after `adaptive:`, or the default if there is none."""
     try:
         if "_" in text:
             raise ValueError(text)
@@ -235,7 +236,7 @@ def _number(value: SupportsFloat) -> float:
 
 
 def _check(amount: float, unit: Unit, shown: str, spending: Spending) -> None:
-    """Raise UsageError for an amount that no budget has; `shown` is how the caller wrote it."""
+    """Raise UsageError if no budget can have this amount; `shown` is the amount as the caller wrote it."""
     if not math.isfinite(amount) or amount <= 0:
         raise UsageError(f"budget {shown} is not a positive number: {spending.help}")
     if unit == "codes" and amount != int(amount):

@@ -1,7 +1,7 @@
-"""What the configuration of a training may say, in typed sections; `config_parsing` reads it.
+"""The configuration of a training, in typed sections; `config_parsing` reads it.
 
-A config has core's own sections (`Config`) and the sections that the modality plugin declares in its own pydantic model
-(for images `data`, `network`, `loss`); in YAML they stand side by side at the top level.
+A config has core's own sections (`CoreConfig`) and the sections that the modality plugin declares in its own pydantic
+model (for images `data`, `network`, `loss`). In YAML they stand side by side at the top level.
 """
 
 from __future__ import annotations
@@ -44,15 +44,18 @@ class TruncationConfig(Section):
     )
     ratio: float = Field(0.9, gt=0, lt=1, description="factor from one length to the next, geometric only")
     decode: Literal["share", "both"] = Field(
-        "both", description="both: each step decodes the full length and a prefix; share: one of them per sample"
+        "both",
+        description="both: each step decodes every sample at full length and at a prefix; share: at one of the two",
     )
-    full_share: float = Field(0.5, ge=0, le=1, description="share: how many samples stay at full length")
+    full_share: float = Field(
+        0.5, ge=0, le=1, description="if decode is share: share of the samples that stay at full length"
+    )
     full_weight: float = Field(
-        0.7, gt=0, lt=1, description="both: weight of the full length's loss, the prefix has the rest"
+        0.7, gt=0, lt=1, description="if decode is both: weight of the full length's loss; the prefix has the rest"
     )
-    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps, at the start, at full length only")
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps that start the training at full length only")
     balance: bool = Field(
-        True, description="divide each length's loss by its running mean, so that lengths count by relative error"
+        True, description="divide each length's loss by its running mean, so that long and short prefixes count alike"
     )
 
 
@@ -62,10 +65,10 @@ class AutoencoderConfig(Section):
     kind: Literal["ordered", "pca", "identity"] = Field(
         "ordered",
         description="ordered: the modality's networks; pca: principal components of the training samples; identity: "
-        "none, codes are the values of a sample, rounded",
+        "no networks, codes are the rounded values of a sample",
     )
     axis: Literal["channel", "spatial"] = Field(
-        "channel", description="a code is a channel of the latent map, or a position of it"
+        "channel", description="whether a code is a channel or a position of the latent map"
     )
     code_length: int | None = Field(
         None,
@@ -114,24 +117,24 @@ class AutoencoderTraining(Section):
     """Stage `autoencoder`."""
 
     steps: int = Field(5000, ge=1, description="optimiser steps")
-    batch_size: int = Field(128, ge=1, description="samples a step")
+    batch_size: int = Field(128, ge=1, description="samples per step")
     learning_rate: float = Field(2e-3, gt=0, description="peak learning rate")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
     gradient_clip: float = Field(1.0, gt=0, description="largest gradient norm")
     validations: int = Field(10, ge=1, description="how often the model is validated, previewed and kept if best")
     validation_samples: int = Field(2000, ge=1, description="validation samples used while training")
     final_samples: int | None = Field(
-        None, ge=1, description="validation samples that the result is measured on at every budget; null: all"
+        None, ge=1, description="validation samples on which the result is measured at every budget; null: all"
     )
 
 
 class CodesTraining(Section):
     """Stage `codes`."""
 
-    batch_size: int = Field(512, ge=1, description="samples a batch")
+    batch_size: int = Field(512, ge=1, description="samples per batch")
     copies: int = Field(1, ge=1, le=1000, description="augmented views of the training set that are encoded")
     samples: int | None = Field(
-        None, ge=1, description="samples of each part that are encoded, evenly spread over it; null: all"
+        None, ge=1, description="samples that are encoded of each part of the data, evenly spread; null: all"
     )
 
 
@@ -139,7 +142,7 @@ class PriorTraining(Section):
     """Stage `prior`."""
 
     steps: int = Field(5000, ge=1, description="optimiser steps")
-    batch_size: int = Field(128, ge=1, description="code sequences a step")
+    batch_size: int = Field(128, ge=1, description="code sequences per step")
     learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
     weight_decay: float = Field(0.1, ge=0, description="AdamW's weight decay")
     gradient_clip: float = Field(1.0, gt=0, description="largest gradient norm")
@@ -151,10 +154,10 @@ class TrainingConfig(Section):
     """The three stages and what they run on."""
 
     device: Device = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
-    precision: Precision = Field("auto", description="auto: bfloat16 where the hardware multiplies it, else float32")
+    precision: Precision = Field("auto", description="auto: bfloat16 if the hardware multiplies it, else float32")
     workers: int = Field(2, ge=0, le=256, description="worker processes for data that does not fit into memory")
     deterministic: bool = Field(
-        False, description="give the same weights at every training on a GPU too, slower; on the CPU they always are"
+        False, description="train to the same weights every time on a GPU too, slower; on the CPU they always are"
     )
     checkpoint_minutes: float = Field(10.0, ge=0, description="time between checkpoints")
     autoencoder: AutoencoderTraining = Field(AutoencoderTraining(), description="stage autoencoder")

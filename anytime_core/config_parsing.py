@@ -31,7 +31,7 @@ _MOST_MISTAKES = 50
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file. Raises ConfigError where it is missing or anything else."""
+    """The mapping in a YAML file. Raises ConfigError if the file is missing or holds anything else."""
     try:
         text = decoded(read_limited(path, YAML_LIMIT))
     except (OSError, ValueError) as error:
@@ -54,7 +54,7 @@ def parse_yaml(text: str, name: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ConfigError(f"{name} is not a config: expected 'key: value' lines, found {type(data).__name__}")
     if wrong := [key for key in data if not isinstance(key, str)]:
-        raise ConfigError(f"{name} is not a config: its key {shortened(repr(wrong[0]))} is not a name")
+        raise ConfigError(f"{name} is not a config: the key {shortened(repr(wrong[0]))} is not a name")
     return data
 
 
@@ -63,20 +63,19 @@ def apply_overrides(
 ) -> dict[str, Any]:
     """`data` with overrides applied.
 
-    A value that is typed is YAML, but names and paths are taken as they are written, as a shell would: `data.root=my
-    pics #2`. What stands in quotes is the text between them, and `null` or nothing is no path.
+    A typed value is YAML, but names and paths are taken as they are written, as in a shell: `data.root=my pics #2`.
+    Quotes around them are removed, and `null` or nothing means no path.
 
-    Where sections come in kinds, such as the quantizer, changing the `kind` drops the section's other values, which
-    belonged to the old one.
+    If a section has kinds, such as the quantizer, changing the `kind` drops the section's other values, which belonged
+    to the old kind.
 
     Args:
         data: the layout of a YAML config.
         overrides: in order.
-        modality_config: the plugin's `Config`, which says which of its values are paths and which sections come in
-            kinds.
+        modality_config: the plugin's `Config`, which says which of its values are paths and which sections have kinds.
 
     Raises:
-        ConfigError: an override without `=`, with invalid YAML, or below a value that is no section.
+        ConfigError: an override has no `=`, has invalid YAML, or is below a value that is not a section.
     """
     result = _copy(data)
     for override in overrides:
@@ -112,7 +111,7 @@ def overridden_key(override: Override) -> str:
 
 
 def _overriding_value(override: Override, annotations: Sequence[Any], shown: str) -> Any:
-    """The new value. Raises ConfigError, which calls the override as it is `shown`, for invalid YAML."""
+    """The new value. Raises ConfigError, which calls the override `shown`, if it is invalid YAML."""
     if not isinstance(override, str):
         return _copy(override[1])
     text = override.partition("=")[2]
@@ -123,7 +122,7 @@ def _overriding_value(override: Override, annotations: Sequence[Any], shown: str
 
 
 def modality_name(data: Mapping[str, Any], overrides: Sequence[Override] = ()) -> str:
-    """The modality of a config, whose `Config` says how its other values are to be read. Raises ConfigError."""
+    """The modality that a config names; its `Config` says how to read the other values. Raises ConfigError."""
     chosen = [override for override in overrides if overridden_key(override) == "modality"]
     return str(apply_overrides(data, chosen).get("modality", CoreConfig().modality))
 
@@ -131,14 +130,14 @@ def modality_name(data: Mapping[str, Any], overrides: Sequence[Override] = ()) -
 def parse_config(data: Mapping[str, Any], modality_config: type[BaseModel]) -> Config:
     """Check `data` against core's sections and the modality's.
 
-    Relative paths become absolute, since the config may be read again from another folder, and `~` is expanded.
+    Relative paths become absolute, because the config may be read again from another folder, and `~` is expanded.
 
     Args:
         data: the layout of a YAML config.
         modality_config: the plugin's `Config`; its fields share the top level with core's.
 
     Raises:
-        ConfigError: naming every mistake at once, each with the offending value.
+        ConfigError: `data` has mistakes; the message names all of them, each with the offending value.
     """
     core_data = {key: value for key, value in data.items() if key not in modality_config.model_fields}
     modality_data = {key: value for key, value in data.items() if key in modality_config.model_fields}
@@ -149,7 +148,7 @@ def parse_config(data: Mapping[str, Any], modality_config: type[BaseModel]) -> C
         try:
             parsed.append(model.model_validate(_fitted(values, "", [model], mistakes)))
         except ValidationError as error:
-            # Of a list whose items are wrong, pydantic also says that it is too short.
+            # If the items of a list are wrong, pydantic also says that the list is too short.
             details = [
                 detail
                 for detail in error.errors()
@@ -164,7 +163,7 @@ def parse_config(data: Mapping[str, Any], modality_config: type[BaseModel]) -> C
 
 
 def _annotations(keys: Sequence[str], modality_config: type[BaseModel] | None) -> list[Any]:
-    """What the value at `keys` may be, in all kinds of the sections around it; empty where there is no such key."""
+    """The types of the value at `keys`, in all kinds of the sections around it; empty if there is no such key."""
     owned = modality_config is not None and bool(keys) and keys[0] in modality_config.model_fields
     annotations: list[Any] = [modality_config if owned else CoreConfig]
     for key in keys:
@@ -181,7 +180,7 @@ def _default_kind(keys: Sequence[str], modality_config: type[BaseModel] | None) 
 
 
 def _as_written(text: str, annotations: Sequence[Any]) -> Any:
-    """The value that an override's `text` stands for. Raises one of `YAML_ERRORS`."""
+    """The value that the `text` of an override stands for. Raises one of `YAML_ERRORS`."""
     members = _members(annotations)
     path = _takes(PurePath, members)
     if not path and not (_takes(str, members) and not _takes((int, float), members)):
@@ -197,13 +196,13 @@ def _as_written(text: str, annotations: Sequence[Any]) -> Any:
 
 
 def _fitted(value: Any, key: str, annotations: Sequence[Any], mistakes: list[str]) -> Any:
-    """`value` as fields of `annotations` take it: names and paths as they were written, paths from any folder.
+    """`value` as fields of the types `annotations` take it: names as they were written, paths absolute.
 
     Args:
         value: anything from YAML.
         key: its dotted key, for messages.
-        annotations: what it may be; empty where nobody knows.
-        mistakes: to which one is added that no type would tell.
+        annotations: the types that it may have; empty if they are unknown.
+        mistakes: a mistake that no type would find is added to these.
     """
     members = _members(annotations)
     if isinstance(value, Mapping):
@@ -228,7 +227,7 @@ def _fitted(value: Any, key: str, annotations: Sequence[Any], mistakes: list[str
             mistakes.append(f"{key}: {error}")
             return value
     if isinstance(value, bool) and _takes((int, float), members) and not _takes(bool, members) and True not in literals:
-        return str(value).lower()  # which is no number, where Python takes it for one
+        return str(value).lower()  # Python takes true for the number 1
     if not isinstance(value, WrittenInt | WrittenFloat):
         truth = {"yes": True, "on": True, "no": False, "off": False}.get(str(value).lower())
         return truth if truth is not None and any(literal is truth for literal in literals) else value
@@ -238,7 +237,7 @@ def _fitted(value: Any, key: str, annotations: Sequence[Any], mistakes: list[str
 
 
 def field_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Every dotted key that `model` knows, sections included, all members of a union."""
+    """Every dotted key that `model` knows, with those of sections and of all kinds of a section."""
     for name, field in model.model_fields.items():
         yield prefix + name
         for section in _sections(field.annotation):
@@ -246,7 +245,7 @@ def field_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def described_fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    """Dotted key, default and description of every value that `model` knows, all members of a union."""
+    """The dotted key, default and description of every value that `model` knows, in all kinds of a section."""
     for name, field in model.model_fields.items():
         sections = list(_sections(field.annotation))
         for section in sections:
@@ -261,7 +260,7 @@ def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def _members(annotations: Sequence[Any]) -> list[Any]:
-    """The types that `annotations` allow, with unions taken apart and notes on them left out."""
+    """The types that `annotations` allow, with unions taken apart and metadata left out."""
     members: list[Any] = []
     for annotation in annotations:
         if annotation in _REGISTRIES:
@@ -295,13 +294,13 @@ def _describe(detail: Any, known: list[str]) -> str:
     if detail["type"] == "model_type":
         message = "a section has keys below it"
     if not key or (detail["type"] == "value_error" and isinstance(value, Mapping | BaseModel)):
-        return message  # a rule over several keys, whose message names them
+        return message  # a rule on several keys, whose message names them
     shown = "" if isinstance(value, Mapping | BaseModel) else f", found {shortened(repr(value))}"
     return f"{key}: {message[0].lower()}{message[1:]}{shown}"
 
 
 def _key(location: Sequence[int | str], known: list[str], *, unknown: bool) -> str:
-    """The dotted key of a pydantic location without the chosen kinds of unions; its end may be an `unknown` key."""
+    """The dotted key of a pydantic location, without the kinds of sections. Its last part may be an `unknown` key."""
     key = ""
     for position, part in enumerate(location):
         longer = f"{key}.{part}" if key else str(part)

@@ -1,4 +1,4 @@
-"""How well the autoencoder reconstructs held-out samples from each number of leading codes."""
+"""How well an autoencoder reconstructs held-out samples from each number of leading codes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from anytime_core.autoencoder import OrderedAutoencoder
 from anytime_core.budget import codes_of_share
 
 _WORTH = 0.97
-"""Share of the loss without a model, of the mean sample or of others' codes, that a model must get below."""
+"""A model must get below this share of the loss without a model: of the mean sample, or from another sample's codes."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,11 @@ class ReconstructionCurve:
     Attributes:
         lengths: numbers of codes, ascending.
         values: measure -> its mean over the samples at each length.
-        shuffled: `loss` -> the same where each sample is compared with the reconstruction of another one; empty where
-            there is no other.
-        mean_sample: `loss` -> its mean where every sample is reconstructed as the mean sample; empty where that is not
-            known.
-        codebook_use: share of the codebook's entries that occur at all, over all codebooks where each position has
-            its own; None for continuous codes.
+        shuffled: `loss` -> the same if each sample is compared with the reconstruction of another one; empty if there
+            is no other.
+        mean_sample: `loss` -> its mean if every sample is reconstructed as the mean sample; empty if that is not known.
+        codebook_use: share of the codebook's entries that occur at all, over all codebooks if each position has its
+            own; None for continuous codes.
         samples: number of samples.
     """
 
@@ -40,17 +39,17 @@ class ReconstructionCurve:
     mean_sample: Mapping[str, float] = field(default_factory=dict)
 
     def mean(self, measure: str) -> float:
-        """Mean of `measure` over the lengths."""
+        """The mean of `measure` over the lengths."""
         return math.fsum(self.values[measure]) / len(self.lengths)
 
 
 def preview_lengths(code_length: int, number: int = 5) -> tuple[int, ...]:
-    """Evenly spaced numbers of codes up to all of them, without repeats."""
+    """Evenly spaced lengths up to the whole code, without repeats."""
     return tuple(sorted({codes_of_share(i / number, code_length) for i in range(1, number + 1)}))
 
 
 def validated_lengths(code_length: int) -> tuple[int, ...]:
-    """Numbers of codes for a curve over all budgets: eighths of them, and powers of two, as first codes matter most."""
+    """The lengths of a curve over all budgets: eighths of N, and powers of two, as the first codes matter most."""
     powers = (2**exponent for exponent in range(code_length.bit_length()))
     return tuple(sorted({*preview_lengths(code_length, 8), *powers}))
 
@@ -76,10 +75,10 @@ def reconstruction_curve(
         measures: what is averaged.
         batches: of the samples.
         lengths: numbers of codes, ascending.
-        mean_sample: [*sample_shape], that of the training data, to compare with.
+        mean_sample: [*sample_shape], the mean of the training data, to compare with.
     """
     device = autoencoder.device
-    compared = {name: measure for name, measure in measures.items() if name == "loss"}  # others may be slow, or fussy
+    compared = {name: measure for name, measure in measures.items() if name == "loss"}  # other measures may be slow
     totals, shuffled, of_mean = _Totals(measures, lengths), _Totals(compared, lengths), _Totals(compared, (0,))
     positions = torch.arange(autoencoder.code_length, device=device)
     used = torch.zeros(autoencoder.code_length, autoencoder.codebook_size or 0, dtype=torch.bool, device=device)
@@ -95,7 +94,7 @@ def reconstruction_curve(
             for position, length in enumerate(lengths):
                 x_hat = autoencoder.decode_vectors(quantized.vectors, torch.full((len(x),), length, device=device))
                 totals.add(position, x_hat, x)
-                if len(x) > 1:  # half a batch on, where neighbours are of one class they are of another one
+                if len(x) > 1:  # half a batch away, as neighbours may be of one class
                     shuffled.add(position, x_hat.roll(len(x) // 2, 0), x)
             if mean_sample is not None:
                 of_mean.add(0, mean_sample.to(device).expand_as(x), x)
@@ -114,7 +113,7 @@ def reconstruction_curve(
 
 
 class _Totals:
-    """Sums of measures at each of some lengths, and how many samples they are of."""
+    """Sums of measures at each length, and the number of samples in them."""
 
     def __init__(self, measures: Measures, lengths: Sequence[int]) -> None:
         self.measures = measures
@@ -144,12 +143,12 @@ def average_sample(batches: Iterable[Mapping[str, Tensor]]) -> Tensor:
 
 
 def ignored_input(own: float, mean_sample: float | None, of_others: float | None) -> str | None:
-    """What shows that a model ignores its input, None where nothing does.
+    """What shows that a model ignores its input, None if nothing does.
 
     Args:
         own: loss of reconstructions from all codes.
-        mean_sample: that of reconstructing every sample as the mean sample; None where it is not known.
-        of_others: that of reconstructing samples from the codes of others; None where it is not known.
+        mean_sample: loss of reconstructing every sample as the mean sample; None if it is not known.
+        of_others: loss of reconstructing samples from the codes of other samples; None if it is not known.
     """
     if mean_sample is not None and mean_sample <= 0:  # all samples are alike, or losses have no zero to compare with
         return None

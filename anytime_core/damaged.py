@@ -1,4 +1,4 @@
-"""Items of data that cannot be read: left out, each counted once however often it is met, and said in one line."""
+"""Items of data that cannot be read. They are left out, counted once each, and reported in one line."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ logger = logging.getLogger(__name__)
 
 
 class Damaged:
-    """What cannot be read of one set.
+    """The items of one data set that cannot be read.
 
     Args:
-        noun: what the items are, such as `training samples`.
+        noun: the word for the items, such as `training samples`.
     """
 
     def __init__(self, noun: str) -> None:
@@ -32,7 +32,7 @@ class Damaged:
         self._said = 0
 
     def add(self, item: int, reason: str) -> None:
-        """Item number `item` cannot be read: `reason`, which names it, says why."""
+        """Add the number of an item that cannot be read; `reason` names the item and says why."""
         self._reasons.setdefault(item, reason)
 
     @property
@@ -42,22 +42,22 @@ class Damaged:
 
     @property
     def reasons(self) -> Mapping[int, str]:
-        """The items' numbers -> why each cannot be read."""
+        """The number of each item -> why it cannot be read."""
         return self._reasons
 
     @property
     def examples(self) -> tuple[str, ...]:
-        """Why the first few, by number, cannot be read."""
+        """Why the first few items, by number, cannot be read."""
         return tuple(shown(reason) for _, reason in sorted(self._reasons.items())[:_EXAMPLES])
 
     def say(self, total: int) -> None:
-        """Log one line on those of `total` items that cannot be read, where there are more than the last time."""
+        """Log one line on the items of `total` that cannot be read, if there are more than the last time."""
         if self.count > self._said:
             logger.warning("%s", left_out_sentence(self.noun, self.count, total, self.examples))
         self._said = self.count
 
     def passed_over(self) -> tuple[PassedOver, ...]:
-        """The same for the record of what was found, nothing where all can be read."""
+        """The same for the record of what was found; empty if all items can be read."""
         if not self.count:
             return ()
         return (PassedOver(reason=f"{self.noun} that cannot be read", count=self.count, examples=self.examples),)
@@ -76,7 +76,7 @@ class RemembersDamaged:
         self.dataset, self.damaged = dataset, Damaged(noun)
 
     def __getattr__(self, name: str) -> Any:
-        """Everything else that the set has, such as `batch`."""
+        """Every other attribute of the data set, such as `batch`."""
         if name == "dataset":  # not there while it is unpickled
             raise AttributeError(name)
         return getattr(self.dataset, name)
@@ -89,7 +89,7 @@ class RemembersDamaged:
 
 
 def remembering_damaged(datasets: Datasets) -> Datasets:
-    """The same data, of which `damaged` can be asked what could not be read."""
+    """The same data, which remember what could not be read: `damaged` tells it."""
     return dataclasses.replace(
         datasets,
         train=RemembersDamaged(datasets.train, "training samples"),
@@ -98,19 +98,19 @@ def remembering_damaged(datasets: Datasets) -> Datasets:
 
 
 def damaged(dataset: SampleDataset) -> Damaged:
-    """What could not be read so far of a set; nothing is known of one that does not remember."""
+    """What could not be read of a data set so far; empty if the set does not remember it."""
     return dataset.damaged if isinstance(dataset, RemembersDamaged) else Damaged("samples")
 
 
 def with_damaged(found: Found, datasets: Datasets) -> Found:
-    """What was found, and what could not be read of it so far."""
+    """What was found, with what could not be read so far."""
     met = [one for part in (datasets.train, datasets.validation) for one in damaged(part).passed_over()]
     known = [one for one in found.passed_over if one.reason not in {one.reason for one in met}]
     return found.model_copy(update={"passed_over": (*known, *met)})
 
 
 def say_damaged(datasets: Datasets) -> None:
-    """Log in one line for each part what cannot be read, of all processes together."""
+    """Log what all processes together could not read, in one line for each part of the data."""
     for part in (datasets.train, datasets.validation):
         found = damaged(part)
         if world_size() > 1:

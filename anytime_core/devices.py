@@ -54,7 +54,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def local_rank() -> int | None:
-    """Number of this process among those that were launched on this machine, None where it was not launched."""
+    """Number of this process among those that were launched on this machine, None if it was not launched."""
     value = os.environ.get("LOCAL_RANK")
     if value is None:
         return None
@@ -64,7 +64,7 @@ def local_rank() -> int | None:
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether the device has instructions for bfloat16 products; without them bfloat16 is far slower than float32."""
+    """Whether the device has instructions for bfloat16 products. Without them, bfloat16 is far slower than float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":
@@ -74,7 +74,7 @@ def multiplies_bfloat16(device: torch.device) -> bool:
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> torch.dtype:
-    """The dtype of matrix products: `auto` is bfloat16 where the device multiplies it, else float32."""
+    """The dtype of matrix products: `auto` is bfloat16 if the device multiplies it, else float32."""
     if precision == "auto":
         return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
     if precision == "float16" and device.type == "cpu":

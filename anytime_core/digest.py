@@ -1,4 +1,4 @@
-"""SHA-256 of values, bytes, files and tensors: the one way in which the toolkit names things by what they are."""
+"""SHA-256 of values, bytes, files and tensors: the one way in which the toolkit names things by their contents."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Part = bytes | Path | Iterator[bytes] | Any
-"""What has a digest: bytes, the file at a path, a stream of bytes, a tensor, tensors by name, or a JSON value."""
+"""Anything that has a digest: bytes, the file at a path, a stream of bytes, a tensor, tensors by name, a JSON value."""
 
 
 def digest(*parts: Part) -> str:
-    """The SHA-256 of what is given, 64 hexadecimal digits, the same on every machine.
+    """The SHA-256 of the parts, 64 hexadecimal digits, the same on every machine.
 
     >>> digest({"b": 2, "a": [1]}) == digest({"a": (1,), "b": 2})
     True
@@ -30,10 +30,10 @@ def digest(*parts: Part) -> str:
         parts: each is one of
             bytes, as they are;
             a path, whose file is read a block at a time;
-            an iterator of bytes, taken as one piece that is never whole in memory;
-            a tensor, or a mapping of names to tensors in any order: names, types, shapes and contents;
-            any other value that JSON has, its keys sorted.
-            The digest of several parts is that of their digests, so that it matters where one part ends.
+            an iterator of bytes, taken as one stream that is never held in memory as a whole;
+            a tensor, or a mapping of names to tensors in any order: their names, types, shapes and contents count;
+            any other value that JSON has, with its keys sorted.
+            The digest of several parts is the digest of their digests, so it matters where one part ends.
 
     Raises:
         TypeError: a part is none of these.
@@ -62,7 +62,7 @@ def digest(*parts: Part) -> str:
 
 
 def _is_tensor(value: object) -> TypeGuard[Tensor]:
-    """Whether a value is a tensor, without importing torch: where there is one, torch is there."""
+    """Whether a value is a tensor. This imports no torch: if there is a tensor, torch is imported already."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(value, torch.Tensor)
 

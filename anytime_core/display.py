@@ -1,4 +1,4 @@
-"""What messages, tables and logs say of things: names of others, never obeyed by a terminal, and numbers of them."""
+"""How messages, tables and logs show things: names in a form that no terminal obeys, lists of names, and numbers."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _SHOWN_AS_ESCAPES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _PLURAL = re.compile(r"\b(\w+?)(?:(?<=ss)es|(?<!s)s)\b")
 _SINGULAR = r"\1"
 _LISTED = 12
-"""Names that one line has at most."""
+"""The most names in one line."""
 
 
 def shown(value: object) -> str:
-    """`value` as text of one line that a terminal can only show: what would control it stands as an escape.
+    """`value` as one line of text that a terminal only shows: control characters become escapes.
 
-    Files, classes, runs and configs may be named by anybody, with sequences that set a window's title, colour what
-    follows or turn its direction round. Backslashes stay as they are, so that paths read as they were typed.
+    Anybody may name files, classes, runs and configs, also with sequences that set a window's title, change colours or
+    reverse the direction of text. Backslashes stay, so that paths read as they were typed.
     """
     return "".join(
         character.encode("unicode_escape").decode()
@@ -36,5 +36,5 @@ def listed(names: Sequence[str]) -> str:
 
 
 def counted(count: int, things: str) -> str:
-    """How many there are of `things`, which are named in the plural, their noun first: `1 hidden file`, `20 codes`."""
+    """A number of `things`, which are given in the plural, the noun first of its phrase: `1 file of a`, `20 codes`."""
     return f"{count:,} {things if count != 1 else _PLURAL.sub(_SINGULAR, things, count=1)}"

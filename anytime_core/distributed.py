@@ -1,4 +1,4 @@
-"""What the processes of one training share. With one process everything here leaves its input as it is."""
+"""What the processes of one training share. With one process, every function returns its input unchanged."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def launched() -> tuple[int, int]:
-    """Number of this process and of all, as torchrun and accelerate launch tell them to those that they start."""
+    """The number of this process, and how many processes torchrun or accelerate launch started."""
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def world_size() -> int:
-    """Number of processes of this training, once they know each other."""
+    """The number of processes of this training, once their group is formed; until then 1."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Number of this process, from 0; the first writes files and speaks."""
+    """The number of this process, from 0. The first process writes files and prints."""
     return dist.get_rank() if world_size() > 1 else 0
 
 
 def joined(x: Tensor, dim: int = 0) -> Tensor:
-    """`x` of all processes one after another along `dim`; all must give the same shape. Not differentiable."""
+    """The `x` of all processes, concatenated along `dim`; all must have the same shape. Not differentiable."""
     if world_size() == 1:
         return x
     parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(world_size())]
@@ -45,7 +45,7 @@ def summed(x: Tensor) -> Tensor:
 
 
 def from_first(x: Tensor) -> Tensor:
-    """`x` of the first process, such as what it drew."""
+    """The `x` of the first process, in all of them."""
     if world_size() > 1:
         x = x.contiguous()
         dist.broadcast(x, src=0)
@@ -53,7 +53,7 @@ def from_first(x: Tensor) -> Tensor:
 
 
 def own_share(x: Tensor) -> Tensor:
-    """This process's rows of `x` [B, ...], which is the same in all of them; B is a multiple of their number."""
+    """This process's rows of `x` [B, ...], which is the same in all processes; B is a multiple of their number."""
     return x.chunk(world_size())[rank()]
 
 
@@ -86,7 +86,7 @@ class SynchronizedBatchNorm(_BatchNorm):
 
 
 def synchronize_norms(module: nn.Module) -> None:
-    """Put a `SynchronizedBatchNorm` of the same state in place of every batch normalisation in `module`."""
+    """Replace every batch normalisation in `module` by a `SynchronizedBatchNorm` of the same state."""
     for name, child in module.named_children():
         if isinstance(child, _BatchNorm):
             norm = SynchronizedBatchNorm(

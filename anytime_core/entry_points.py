@@ -41,12 +41,12 @@ class Group:
     """A kind of plugins, which distributions declare in one entry-point group.
 
     Attributes:
-        name: of the entry-point group, such as `anytime.modalities`.
-        what: the word for one of them in messages, such as `modality`.
-        api_version: which version of their contract this toolkit has.
-        label: the class attribute in which a plugin says its name once more.
-        own: names that are the toolkit's own without an entry point, and that no plugin may take.
-        base: `module:Class` that they derive from, imported after them; empty: any class will do.
+        name: name of the entry-point group, such as `anytime.modalities`.
+        what: the word for one plugin in messages, such as `modality`.
+        api_version: the version of the plugins' contract in this toolkit.
+        label: the class attribute in which a plugin repeats its name.
+        own: names of the toolkit's own kinds, which have no entry point and which no plugin may take.
+        base: `module:Class` from which the plugins derive, imported after them; empty: any class will do.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Group:
 
     @property
     def plural(self) -> str:
-        """The word for several of them, such as `modalities`."""
+        """The word for several plugins, such as `modalities`."""
         return self.name.rpartition(".")[2]
 
 
@@ -67,13 +67,13 @@ class Plugin:
     """What an entry point declares.
 
     Attributes:
-        group: the kind of plugins that it belongs to.
+        group: the group that it is declared in.
         name: what configs and options call it.
         target: `module:object` of the entry point.
         distribution: the installed distribution that declares it, with its `version`.
-        state: `ok` as far as is known without importing it; `disabled` by the user; `duplicate` where two
-            declarations share a name; `broken` or `incompatible` once importing it has failed.
-        problem: cause and way out, where the state is not `ok`.
+        state: `ok` as far as is known without importing it; `disabled` by the user; `duplicate` if two declarations
+            share a name; `broken` or `incompatible` once importing it has failed.
+        problem: cause and way out if the state is not `ok`.
     """
 
     group: Group
@@ -89,7 +89,7 @@ class Plugin:
 
 
 def list_declared(group: Group) -> list[Plugin]:
-    """All plugins of a group by name; nothing is imported."""
+    """All plugins of a group, sorted by name; nothing is imported."""
     found = {
         Plugin(
             group=group,
@@ -106,7 +106,7 @@ def list_declared(group: Group) -> list[Plugin]:
 
 
 def unknown_disabled(plugins: Iterable[Plugin]) -> list[str]:
-    """Names that the user disabled though none of `plugins` is called so."""
+    """Names that the user disabled, and that none of `plugins` has."""
     return sorted(_disabled_names() - {plugin.name for plugin in plugins})
 
 
@@ -115,7 +115,7 @@ def _disabled_names() -> set[str]:
 
 
 def _without_import(plugin: Plugin, plugins: Iterable[Plugin], disabled: set[str]) -> Plugin:
-    """The plugin with what is known of it among all `plugins` without importing it."""
+    """The plugin with the state that is known without importing it; `plugins` are all of its group."""
     if plugin.name in disabled:
         problem = f"{plugin} is disabled by {DISABLE_VARIABLE}: unset it, or leave '{plugin.name}' out of it"
         return replace(plugin, state="disabled", problem=problem)
@@ -151,7 +151,7 @@ def _entry_points(group: str) -> list[entrypoints.EntryPoint]:
 
 
 def _parse(name: str, value: str, distribution: entrypoints.Distribution) -> entrypoints.EntryPoint:
-    """An entry point; of a value that is none, one that cannot be imported, so that it is listed all the same."""
+    """The entry point; if `value` is malformed, one that cannot be imported, so that it is still listed."""
     try:
         return entrypoints.EntryPoint.from_string(value, name, distribution)
     except entrypoints.BadEntryPoint:
@@ -159,7 +159,7 @@ def _parse(name: str, value: str, distribution: entrypoints.Distribution) -> ent
 
 
 def find_declared(group: Group, name: str) -> Plugin:
-    """The one plugin of a group called `name`.
+    """The one plugin of a group that is called `name`.
 
     Raises:
         UsageError: there is none.
@@ -178,11 +178,11 @@ def find_declared(group: Group, name: str) -> Plugin:
 
 
 def import_declared(plugin: Plugin) -> type:
-    """The class that a plugin's entry point names; what its import prints goes to stderr.
+    """The class that a plugin's entry point names. What its import prints goes to stderr.
 
     Raises:
-        PluginError: it is disabled or declared twice, cannot be imported, or does not fit this version; the message
-            names entry point, distribution, version, cause and way out.
+        PluginError: the plugin is disabled, declared twice, cannot be imported, or does not fit this version. The
+            message names the entry point, distribution, version, cause and way out.
     """
     if plugin.state != "ok":
         raise PluginError(plugin.problem)
@@ -216,7 +216,7 @@ def imported(target: str) -> Any:
 
 
 def failure(plugin: Plugin, what: str) -> str:
-    """What to say of a plugin that fails in a way that a traceback tells more of, such as `cannot be imported: ...`."""
+    """The message for a plugin that fails in a way that a traceback explains, such as `cannot be imported: ...`."""
     return f"{plugin} {what}; update or uninstall {plugin.distribution} ({DEBUG_VARIABLE}=1 shows the traceback)"
 
 

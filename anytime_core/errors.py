@@ -1,4 +1,4 @@
-"""Errors that a user can mend: each message names the offending value and the way out."""
+"""Errors that a user can fix: each message names the offending value and the way out."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 
 
 class AnytimeError(Exception):
-    """Something failed for a reason the user can act on. The command line prints it and exits with `exit_status`."""
+    """A failure that the user can act on. The command line prints the message and exits with `exit_status`."""
 
     exit_status = 1
 
 
 class UsageError(AnytimeError):
-    """A wrong option, name or value: nothing was attempted."""
+    """A wrong option, name or value; nothing was attempted."""
 
     exit_status = 2
 
@@ -35,7 +35,7 @@ class RunError(AnytimeError):
 
 
 class InterruptedTrainingError(AnytimeError):
-    """Ctrl-C or SIGTERM came; what was trained is in a checkpoint. Exits with 130 or 143, as shells expect."""
+    """Ctrl-C or SIGTERM ended a training, which is in a checkpoint. The exit status is 130 or 143, as in a shell."""
 
     def __init__(self, message: str, signal: int) -> None:
         super().__init__(message)
@@ -72,7 +72,7 @@ _FURTHER = {
 
 
 def system_reason(error: OSError) -> str:
-    """Why the system would not do something, and the way out, in words that follow the name of a file or folder."""
+    """Why the system refused something, and the way out, in words that can follow the name of a file or folder."""
     if error.errno is None or not error.strerror:
         return (str(error).strip().splitlines() or [type(error).__name__])[-1]
     if error.strerror != os.strerror(error.errno):
@@ -99,6 +99,6 @@ def writing_to(folder: Path, option: str) -> Iterator[None]:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """` (did you mean 'x'?)` for the known name closest to `name`, or nothing where none is close."""
+    """` (did you mean 'x'?)` for the known name closest to `name`; empty if none is close."""
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" (did you mean '{matches[0]}'?)" if matches else ""

@@ -1,4 +1,4 @@
-"""Memory and other processes that are gone: errors of libraries, told in one line with the way out."""
+"""Memory that is used up and processes that have ended: errors of libraries, in one line with the way out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from anytime_core.errors import AnytimeError
 
 Cause = Literal["memory", "workers", "peers"]
 
-# By their texts: torch raises plain RuntimeErrors, and importing it to tell others apart takes seconds.
+# Errors are known by their texts: torch raises plain RuntimeErrors, and importing it for others takes seconds.
 _TEXTS: dict[Cause, re.Pattern[str]] = {
     "workers": re.compile(r"DataLoader worker \(pid|</torch_|shared memory"),
     "memory": re.compile(r"out of memory|allocate|bad.alloc|not enough memory", re.IGNORECASE),
@@ -23,12 +23,12 @@ _WORKER_ERROR = re.compile(r"^Caught \w+ in DataLoader worker .*\n[\w.]+: (?P<me
 MESSAGES: dict[Cause, str] = {
     "memory": "out of memory",
     "workers": "the processes that load the data were killed, or found no room in /dev/shm: set training.workers=0",
-    "peers": "another process of this training has ended, whose own messages say why",
+    "peers": "another process of this training has ended; its own messages say why",
 }
 
 
 def exhausted(error: Exception) -> Cause | None:
-    """What was used up, or who is gone, where that is what an error of a library says; else None."""
+    """What an error of a library says is used up or has ended; None for any other error."""
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return "memory"
     if isinstance(error, RuntimeError):
@@ -38,15 +38,15 @@ def exhausted(error: Exception) -> Cause | None:
 
 @contextmanager
 def explained(work: str, *, memory: str, peers: str = "") -> Iterator[None]:
-    """Errors of exhaustion in the block become an `AnytimeError` of one line; all others go on as they are.
+    """Turn errors of exhaustion in the block into an `AnytimeError` of one line; others pass unchanged.
 
-    Errors of ours that come out of a process that loads data, with its whole traceback as their message, get back their
-    own.
+    Our own errors from a process that loads data have its whole traceback as their message; they get back their own
+    message.
 
     Args:
-        work: what the block does, the start of the message.
-        memory: what to do where memory ran out.
-        peers: what to do where another process ended.
+        work: what the block does, which starts the message.
+        memory: what to do if memory ran out.
+        peers: what to do if another process ended.
     """
     try:
         yield

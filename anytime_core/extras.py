@@ -12,12 +12,12 @@ def import_extra(module: str, extra: str, wanted_by: str) -> ModuleType:
     """A module that `pip install 'anytime-toolkit[extra]'` brings.
 
     Args:
-        module: full name.
-        extra: that installs it.
+        module: its full name.
+        extra: the extra that installs it.
         wanted_by: what the user asked for.
 
     Raises:
-        UsageError: it, or something that it needs, is not there.
+        UsageError: the module, or something that it needs, is not installed.
     """
     try:
         return importlib.import_module(module)

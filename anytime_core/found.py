@@ -1,6 +1,6 @@
-"""What lies where a data set is looked for: said before training, kept in `run.json`, and compared with later.
+"""What was found in the data: shown before training, kept in `run.json`, and compared with later data.
 
-A modality whose samples lie in files fills it while it lists them; core makes one of the mere numbers for others.
+A modality whose samples are in files fills a `Found` while it lists them. For other modalities core only counts.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ _FORMS_NAMED = 20
 
 
 class ClassCount(NamedTuple):
-    """Items of one class."""
+    """The number of items of one class."""
 
     train: int
     validation: int
 
 
 class PassedOver(BaseModel):
-    """Things of one kind that lie there and are not used.
+    """Things of one kind that are in the data folder and not used.
 
     Attributes:
         reason: what they are and why they are not used, such as `files with suffix .heic, which is not read`.
-        count: how many.
+        count: how many there are.
         examples: the first few, relative to the root.
-        way_out: what would make them used; empty where nothing would.
+        way_out: what would make them used; empty if nothing would.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -53,12 +53,12 @@ class Found(BaseModel):
         root: the folder, absolute; None for data that lies in no folder.
         train: items to train on.
         validation: items held out.
-        classes: name -> its items, in the order of their numbers, None where they were not counted; empty without
+        classes: name -> its items, in the order of the class numbers, None if they were not counted; empty without
             labels.
-        forms: sizes or rates of the items as they lie there, such as `640x480`, -> how many; empty where not known.
+        forms: original sizes or rates of the items, such as `640x480`, -> how many; empty if not known.
         notes: sentences on how folders were understood, such as which of them is held out.
         passed_over: what is not used.
-        digest: of the names and sizes of all items, in order; empty where there is no listing.
+        digest: digest of the names and sizes of all items, in order; empty if there is no listing.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -73,7 +73,7 @@ class Found(BaseModel):
     digest: str = ""
 
     def lines(self) -> list[str]:
-        """The same for people, a line for each subject."""
+        """The same as text, one line for each subject."""
         place = f" in {shown(self.root)}" if self.root is not None else ""
         lines = [f"{counted(self.train, 'items')} to train on and {self.validation:,} held out{place}"]
         if self.classes:
@@ -94,13 +94,13 @@ class Found(BaseModel):
         return lines
 
     def listing_difference(self, now: Found) -> str:
-        """How the items that are there `now` differ from these, in words; empty where nothing tells them apart.
+        """How the items that are there `now` differ from these, in words; empty if no difference is known.
 
-        Where they lie does not count, so data that was moved is the same, and neither do the names of classes.
+        Their place does not count, so data that was moved is the same. The names of classes do not count either.
         """
         if (self.train, self.validation) != (now.train, now.validation):
             return (
-                f"{counted(now.train, 'items')} to train on and {now.validation:,} held out, where there were "
+                f"{counted(now.train, 'items')} to train on and {now.validation:,} held out, instead of "
                 f"{self.train:,} and {self.validation:,}"
             )
         if self.digest and now.digest:
@@ -111,7 +111,7 @@ class Found(BaseModel):
 
 
 def class_difference(before: Sequence[str], now: Sequence[str]) -> str:
-    """How the classes that are there `now` differ from those `before`, in words; empty where they do not."""
+    """How the classes that are there `now` differ from those `before`, in words; empty if they do not."""
     known, present = set(before), set(now)
     new = [shown(name) for name in now if name not in known]
     gone = [shown(name) for name in before if name not in present]
@@ -127,7 +127,7 @@ def class_difference(before: Sequence[str], now: Sequence[str]) -> str:
 def class_counts(
     classes: Sequence[str], train: Iterable[int] | None, validation: Iterable[int] | None
 ) -> dict[str, ClassCount]:
-    """Items of each class, from the numbers of their classes, which are None without labels."""
+    """The number of items of each class, from the class number of each item; None without labels."""
     if train is None or validation is None:
         return {}
     trained, held = Counter(train), Counter(validation)
@@ -137,10 +137,10 @@ def class_counts(
 def count_forms(
     files: Sequence[_File], form: Callable[[_File], str], *, most: int = 500
 ) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Forms of at most `most` of the files, evenly spread, for `Found`: the most frequent ones first, and notes.
+    """The forms of at most `most` files, evenly spread, and notes, for `Found`; the most frequent forms first.
 
     Args:
-        form: what a file's header says, such as `640x480`; raises DataError where it cannot be read.
+        form: what a file's header says, such as `640x480`; raises DataError if it cannot be read.
     """
     looked_at = range(0, len(files), -(-len(files) // most)) if files else range(0)
     counts: Counter[str] = Counter()

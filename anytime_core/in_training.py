@@ -1,7 +1,7 @@
 """Whether a run is being trained, by which process, and how far it is.
 
-A training holds the lock of its run folder, which the system gives back when the process ends, however it does; beside
-the lock it writes how far it is. What a killed training wrote there says nothing, as nobody holds the lock.
+A training holds the lock of its run folder, and writes beside it how far it is. The system releases the lock when the
+process ends in any way. If nobody holds the lock, what a killed training wrote does not count.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from anytime_core.data.reading import JSON_LIMIT, read_limited
 from anytime_core.display import shown
 
 LOCK = "training"
-"""Name of the lock of a run that is being trained."""
+"""Name of the lock that a training holds on its run folder."""
 
 _STATUS = f".{LOCK}.status"
 _EVERY = 1.0  # seconds
@@ -30,10 +30,10 @@ class InTraining:
     """A training that is under way.
 
     Attributes:
-        process: its number; None where it cannot be read.
-        host: the machine it runs on.
-        since: when it began, as an ISO time.
-        stage: that it is at; None before the first step.
+        process: number of the process; None if it cannot be read.
+        host: name of the machine.
+        since: when the training began, as an ISO time.
+        stage: the current stage; None before the first step.
         step: steps of the stage that are done.
         steps: steps of the stage in all.
     """
@@ -46,13 +46,13 @@ class InTraining:
     steps: int | None = None
 
     def __str__(self) -> str:
-        """Such as `stage prior, step 120 of 700, process 4711 on anna`."""
+        """The state in words, such as `stage prior, step 120 of 700, process 4711 on anna`."""
         place = f"stage {self.stage}, step {self.step:,} of {self.steps:,}" if self.stage else "before its first step"
         return f"{place}, process {self.process} on {shown(self.host or 'an unknown machine')}"
 
 
 def in_training(folder: Path) -> InTraining | None:
-    """The training that is under way in a run folder, None where there is none."""
+    """The training that is under way in a run folder, None if there is none."""
     holder = holder_of(folder, LOCK)
     if holder is None:
         return None
@@ -80,7 +80,7 @@ class StatusTeller:
     """Writes how far the training of a run folder is, once a second at most.
 
     Args:
-        folder: of the run, whose lock this process holds.
+        folder: the run folder, whose lock this process holds.
         process: number of this process.
     """
 
@@ -89,7 +89,7 @@ class StatusTeller:
         self._next = 0.0
 
     def tell(self, stage: str, step: int, steps: int) -> None:
-        """So many steps of a stage are done. A disk that is full ends no training here."""
+        """Write how many steps of a stage are done. A full disk is no error here, so that the training goes on."""
         now = time.monotonic()
         if now < self._next and step != steps:
             return
@@ -101,7 +101,7 @@ class StatusTeller:
 
 @contextlib.contextmanager
 def telling_status(folder: Path, process: int) -> Iterator[StatusTeller]:
-    """A `StatusTeller` whose file is gone at the end."""
+    """A `StatusTeller` whose file is removed at the end."""
     teller = StatusTeller(folder, process)
     try:
         yield teller

@@ -17,7 +17,7 @@ from anytime_core.errors import UsageError, nearest
 from anytime_core.quantities import whole_number
 
 _NUMBERED = "index:"
-"""Start of a label that is the number of a class."""
+"""The start of a label that is the number of a class."""
 
 Label = int | str
 Labels = Label | Numbers | Sequence[Label]
@@ -26,12 +26,12 @@ Labels = Label | Numbers | Sequence[Label]
 
 @dataclass(frozen=True)
 class ClassLabels:
-    """The labels that the prior of a run can be told.
+    """The labels that can be given to the prior of a run.
 
     Attributes:
-        names: of the classes, by number.
-        conditional: whether the prior can be told any.
-        run: in messages.
+        names: names of the classes, by number.
+        conditional: whether the prior takes labels.
+        run: the run folder, for messages.
     """
 
     names: tuple[str, ...]
@@ -39,9 +39,9 @@ class ClassLabels:
     run: Path
 
     def number(self, label: Label | None) -> int | None:
-        """The number of a class, None where none is asked for.
+        """The number of a class, None if none is asked for.
 
-        Text is a name first: of classes named 1 and 2, `2` is the one so named, whatever its number.
+        Text is first taken as a name: if classes are named 1 and 2, `2` is the class of that name, not of that number.
 
         Raises:
             UsageError: the prior is unconditional, or there is no such class.
@@ -49,10 +49,11 @@ class ClassLabels:
         return None if label is None else self._number(label)
 
     def numbers(self, label: Labels | None, batch: int) -> Tensor | None:
-        """The numbers of the classes of `batch` samples, [B] int64, None for an unconditional prior.
+        """The class numbers of `batch` samples, [B] int64, None for an unconditional prior.
 
         Raises:
-            UsageError: see `number`; or a prior that has to be told labels and is not, or not one for each sample.
+            UsageError: as in `number`; or a label is missing for a prior that needs one; or there is not one label for
+                each sample.
         """
         labels: list[Any] = [label] * batch
         if is_sequence(label):
@@ -89,6 +90,6 @@ class ClassLabels:
 
 
 def _numbered(label: str) -> int | None:
-    """What a label such as `index:3` says; None for any other text."""
+    """The number in a label such as `index:3`; None for any other text."""
     number = label.removeprefix(_NUMBERED)
     return int(number) if number != label and number.isascii() and number.isdecimal() and len(number) < 10 else None

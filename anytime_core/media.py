@@ -1,4 +1,4 @@
-"""A user's file as samples, whichever modality it is of."""
+"""A user's file as samples, for any modality."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def open_file(modality: Modality, path: Path, *, opened: Callable[[Path], UserFi
     """The samples of a file, as many as the modality finds in it.
 
     Args:
-        modality: whose file it is.
-        path: of the file.
+        modality: the modality of the file.
+        path: path of the file.
         opened: opens it in another way than the modality's usual one.
 
     Raises:
-        DataError: naming a file that is missing or cannot be read.
+        DataError: the file, which the message names, is missing or cannot be read.
     """
     try:
         require_regular_file(path)

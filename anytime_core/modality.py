@@ -1,7 +1,7 @@
 """The plugin contract: what a modality offers to core, and the only place where core says what a sample is.
 
-A plugin never sees budgets, codes, quantizers or priors; core never looks inside a sample. Letters: B batch, C channels
-of the latent map, S its spatial shape.
+A plugin never sees budgets, codes, quantizers or priors, and core never looks inside a sample. [C, *S] is the shape of
+the latent map of a sample: C channels, S its spatial shape.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ GROUP = "anytime.modalities"
 """Entry-point group under which distributions declare their modalities."""
 
 FILE_TOLERANCE = 0.01
-"""By how much a sample that is written and read again may differ from itself, in units of [-1, 1].
+"""How much a sample may change when it is written and read again, in units of [-1, 1].
 
-A little more than a step of 8 bits; a modality whose files are coarser, or whose `read` prepares them anew, states its
-own as `file_tolerance`.
+It is a little more than a step of 8 bits. A modality whose files are coarser, or whose `read` processes them again,
+states its own value as `file_tolerance`.
 """
 
 
 class SampleDataset(Protocol):
-    """A map-style data set. Item i is `{"x": Tensor}`, and `"label"` (int) where it is known.
+    """A map-style data set. Item i is `{"x": Tensor}`, with `"label"` (int) if it is known.
 
-    An item that cannot be read raises DataError, each time: core leaves it out and counts it.
+    An item that cannot be read raises DataError each time; core leaves it out and counts it.
 
-    A set that can gather many items faster than one by one may add `batch(indices) -> {"x": [B, ...], "label": [B]}`.
+    A data set that gathers many items faster than one by one may add `batch(indices) -> {"x": [B, ...], "label": [B]}`.
     """
 
     def __len__(self) -> int: ...
@@ -54,10 +54,10 @@ class Datasets:
     Attributes:
         train: training samples.
         validation: validation samples, disjoint from `train`.
-        classes: names of the labels 0, 1, ..., empty where the data has no labels.
-        found: what lies where the data was looked for; None leaves core to count.
-        settled: the modality's config with values filled in that it left to the data, such as which grey is white, so
-            that a run keeps them; None where there are none.
+        classes: names of the labels 0, 1, ...; empty if the data has no labels.
+        found: what was found where the data was looked for; None: core counts.
+        settled: the modality's config, with the values that it left to the data filled in, such as which grey is white,
+            so that a run keeps them; None if there are none.
     """
 
     train: SampleDataset
@@ -97,7 +97,7 @@ class UserFile(Protocol):
     """A user's file as one or more samples in order, so that it can be longer than a sample and than memory."""
 
     def __len__(self) -> int:
-        """Number of samples."""
+        """The number of samples."""
         ...
 
     def __iter__(self) -> Iterator[Tensor]:
@@ -105,13 +105,13 @@ class UserFile(Protocol):
         ...
 
     def write(self, x: Iterable[Tensor], path: Path) -> None:
-        """Write as many samples [*sample_shape] as iterating gives, in that order, as one file."""
+        """Write samples [*sample_shape], in the order and number of those that iterating gives, as one file."""
         ...
 
 
 @runtime_checkable
 class OpensFiles(Protocol):
-    """A modality whose files may hold more than one sample adds this method; others are asked to `read` and `write`."""
+    """A modality whose files may hold more than one sample adds this method; others only `read` and `write`."""
 
     def open_file(self, path: Path) -> UserFile:
         """A user's file. Raises DataError naming it if it cannot be read to its end."""
@@ -119,22 +119,22 @@ class OpensFiles(Protocol):
 
 
 Restored = Literal["size", "rate"]
-"""What of the form of a user's file a modality can give back: how large it is, or how many values a second it has."""
+"""The property of a user's file that a modality can restore: its size, or the number of its values per second."""
 
 
 @runtime_checkable
 class RestoresFiles(Protocol):
-    """A modality that brings files to one size or rate, and can give reconstructions back as the files were, adds this.
+    """A modality that brings files to one size or rate, and can restore it in reconstructions, adds this.
 
-    It is asked for by `anytime reconstruct --original-size` or `--keep-rate`, whichever `restores` names.
+    `anytime reconstruct --original-size` or `--keep-rate` uses it, according to `restores`.
     """
 
     restores: ClassVar[Restored]
 
     def open_to_restore(self, path: Path) -> UserFile:
-        """A user's file whose `write` gives back its size or rate; its samples are those of `open_file` or `read`.
+        """A user's file whose `write` restores its size or rate; its samples are those of `open_file` or `read`.
 
-        Raises DataError naming a file that cannot be read to its end.
+        Raises DataError naming the file if it cannot be read to its end.
         """
         ...
 
@@ -144,10 +144,10 @@ class Extractor:
     """Features by which sets of samples are compared.
 
     Attributes:
-        description: what it is and where its weights come from; every number that it gives says this.
-        features: samples [B, *sample_shape] -> [B, F] float32 on the same device, each row of its sample alone.
-        scores: names of the features where each means something by itself, such as a predicted opinion score; else
-            empty.
+        description: what it is and where its weights come from; it stands beside every number that it gives.
+        features: samples [B, *sample_shape] -> F features each, [B, F] float32 on the same device. A row depends on its
+            sample alone.
+        scores: names of the features if each has a meaning of its own, such as a predicted opinion score; else empty.
     """
 
     description: str
@@ -160,8 +160,8 @@ class WeightsSource:
     """Where an extractor may take its weights from.
 
     Attributes:
-        file: that the user names, for an extractor that takes one.
-        download: whether it may download them.
+        file: the file that the user names, for an extractor that takes one.
+        download: whether it may download the weights.
     """
 
     file: Path | None = None
@@ -170,12 +170,12 @@ class WeightsSource:
 
 @dataclass(frozen=True)
 class OfferedExtractor:
-    """An extractor that a modality has, not loaded yet.
+    """An extractor that a modality offers, not loaded yet.
 
     Attributes:
-        load: raises UsageError naming the way out where a package or weights are missing, and never puts another
+        load: loads it. Raises UsageError naming the way out if a package or weights are missing, and never puts another
             network in their place.
-        default: whether it is used where the user names none; it then needs neither weights nor extras.
+        default: whether it is used if the user names none; it then needs neither weights nor extras.
         takes_weights: whether the user may name a file of its weights.
     """
 
@@ -189,28 +189,28 @@ class HasExtractors(Protocol):
     """A modality that offers feature extractors adds this."""
 
     def extractors(self) -> Mapping[str, OfferedExtractor]:
-        """Extractors by name; `classifier` is core's own."""
+        """The extractors by name. The name `classifier` is core's own."""
         ...
 
 
 @runtime_checkable
 class HasFeatureNetwork(Protocol):
-    """A modality that knows a small network to tell its classes apart adds this; others are judged by an encoder."""
+    """A modality that has a small network to tell its classes apart adds this; for others, core uses their encoder."""
 
     def feature_network(self) -> nn.Module:
         """An untrained network x [B, *sample_shape] -> features [B, F], which core trains as a classifier.
 
-        It follows from the data's form alone, so that runs of different networks are judged by the same one.
+        It depends on the shape of the data alone, so that the same network judges runs of different networks.
         """
         ...
 
 
 @runtime_checkable
 class ShowsGrowth(Protocol):
-    """A modality that has a way to show how a sample grows with its codes adds this."""
+    """A modality that can show how a sample grows with its codes adds this."""
 
     def write_growth(self, steps: Sequence[Tensor], stem: Path) -> None:
-        """Write files named `stem` and a suffix that show `steps`, a sample [*sample_shape] from ever more codes."""
+        """Write files `stem` plus a suffix that show `steps`, one sample [*sample_shape] from more and more codes."""
         ...
 
 
@@ -218,28 +218,28 @@ class ShowsGrowth(Protocol):
 class Modality(Protocol):
     """A kind of data, configured: the entry point names a class, and core makes `cls(config)`.
 
-    Class attributes state what it is before any configuration; every method works on samples `x`, float32 of
-    `sample_shape`, values in [-1, 1]. What a modality may have besides: `file_tolerance` (`FILE_TOLERANCE`),
-    `open_file` (`OpensFiles`), `write_growth` (`ShowsGrowth`), `feature_network` (`HasFeatureNetwork`), `extractors`
-    (`HasExtractors`). `anytime plugins check NAME` tries all of it.
+    Class attributes hold for any configuration. Every method works on samples `x`, float32 of `sample_shape` with
+    values in [-1, 1]. A modality may also have `file_tolerance` (`FILE_TOLERANCE`), `open_file` (`OpensFiles`),
+    `write_growth` (`ShowsGrowth`), `feature_network` (`HasFeatureNetwork`) and `extractors` (`HasExtractors`).
+    `anytime plugins check NAME` checks all of it.
     """
 
     name: ClassVar[str]
     description: ClassVar[str]
     api_version: ClassVar[int]
     suffixes: ClassVar[tuple[str, ...]]
-    """Suffixes of the files that samples can be written to, such as `.png`, the default first."""
+    """Suffixes of the files that samples can be written to, such as `.png`; the default is first."""
     Config: ClassVar[type[BaseModel]]
-    """A pydantic model whose every field has a default and a description."""
+    """A pydantic model. Each of its fields has a default and a description."""
 
     def __init__(self, config: Any, /) -> None: ...
 
     def sample_shape(self) -> tuple[int, ...]:
-        """Shape of one sample, without a batch axis."""
+        """The shape of one sample, without a batch axis."""
         ...
 
     def datasets(self) -> Datasets:
-        """Training and validation data. Raises DataError where it is missing, empty or unreadable."""
+        """Training and validation data. Raises DataError if it is missing, empty or unreadable."""
         ...
 
     def encoder(self) -> nn.Module:
@@ -251,7 +251,7 @@ class Modality(Protocol):
         ...
 
     def reconstruction_loss(self, x_hat: Tensor, x: Tensor) -> Tensor:
-        """Differentiable loss of each sample, [B]."""
+        """The differentiable loss of each sample, [B]."""
         ...
 
     def metrics(self) -> Mapping[str, Callable[[Tensor, Tensor], Tensor]]:
@@ -259,7 +259,7 @@ class Modality(Protocol):
         ...
 
     def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """A random view of each sample of a batch; `x` itself where the modality or its config has none."""
+        """A random view of each sample of a batch; `x` itself if the modality or its config has none."""
         ...
 
     def read(self, path: Path) -> Tensor:
@@ -267,7 +267,7 @@ class Modality(Protocol):
         ...
 
     def write(self, x: Tensor, path: Path) -> None:
-        """Write one sample [*sample_shape] to `path`, in the format that its suffix, one of `suffixes`, says."""
+        """Write one sample [*sample_shape] to `path`, in the format of its suffix, which is one of `suffixes`."""
         ...
 
     def preview(self, rows: Sequence[PreviewRow], path: Path) -> None:

@@ -1,9 +1,9 @@
 """Principal component analysis as encoder and decoder: the linear model that is ordered by itself.
 
-Of all n linear codes the first n principal components have the smallest squared error, for every n (Eckart and Young
-1936); an ordered autoencoder of linear networks learns the same (Xu et al. 2021, theorem 1).
+For every n, the first n principal components have the smallest squared error of all n linear codes (Eckart and Young
+1936). An ordered autoencoder of linear networks learns the same (Xu et al. 2021, theorem 1).
 
-Letters: B batch, N code length, X number of values of a sample, K codebook size, R samples.
+X is the number of values of a sample, R the number of samples.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def linear_networks(components: Tensor, mean: Tensor) -> tuple[nn.Sequential, nn
 
     Args:
         components: [N, *sample_shape], orthonormal.
-        mean: [*sample_shape], what the decoder makes of zeros.
+        mean: [*sample_shape], which the decoder returns for zeros.
     """
     rows = components.flatten(1)  # [N, X]
     encode, decode = nn.Linear(rows.shape[1], len(rows)), nn.Linear(len(rows), rows.shape[1])
@@ -38,13 +38,13 @@ def linear_networks(components: Tensor, mean: Tensor) -> tuple[nn.Sequential, nn
 
 
 def principal_components(batches: Iterable[Mapping[str, Tensor]], number: int) -> tuple[Tensor, Tensor]:
-    """The principal components of samples, that of most variance first, and their mean.
+    """The principal components of samples, the largest variance first, and the mean.
 
     It takes the memory of one batch (incremental PCA, Ross et al., "Incremental Learning for Robust Visual Tracking",
-    2008), is exact for a single batch, and otherwise forgets after each batch what lies outside of `number` components.
+    2008). It is exact for a single batch; otherwise each batch leaves only the part within `number` components.
 
     Args:
-        batches: samples `x` [B, *sample_shape], each B at least N.
+        batches: samples `x` [B, *sample_shape], every B at least N.
         number: N, at most X.
 
     Returns:
@@ -64,8 +64,8 @@ def principal_components(batches: Iterable[Mapping[str, Tensor]], number: int) -
 def scalar_codebooks(coefficients: Tensor, size: int) -> Tensor:
     """Codebooks of least squared error for numbers, one per position, by Lloyd's algorithm (Lloyd 1982, Max 1960).
 
-    Each starts halfway between an even grid and quantiles. In one dimension a code's numbers are neighbours, so that
-    sorted once they need no distances.
+    Each codebook starts halfway between an even grid and the quantiles. In one dimension the numbers of a code are
+    neighbours, so they are sorted once and no distances are needed.
 
     Args:
         coefficients: [R, N].

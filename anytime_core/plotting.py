@@ -1,4 +1,4 @@
-"""Figures of quality against the number of codes, and the plot of one autoencoder's curve."""
+"""Figures of quality against the number of codes, and the plot of an autoencoder's curve."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WIDTH, _HEIGHT = 3.6, 3.0  # inches, of one panel
 
 
 def plot_curve(curve: ReconstructionCurve, path: Path) -> None:
-    """One panel for each measure over the number of leading codes."""
+    """Plot each measure over the number of leading codes, one panel each."""
     figure, panels = panels_over_codes(len(curve.values), len(curve.values))
     for panel, (measure, values) in zip(panels, curve.values.items(), strict=True):
         panel.plot(curve.lengths, values, marker="o", color="tab:blue")
@@ -27,7 +27,7 @@ def plot_curve(curve: ReconstructionCurve, path: Path) -> None:
 
 
 def spaced_ticks(numbers: Sequence[int], most: int = 8) -> list[int]:
-    """Those of some ascending numbers whose labels do not touch: the last one, and others at least `most`-ths away."""
+    """Some of the ascending `numbers`, at most about `most`, so that labels do not touch; always with the last one."""
     gap = (numbers[-1] - numbers[0]) / most
     kept: list[int] = []
     for number in numbers[:-1]:
@@ -50,6 +50,6 @@ def panels_over_codes(number: int, columns: int) -> tuple[Figure, list[Axes]]:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as a PNG picture, at once."""
+    """Write a figure as a PNG picture, whole or not at all."""
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")

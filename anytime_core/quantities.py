@@ -1,4 +1,4 @@
-"""Single numbers that callers hand over, of any numeric type, checked before they are used."""
+"""Single numbers of any numeric type that callers pass, checked before they are used."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from anytime_core.errors import UsageError
 
 
 def whole_number(what: str, value: object, wanted: str, least: int, most: int | None = None) -> int:
-    """`value`, of any type of whole numbers, as an int.
+    """`value`, of any integer type, as an int.
 
     Args:
         what: its name in the message.
-        value: to be checked.
+        value: the value to check.
         wanted: the range, in the message.
         least, most: the range.
 
     Raises:
-        UsageError: it is something else or out of range.
+        UsageError: it is not a whole number, or out of range.
     """
     try:
         number = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
@@ -32,16 +32,16 @@ def whole_number(what: str, value: object, wanted: str, least: int, most: int | 
 
 
 def real_number(what: str, value: object, wanted: str, accepts: Callable[[float], bool]) -> float:
-    """`value`, of any type of numbers, as a float.
+    """`value`, of any numeric type, as a float.
 
     Args:
         what: its name in the message.
-        value: to be checked.
+        value: the value to check.
         wanted: the range, in the message.
         accepts: whether a number is in the range.
 
     Raises:
-        UsageError: it is something else or out of range.
+        UsageError: it is not a number, or out of range.
     """
     number = None
     if not isinstance(value, bool | str | bytes):
@@ -53,7 +53,7 @@ def real_number(what: str, value: object, wanted: str, accepts: Callable[[float]
 
 
 def shown_value(value: object) -> str:
-    """A value in a message: numbers as they are, text in quotes, of larger things what they are."""
+    """A value in a message: a number as it is, text in quotes, the shape or type of anything larger."""
     shape = getattr(value, "shape", ())
     if len(shape):
         return f"of shape [{', '.join(map(str, shape))}]"

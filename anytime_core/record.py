@@ -1,4 +1,4 @@
-"""The record of a run folder, `run.json`: what was trained, how far it got, and what validation said."""
+"""The record of a run folder, `run.json`: what was trained, how far it got, and its validation results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from anytime_core.section import MOST_CODES
 from anytime_core.spelling import argument
 
 FORMAT_VERSION = 2
-"""Version of the run folder's layout. Runs of a newer one are refused, those of an older one are read."""
+"""Version of the run folder's layout. Runs of a newer version are refused, runs of an older one are read."""
 
 Stage = Literal["autoencoder", "codes", "prior"]
 STAGES: tuple[Stage, ...] = ("autoencoder", "codes", "prior")
@@ -45,11 +45,11 @@ _OTHER_RUN = "; see anytime runs list, or train another with anytime train"
 
 
 class Change(Recorded):
-    """A config that was changed while the run was under way.
+    """A change of the config after the run was started.
 
     Attributes:
-        at: when, as an ISO time.
-        stages: that were trained with it from then on.
+        at: when it was changed, as an ISO time.
+        stages: the stages that were trained with it from then on.
         values: dotted key -> its new value.
     """
 
@@ -72,7 +72,7 @@ class PluginRecord(Recorded):
 
 
 class RunRecord(Recorded):
-    """What `run.json` says."""
+    """The contents of `run.json`."""
 
     format_version: int = FORMAT_VERSION
     created: Text
@@ -81,13 +81,13 @@ class RunRecord(Recorded):
     recipe: Text | None
     baseline: Text | None = None
     quick: bool = False
-    """Whether the config is the quick variant of the recipe, or was made from that."""
+    """Whether the config is the quick variant of the recipe, or was made from it."""
     seed: int
     code_length: Codes
     codebook_size: int | None = Field(ge=2, le=MOST_CODES)
     classes: tuple[str, ...]
     found: Found | None = None
-    """The data that the autoencoder and the codes were made of; None in runs of versions that did not say."""
+    """The data of the autoencoder and the codes; None in runs of versions that did not record it."""
     last_stage: Stage = "prior"
     """The last one that was asked for. A resumed training ends with it."""
     stages: Stages = Stages()
@@ -127,7 +127,7 @@ class RunRecord(Recorded):
         return {stage: self.stages[stage] for stage in STAGES if stage in self.stages}
 
     def before(self, stage: Stage) -> Self:
-        """The record without `stage` and those that follow it: what they resulted in no longer counts."""
+        """The record without the results of `stage` and of the stages after it."""
         kept = {name: result for name, result in self.finished.items() if STAGES.index(name) < STAGES.index(stage)}
         return self.model_copy(update={"stages": kept})
 
@@ -144,7 +144,7 @@ def read_record(folder: Path) -> RunRecord:
     """The record of a run folder.
 
     Raises:
-        RunError: the folder is missing, no run, damaged, or of a newer format, or something in it leads out of it.
+        RunError: the folder is missing, not a run, damaged, or of a newer format, or a link in it leads out of it.
     """
     path = folder / RUN_FILE
     if not folder.is_dir():
@@ -163,7 +163,7 @@ def read_record(folder: Path) -> RunRecord:
 
 
 def _check_plain(data: Any) -> None:
-    """Raise ValueError for JSON that cannot be written again: nested too deep, or with numbers that are not finite."""
+    """Raise ValueError if JSON cannot be written again: it is nested too deep, or has numbers that are not finite."""
     level = [data]
     for _ in range(_DEEPEST):
         if any(isinstance(value, float) and not math.isfinite(value) for value in level):
@@ -174,14 +174,14 @@ def _check_plain(data: Any) -> None:
         level = [value for values in inside for value in values]
         if not level:
             return
-    raise ValueError(f"more than {_DEEPEST} values stand inside of each other")
+    raise ValueError(f"it is nested deeper than {_DEEPEST} levels")
 
 
 def _refuse_leading_outside(folder: Path) -> None:
-    """Raise RunError for a link out of a run folder, which may be somebody else's, and for what is no file at all.
+    """Raise RunError for a link that leads out of a run folder, and for anything that is neither file nor folder.
 
-    Reading through such a link would show, and writing through it change, files that are no part of the run. The folder
-    itself may be a link, and what is in an output below `samples/` is never read back.
+    The run may come from somebody else. Reading through such a link would show files outside of the run, and writing
+    would change them. The folder itself may be a link. Outputs below `samples/` are not checked, as nothing reads them.
     """
     inside = folder.resolve()
     for entry in _entries(folder):
@@ -197,7 +197,7 @@ def _refuse_leading_outside(folder: Path) -> None:
 
 
 def _entries(folder: Path, levels: int = 2) -> Iterator[os.DirEntry[str]]:
-    """What is in a folder and in its folders, and in those that are being written."""
+    """The entries of a folder, of its folders, and of the folders in it that are being written."""
     with os.scandir(folder) as entries:
         for entry in entries:
             yield entry
@@ -206,7 +206,7 @@ def _entries(folder: Path, levels: int = 2) -> Iterator[os.DirEntry[str]]:
 
 
 def list_runs(root: Path) -> list[Path]:
-    """Run folders directly below `root`, the latest last."""
+    """The run folders directly below `root`, the latest last."""
     folders = [path.parent for path in root.glob(f"*/{RUN_FILE}")]
     return sorted(folders, key=lambda folder: ((folder / RUN_FILE).stat().st_mtime_ns, folder.name))
 
@@ -234,9 +234,9 @@ def validated(model: type[_Versioned], data: Any, path: Path, way_out: str) -> _
 
     Args:
         model: what it should be.
-        data: as JSON has it.
-        path: for messages.
-        way_out: the end of messages, such as `; train another`, or nothing.
+        data: the data from JSON.
+        path: the file, for messages.
+        way_out: the end of messages, such as `; train another`; may be empty.
 
     Raises:
         RunError: it is damaged, of a newer format, or of a plugin that is not installed.

@@ -1,7 +1,7 @@
-"""Registries: the kinds of a thing by name, none of which is imported before it is used.
+"""Registries: the kinds of a thing by name. No kind is imported before it is used.
 
-A registry knows the kinds that core has, and, if it has a group of entry points, those that other distributions
-declare. The section of a config that chooses a kind, help, weights files and contract tests follow from it.
+A registry knows core's own kinds and, if it has a group of entry points, the kinds that other distributions declare.
+The config sections that choose a kind, help, weights files and contract tests follow from it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Kind:
     Attributes:
         name: what configs call it.
         target: `module:Class`.
-        section: `module:Class` of its section, which is to be had without importing the kind itself.
+        section: `module:Class` of its section, which can be imported without the kind itself.
         description: one line.
     """
 
@@ -39,14 +39,14 @@ class Kind:
 
 
 class Registry(Generic[T]):
-    """Kinds by name, in the order of their declaration, those of other distributions last.
+    """Kinds by name, in the order of their declaration; kinds of other distributions are last.
 
     Args:
         what: the word for one of them, in messages.
-        section: base of their sections.
-        default: the kind of a section that does not say its own.
-        built_in: those that core has.
-        group: of entry points that declare further ones; None: there are none.
+        section: the base of their sections.
+        default: the kind of a section that does not name one.
+        built_in: core's own kinds.
+        group: the group of entry points that declare further kinds; None: there are none.
     """
 
     def __init__(
@@ -88,22 +88,22 @@ class Registry(Generic[T]):
         return section
 
     def known_sections(self) -> list[type[Section]]:
-        """The sections of core's own kinds, and of those that have been imported already; the default kind's first."""
+        """The sections of core's own kinds and of the kinds that are imported already; the default kind's first."""
         names = sorted([*self.built_in, *self._imported], key=lambda kind: kind != self.default)
         return [self.section_of(kind) for kind in names]
 
     def origin(self, kind: str) -> str:
-        """A kind and, if another distribution declares it, that one, for messages."""
+        """A kind and, if another distribution declares it, that distribution, for messages."""
         if self.group is None or kind in self.built_in:
             return f"{self.what} '{shown(kind)}'"
         return str(find_declared(self.group, kind))
 
     def parse(self, value: Any) -> Any:
-        """A section of the kind that `value` says, for a field of a config.
+        """The section of the kind that `value` names, for a field of a config.
 
         Raises:
-            ValidationError: there is no such kind, an error of type `unknown_kind` that says in its `ctx` what is not
-                there and whether a plugin may have it; or what pydantic says of the section.
+            ValidationError: there is no such kind; the error's type is `unknown_kind`, and its `ctx` says what is
+                absent and whether a plugin may have it. Or the section has mistakes.
         """
         if isinstance(value, self.section):
             return value

@@ -1,4 +1,4 @@
-"""Data that has moved: what of a run's config may be said anew when the run is only looked at."""
+"""Data that has moved: the values of a run's config that may be changed for a run that is not trained further."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from anytime_core.record import RunRecord
 
 
 def location_keys(config: type[BaseModel]) -> list[str]:
-    """The keys by which a modality's config says where its data lies: paths in section `data`, and `data.download`."""
+    """The keys that say where a modality's data is: the paths in section `data`, and `data.download`."""
     section = config.model_fields.get("data")
     fields: dict[str, Any] = getattr(section.annotation, "model_fields", {}) if section is not None else {}
     return [f"data.{name}" for name, field in fields.items() if name == "download" or _is_path(field.annotation)]
 
 
 def relocated(record: RunRecord, settings: Sequence[str]) -> Modality:
-    """The modality of a run, with data that lies where `settings` say.
+    """The modality of a run, with the place of its data from `settings`.
 
     Args:
-        record: of the run.
-        settings: `data.root=DIR` and the like, as `--set` has them.
+        record: the record of the run.
+        settings: `data.root=DIR` and the like, in the form of `--set`.
 
     Raises:
-        UsageError: a setting of anything else, or one that the config does not know.
+        UsageError: a setting is not about the place of the data.
     """
     modality = load_modality(record.modality)
     known = location_keys(modality.Config)

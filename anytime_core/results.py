@@ -1,7 +1,4 @@
-"""What the stages of a training result in, as `run.json` keeps it: a type for each stage.
-
-Letters: N code length.
-"""
+"""The results of a training's stages, as `run.json` keeps them: a type for each stage."""
 
 from __future__ import annotations
 
@@ -28,13 +25,13 @@ _Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Recorded(BaseModel):
-    """Base of everything in `run.json`. What later versions record besides is kept."""
+    """Base of everything in `run.json`. Fields that later versions add are kept."""
 
     model_config = ConfigDict(extra="allow")
 
 
 class _Validation(Recorded):
-    """What held-out samples said. Earlier versions said less of it, and nothing is added to what they recorded."""
+    """Results on held-out samples. Earlier versions recorded fewer fields; writing adds none to these."""
 
     @model_serializer(mode="wrap")
     def _only_what_was_said(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -74,10 +71,10 @@ class PriorValidation(_Validation):
     """How well the prior predicts the codes of held-out samples.
 
     Attributes:
-        bits_per_code: the mean negative log-likelihood of a code, or a bound of it.
-        standard_error: of `bits_per_code`.
-        bits_per_position: the same of each code, [N].
-        bits_per_step: of an order-agnostic prior: digit -> number of known codes -> bits.
+        bits_per_code: the mean negative log-likelihood of a code, or an upper bound of it.
+        standard_error: the standard error of `bits_per_code`.
+        bits_per_position: the mean bits of each code, [N].
+        bits_per_step: for an order-agnostic prior: digit -> number of known codes -> bits.
         samples: the number of samples.
     """
 
@@ -109,7 +106,7 @@ class AutoencoderResult(StageResult):
 
 
 class CodesResult(StageResult):
-    """Stage `codes`: the codes of the data are written."""
+    """Stage `codes`: the codes of the data, which are in files."""
 
 
 class PriorResult(StageResult):

@@ -1,4 +1,4 @@
-"""The files of a run, opened together and held against each other."""
+"""The files of a run, opened together and checked against each other."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from anytime_core.weights import load_autoencoder, load_prior, require_plugin
 
 
 def open_run_files(folder: Path) -> tuple[RunRecord, Modality, OrderedAutoencoder, Prior | None]:
-    """What a run folder holds, on the CPU; the prior is None where its stage has not ended.
+    """The contents of a run folder, on the CPU; the prior is None if its stage is not finished.
 
     Raises:
-        RunError: missing, without an autoencoder, damaged, of a newer format, or not of one training.
+        RunError: the run is missing, has no autoencoder, is damaged, of a newer format, or mixed from two trainings.
         PluginError: its modality does not work.
     """
     record = read_record(folder)
@@ -26,8 +26,8 @@ def open_run_files(folder: Path) -> tuple[RunRecord, Modality, OrderedAutoencode
     if "autoencoder" not in record.stages or not weights.exists():
         if (training := in_training(folder)) is not None:
             raise RunError(
-                f"run {folder} is in training: {training}; it can be opened when stage autoencoder is done, and others "
-                "with --run DIR"
+                f"run {folder} is in training: {training}; wait until stage autoencoder is finished, or open another "
+                "run with --run DIR"
             )
         if "autoencoder" in record.stages:
             raise RunError(
@@ -44,7 +44,7 @@ def open_run_files(folder: Path) -> tuple[RunRecord, Modality, OrderedAutoencode
 def _check_same(
     folder: Path, record: RunRecord, modality: Modality, autoencoder: OrderedAutoencoder, prior: Prior | None
 ) -> None:
-    """Raise RunError where the files of a run are not of one training: sizes that differ would end far from here."""
+    """Raise RunError if the files of a run are not of one training: sizes that differ would fail much later."""
     told: dict[str, tuple[object, object]] = {
         "modality": (record.modality, modality.name),
         "code length": (record.code_length, autoencoder.code_length),
@@ -60,6 +60,6 @@ def _check_same(
     for what, (recorded, held) in told.items():
         if recorded != held:
             raise RunError(
-                f"{folder / RUN_FILE} does not fit the weights beside it: {what} {recorded}, where they have {held}; "
+                f"{folder / RUN_FILE} does not fit the weights beside it: {what} {recorded}, but they have {held}; "
                 "put back the files that belong together, or train another with anytime train"
             )

@@ -1,6 +1,6 @@
-"""Looking after run folders: how large they are, removing, renaming, pruning and comparing them.
+"""Looking after run folders: measuring, removing, renaming, pruning and comparing them.
 
-Nothing here follows a link out of a run, touches what is no run, or takes anything from one that is in use.
+Nothing here follows a link out of a run, touches a folder that is no run, or removes anything from a run in use.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ _ENTRIES = frozenset(
     {RUN_FILE, CONFIG_FILE, AUTOENCODER_FILE, PRIOR_FILE, "metrics.jsonl", "costs.json"}
     | {"checkpoints", "codes", "previews", "tensorboard", "evaluation", "samples", "reconstructions"}
 )
-"""What there is in a run folder, see docs/architecture.md."""
+"""The entries of a run folder, see docs/architecture.md."""
 _CHECKPOINT = re.compile(rf"({'|'.join(STAGES)})-(\d+)\.safetensors")
 _PREVIEW = re.compile(r"autoencoder-(\d+)\.png")
 
 
 @dataclass(frozen=True)
 class Size:
-    """Files, and bytes in them."""
+    """A number of files, and of the bytes in them."""
 
     files: int = 0
     bytes: int = 0
@@ -51,7 +51,7 @@ class Size:
 
 
 def size_of(folder: Path) -> Size:
-    """Everything in a folder; links count as themselves."""
+    """The size of everything in a folder; a link counts itself, not its target."""
     size = Size()
     for root, _, names in os.walk(folder):
         for name in names:
@@ -60,7 +60,7 @@ def size_of(folder: Path) -> Size:
 
 
 def stopped_at(folder: Path, record: RunRecord) -> str | None:
-    """Where a training ended before its stage did, such as `stage prior stopped at step 20`; None where none did."""
+    """Where a training stopped within a stage, such as `stage prior stopped at step 20`; None if it did not."""
     stage = next((stage for stage in STAGES if stage not in record.stages), None)
     steps = checkpoint_steps(folder, stage) if stage is not None else []
     return f"stage {stage} stopped at step {max(steps):,}" if steps else None
@@ -95,12 +95,12 @@ def check_removable(folder: Path) -> None:
 
 
 def _is_of_a_run(name: str) -> bool:
-    """Whether a run folder may have an entry of this name. A run in a run is no part of it."""
+    """Whether a run folder may have an entry of this name. A run within a run is not part of it."""
     return name in _ENTRIES or name.startswith((f".{LOCK}.", PARTIAL_PREFIX))
 
 
 def remove_run(folder: Path) -> None:
-    """Remove a run with all that is in its folder; of a link in it the link.
+    """Remove a run with everything in its folder; links are removed, not their targets.
 
     Raises:
         RunError: it is no run, or in use.
@@ -108,9 +108,9 @@ def remove_run(folder: Path) -> None:
     check_removable(folder)
     folder = Path(os.path.abspath(folder))
     if foreign := sorted(entry.name for entry in os.scandir(folder) if not _is_of_a_run(entry.name)):
-        raise RunError(f"{shown(folder)} holds what no training wrote, {listed(foreign)}: move it away first")
+        raise RunError(f"{shown(folder)} holds files that no training wrote, {listed(foreign)}: move them away first")
     with locked(folder, LOCK, f"training {folder}"):
-        # The record goes last, so that what is left of a removal that was killed can be removed too.
+        # The record goes last, so that a removal that was killed can be repeated.
         for entry in list(os.scandir(folder)):
             if entry.name in (RUN_FILE, f".{LOCK}.lock", f".{LOCK}.holder"):
                 continue
@@ -123,10 +123,10 @@ def remove_run(folder: Path) -> None:
 
 
 def rename_run(folder: Path, name: str) -> Path:
-    """Give a run folder another name beside the others of its folder; returns where it is now.
+    """Give a run folder another name in the same parent folder; returns its new path.
 
     Raises:
-        UsageError: `name` is not one name, or taken.
+        UsageError: `name` is not one name, or is taken.
         RunError: there is no run, or it is in use.
     """
     check_removable(folder)
@@ -147,8 +147,8 @@ class Pruned:
     """What was removed from a run, or would be.
 
     Attributes:
-        checkpoints: of finished stages, which more steps would have gone on from.
-        previews: pictures of an autoencoder before the last one.
+        checkpoints: checkpoints of finished stages, from which more steps could have been trained.
+        previews: all previews of the autoencoder but the last.
     """
 
     checkpoints: Size
@@ -156,11 +156,11 @@ class Pruned:
 
 
 def prune_run(folder: Path, *, dry_run: bool = False) -> Pruned:
-    """Remove what a finished stage leaves and neither sampling nor evaluation needs.
+    """Remove what finished stages leave behind and neither sampling nor evaluation needs.
 
     Args:
-        folder: of the run.
-        dry_run: only look.
+        folder: the run folder.
+        dry_run: only measure, and remove nothing.
 
     Raises:
         RunError: it is no run, or in use.
@@ -194,12 +194,12 @@ def _total(paths: list[Path]) -> Size:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs side by side; in each pair the first run comes first, None where one has no such thing.
+    """Two runs side by side. Each pair has the value of the first run first; None if a run has no such value.
 
     Attributes:
-        config: dotted key -> its two values, where they differ.
-        results: what -> its two values.
-        same_data: whether both saw the same; None where one does not say what it saw.
+        config: dotted key -> its two values, if they differ.
+        results: name of a result -> its two values.
+        same_data: whether both saw the same data; None if a run does not record it.
     """
 
     config: dict[str, tuple[Any, Any]]
@@ -208,7 +208,7 @@ class Comparison:
 
 
 def compare_runs(first: Path, second: Path) -> Comparison:
-    """How two runs were made, and how good they became. Raises RunError where one is no run."""
+    """How two runs were made, and how good they are. Raises RunError if one is not a run."""
     records = read_record(first), read_record(second)
     configs = [flattened(record.config) for record in records]
     config = {
@@ -216,7 +216,7 @@ def compare_runs(first: Path, second: Path) -> Comparison:
         for key in dict.fromkeys([*configs[0], *configs[1]])
         if configs[0].get(key) != configs[1].get(key)
     }
-    # Losses that are put together otherwise are not of one scale.
+    # Losses with different settings are on different scales.
     same_loss = not any(key.partition(".")[0] == "loss" for key in config)
     results = [_results(record, _common_lengths(*records), with_loss=same_loss) for record in records]
     digests = [record.found.digest if record.found is not None else "" for record in records]
@@ -246,7 +246,7 @@ def _results(record: RunRecord, lengths: list[int], *, with_loss: bool) -> dict[
 
 
 def _common_lengths(*records: RunRecord) -> list[int]:
-    """Up to three numbers of codes that both were validated at: about a quarter, half, and all of the shorter one's."""
+    """Up to three lengths at which both were validated: about a quarter, half, and all of the shorter code."""
     found = [
         set(stage.validation.codes) if (stage := record.stages.get("autoencoder")) is not None else set()
         for record in records

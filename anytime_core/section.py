@@ -1,4 +1,4 @@
-"""Sections of a config: typed, checked, and chosen by their `kind` if they come in several."""
+"""Sections of a config: typed, checked, and chosen by their `kind` if there are several kinds."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ MOST_CODES = 2**24
 
 
 class Section(BaseModel):
-    """Base of every config section: unknown keys are mistakes, values cannot change after parsing."""
+    """Base of every config section. Unknown keys are mistakes, and values cannot change after parsing."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def by_kind(default: str) -> Discriminator:
-    """Choose a section's type among those of a union by its `kind`, which may be left out."""
+    """Choose the type of a section in a union by its `kind`; `default` if it is left out."""
 
     def kind(value: Any) -> str:
         return str(value.get("kind", default) if isinstance(value, Mapping) else getattr(value, "kind", default))

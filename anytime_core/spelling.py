@@ -11,7 +11,7 @@ _options: ContextVar[bool] = ContextVar("options", default=False)
 
 @contextlib.contextmanager
 def as_options() -> Iterator[None]:
-    """Messages that are made in the block spell arguments as options of the command line."""
+    """Within the block, messages spell arguments as options of the command line."""
     token = _options.set(True)
     try:
         yield
@@ -30,8 +30,8 @@ def argument(name: str, value: object = None, *, option: str | None = None) -> s
 
     Args:
         name: its name in Python.
-        value: what it is given; capitals stand for any value, and None for the argument itself.
-        option: the name of the option if that is another one.
+        value: its value; capitals stand for any value; None: the argument alone.
+        option: the name of the option if it differs.
     """
     if _options.get():
         spelled = f"--{option or name}"

@@ -1,8 +1,8 @@
-"""Work on threads that each run torch's operators on one thread.
+"""Worker threads, each of which runs torch's operators on one thread.
 
-How many threads an operator uses is a setting of the thread that calls it, and the latest one is that of threads that
-start later, too. So nothing changes it back and forth: work that is better done on one thread each is handed to threads
-that were set so when they started.
+The number of threads that an operator uses is a setting of the thread that calls it, and threads that start later get
+the latest setting. So nothing changes it back and forth: work that is faster on single threads goes to workers that set
+this once when they started.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ _NAME = "anytime-single"
 
 
 def alone(work: Callable[[], T]) -> T:
-    """What `work` returns, done on one thread."""
+    """The result of `work`, done on one thread."""
     return beside([work])[0]
 
 
 def beside(works: Sequence[Callable[[], T]]) -> list[T]:
-    """What each of `works` returns, done beside each other on one thread each."""
+    """The results of all `works`, done at the same time on one thread each."""
     inference = torch.is_inference_mode_enabled()
 
     def done(work: Callable[[], T]) -> T:
         with torch.inference_mode(inference):
             return work()
 
-    if threading.current_thread().name.startswith(_NAME):  # which must not wait for others of its own kind
+    if threading.current_thread().name.startswith(_NAME):  # a worker must not wait for other workers
         return [work() for work in works]
     with _STARTING:
         workers = _workers()
@@ -44,18 +44,19 @@ def beside(works: Sequence[Callable[[], T]]) -> list[T]:
 
 @cache
 def _workers() -> ThreadPoolExecutor:
-    """As many as torch has threads, all started."""
+    """As many workers as torch has threads, all started."""
     number = torch.get_num_threads()
     workers, started = ThreadPoolExecutor(number, _NAME), threading.Barrier(number)
 
     def become_single(_: int) -> None:
+        torch.get_num_threads()  # a thread's first question sets it to what new threads have
         torch.set_num_threads(1)
         started.wait()
 
     list(workers.map(become_single, range(number)))
-    torch.set_num_threads(number)  # as it was, also for threads that others start later
+    torch.set_num_threads(number)  # as before, also for threads that start later
     return workers
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_workers.cache_clear)  # which has none of these threads
+    os.register_at_fork(after_in_child=_workers.cache_clear)  # a child process has none of these threads

@@ -1,7 +1,7 @@
 """How many leading codes a training step keeps: prefix-length distributions and the prefix mask.
 
-Lengths are drawn per sample, never one per batch: one cut per batch, as Xu et al. 2021 have it, makes each step's
-gradient see a single length. Letters: B batch, N code length.
+Lengths are drawn per sample, never one per batch: with one length per batch, as in Xu et al. 2021, the gradient of each
+step would see a single length.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def draw_lengths(
     Args:
         probabilities: [N], from `length_probabilities`.
         batch: B.
-        full_share: probability, per sample, of keeping all N codes whatever the distribution says.
-        generator: source of randomness, on the device of `probabilities`.
+        full_share: the probability, for each sample, that it keeps all N codes whatever the distribution is.
+        generator: the source of randomness, on the device of `probabilities`.
 
     Returns:
         [B] int64 in 1..N.

@@ -39,7 +39,7 @@ _MOST_METADATA = 2**20
 _LARGEST_HEADER = 2**23
 _MOST_TENSORS = 2**16
 _SPARE_ELEMENTS = 2**26
-"""Elements that building a model may take besides those of its file: a sample, tables of codes."""
+"""Elements that building a model may take in addition to those of its file: a sample, tables of codes."""
 
 Shapes = dict[str, torch.Size]
 
@@ -64,16 +64,16 @@ class AutoencoderMetadata(BaseModel):
     modality_config: dict[str, Any]
     autoencoder: AutoencoderConfig
     spec: CodeSpec | None = None
-    """What its codes are; None in files of format 1, which follows from the rest."""
+    """What its codes are; None in files of format 1, where it follows from the rest."""
 
 
 class PriorMetadata(BaseModel):
     """What `prior.safetensors` says of itself.
 
     Attributes:
-        prior: its section.
+        prior: the prior's section.
         spec: what the codes are that it models.
-        vectors: shape of the table of code vectors that it was given.
+        vectors: shape of the table of code vectors that it was given; None if there was none.
     """
 
     format_version: int = FORMAT_VERSION
@@ -84,7 +84,7 @@ class PriorMetadata(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _of_format_1(cls, data: Any) -> Any:
-        """Files of format 1 say sizes only, from which the run's autoencoder knows the rest."""
+        """Convert format 1, which has sizes only; the rest follows from the run's autoencoder."""
         if not isinstance(data, dict) or data.get("format_version") != 1 or "spec" in data:
             return data
         length, size = data.get("code_length"), data.get("codebook_size")
@@ -93,34 +93,34 @@ class PriorMetadata(BaseModel):
 
 
 def save_weights(path: Path, module: nn.Module, metadata: BaseModel) -> None:
-    """Write a module's state as safetensors with `metadata` as JSON, at once."""
+    """Write a module's state as safetensors with `metadata` as JSON, whole or not at all."""
     write_weights(path, module.state_dict(), metadata)
 
 
 def write_weights(path: Path, state: Mapping[str, Tensor], metadata: BaseModel) -> None:
-    """Write tensors as safetensors with `metadata` as JSON and a digest of the tensors, at once."""
+    """Write tensors as safetensors with `metadata` as JSON and a digest of the tensors, whole or not at all."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    # One entry of the file's metadata, as safetensors writes several in any order.
+    # It is one entry of the file's metadata, because safetensors writes several entries in any order.
     described = json.dumps({**metadata.model_dump(mode="json"), "digest": digest(state)})
     with replacing(path) as temporary:
-        # Not by save_file, whose files nobody but their owner can read.
+        # Not with save_file, whose files only their owner can read.
         temporary.write_bytes(save(state, {"anytime": described}))
 
 
 def read_weights(path: Path, metadata: type[_Metadata]) -> tuple[dict[str, Tensor], _Metadata]:
-    """State and metadata of a file that `save_weights` wrote. Raises RunError where it is damaged or too new."""
+    """State and metadata of a file that `save_weights` wrote. Raises RunError if it is damaged or too new."""
     with _opened(path) as file:
         return _state(file), _metadata(file, path, metadata)
 
 
 def read_header(path: Path, metadata: type[_Metadata]) -> tuple[Shapes, _Metadata]:
-    """Like `read_weights` with only the shape of each tensor: none is loaded, and no memory taken for them."""
+    """Like `read_weights`, but with the shape of each tensor only: no tensor is loaded."""
     with _opened(path) as file:
         return _shapes(file), _metadata(file, path, metadata)
 
 
 def weights_digest(path: Path) -> str | None:
-    """The digest that a file says its tensors have, by which a model is known; None in files of earlier versions.
+    """The digest of the tensors that a file records, which identifies the model; None in files of earlier versions.
 
     Raises:
         RunError: the file cannot be read.
@@ -130,18 +130,18 @@ def weights_digest(path: Path) -> str | None:
 
 
 def load_state(path: Path, module: nn.Module) -> None:
-    """Load a file's tensors into a module. Raises RunError where it holds others, before any of them is loaded."""
+    """Load a file's tensors into a module. Raises RunError before any is loaded if the file holds other tensors."""
     own = module.state_dict()
     with _opened(path) as file:
         held, needed = _shapes(file), {name: tensor.shape for name, tensor in own.items()}
         for name in {**needed, **held}:
             if held.get(name) != needed.get(name):
                 kept, wanted = _shown(held.get(name)), _shown(needed.get(name))
-                raise _damaged(path, f"{name} is {kept}, where there should be {wanted}")
+                raise _damaged(path, f"{name} is {kept}, but should be {wanted}")
         state = _state(file)
     for name, tensor in state.items():
         if tensor.dtype != own[name].dtype:
-            raise _damaged(path, f"{name} is of {tensor.dtype}, where it should be of {own[name].dtype}")
+            raise _damaged(path, f"{name} is of {tensor.dtype}, but should be of {own[name].dtype}")
     module.load_state_dict(state)
 
 
@@ -157,7 +157,7 @@ def _opened(path: Path) -> Iterator[_WeightsFile]:
 
 
 def _check_header(path: Path) -> None:
-    """Raise ValueError for a header that takes more memory than an honest one, or OSError where there is no file."""
+    """Raise ValueError if a header is larger than any real one, or OSError if there is no file."""
     with open_regular(path) as file:
         size = int.from_bytes(file.read(8), "little")
         if size > _LARGEST_HEADER:
@@ -167,7 +167,7 @@ def _check_header(path: Path) -> None:
 
 
 def _way_out(path: Path) -> str:
-    """What to do about a file of a run that is no good; who reads other weights files says it himself."""
+    """What to do about a damaged file of a run; empty for other weights files, whose readers say it themselves."""
     if path.name in (AUTOENCODER_FILE, PRIOR_FILE):
         return f"; train that stage again with anytime train --run {shown(path.parent)} --stage {path.stem} --force"
     return ""
@@ -178,7 +178,7 @@ def _metadata(file: _WeightsFile, path: Path, metadata: type[_Metadata]) -> _Met
 
 
 def _described(file: _WeightsFile) -> Any:
-    """What the file says of itself, as JSON has it."""
+    """The metadata of the file, from JSON."""
     text = (file.metadata() or {}).get("anytime")
     if text is None:
         raise ValueError("it comes from another program, as it has no config in its metadata")
@@ -188,7 +188,7 @@ def _described(file: _WeightsFile) -> Any:
 
 
 def _state(file: _WeightsFile) -> dict[str, Tensor]:
-    """All tensors. Raises ValueError where they are not those that were written, which earlier versions did not say."""
+    """All tensors. Raises ValueError if they do not have the recorded digest; earlier versions recorded none."""
     state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     written = _written_digest(file)
     if state and written is not None and written != digest(state):
@@ -210,12 +210,12 @@ def _shown(shape: torch.Size | None) -> str:
 
 
 def _justified(shapes: Shapes) -> LimitedElements:
-    """Memory for a model that has tensors of these shapes; building some networks takes it a few times over."""
+    """Limit memory to what a model with tensors of these shapes needs; some networks take it a few times over."""
     return LimitedElements(4 * sum(shape.numel() for shape in shapes.values()) + _SPARE_ELEMENTS)
 
 
 def save_autoencoder(path: Path, autoencoder: OrderedAutoencoder, config: Config) -> None:
-    """Write the autoencoder with its modality's and its own config: the file is enough to load it."""
+    """Write the autoencoder with its modality's config and its own: the file is enough to load it."""
     save_weights(
         path,
         autoencoder,
@@ -251,7 +251,7 @@ def load_autoencoder(path: Path) -> tuple[OrderedAutoencoder, Modality]:
 
 
 def require_plugin(modality: str, path: Path) -> None:
-    """Raise RunError where the modality that the file `path` names is not installed."""
+    """Raise RunError if the modality that the file `path` names is not installed."""
     try:
         find_plugin(modality)
     except UsageError as error:
@@ -262,9 +262,9 @@ def save_prior(path: Path, prior: Prior, code_vectors: Tensor | None) -> None:
     """Write the prior with its config and what its codes are: the file is enough to load it.
 
     Args:
-        path: of the file.
-        prior: to be written.
-        code_vectors: the table that it was made with, which its own weights hold if it uses it.
+        path: path of the file.
+        prior: the prior to write.
+        code_vectors: the table that it was made with. If the prior uses the table, its weights hold it.
     """
     vectors = None if code_vectors is None else tuple(code_vectors.shape)
     save_weights(path, prior, PriorMetadata(prior=prior.config, spec=prior.spec, vectors=vectors))
@@ -274,8 +274,8 @@ def load_prior(path: Path, codes: CodeSpec | None = None) -> Prior:
     """The prior of a file, in evaluation mode.
 
     Args:
-        path: of the file.
-        codes: what the autoencoder's codes are, which files of format 1 do not say; None: all that they do say.
+        path: path of the file.
+        codes: what the autoencoder's codes are, which files of format 1 do not say; None: use what they do say.
 
     Raises:
         RunError: the file is damaged.

@@ -1,6 +1,7 @@
 """Values from YAML: numbers are what they look like, and each remembers how it was written.
 
-Rules of YAML 1.2, in place of PyYAML's of 1.1: `010` is ten, `1e3` a number, and `1:30`, `no`, `on` and dates are text.
+The rules are those of YAML 1.2, not PyYAML's of 1.1: `010` is ten, `1e3` is a number, and `1:30`, `no`, `on` and dates
+are text.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from typing import Any
 import yaml
 
 YAML_ERRORS = (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
-"""What `load_yaml` raises: PyYAML lets all of these through for values that do not fit to their tags."""
+"""What `load_yaml` raises: PyYAML raises all of these for values that do not fit their tags."""
 
 LONGEST_VALUE = 2048
-"""Characters of a single value."""
+"""The most characters of a single value."""
 
 _MOST_NODES, _DEEPEST = 10_000, 50
 _SHOWN = 200
@@ -28,19 +29,19 @@ _FLOAT = re.compile(
 
 
 class WrittenInt(int):
-    """An integer, and its `text`, which is what a field for names and paths takes."""
+    """An integer and its `text`, which a field for names and paths takes."""
 
     text: str
 
 
 class WrittenFloat(float):
-    """A number, and its `text`, which is what a field for names and paths takes."""
+    """A number and its `text`, which a field for names and paths takes."""
 
     text: str
 
 
 def load_yaml(text: str) -> Any:
-    """The one value in `text`, which may be somebody else's. Raises one of `YAML_ERRORS`."""
+    """The one value in `text`, which need not be trusted. Raises one of `YAML_ERRORS`."""
     loader = _Loader(text)
     try:
         return loader.get_single_data()
@@ -49,9 +50,9 @@ def load_yaml(text: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader that ends where a config would be absurd.
+    """PyYAML's safe loader, which refuses more values or deeper nesting than any config needs.
 
-    A few lines of aliases of aliases stand for billions of values; each counts as often as it is used.
+    A few lines of aliases of aliases can stand for billions of values, so an alias counts each time it is used.
     """
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
@@ -65,14 +66,14 @@ class _Loader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             node = super().compose_node(parent, index)
             if id(node) not in self._sizes:
-                raise yaml.YAMLError("an alias stands inside of what it is an alias of")
+                raise yaml.YAMLError("an alias refers to a value that contains it")
             self._count(self._sizes[id(node)])
             return node
         before = self.nodes
         self._count(1)
         self._depth += 1
         if self._depth > _DEEPEST:
-            raise yaml.YAMLError(f"more than {_DEEPEST} values inside of each other")
+            raise yaml.YAMLError(f"nested deeper than {_DEEPEST} levels")
         node = super().compose_node(parent, index)
         self._depth -= 1
         self._sizes[id(node)] = self.nodes - before
@@ -85,18 +86,18 @@ class _Loader(yaml.SafeLoader):
         keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
         for key, number in keys.items():
             if number > 1:
-                raise yaml.YAMLError(f"key '{shortened(key)}' stands there {number} times")
+                raise yaml.YAMLError(f"duplicate key '{shortened(key)}'")
         return node
 
     def construct_written_int(self, node: yaml.ScalarNode) -> WrittenInt:
-        """`0x` and `0o` say another base than ten; a leading zero does not."""
+        """The number that a node says: the base is 16 after `0x`, 8 after `0o`, else 10, even after a leading zero."""
         digits = node.value.replace("_", "")
         value = WrittenInt(digits, {"0x": 16, "0o": 8}.get(digits[:2].lower(), 10))
         value.text = node.value
         return value
 
     def construct_written_float(self, node: yaml.ScalarNode) -> WrittenFloat:
-        """Infinity and NaN are written with a dot before them."""
+        """The number that a node says. YAML writes infinity and NaN with a dot before them."""
         value = WrittenFloat(re.sub(r"\.(?=[in])", "", node.value.lower()))
         value.text = node.value
         return value
@@ -121,5 +122,5 @@ _Loader.add_constructor(f"{_TAG}float", _Loader.construct_written_float)
 
 
 def shortened(text: str) -> str:
-    """`text`, or its beginning where it is too long for a message."""
+    """`text`, or its beginning if it is too long for a message."""
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -1,1 +1,1 @@
-"""Measurements: timings against peers, and the experiments behind docs/results.md."""
+"""Measurements: timings against peers, and the experiments behind docs/results/."""

@@ -1,7 +1,7 @@
 """What ordering costs and buys: an ordered run against an unordered one, and against runs dedicated to fewer codes.
 
 Run with `python -m benchmarks.ordering ORDERED UNORDERED [DEDICATED ...] [--metric mse]` on run folders; they are
-compared by a metric on the validation data that `run.json` holds. How to train them: docs/results.md.
+compared by a metric on the validation data that `run.json` holds. How to train them: docs/results/.
 """
 
 from __future__ import annotations

@@ -432,7 +432,7 @@ def zeros(*shape: int) -> Tensor:
         (zeros(2, 8) + 16, zeros(2, 8) == 0, 1, r"code 16 is not in 0\.\.15"),
         (zeros(2, 8) - 1, zeros(2, 8) == 0, 1, r"code -1 is not in 0\.\.15"),
         (zeros(2, 8).float(), zeros(2, 8) > 0, 1, "codes are of type float32, not"),
-        (zeros(2, 8), zeros(2, 7) > 0, 1, r"known of shape \[2, 7\] is not that of the codes"),
+        (zeros(2, 8), zeros(2, 7) > 0, 1, r"known of shape \[2, 7\] does not have the shape of the codes"),
         (zeros(2, 8), zeros(2, 8), 1, "known is of type int64, not .* booleans"),
         (zeros(2, 8), zeros(2, 8) > 0, None, "needs a label: the classes are 0, 1"),
         (zeros(2, 8), zeros(2, 8) > 0, torch.tensor([1]), "1 labels are not one for each of 2 samples"),

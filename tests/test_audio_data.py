@@ -223,7 +223,7 @@ def test_what_was_found_comes_with_the_data_and_their_rates(tmp_path):
     assert found.classes == {"a": (2, 0), "b": (1, 1)}
     assert found.notes[0] == "train/ is trained on, dev/ is held out"
     assert [(entry.reason, entry.way_out) for entry in found.passed_over] == [
-        ("files with suffix .m4a, which is not read", "convert them to FLAC or WAV, such as with ffmpeg")
+        ("files with suffix .m4a, which is not read", "convert them to FLAC or WAV, for example with ffmpeg")
     ]
 
 

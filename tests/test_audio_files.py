@@ -606,7 +606,7 @@ def test_channels_are_mixed_as_is_said_and_none_cancels_another(sides, channels,
 
 def test_a_sound_whose_channels_cancel_is_used_everywhere_and_said_once(tmp_path, caplog):
     path = put(tmp_path / "a.wav", encoded(np.stack([noise(1000), -noise(1000)], 1)))
-    warned = "a.wav has channels that cancel each other out, of which the loudest is taken (data.channels)"
+    warned = "a.wav has channels that cancel each other out; the loudest is taken (data.channels)"
     list(record(path, np.stack([noise(1000), -noise(1000)], 1)))
     assert caplog.text.count(warned) == 1
     clip = AudioModality(AudioConfig()).read(path)

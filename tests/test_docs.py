@@ -62,6 +62,22 @@ def test_the_commands_of_the_readme_work_as_printed(anytime, tmp_path, monkeypat
     assert namespace["coarse"].shape == namespace["samples"].x.shape == (16, 1, 8, 8)
 
 
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.relative_to(ROOT).as_posix() for page in PAGES])
+def test_links_lead_to_files_and_headings_that_are_there(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        if anchor:
+            headings = re.findall(r"^#+ (.*)", target.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings], link
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/tuning.md"])
 def test_the_settings_that_pages_name_are_options_of_a_config(page):
     text = (ROOT / page).read_text(encoding="utf-8")

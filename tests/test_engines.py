@@ -400,6 +400,7 @@ def test_a_step_that_fails_leaves_the_number_of_threads_as_it_was(monkeypatch):
         raise RuntimeError("broken step")
 
     monkeypatch.setattr(EagerStepper, "step", fail)
+    monkeypatch.setattr("anytime_core.priors.transformer.eager._HANDED_OVER_FROM", 0)
     with pytest.raises(RuntimeError, match="broken step"):
         next(begin(engine("eager", build()), build(), N, [0]))
     assert during == [1]

@@ -63,7 +63,7 @@ OTHERS = [
             for error in WORKERS
         ),
         *(
-            (error, "work: another process of this training has ended, whose own messages say why; go on")
+            (error, "work: another process of this training has ended; its own messages say why; go on")
             for error in PEERS
         ),
     ],

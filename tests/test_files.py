@@ -601,7 +601,7 @@ PLANTED = {
 @pytest.mark.parametrize("kind", PLANTED)
 def test_work_goes_on_from_no_file_that_was_planted(kind, mode, precious, tmp_path):
     PLANTED[kind](tmp_path / "work", precious)
-    with pytest.raises(UsageError, match="work is no file of this work's own: remove it"):
+    with pytest.raises(UsageError, match="work is not a file of this job: remove it"):
         open_own(tmp_path / "work", mode)
 
 
@@ -616,7 +616,7 @@ def test_work_goes_on_from_a_file_of_its_own(tmp_path):
 def test_a_file_of_another_user_is_not_gone_on_from(tmp_path, monkeypatch):
     (tmp_path / "work").write_text("planted")
     monkeypatch.setattr(files, "_is_own", lambda status, folder: False)
-    with pytest.raises(UsageError, match="no file of this work's own"):
+    with pytest.raises(UsageError, match="not a file of this job"):
         open_own(tmp_path / "work", "rb")
 
 

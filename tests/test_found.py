@@ -121,7 +121,7 @@ def test_classes_differ_by_their_names_and_order(before, now, difference):
     assert class_difference(before, now) == difference
 
 
-MORE = "13 items to train on and 4 held out, where there were 12 and 4"
+MORE = "13 items to train on and 4 held out, instead of 12 and 4"
 OTHERS = "as many items, but with other names or sizes"
 LISTINGS: list[tuple[dict[str, Any], str]] = [
     ({}, ""),

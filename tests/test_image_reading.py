@@ -232,7 +232,7 @@ def test_of_animations_and_pages_the_first_or_all_are_taken(which, in_memory, su
     assert data.found is not None
     assert data.found.train == len(seen)
     assert data.found.classes["b"] == (len(one), len(one))
-    said = "of 4 files of several frames or pages the first picture" if which == "first" else "12 pictures come from 4"
+    said = "of 4 files of several frames or pages, such as " if which == "first" else "12 pictures come from 4"
     assert len([note for note in data.found.notes if said in note]) == 1
 
 

@@ -243,7 +243,7 @@ def test_an_original_is_never_replaced(reconstruct, photos, tmp_path, spelling):
         case "another suffix":
             options = {"suffix": "bmp"}
     with pytest.raises(
-        UsageError, match=r"holds 000000.png, which is read and must stay as it is: choose another folder"
+        UsageError, match=r"holds 000000.png, which is an input and must not change: choose another folder"
     ):
         reconstruct(out, source, overwrite=True, **options)
 
@@ -251,7 +251,7 @@ def test_an_original_is_never_replaced(reconstruct, photos, tmp_path, spelling):
 def test_what_an_earlier_job_wrote_is_not_replaced_by_what_is_made_of_it(sample, reconstruct, tmp_path):
     sample(tmp_path / "out")
     before = files(tmp_path / "out")
-    with pytest.raises(UsageError, match=r"holds 000000\.png, which is read"):
+    with pytest.raises(UsageError, match=r"holds 000000\.png, which is an input"):
         reconstruct(tmp_path / "out", tmp_path / "out" / "000000.png", overwrite=True)
     assert files(tmp_path / "out") == before
 
@@ -383,6 +383,6 @@ def test_codes_of_an_evaluation_are_written_through_no_link(tiny_run, tmp_path):
     precious = tmp_path / "precious"
     precious.write_text("years of work")
     drawn.parts[0][1].symlink_to(precious)
-    with pytest.raises(UsageError, match="no file of this work's own"):
+    with pytest.raises(UsageError, match="not a file of this job"):
         drawn.draw()
     assert precious.read_text() == "years of work"

@@ -313,7 +313,7 @@ def test_changes_of_data_and_config_are_said():
     assert "the quick variant of image/digits" in Page(page(quick="image/digits")).text
     text = Page(page(own=evaluation(changes=("there are 9 more samples",)), changes=("prior.dropout=0.2",))).text
     assert "Not the data that the run was trained on: there are 9 more samples." in text
-    assert "The run itself did not come about so" in text
+    assert "The run itself was trained otherwise" in text
     assert "prior.dropout=0.2" in text
 
 

@@ -116,7 +116,7 @@ def test_a_link_to_a_run_and_what_is_no_run_stay(run, tmp_path):
 def test_what_no_training_wrote_is_not_removed(run):
     (run / "inner").mkdir()
     (run / "notes.txt").write_text("years of work")
-    with pytest.raises(RunError, match=r"holds what no training wrote, inner, notes\.txt: move it away"):
+    with pytest.raises(RunError, match=r"holds files that no training wrote, inner, notes\.txt: move them away"):
         remove_run(run)
     assert (run / "notes.txt").exists()
 
@@ -181,7 +181,7 @@ def test_a_run_that_was_stopped_says_where(anytime, run):
     for step in (7, 1012):
         (run / "checkpoints" / f"codes-{step:08d}.safetensors").touch()
     assert "autoencoder; stage codes stopped at step 1,012" in anytime("runs", "--root", run.parent).out
-    assert f"go on with anytime train --resume {run}" in anytime("runs", "show", run).out
+    assert f"resume with anytime train --resume {run}" in anytime("runs", "show", run).out
 
 
 def test_an_unfinished_stage_keeps_its_checkpoints(run):

@@ -614,10 +614,10 @@ WRONG: Mapping[str, tuple[Callable[[Path], object], str]] = {
     "text": (lambda path: path.write_bytes(b"no tar\n" * 99), r"x\.tar cannot be read as a tar file"),
     "compressed": (compressed, r"x\.tar cannot be read as a tar file.*; it is compressed: unpack it to a plain \.tar"),
     "compressed by name": (lambda path: compressed(path.with_suffix(".tar.gz")), r"x\.tar\.gz is compressed"),
-    "ends in a header": (cut(1024 + 100), r"x\.tar is truncated or damaged at byte 1024: copy or pack it anew"),
+    "ends in a header": (cut(1024 + 100), r"x\.tar is truncated or damaged at byte 1024: copy or pack it again"),
     "ends in a file": (cut(1024 + 512 + 5), r"x\.tar cannot be read as a tar file.*unexpected end of data"),
-    "ends between files": (cut(1024), r"x\.tar is truncated or damaged at byte 1024: copy or pack it anew"),
-    "damaged header": (damaged, r"x\.tar is truncated or damaged at byte 1024: copy or pack it anew"),
+    "ends between files": (cut(1024), r"x\.tar is truncated or damaged at byte 1024: copy or pack it again"),
+    "damaged header": (damaged, r"x\.tar is truncated or damaged at byte 1024: copy or pack it again"),
     "no picture": (lambda path: write_tar(path, two("b.txt")), r"x\.tar: sample 'b' has no image: looked for .*\.png"),
     "two pictures": (lambda path: write_tar(path, two("a.jpg")), r"x\.tar: sample 'a' has 2 images, not one"),
     "a dotted name": (
@@ -625,16 +625,16 @@ WRONG: Mapping[str, tuple[Callable[[Path], object], str]] = {
             path, [("a.png", b""), ("d/img.2024.PNG", b""), ("d/img.25.png", b""), ("c.d.png", b"")]
         ),
         r"x\.tar: 3 images have further dots in their names, such as 'd/img\.2024\.PNG': WebDataset splits names at "
-        r"the first dot, so this is file '2024\.PNG' of sample 'd/img', which has no image; pack them anew",
+        r"the first dot, so this is file '2024\.PNG' of sample 'd/img', which has no image; pack them again",
     ),
     "nothing but links": (lambda path: write_links(path, ("a.png", "b.png")), "no images in 1 shard in"),
     "a negative size": (
         lambda path: path.write_bytes(header("a.png", 0) + header("b.png", -512) + END),
-        r"x\.tar cannot be read .* member 'b\.png' has a negative size, -512; copy or pack it anew",
+        r"x\.tar cannot be read .* member 'b\.png' has a negative size, -512; copy or pack it again",
     ),
     "a negative size of a long name": (
         lambda path: path.write_bytes(header("a.png", 0) + header("long", -1024, b"L") + END),
-        r"member 'long' has a negative size, -1024; copy or pack it anew",
+        r"member 'long' has a negative size, -1024; copy or pack it again",
     ),
     "a negative size in an extended header": (
         lambda path: path.write_bytes(extended(b"14 size=-1024\n") + header("b.png", 0) + END),
@@ -690,10 +690,10 @@ WRONG: Mapping[str, tuple[Callable[[Path], object], str]] = {
         lambda path: write_tar(path, [("\x1b]0;title\x07.txt", b"")]),
         r"x\.tar: sample '\\x1b\]0;title\\x07' has no image",
     ),
-    "a file twice": (lambda path: write_tar(path, two("a.png")), r"x\.tar has a file twice: 'a\.png'; pack it anew"),
+    "a file twice": (lambda path: write_tar(path, two("a.png")), r"x\.tar has a file twice: 'a\.png'; pack it again"),
     "a key again": (
         lambda path: write_tar(path, [*two(), ("a.cls", b"1")]),
-        r"x\.tar has sample 'a' twice: pack it anew",
+        r"x\.tar has sample 'a' twice: pack it again",
     ),
     "a place above": (lambda path: write_tar(path, two("../b.png")), r"x\.tar: member '\.\./b\.png' names a place"),
     "an absolute place": (
@@ -706,11 +706,11 @@ WRONG: Mapping[str, tuple[Callable[[Path], object], str]] = {
     ),
     "an empty label": (
         lambda path: write_tar(path, [*two(), ("b.cls", b" \n")]),
-        r"x\.tar: member 'b\.cls' is no label",
+        r"x\.tar: member 'b\.cls' is not a label",
     ),
     "a pickled label": (
         lambda path: write_tar(path, [*two(), ("b.cls", pickle.dumps(1))]),
-        r"x\.tar: member 'b\.cls' is no label",
+        r"x\.tar: member 'b\.cls' is not a label",
     ),
 }
 

@@ -1,1 +1,1 @@
-"""How a user's data is found, on which `user_files` and `shards` build."""
+"""A user's data: how it is found, read, split and written."""

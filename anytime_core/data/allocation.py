@@ -1,6 +1,6 @@
-"""Building models whose sizes somebody else's file says, in no more memory than the file itself justifies.
+"""Building models whose sizes come from somebody else's file or config, within limits of memory.
 
-Or a config: in no more than the machine has.
+A file may take no more memory than its own size justifies, a config no more than the machine has.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from torch.overrides import TorchFunctionMode
 _SIZED = (torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn)
 _SIZED_AS = (Tensor.new_empty, Tensor.new_zeros, Tensor.new_ones)
 _FILLED: dict[Callable[..., Any], int] = {torch.full: 0, Tensor.new_full: 1}
-"""With the position of the size among their arguments."""
+"""Functions that make a tensor from a size, each with the position of the size among its arguments."""
 
 
 _BYTES_A_WEIGHT = 4 * 4
-"""float32, with its gradient and Adam's two means."""
+"""Bytes that one trained weight takes: float32, with its gradient and Adam's two means."""
 
 
 class TooLargeError(ValueError):
-    """Tensors have more elements than they may."""
+    """Tensors would have more elements than allowed."""
 
 
 class LimitedElements(TorchFunctionMode):
-    """While this is open, tensors that are made from sizes have so many elements together, at most.
+    """While this is open, tensors made from sizes have at most `most` elements together.
 
-    Building on the meta device first would do too, but takes seconds, to import what convolutions need there.
+    Building on the meta device first would do too, but takes seconds to import what convolutions need there.
 
     Args:
         most: elements of all tensors together.
 
     Raises:
-        TooLargeError: before a tensor is made that is too large.
+        TooLargeError: a tensor would be too large; it is not made.
     """
 
     def __init__(self, most: int) -> None:
@@ -54,14 +54,14 @@ class LimitedElements(TorchFunctionMode):
         kwargs = kwargs or {}
         made = _elements(func, args, kwargs)
         self.left -= made
-        # Not at other functions: switching gradients on again comes here too, while the error goes up.
+        # Other functions pass: switching gradients on again, while the error goes up, comes here too.
         if made and self.left < 0:
             raise TooLargeError(f"they ask for more than {self.most:,} numbers")
         return func(*args, **kwargs)
 
 
 def trainable_weights() -> int:
-    """How many weights this machine has memory to train; a boundless number where the system does not tell."""
+    """How many weights this machine has the memory to train; an unlimited number if the system does not tell."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // _BYTES_A_WEIGHT
     except (AttributeError, ValueError, OSError):
@@ -69,7 +69,7 @@ def trainable_weights() -> int:
 
 
 def _elements(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
-    """How many elements the tensor has that `func` makes; 0 for functions that make none from sizes."""
+    """How many elements the tensor that `func` makes has; 0 for functions that make none from sizes."""
     if func in _SIZED_AS:
         func, args = torch.empty, args[1:]
     elif func in _FILLED:

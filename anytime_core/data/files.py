@@ -1,7 +1,8 @@
 """Writing files so that a reader sees the old one or the whole new one, never a part.
 
-What is being written lies in folders that only this user may write to, and what work goes on from is opened by no link:
-whoever may write to the same place can neither change it nor have us write elsewhere.
+Files that are being written lie in folders that only this user may write to, and files that work goes on from are
+never opened through a link. So other users who may write to the same place can neither change them nor make us write
+elsewhere.
 """
 
 from __future__ import annotations
@@ -33,20 +34,20 @@ PARTIAL_PREFIX = ".partial-"
 """Start of the names of files and folders that are being written."""
 
 _FLUSHED_ONE_BY_ONE = 50
-_LOOK = 0.2  # seconds for which somebody who only looks whether a lock is held may hold it
+_LOOK = 0.2  # seconds for which a process that only looks whether a lock is held may hold it
 _SINGLE_PREFIX = f"{PARTIAL_PREFIX}file-"
 _SINGLE = re.compile(rf"{re.escape(_SINGLE_PREFIX)}\w{{8}}")
 """The folder of one file that is being written, as `tempfile` names it."""
 _PLACELESS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-"""Errors of the disk, which the system tells without a file where it is being written to."""
+"""Errors of the disk, for which the system names no file that is being written."""
 
 
 @contextmanager
 def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """A temporary path of the same name, renamed to `path` if the block ends without an error.
 
-    It lies beside `path`, in a folder of its own that only this user can write to. Where `durable`, the file is flushed
-    to disk before, which outlives a power cut and can take long.
+    It lies beside `path`, in a folder of its own that only this user can write to. If `durable`, the file is flushed
+    to disk first; it then survives a power cut, but this can take long.
     """
     try:
         own = Path(tempfile.mkdtemp(prefix=_SINGLE_PREFIX, dir=path.parent))
@@ -78,7 +79,7 @@ def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Remove what killed processes left half written in a folder; nobody may be writing there."""
+    """Remove files that killed processes left half written in a folder; no process may be writing there."""
     for path in folder.glob(f"{PARTIAL_PREFIX}*"):
         if path.is_symlink() or path.is_file():
             if path.suffix not in (".lock", ".holder"):  # of a job that fills a folder in this one
@@ -88,14 +89,14 @@ def remove_partial_files(folder: Path) -> None:
 
 
 def open_own(path: Path, mode: Literal["rb", "a+b"]) -> BinaryIO:
-    """Open a file that work of this user goes on from, where others may have planted another.
+    """Open a file that this user's work goes on from, in a place where others may have put another one.
 
     Args:
         path: of the file.
-        mode: `rb`, or `a+b` to make it where it is missing.
+        mode: `rb`, or `a+b` to make it if it is missing.
 
     Raises:
-        UsageError: it is a link, has further names, is no file, or is somebody else's.
+        UsageError: it is a link, has further names, is not a file, or belongs to somebody else.
     """
     common = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     access = os.O_RDONLY if mode == "rb" else os.O_RDWR | os.O_APPEND
@@ -106,17 +107,17 @@ def open_own(path: Path, mode: Literal["rb", "a+b"]) -> BinaryIO:
         descriptor = os.open(path, access | common)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EISDIR):
-            raise UsageError(f"{shown(path)} is no file of this work's own: remove it") from None
+            raise UsageError(f"{shown(path)} is not a file of this job: remove it") from None
         raise
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1 or not _is_own(status, path.parent):
         os.close(descriptor)
-        raise UsageError(f"{shown(path)} is no file of this work's own: remove it")
+        raise UsageError(f"{shown(path)} is not a file of this job: remove it")
     return os.fdopen(descriptor, mode)
 
 
 def flush_all(folder: Path) -> None:
-    """Bring everything in a folder to the disk, with what else is on its way to the same file system."""
+    """Bring everything in a folder to the disk, with all else that is on its way to the same file system."""
     if (syncfs := _syncfs()) is not None:
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -147,14 +148,14 @@ def filling(
     Until then `folder` is untouched; files of the same name are replaced, others stay.
 
     Args:
-        folder: made where it is missing, with its parents.
-        name: of the job; the temporary folder is then the same in every call, and what a killed one left is in it.
+        folder: made if it is missing, with its parents.
+        name: of the job; the temporary folder is then the same in every call, and holds what a killed call left.
         keep: asked after an error; true keeps the temporary folder for a later call of that name.
         durable: flush to disk before moving, see `replacing`.
-        move: called with the temporary folder and `folder` in place of moving all files.
+        move: called with the temporary folder and `folder` instead of moving all files.
 
     Raises:
-        UsageError: another process is at the job `name`, or its temporary folder is not of this user alone.
+        UsageError: another process works on the job `name`, or others may write to its temporary folder.
     """
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
@@ -184,7 +185,7 @@ def filling(
 
 @contextmanager
 def naming(place: Path) -> Iterator[None]:
-    """Let an error of a full disk in the block name `place`, where it names no file itself."""
+    """Let an error of a full disk in the block name `place`, if it names no file itself."""
     try:
         yield
     except OSError as error:
@@ -194,12 +195,12 @@ def naming(place: Path) -> Iterator[None]:
 
 @contextmanager
 def locked(folder: Path, name: str, work: str) -> Iterator[None]:
-    """Keep other processes from the same work in a folder while the block runs; one that was killed keeps nobody out.
+    """Keep other processes from the same work in a folder while the block runs; a killed process keeps nobody out.
 
     Args:
-        folder: made where it is missing, and removed again if nothing is in it at the end.
+        folder: made if it is missing, and removed again if nothing is in it at the end.
         name: of the lock: it is `.<name>.lock`, beside `.<name>.holder`, which tells who holds it.
-        work: what is done there, such as `training runs/a`, for the message to whom comes second.
+        work: what is done there, such as `training runs/a`, for the message shown to the second process.
 
     Raises:
         UsageError: a living process holds the lock.
@@ -215,7 +216,7 @@ def locked(folder: Path, name: str, work: str) -> Iterator[None]:
 
 
 def holder_of(folder: Path, name: str) -> dict[str, Any] | None:
-    """What is known of the process that holds the lock `name` of `locked` in a folder; None where none holds it."""
+    """What is known of the process that holds the lock `name` of `locked` in a folder; None if no process holds it."""
     lock = folder / f".{name}.lock"
     if not lock.is_file() or lock.is_symlink():
         return None
@@ -226,13 +227,13 @@ def holder_of(folder: Path, name: str) -> dict[str, Any] | None:
         return None
     except Timeout:
         return _told(folder / f".{name}.holder")
-    except OSError:  # somebody else's, which only looks held
+    except OSError:  # another user's lock, which only looks held
         return _told(folder / f".{name}.holder") or None
 
 
 @contextmanager
 def _temporary_folder(folder: Path, name: str | None) -> Iterator[Path]:
-    """A folder beside `folder`: a new one, or that of a named job, which only one process at a time can have."""
+    """A folder beside `folder`: a new one, or the folder of a named job, which one process at a time can have."""
     if name is None:
         yield Path(tempfile.mkdtemp(prefix=PARTIAL_PREFIX, dir=folder.parent))
         return
@@ -243,7 +244,7 @@ def _temporary_folder(folder: Path, name: str | None) -> Iterator[Path]:
 
 
 def _make_own(folder: Path) -> None:
-    """Make a folder that only this user may write to, or take the one that is there; UsageError where it is not his."""
+    """Make a folder that only this user may write to, or take the one that is there; UsageError if it is not theirs."""
     try:
         folder.mkdir(mode=0o700)
     except FileExistsError:
@@ -257,7 +258,7 @@ def _make_own(folder: Path) -> None:
 
 
 def _is_own(status: os.stat_result, folder: Path) -> bool:
-    """Whether something in `folder` is of this user, as what he makes there would be: some disks name another."""
+    """Whether something in `folder` has the owner that a new file of this user would have: some disks name another."""
     if not hasattr(os, "geteuid") or status.st_uid == os.geteuid():
         return True
     with tempfile.TemporaryFile(dir=folder) as probe:
@@ -266,7 +267,7 @@ def _is_own(status: os.stat_result, folder: Path) -> bool:
 
 @contextmanager
 def holding(path: Path, work: str, *, wait: float = 0) -> Iterator[None]:
-    """Hold the lock `<path>.lock`, with who holds it in `<path>.holder`; see `locked`. Waits so many seconds for it."""
+    """Hold the lock `<path>.lock`, with who holds it in `<path>.holder`; see `locked`. Waits at most `wait` seconds."""
     lock, holder = FileLock(f"{path}.lock"), Path(f"{path}.holder")
     try:
         lock.acquire(timeout=wait, poll_interval=0.05)
@@ -284,14 +285,14 @@ def holding(path: Path, work: str, *, wait: float = 0) -> Iterator[None]:
             file.write(told)
         yield
     finally:
-        # While it is held, so that nobody locks a file that is about to go.
+        # Removed while it is held, so that nobody locks a file that is about to go.
         holder.unlink(missing_ok=True)
         Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
 
 
 def _named(holder: Path) -> str:
-    """The process that a file tells of; the file may be missing or half written."""
+    """The process that a file describes; the file may be missing or half written."""
     try:
         told = _told(holder)
         return shown(f"process {told['pid']} on {told['host']}, since {told['since']},")
@@ -300,7 +301,7 @@ def _named(holder: Path) -> str:
 
 
 def _told(holder: Path) -> dict[str, Any]:
-    """What a file tells of a process, nothing where it is missing or half written."""
+    """What a file says of a process; nothing if it is missing or half written."""
     try:
         told = json.loads(read_limited(holder, JSON_LIMIT))
     except (OSError, ValueError, RecursionError):
@@ -309,7 +310,7 @@ def _told(holder: Path) -> dict[str, Any]:
 
 
 def move_files(temporary: Path, folder: Path) -> None:
-    """Move all files of a folder into another, `*.json` last, or the folder itself where there is no other."""
+    """Move all files of a folder into another, `*.json` last, or the folder itself if there is no other."""
     if not folder.exists():
         temporary.replace(folder)
         folder.chmod(0o777 & ~_umask())
@@ -326,7 +327,7 @@ def move_files(temporary: Path, folder: Path) -> None:
 
 
 def _flush_files(folder: Path) -> None:
-    """Bring the files of a folder to the disk: one by one, or all that the system holds where they are many."""
+    """Bring the files of a folder to the disk: one by one or, if they are many, with all that the system holds."""
     with os.scandir(folder) as entries:
         paths = [Path(entry.path) for entry in islice(entries, _FLUSHED_ONE_BY_ONE + 1)]
     if len(paths) > _FLUSHED_ONE_BY_ONE:
@@ -338,7 +339,7 @@ def _flush_files(folder: Path) -> None:
 
 @cache
 def _syncfs() -> Callable[[int], None] | None:
-    """Linux's `syncfs`, which Python does not have; None on other systems."""
+    """Linux's `syncfs`, which Python lacks; None on other systems."""
     if sys.platform != "linux":
         return None
     import ctypes
@@ -357,7 +358,7 @@ def _syncfs() -> Callable[[int], None] | None:
 
 
 def _flush(path: Path) -> None:
-    """Bring what was written to a file to the disk."""
+    """Flush a file to the disk."""
     if path.is_file():
         with path.open("rb+") as file:
             os.fsync(file.fileno())
@@ -372,7 +373,7 @@ def _name_final(error: OSError, temporary: Path, final: Path) -> None:
 
 
 def _make_folders(folder: Path) -> list[Path]:
-    """Make `folder` and its parents; returns those that were missing, innermost first."""
+    """Make `folder` and its parents; return those that were missing, innermost first."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     return missing

@@ -1,4 +1,4 @@
-"""All files below a folder: one walk that follows links and ends, and a tally of what it passes over."""
+"""All files below a folder: one walk that follows links and still ends, and a tally of what it passes over."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ _SYSTEM_NAMES = frozenset(
         "icon\r",
     }
 )
-"""What file managers, archives, storage devices and file systems leave beside a user's files, in small letters."""
+"""What file managers, archives, storage devices and file systems leave beside a user's files, in lower case."""
 
 _EXAMPLES = 3
 _NAMED_SUFFIXES = 8
-_DEPTH = 2  # folders below the root that a file's place is made of: a part, and a class in it
+_DEPTH = 2  # folders below the root that make up a file's place: a part, and a class in it
 
 Place = tuple[str, ...]
-"""The folders that a file lies in, from the root on, of which only the first two count."""
+"""The folders that a file lies in, from the root on; only the first two count."""
 
 
 class Tally:
-    """Counts of what is passed over, each with its first examples.
+    """How many files are passed over for each reason, with the first examples.
 
     Args:
-        root: what examples are named relative to.
+        root: the folder that examples are named relative to.
     """
 
     def __init__(self, root: Path) -> None:
@@ -61,12 +61,12 @@ class Tally:
         self._sidecars: list[str] = []
 
     def add(self, reason: str, path: str, *, way_out: str = "") -> None:
-        """Count one thing more."""
+        """Count one more file or folder."""
         self._ways_out[reason] = way_out
         self.add_all(reason, (path,), 1)
 
     def add_all(self, reason: str, paths: Iterable[str], count: int) -> None:
-        """Count `count` things more, of which only the first few paths are asked for."""
+        """Count `count` more; only the first few paths are used, as examples."""
         if not count:
             return
         self._counts[reason] += count
@@ -80,7 +80,7 @@ class Tally:
             self._sidecars.append(self._name(path))
 
     def passed_over(self) -> tuple[PassedOver, ...]:
-        """What was counted, the most of it first; files that nobody expects to be used come last, as one entry."""
+        """What was counted, the largest number first; files that nobody expects to be used come last, as one entry."""
         entries = [
             PassedOver(
                 reason=reason,
@@ -105,7 +105,7 @@ class Tally:
         return tuple(entries)
 
     def __str__(self) -> str:
-        """All of it in one line."""
+        """The whole tally in one line."""
         return "; ".join(
             f"{counted(entry.count, entry.reason)}{entry.way_out and f': {entry.way_out}'}"
             for entry in self.passed_over()
@@ -121,9 +121,9 @@ class Listing:
 
     Attributes:
         files: their paths.
-        sizes: int64 [n], in bytes.
+        sizes: int64 [n], their sizes in bytes.
         place_of: int32 [n], positions in `places`.
-        places: the different ones, of all folders that were walked through, empty ones too.
+        places: the different places of all folders that were walked through, empty ones too.
     """
 
     files: list[Path]
@@ -132,7 +132,7 @@ class Listing:
     places: tuple[Place, ...]
 
     def take(self, wanted: np.ndarray) -> Listing:
-        """Those of the files that `wanted`, bool [n], says."""
+        """Only the files for which `wanted`, bool [n], is true."""
         if wanted.all():
             return self
         files = [self.files[index] for index in np.flatnonzero(wanted)]
@@ -161,7 +161,7 @@ def list_files(
         suffixes: lower-case, such as `.png`; matched in any case of letters.
         tally: counts what is passed over.
         unread: further suffixes that a user may expect to be read -> what would help.
-        known: names of files that are read for themselves, and so are not passed over.
+        known: names of files that are read for their own sake, and so do not count as passed over.
 
     Raises:
         DataError: `root` cannot be read.

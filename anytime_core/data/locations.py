@@ -16,7 +16,7 @@ _T = TypeVar("_T")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|pipe:")
 
 _ADVICE = re.compile(r"\W*(You can use|Please use) .?download=True.? to download it\W*$")
-"""What torchvision and torchaudio tell programmers to do."""
+"""Advice in errors of torchvision and torchaudio, which is for programmers."""
 
 DATA_VARIABLE = "ANYTIME_DATA"
 """Environment variable naming the folder that holds the user's data sets, one folder each."""
@@ -25,10 +25,10 @@ DATA_VARIABLE = "ANYTIME_DATA"
 def user_path(text: str | os.PathLike[str]) -> Path:
     """The file or folder that a user means by `text`: a leading `~` or `~user` stands for a home folder.
 
-    What is really called `~x` is reached as `./~x`, and as `~x` too where no user `x` exists and it is there.
+    A file really called `~x` is reached as `./~x`, and as `~x` too if there is no user `x` and the file exists.
 
     Raises:
-        UsageError: empty, a home folder of nobody, or with a character that no file can have in its name.
+        UsageError: the text is empty, names the home folder of nobody, or has a character that no file name can have.
     """
     written = os.fspath(text)
     if not written:
@@ -38,7 +38,7 @@ def user_path(text: str | os.PathLike[str]) -> Path:
     home = written.partition("/")[0]
     if not home.startswith("~"):
         path = Path(written)
-        # Without its ./ it would mean a home folder to the next reader.
+        # Without ./ it would mean a home folder to the next reader.
         return path.absolute() if path.parts and path.parts[0].startswith("~") else path
     try:
         return Path(written).expanduser()
@@ -47,25 +47,25 @@ def user_path(text: str | os.PathLike[str]) -> Path:
             return Path(written).absolute()
         whose = f"no user is called '{home[1:]}'" if home != "~" else "this user has no home folder"
         raise UsageError(
-            f"{written}: {whose}; name the folder in full, or write ./{written} where it is called so"
+            f"{written}: {whose}; name the folder in full, or write ./{written} if it is called so"
         ) from None
 
 
 def lasting_path(text: str | os.PathLike[str]) -> Path:
-    """As `user_path`, and good from any folder: absolute, unless `text` is the address of something elsewhere."""
+    """As `user_path`, but valid from any folder: absolute, unless `text` is the address of something elsewhere."""
     path = user_path(text)
     return path if _ADDRESS.match(os.fspath(text)) else path.absolute()
 
 
 def from_here(path: Path) -> str:
-    """`path` for a message: as it is seen from the present folder where it lies below it."""
+    """`path` for a message: relative to the present folder if it lies below it."""
     with contextlib.suppress(OSError, ValueError):
         return str(path.relative_to(Path.cwd()))
     return str(path)
 
 
 def data_candidates(name: str, root: Path | None = None) -> list[Path]:
-    """Folders in which the data set `name` is looked for, in order; `root` alone where it is given."""
+    """Folders in which the data set `name` is looked for, in order; only `root` if it is given."""
     if root is not None:
         return [user_path(root)]
     home = os.environ.get(DATA_VARIABLE)
@@ -85,13 +85,13 @@ def open_data_set(
 
     Args:
         name: what configs call it.
-        root: the config's `data.root`, None for the usual places.
+        root: the `data.root` of the config, None for the usual places.
         download: whether it may be fetched, into `root` or else into the last place, the user's cache.
-        open_in: (folder, whether to download) -> the data set; raises where it is not there.
-        way_out: what else than setting the root helps where the data set is missing.
+        open_in: (folder, whether to download) -> the data set; raises if it is not there.
+        way_out: what helps, besides setting the root, if the data set is missing.
 
     Raises:
-        DataError: naming every place with what was wrong there.
+        DataError: it is in none of the places; the message says for each what was wrong there.
     """
     candidates = data_candidates(name, root)
     problems: list[str] = []

@@ -1,4 +1,4 @@
-"""Reading files that may be somebody else's: within limits, and never waiting for a pipe or a device."""
+"""Reading files that may come from somebody else: within limits, and never waiting for a pipe or a device."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _KINDS = {
 
 
 def require_regular_file(path: Path) -> None:
-    """Raise OSError, of a sentence, unless `path` is a file with content: pipes and devices may never come to an end.
+    """Raise OSError, with a sentence, unless `path` is a regular file: pipes and devices may never end.
 
-    For libraries that open a path themselves; where we open it, `open_regular` leaves nobody time to swap it.
+    This is for libraries that open a path themselves. If we open it, `open_regular` leaves no time to swap the file.
     """
     _require_regular(path.stat().st_mode, path)
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a file that may be somebody else's for reading; never waits, as opening a pipe would.
+    """Open a file that may come from somebody else for reading; never wait, as opening a pipe would.
 
     Raises:
-        OSError: there is none, or it is a folder, a pipe or a device; `strerror` says so in words.
+        OSError: there is no such file, or it is a folder, a pipe or a device; `strerror` says so in words.
     """
     require_regular_file(path)
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -52,17 +52,17 @@ def open_regular(path: Path) -> BinaryIO:
 def _require_regular(mode: int, path: Path) -> None:
     if stat.S_ISREG(mode):
         return
-    # OSError makes an IsADirectoryError of the number.
+    # From the number, OSError makes an IsADirectoryError.
     number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
     raise OSError(number, f"it is {_KINDS.get(stat.S_IFMT(mode), 'something else')}, not a file", str(path))
 
 
 def read_limited(path: Path, limit: int) -> bytes:
-    """What is in a file, which may be somebody else's.
+    """The bytes of a file, which may come from somebody else.
 
     Raises:
-        OSError: it is no file that can be read, see `open_regular`.
-        ValueError: it holds more than `limit` bytes.
+        OSError: the file cannot be read, see `open_regular`.
+        ValueError: the file holds more than `limit` bytes.
     """
     with open_regular(path) as file:
         content = file.read(limit + 1)
@@ -83,14 +83,14 @@ _MARKS = {
 
 
 def decoded(content: bytes) -> str:
-    """The text in a file: UTF-8, or what its byte order mark says. Raises ValueError, which says what to do."""
+    """The text in a file, in UTF-8 or what its byte order mark says. Raises ValueError, which says what to do."""
     mark = next((mark for mark in _MARKS if content.startswith(mark)), b"")
     encoding = _MARKS.get(mark, "utf-8")
     try:
         text = content[len(mark) :].decode(encoding)
     except UnicodeDecodeError as error:
         line = content[: len(mark) + error.start].count(b"\n") + 1
-        raise ValueError(f"it is no text in {encoding.upper()}, see line {line}: save it as UTF-8") from error
+        raise ValueError(f"it is not text in {encoding.upper()}, see line {line}: save it as UTF-8") from error
     if not mark and "\0" in text:
-        raise ValueError("it is no text in UTF-8, perhaps one in UTF-16 without byte order mark: save it as UTF-8")
+        raise ValueError("it is not text in UTF-8, perhaps UTF-16 without a byte order mark: save it as UTF-8")
     return text

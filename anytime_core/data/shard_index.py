@@ -1,6 +1,6 @@
 """Indexes of tar shards: where the file of each sample starts and what its label is, found once and kept in the cache.
 
-The cache may have been damaged: an index that cannot be that of its shard is made again.
+The cache may have been damaged: an index that cannot belong to its shard is made again.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from anytime_core.found import PassedOver
 
 LABEL_SUFFIX = ".cls"
 WHOLE_NUMBER = re.compile(r"-?[0-9]{1,9}")
-"""A label that is the number of its class."""
+"""A label that is the number of a class."""
 
 _FORMAT = 2
 _LARGEST_FILE, _LARGEST_LABEL = 2**30, 1000  # bytes; a file is read as a whole
 _TAIL = 2**20  # bytes looked at after the last member; writers add 10 KiB at most
 _LONGEST_EXAMPLE = 200
-_METADATA = re.compile(r"__[^/]*__($|/)")  # what the library leaves out
-_HIDDEN = re.compile(r"(^|/)\.(?!\.?(/|$))")  # such as macOS's ._NAME beside NAME
+_METADATA = re.compile(r"__[^/]*__($|/)")  # files that the library leaves out
+_HIDDEN = re.compile(r"(^|/)\.(?!\.?(/|$))")  # such as ._NAME beside NAME, which macOS adds
 _REASONS = (
     ("hidden files", ""),
     (
@@ -46,7 +46,7 @@ _REASONS = (
     ),
     (
         "further {noun}s of samples, as WebDataset splits names at the first dot",
-        "pack them anew with other signs for the other dots, if they are samples",
+        "pack them again with other signs for the other dots, if they are samples",
     ),
 )
 _HIDDEN_FILES, _WITHOUT_CONTENT, _DOTTED = range(len(_REASONS))
@@ -61,10 +61,10 @@ class ShardIndex:
     Attributes:
         offsets: int64 [n], where the members of their files start.
         ranks: uint32 [n], see `user_files.rank`.
-        labels: int32 [n], positions in `names`, -1 where a sample has no label.
-        names: the different labels as they are written.
-        passed_over: int64 [3], how many members are not used for each of `_REASONS`.
-        examples: [3], one of them each, or nothing.
+        labels: int32 [n], positions in `names`, -1 if a sample has no label.
+        names: the different labels, as they are written.
+        passed_over: int64 [3], how many members are not used for each reason in `_REASONS`.
+        examples: [3], one such member for each reason, or nothing.
     """
 
     offsets: np.ndarray
@@ -94,7 +94,7 @@ class ShardIndex:
 def index_shards(
     shards: Sequence[Path], suffixes: Collection[str], noun: str, group: Callable[..., Iterator[dict[str, Any]]]
 ) -> list[ShardIndex]:
-    """The index of each shard, from the user's cache where it is there."""
+    """The index of each shard, from the user's cache if it is there."""
     places = [_index_place(shard, suffixes) for shard in shards]
     indexes = [_read_index(place, shard.stat().st_size) for place, shard in zip(places, shards, strict=True)]
     if missing := indexes.count(None):
@@ -119,14 +119,14 @@ def _index_place(shard: Path, suffixes: Collection[str]) -> Path:
 
 
 def _read_index(place: Path, size: int) -> ShardIndex | None:
-    """The index of a shard of `size` bytes, None where it has to be made."""
+    """The index of a shard of `size` bytes, None if it has to be made."""
     try:
         with open_regular(place) as file, np.load(file, allow_pickle=False) as stored:
             index = ShardIndex(**stored)
             return index if index.is_sound(size) else None
     except FileNotFoundError:
         return None
-    except Exception as error:  # damage meets zipfile and numpy with almost any
+    except Exception as error:  # zipfile and numpy may raise almost any error at damage
         logger.info("%s is damaged and made again: %s", place, error)
         return None
 
@@ -143,8 +143,8 @@ def _make_index(
         key, label = sample["__key__"], sample.get(LABEL_SUFFIX[1:])
         if key in keys:
             raise DataError(
-                f"{shown(shard)} has sample {key!r} twice: pack it anew with a key for each sample, and the files of a "
-                "sample one after the other"
+                f"{shown(shard)} has sample {key!r} twice: pack it again with a key for each sample, and the files of "
+                "a sample one after the other"
             )
         keys.add(key)
         media = [member for suffix, member in sample.items() if f".{suffix}" in suffixes]
@@ -155,7 +155,7 @@ def _make_index(
         if len(media) != 1:
             wrong = f"{counted(len(media), f'{noun}s')}, not one" if media else f"no {noun}"
             raise DataError(
-                f"{shown(shard)}: sample {key!r} has {wrong}: looked for {', '.join(sorted(suffixes))}; pack it anew "
+                f"{shown(shard)}: sample {key!r} has {wrong}: looked for {', '.join(sorted(suffixes))}; pack it again "
                 "with one for each sample"
             )
         for suffix in dotted:
@@ -176,19 +176,19 @@ def _make_index(
 
 
 def _lost(names: Counter[str], noun: str) -> str:
-    """Why samples have no file of theirs, from the names of files with further dots and how many there are of each."""
+    """Why samples have no file: names with further dots, from these names and how many files have each."""
     example = next(iter(names))
     folder, slash, name = example.rpartition("/")
     key, _, suffix = name.partition(".")
     return (
         f"{names.total()} {noun}s have further dots in their names, such as {example!r}: WebDataset splits "
         f"names at the first dot, so this is file {suffix!r} of sample {folder + slash + key!r}, which has "
-        f"no {noun}; pack them anew with other signs for these dots"
+        f"no {noun}; pack them again with other signs for these dots"
     )
 
 
 class _PassedOverMembers:
-    """Members of a shard that are not used, counted for each of `_REASONS`."""
+    """Members of a shard that are not used, counted for each reason in `_REASONS`."""
 
     def __init__(self) -> None:
         self.counts = [0] * len(_REASONS)
@@ -200,7 +200,7 @@ class _PassedOverMembers:
 
 
 def passed_over(indexes: Sequence[ShardIndex], noun: str) -> list[PassedOver]:
-    """What lies in the shards and is not used."""
+    """Add to a tally what lies in the shards and is not used."""
     found = []
     for number, (reason, way_out) in enumerate(_REASONS):
         examples = tuple(str(index.examples[number]) for index in indexes if index.passed_over[number])
@@ -218,18 +218,18 @@ def _samples(
         yield from group(_members(shard, passed_over))
     except ValueError as error:  # the library's "NAME: duplicate file name in tar file ..."
         name = str(error.args[0]).partition(": duplicate")[0]
-        raise DataError(f"{shown(shard)} has a file twice: {name!r}; pack it anew with one of them") from error
+        raise DataError(f"{shown(shard)} has a file twice: {name!r}; pack it again with one of them") from error
 
 
 def _members(shard: Path, passed_over: _PassedOverMembers) -> Iterator[dict[str, Any]]:
-    """The files of a shard as the library takes them; in place of content the member, or what a label says."""
+    """The files of a shard as the library takes them; instead of its content each has its member, or its label."""
     with open_tar(shard) as tar:
         for member in members(tar):
             if member.isdir() or _METADATA.match(member.name):
                 continue
             if member.name.startswith("/") or ".." in member.name.split("/"):
                 raise DataError(
-                    f"{shown(shard)}: member {member.name!r} names a place outside of the shard: pack it anew with "
+                    f"{shown(shard)}: member {member.name!r} names a place outside of the shard: pack it again with "
                     "names below its folder"
                 )
             if _HIDDEN.search(member.name):
@@ -239,7 +239,7 @@ def _members(shard: Path, passed_over: _PassedOverMembers) -> Iterator[dict[str,
             else:
                 value = _label(shard, tar, member) if member.name.lower().endswith(LABEL_SUFFIX) else member
                 yield {"fname": member.name, "data": value, "__url__": str(shard)}
-        # tarfile takes whatever is no header for the end.
+        # tarfile takes anything that is not a header for the end.
         if tar.fileobj is not None:
             tar.fileobj.seek(tar.offset)
             rest = tar.fileobj.read(_TAIL)
@@ -251,8 +251,8 @@ def _label(shard: Path, tar: tarfile.TarFile, member: tarfile.TarInfo) -> str:
     label = content(tar, checked_member(shard, member, _LARGEST_LABEL)).decode("utf-8", "replace").strip()
     if not _is_label(label):
         raise DataError(
-            f"{shown(shard)}: member {member.name!r} is no label: it holds {label[:40]!r}, not the name or number of a "
-            "class; write one there, or leave the file out"
+            f"{shown(shard)}: member {member.name!r} is not a label: it holds {label[:40]!r}, not the name or number "
+            "of a class; write one there, or leave the file out"
         )
     return str(int(label)) if WHOLE_NUMBER.fullmatch(label) else label
 
@@ -262,7 +262,7 @@ def _is_label(text: str) -> bool:
 
 
 def checked_member(shard: Path, member: tarfile.TarInfo, largest: int | None = None) -> tarfile.TarInfo:
-    """The member, if it is no larger than what is read as a whole may be."""
+    """The member, unless it is too large to be read as a whole."""
     largest = _LARGEST_FILE if largest is None else largest
     if member.size > largest:
         raise DataError(

@@ -40,7 +40,7 @@ from anytime_core.found import Found, class_counts
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 _CLASS_FILES = ("classes.txt", "classnames.txt")
 _LARGEST_CLASS_FILE = 2**22
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # longer than the letter of a drive
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # longer than a drive letter
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class ShardFile:
     offset: int
 
     def open(self, mode: Literal["rb"] = "rb") -> io.BytesIO:
-        """Its content. Raises DataError naming the shard where that cannot be read."""
+        """Its content. Raises DataError, naming the shard, if it cannot be read."""
         with open_tar(self.shard, self.offset) as tar:
             return io.BytesIO(content(tar, checked_member(self.shard, first_member(tar))))
 
@@ -99,18 +99,18 @@ def split_shards(root: Path | None, suffixes: Collection[str], *, share: float, 
     """The samples of all shards below `root`, split for training and validation.
 
     Shards with val, test or another of `VALIDATION_NAMES` as a word of their name, or else of their folder, are for
-    validation where there are others too; else `share` of the samples is held out. `KEY.cls` is a sample's label: a
-    name, or a number, which counts the lines of `classes.txt` (or `classnames.txt`) from 0 where that file lies in
+    validation if there are others too; else `share` of the samples is held out. `KEY.cls` is a sample's label: a
+    name, or a number, which counts the lines of `classes.txt` (or `classnames.txt`) from 0 if that file lies in
     `root`.
 
     Args:
-        root: the config's `data.root`; None is the mistake of not setting it.
-        suffixes: of a sample's own file, lower-case, such as `.png`.
+        root: the `data.root` of the config; None is refused.
+        suffixes: those of a sample's own file, lower-case, such as `.png`.
         share: of the samples, for validation.
-        noun: what one file is, for messages.
+        noun: the word for one file, for messages.
 
     Raises:
-        DataError: naming the folder, the shard and the member that are at fault.
+        DataError: there are no shards or samples, or one is at fault; the message names folder, shard and member.
         UsageError: the webdataset library is not installed.
     """
     group = import_extra("webdataset.tariterators", "webdataset", "data.name=webdataset").group_by_keys
@@ -173,9 +173,9 @@ def _find_shards(root: Path | None) -> tuple[Path, Listing, Tally]:
 
 
 def _named_parts(root: Path, listed: Listing, tally: Tally) -> tuple[Listing, np.ndarray | None, tuple[str, ...]]:
-    """The shards that are used, which of them are held out, and what was taken for what.
+    """The shards that are used, which of them are held out, and a note on how they were told apart.
 
-    The second is bool [n], None where names do not say it.
+    The second is bool [n], None if no names say so.
     """
     names = [_part_name(shard.relative_to(root)) for shard in listed.files]
     held = next((name for name in VALIDATION_NAMES if name in names), None)
@@ -192,7 +192,7 @@ def _named_parts(root: Path, listed: Listing, tally: Tally) -> tuple[Listing, np
 
 
 def _part_name(path: Path) -> str | None:
-    """The word in a shard's name, or else in the nearest folder's, that says which part it is of."""
+    """The word in a shard's name, or else in the name of its nearest folder, that says which part it belongs to."""
     for name in reversed(path.with_suffix("").parts):
         words = re.split(r"[^a-z0-9]+", name.lower())
         if word := next((word for word in (*VALIDATION_NAMES, *TRAINING_NAMES) if word in words), None):
@@ -217,7 +217,7 @@ def _digest(root: Path, listed: Listing, files: ShardFiles, result: Split) -> st
 
 
 def _labels(root: Path, shards: Sequence[Path], indexes: Sequence[ShardIndex]) -> tuple[tuple[str, ...], np.ndarray]:
-    """Names of the classes and numbers int64 [n] of all samples' classes, -1 where a sample has none."""
+    """Names of the classes and numbers int64 [n] of all samples' classes, -1 if a sample has none."""
     listed = next((root / name for name in _CLASS_FILES if (root / name).is_file()), None)
     found = {str(name) for index in indexes for name in index.names}
     if listed is not None:
@@ -233,7 +233,7 @@ def _labels(root: Path, shards: Sequence[Path], indexes: Sequence[ShardIndex]) -
         if unknown is not None:
             raise DataError(
                 f"{shown(shard)} has label {unknown!r}, which is neither a name in {shown(listed)} nor a number under "
-                f"{len(classes)}: add it there, or pack the shard anew"
+                f"{len(classes)}: add it there, or pack the shard again"
             )
         known = [numbers[str(name)] for name in index.names]
         labels.append(np.array([*known, -1], dtype=np.int64)[index.labels])
@@ -249,5 +249,5 @@ def _read_classes(path: Path) -> tuple[str, ...]:
     classes = tuple(line.strip() for line in text.strip().splitlines())
     if len(set(classes)) < len(classes):
         twice = Counter(classes).most_common(1)[0][0]
-        raise DataError(f"{shown(path)} names class {twice!r} twice: a name a line, in the order of their numbers")
+        raise DataError(f"{shown(path)} names class {twice!r} twice: write a name a line, in the order of numbers")
     return classes

@@ -1,6 +1,6 @@
-"""Which items of a user's data are trained on, which are held out, and which classes that leaves.
+"""Which items of a user's data are trained on, which are held out, and which classes remain.
 
-The rules are the same wherever items come from, a folder or shards.
+The rules are the same for folders and for shards.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from anytime_core.display import counted, shown
 from anytime_core.errors import DataError
 
 TRAINING_NAMES = ("train", "training")
-"""What a user's data calls the part that is trained on, the first taken before the others."""
+"""Names of the part that is trained on; earlier names are preferred."""
 
 VALIDATION_NAMES = ("val", "valid", "validation", "dev", "test", "testing")
-"""What it calls the part that is not, the first taken before the others: tests are kept for later where both lie."""
+"""Names of the held-out part; earlier names are preferred, so that a test part stays unused if there is another."""
 
 _NAMED_CLASSES = 3
 
 
 @dataclass(frozen=True)
 class Items:
-    """n items as they lie there.
+    """n items as they were found.
 
     Attributes:
-        name: index -> what it is called, below the root.
-        labels: int64 [n], positions in `classes`; -1 where an item has none.
+        name: index -> the name of the item, relative to the root.
+        labels: int64 [n], positions in `classes`; -1 if an item has none.
         classes: the names that labels have.
-        held: bool [n], what lies where its owner keeps what is not trained on; None where nothing is named so.
-        ranks: uint32 [n], made when they are needed, see `user_files.rank`.
+        held: bool [n], items in a part named for validation; None if no part is named so.
+        ranks: makes uint32 [n] when they are needed, see `user_files.rank`.
     """
 
     name: Callable[[int], str]
@@ -44,13 +44,13 @@ class Items:
 
 @dataclass(frozen=True)
 class Split:
-    """Items that are used.
+    """The items that are used.
 
     Attributes:
         train, validation: int64, indices of items, both in order.
-        classes: their names in the order of their numbers; empty where labels are not used.
-        labels: int64 [n] of all items, positions in `classes`; None where labels are not used.
-        notes: sentences on what was decided.
+        classes: their names in the order of their numbers; empty if labels are not used.
+        labels: int64 [n] of all items, positions in `classes`; None if labels are not used.
+        notes: sentences that say what was decided.
     """
 
     train: np.ndarray
@@ -63,18 +63,18 @@ class Split:
 def split(items: Items, share: float, tally: Tally, *, noun: str, unlabelled: str) -> Split:
     """Decide what is trained on and what is held out.
 
-    Labels are used where training items have two classes or more and most of them have one; items without a label, and
-    those of classes that nothing is trained on, are then passed over. What is named for validation is held out, else,
-    or where nothing of it is left, `share` of what is trained on, but never all of a class.
+    Labels are used if training items have two classes or more and most of them have one; items without a label, and
+    those of classes that nothing is trained on, are then passed over. Items named for validation are held out. If there
+    are none, or none is left, `share` of the training items is held out, but never all of a class.
 
     Args:
         share: of the items, for validation.
         tally: counts what is passed over.
-        noun: what one item is, for messages.
-        unlabelled: what items without a label are, such as `images beside class folders`.
+        noun: the word for one item, for messages.
+        unlabelled: words for items without a label, such as `images beside class folders`.
 
     Raises:
-        DataError: there is only one item to train on and to hold out from.
+        DataError: there is only one item, which cannot be both trained on and held out.
     """
     notes: list[str] = []
     trained = _trained_classes(items, noun, unlabelled, notes)
@@ -108,7 +108,7 @@ def split(items: Items, share: float, tally: Tally, *, noun: str, unlabelled: st
 
 
 def _trained_classes(items: Items, noun: str, unlabelled: str, notes: list[str]) -> np.ndarray:
-    """Which of the classes something is trained on, bool [classes]; none of them where labels are not used."""
+    """Which classes have training items, bool [classes]; none of them if labels are not used."""
     labels = items.labels if items.held is None else items.labels[~items.held]
     without = int((labels < 0).sum())
     counts = np.bincount(labels[labels >= 0], minlength=len(items.classes))
@@ -127,9 +127,9 @@ def _trained_classes(items: Items, noun: str, unlabelled: str, notes: list[str])
 def _of_classes(
     trained: np.ndarray, items: Items, tally: Tally, noun: str, unlabelled: str, notes: list[str]
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Which items are of `trained` classes, bool [n], and which of them are held out by name, None where none is."""
+    """Which items are of `trained` classes, bool [n], and which of them are held out by name, None if none is."""
     labels, held = items.labels, items.held
-    used = np.append(trained, False)[labels]  # the last is that of -1
+    used = np.append(trained, False)[labels]  # the last one is for label -1
     counted = np.ones(len(labels), bool)
     if held is not None and not (used & held).any():
         notes.append(f"no {noun} named for validation is of a class that is trained on: a share is held out instead")
@@ -143,12 +143,12 @@ def _of_classes(
 
 
 def held_out(ranks: np.ndarray, share: float, labels: np.ndarray | None = None) -> np.ndarray:
-    """Which of n >= 2 items are for validation, bool [n]: about `share`, at least one and not all.
+    """Which of n >= 2 items are for validation, bool [n]: about `share` of them, at least one and not all.
 
     Args:
         ranks: uint32 [n].
         share: of the items.
-        labels: int64 [n]; of each of them, the item that ranks last is not held out. One has two items or more.
+        labels: int64 [n]; the item of each label that ranks last is not held out. One label has two items or more.
     """
     held = ranks < share * 2**32
     if held.all() or not held.any():

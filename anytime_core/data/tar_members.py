@@ -1,7 +1,7 @@
-"""Reading tar files of others: headers are looked at before tarfile believes them.
+"""Reading tar files that come from others: headers are checked before tarfile trusts them.
 
-What tarfile would do with some: go back to where it was, without end (a negative size, CVE-2025-8194); hold gigabytes
-of extended headers; give content that is not there (sparse members).
+With some of them tarfile would read the same place for ever (a negative size, CVE-2025-8194), hold gigabytes of
+extended headers, or give content that is not there (sparse members).
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ _EXTENDED = frozenset({tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE
 _HEADERS = _EXTENDED | {tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK}
 _LARGEST_HEADER = 2**16  # bytes of a long name or of extended attributes, which tarfile holds in memory
 _MOST_GLOBAL_RECORDS = 100
-_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")  # how gzip, bzip2, xz and zstd begin
-REPLACE = "copy or pack it anew, or move it out of the folder"
-"""The way out where a shard is damaged."""
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")  # first bytes of gzip, bzip2, xz and zstd
+REPLACE = "copy or pack it again, or move it out of the folder"
+"""Advice for a damaged shard."""
 _KIND = slice(156, 157)
 _RECORD = re.compile(rb"([0-9]{1,6}) ([^=\n]+)=")
-_MANY_DIGITS = re.compile(rb"[0-9]{200}")  # which tarfile searches in quadratic time
+_MANY_DIGITS = re.compile(rb"[0-9]{200}")  # tarfile takes quadratic time to search them
 
 
 class _Member(tarfile.TarInfo):
-    """A member whose headers are refused with `tarfile.ReadError` where tarfile itself would go astray."""
+    """A member whose headers are refused with `tarfile.ReadError` if tarfile itself would go astray."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
@@ -86,22 +86,22 @@ def _damaged(name: str) -> tarfile.ReadError:
 
 
 def _sparse(name: str) -> tarfile.ReadError:
-    return tarfile.ReadError(f"member {name!r} is sparse, so not all of it is there: pack it anew without --sparse")
+    return tarfile.ReadError(f"member {name!r} is sparse, so not all of it is there: pack it again without --sparse")
 
 
 @contextmanager
 def open_tar(path: Path, offset: int = 0) -> Iterator[tarfile.TarFile]:
-    """A tar file from `offset` on, where a member starts. Opened anew each time, so that processes share nothing.
+    """A tar file from `offset` on, where a member starts. It is opened anew each time, so that processes share nothing.
 
     Raises:
-        DataError: naming the file and, where one is at fault, the member; also for tarfile's errors in the block.
+        DataError: it cannot be read, also in the block; the message names the file and, if one is at fault, the member.
     """
     try:
         with open_regular(path) as file:
             file.seek(offset)
             with tarfile.open(fileobj=file, mode="r:", tarinfo=_Member) as tar:
                 yield tar
-    # Of damaged headers, and RecursionError of thousands of them in a row.
+    # Damaged headers raise all of these; thousands of them in a row raise RecursionError.
     except (tarfile.TarError, OSError, ValueError, ArithmeticError, MemoryError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
         way_out = "it is compressed: unpack it to a plain .tar" if _is_compressed(path) else REPLACE
@@ -119,7 +119,7 @@ def _is_compressed(path: Path) -> bool:
 
 
 def members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """The members in order, of which the tar file keeps none. Raises `tarfile.ReadError`, see `open_tar`."""
+    """The members in order; the tar file keeps none of them. Raises `tarfile.ReadError`, see `open_tar`."""
     while (member := tar.next()) is not None:
         tar.members = []  # type: ignore[attr-defined]  # a list of all, which would grow with the file
         check_extent(tar, member)
@@ -137,7 +137,7 @@ def check_extent(tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
 
 
 def first_member(tar: tarfile.TarFile) -> tarfile.TarInfo:
-    """The one that an opened tar file starts with. Raises `tarfile.ReadError` where there is none."""
+    """The first member of an opened tar file. Raises `tarfile.ReadError` if there is none."""
     member = tar.next()
     if member is None:
         raise tarfile.ReadError("no member starts there")
@@ -146,8 +146,8 @@ def first_member(tar: tarfile.TarFile) -> tarfile.TarInfo:
 
 
 def content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    """All that is in a member. Raises `tarfile.ReadError` where that is no file."""
+    """The bytes of a member. Raises `tarfile.ReadError` if it is not a file."""
     file = tar.extractfile(member) if member.isreg() else None
     if file is None:
-        raise tarfile.ReadError(f"{member.name!r} is no file")
+        raise tarfile.ReadError(f"{member.name!r} is not a file")
     return file.read()

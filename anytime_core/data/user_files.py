@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from anytime_core.data.shards import ShardFile
 
 _BEGINNINGS, _BEGINNING = 256, 2**16
-"""Files of a part whose first so many bytes go into its digest."""
+"""How many files of a part go into its digest, and how many of their first bytes."""
 
 
 @dataclass(frozen=True)
 class LabelledFiles:
-    """Files and, where known, the number of each one's class."""
+    """Files and, if known, the class number of each."""
 
     files: Sequence[Path | ShardFile]
     labels: list[int] | None = None
@@ -53,13 +53,13 @@ class SplitFiles:
 
 @dataclass(frozen=True)
 class _Parts:
-    """Where in a folder the two parts lie: below folders of these places.
+    """Where in a folder the two parts lie: below the folders of these places.
 
     Attributes:
         train: the folder whose subfolders are classes.
-        validation: None where nothing is named so.
-        others: files that lie elsewhere, as text for `Tally`; empty where there cannot be any.
-        notes: sentences on what was taken as what.
+        validation: the same for validation; None if no folder is named so.
+        others: what `Tally` calls files that lie elsewhere; empty if there cannot be any.
+        notes: sentences that say which folder was taken for which part.
     """
 
     train: Place
@@ -83,14 +83,14 @@ def split_folder(
     in one; what lies beside them is then passed over.
 
     Args:
-        root: the config's `data.root`; None is the mistake of not setting it.
+        root: the `data.root` of the config; None is refused.
         suffixes: lower-case, such as `.png`.
-        share: of the files, for validation.
-        noun: what one file is, for messages.
+        share: the share of the files that is held out for validation.
+        noun: the word for one file, for messages.
         unread: further suffixes that a user may expect to be read -> what would help.
 
     Raises:
-        DataError: no root, no folder, no files, or only one.
+        DataError: there is no root, no folder or no file, or only one file.
     """
     root = _existing(root, noun)
     tally = Tally(root)
@@ -141,7 +141,7 @@ def _existing(root: Path | None, noun: str) -> Path:
 
 
 def with_found(root: Path, split: SplitFiles) -> SplitFiles:
-    """`split`, of files below `root` that were listed in another way, with what there is to say of it."""
+    """`split` for files below `root` that were listed in another way, with the record of what was found."""
     sizes = [[_size(file) for file in part.files] for part in (split.train, split.validation)]
     return _with_found(root, split, sizes)
 
@@ -166,7 +166,7 @@ def _with_found(
 
 
 def _find_parts(counts: Mapping[Place, int], noun: str) -> _Parts:
-    """What is trained on and what is held out, from how many files lie in each place."""
+    """Which folders are trained on and which are held out, from how many files lie in each place."""
     tops: Counter[str] = Counter()
     for place, count in counts.items():
         if place:
@@ -193,7 +193,7 @@ def _find_parts(counts: Mapping[Place, int], noun: str) -> _Parts:
 
 
 def _named(tops: Mapping[str, int], names: Sequence[str]) -> list[str]:
-    """Folders with one of `names` in any case of letters: those that hold something first, then in the names' order."""
+    """Folders with one of `names`, in any case of letters: those that hold files first, then in `names`' order."""
     return sorted(
         (name for name in tops if name.casefold() in names),
         key=lambda name: (not tops[name], names.index(name.casefold()), name),
@@ -205,11 +205,11 @@ def _classes_below(counts: Mapping[Place, int], name: str) -> int:
 
 
 def _understand(places: Sequence[Place], parts: _Parts) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """For each place the part (0 train, 1 validation, -1 neither) and the label (-1: none), and the labels' names."""
+    """For each place its part (0 train, 1 validation, -1 neither) and its label (-1: none); and the names of labels."""
     roots = [parts.train] if parts.validation is None else [parts.train, parts.validation]
     depth = len(parts.train)
     part_of = [next((part for part, root in enumerate(roots) if place[:depth] == root), -1) for place in places]
-    # Names that are no Unicode could not be kept in a record.
+    # Names that are not valid Unicode could not be kept in a record.
     named = [
         place[depth].encode(errors="backslashreplace").decode() if part >= 0 and len(place) > depth else None
         for place, part in zip(places, part_of, strict=True)
@@ -223,10 +223,10 @@ def _understand(places: Sequence[Place], parts: _Parts) -> tuple[np.ndarray, np.
 def hold_out(
     files: Sequence[Path], root: Path, share: float, noun: str, *, classes: Sequence[str] | None = None
 ) -> tuple[list[int], list[int]]:
-    """Indices of the training and of the validation files, both of at least one.
+    """Indices of the training and of the validation files, at least one of each.
 
-    A file's part follows from its name and its folder's below `root`, so adding files moves none of the others, and
-    neither does moving all of them. Of each of the `classes`, a name for each file, one is trained on.
+    A file's part follows from its path below `root`, so adding files moves none of the others, and neither does moving
+    all of them. `classes` has a name for each file; of each class at least one file is trained on.
 
     Raises:
         DataError: there is only one file.
@@ -239,12 +239,12 @@ def hold_out(
 
 
 def rank(name: str) -> int:
-    """A number below 2**32 that follows from the name of an item, for `held_out`."""
+    """A number below 2**32 that follows from the name of an item; `held_out` orders items by it."""
     return zlib.crc32(name.encode(errors="surrogateescape"))
 
 
 def _digest(root: Path, parts: Sequence[LabelledFiles], sizes: Sequence[Sequence[int]]) -> str:
-    """SHA-256 of the names below `root`, sizes, parts and labels of files, in their order, and of how some begin."""
+    """SHA-256 of the names below `root`, sizes, parts and labels of files, in order, and of the first bytes of some."""
 
     def described() -> Iterator[bytes]:
         for number, (part, sizes_of_part) in enumerate(zip(parts, sizes, strict=True)):
@@ -257,7 +257,7 @@ def _digest(root: Path, parts: Sequence[LabelledFiles], sizes: Sequence[Sequence
 
 
 def beginnings(files: Sequence[Path | ShardFile]) -> bytes:
-    """SHA-256 of how some files begin, evenly spread, which tells others of the same names and sizes apart."""
+    """SHA-256 of the first bytes of some files, evenly spread: it tells files of the same names and sizes apart."""
 
     def read() -> Iterator[bytes]:
         for index in range(0, len(files), max(1, -(-len(files) // _BEGINNINGS))):

@@ -1,6 +1,6 @@
 """What an order-agnostic prior needs for validation data, by number of network calls.
 
-Letters: B batch, N code length, n codes that are drawn, S stages.
+n is the number of codes that are drawn, S the number of stages: one for each digit of a code.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from anytime_core.priors.any_order.base import AnyOrderPrior
 from anytime_core.priors.any_order.plan import SPACINGS, Plan, make_plan
 
 PASSES = 4
-"""Random steps of the bound that each sequence is looked at."""
+"""Random steps of the bound that each sequence is evaluated at."""
 
 CodeBatches = Iterable[tuple[Tensor, Tensor | None]]
-"""Codes [B, N] and labels [B], None where the data has none; gone through more than once."""
+"""Codes [B, N] and labels [B], None if the data has none; iterated more than once."""
 
 OnBatch = Callable[[], None]
 
@@ -58,7 +58,7 @@ def bits_of_plan(
 def bits_by_calls(
     prior: AnyOrderPrior, batches: CodeBatches, calls: Sequence[int], on_batch: OnBatch = lambda: None
 ) -> dict[str, dict[int, float]]:
-    """Spacing -> number of calls -> bits a code of all codes, by plans that the losses of training make."""
+    """Spacing -> number of calls -> bits a code over all codes, by plans made from the losses of training."""
     stages, length = len(prior.digits), prior.code_length
     sums, counts = torch.zeros(stages * length, dtype=torch.float64), torch.zeros(stages * length, dtype=torch.float64)
     for codes, labels, generator in _passes(batches, on_batch):
@@ -92,7 +92,7 @@ def _passes(batches: CodeBatches, on_batch: OnBatch) -> Iterable[tuple[Tensor, T
 
 
 def _starts(plan: Plan) -> Tensor:
-    """[S, n], for each step how many codes are known when its group is drawn."""
+    """[S, n]: for each step, how many codes are known when its group is drawn."""
     rows = []
     for sizes in plan.stages:
         begins = np.cumsum((0, *sizes[:-1]))
@@ -101,7 +101,7 @@ def _starts(plan: Plan) -> Tensor:
 
 
 def _filled(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Means [S, N], those that nothing is known of between those of the steps around them."""
+    """Means [S, N]; steps without any value get one between their neighbours."""
     steps = np.arange(sums.shape[1])
     rows = []
     for total, count in zip(sums, counts, strict=True):

@@ -1,7 +1,7 @@
 """A small network that learns to tell the classes of a run's real data apart: judge of labels, and feature extractor.
 
-It is the modality's `feature_network` with a linear layer, and follows from data and seed alone, so that runs of other
-networks and quantizers are judged alike. Letters: B batch, F features.
+It is the modality's `feature_network` with a linear layer. It follows from data and seed alone, so that runs with other
+networks and quantizers are judged alike. F is the number of features.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from anytime_core.training.fit import one_cycle
 from anytime_core.weights import load_state, read_header, save_weights
 
 CLASSIFIER_FILE = "classifier.safetensors"
-"""In the folder `evaluation` of a run."""
+"""A file in the folder `evaluation` of a run."""
 
 _VIEWS, _EPOCHS = 200_000, 75
-"""The most training samples that are seen, counting repeats, and how often each one: small sets are known sooner."""
+"""The most training samples seen, counting repeats, and how often each is seen: small sets are learned sooner."""
 _BATCH = 128
 _FEWEST_STEPS = 500
-"""However small the set is."""
+"""The fewest training steps, however small the set is."""
 _LEARNING_RATE = 2e-3
 _EVALUATED = 500
-"""Samples a batch where nothing is learned."""
+"""Samples in a batch outside of training."""
 
 
 class ClassifierMetadata(BaseModel):
@@ -41,20 +41,20 @@ class ClassifierMetadata(BaseModel):
 
     format_version: int = FORMAT_VERSION
     data: str
-    """Digest of the data that it was trained on."""
+    """Digest of the data that the classifier was trained on."""
     samples: int = Field(ge=1)
     accuracy: float = Field(ge=0, le=1)
-    """Share of the validation data that it is right on."""
+    """Share of the validation data that it classifies correctly."""
     chance: float = Field(0.0, ge=0, le=1)
-    """The same of whoever always names the largest class; 0 in files of versions that did not say."""
+    """The same for always naming the largest class; 0 in files of versions that did not say."""
 
 
 class Classifier(nn.Module):
     """A feature network and a linear layer.
 
     Args:
-        modality: whose samples these are; without a `feature_network` its encoder, averaged over positions, stands in.
-        classes: number of them.
+        modality: of the samples; if it has no `feature_network`, its encoder is used, averaged over positions.
+        classes: their number.
     """
 
     def __init__(self, modality: Modality, classes: int) -> None:
@@ -100,18 +100,18 @@ def open_classifier(
     device: torch.device,
     on_step: Callable[[int, int], None] = lambda step, steps: None,
 ) -> tuple[Classifier, Extractor, ClassifierMetadata]:
-    """The classifier kept in `folder`, or a new one, trained and kept there where it is missing or of other data.
+    """The classifier kept in `folder`, or a new one, trained and kept there if none is there or it is of other data.
 
     Args:
-        folder: made where it is missing.
-        modality, datasets: with labels.
-        config: the modality's, which says what data it is.
+        folder: made if it is missing.
+        modality, datasets: they must have labels.
+        config: the modality's config, which says what the data is.
         seed: of weights and order.
         device: where it runs.
         on_step: called after each training step with steps done and steps in all.
 
     Returns:
-        The classifier in evaluation mode, its features as an extractor, and what is known of it.
+        The classifier in evaluation mode, its features as an extractor, and its metadata.
     """
     path = folder / CLASSIFIER_FILE
     data = _digest(config, datasets, seed)
@@ -139,7 +139,7 @@ def _untrained(modality: Modality, datasets: Datasets, seed: int) -> Classifier:
 
 
 def _kept(path: Path, classifier: Classifier, data: str) -> ClassifierMetadata | None:
-    """Load what is kept; None where there is nothing, or nothing of these data, which can be trained again."""
+    """Load the kept classifier; None if there is none, or none of these data: it can be trained again."""
     try:
         _, metadata = read_header(path, ClassifierMetadata)
         if metadata.data != data or not metadata.chance:
@@ -151,7 +151,7 @@ def _kept(path: Path, classifier: Classifier, data: str) -> ClassifierMetadata |
 
 
 def _digest(config: Mapping[str, Any], datasets: Datasets, seed: int) -> str:
-    """A name for everything that a classifier follows from."""
+    """A name that follows from everything that decides a classifier."""
     listing = datasets.found.digest if datasets.found is not None else ""
     described = {
         **({"listing": listing} if listing else {}),
@@ -196,7 +196,7 @@ def _train(
 
 
 def _accuracy(classifier: Classifier, datasets: Datasets) -> tuple[float, float]:
-    """Share of the validation data that is recognised, and that of its largest class."""
+    """Share of the validation data that is recognised, and the share of its largest class."""
     recognised, counts = 0, torch.zeros(len(datasets.classes), dtype=torch.long)
     for batch in ordered_batches(datasets.validation, _EVALUATED, workers=0):
         recognised += int(classifier.recognised(batch["x"], batch["label"]).sum())

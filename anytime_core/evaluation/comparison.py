@@ -1,6 +1,6 @@
-"""Sets of samples against each other: Fréchet distance of their features, and how their manifolds lie to each other.
+"""Sets of samples against each other: Fréchet distance of their features, and how their manifolds overlap.
 
-Letters: S samples, F features.
+S is the number of samples, F that of features.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 _NEIGHBOURS, _DENSITY_NEIGHBOURS = 3, 5
-"""To which neighbour the ball around a sample reaches: for precision and recall, for density and coverage."""
+"""The neighbour that the ball around a sample reaches to: for precision and recall, for density and coverage."""
 _ROWS = 1000
 """Samples whose distances are in memory at a time."""
 _FEW = 100
-"""Samples by which no set is known, however few dimensions its features have."""
+"""Fewer samples than this say little of a set, however few dimensions its features have."""
 
 
 @dataclass
@@ -35,11 +35,11 @@ class Moments:
 
     @classmethod
     def none(cls, features: int) -> Moments:
-        """Of no samples yet."""
+        """Moments of no samples yet."""
         return cls(0, torch.zeros(features, dtype=torch.float64), torch.zeros(features, features, dtype=torch.float64))
 
     def add(self, features: Tensor) -> None:
-        """Count a batch [S, F]."""
+        """Add a batch [S, F]."""
         features = features.double().cpu()
         self.samples += len(features)
         self.total += features.sum(0)
@@ -52,7 +52,7 @@ class Moments:
 
     @property
     def covariance(self) -> Tensor:
-        """[F, F], of one sample zero."""
+        """[F, F]; zero for a single sample."""
         centred = self.products - self.samples * torch.outer(self.mean, self.mean)
         return centred / max(self.samples - 1, 1)
 
@@ -60,11 +60,11 @@ class Moments:
 def frechet_distance(first: Moments, second: Moments) -> float:
     """Squared Fréchet distance of the Gaussians with these moments (Heusel et al. 2017), at least 0.
 
-    It grows as samples get fewer, so compare distances of equally many samples only.
+    It grows as samples get fewer, so compare only distances of equally many samples.
     """
     covariances = first.covariance, second.covariance
     # The trace of the root of a product is the sum of the roots of its eigenvalues, real and not negative but for
-    # rounding, also where covariances are singular.
+    # rounding, also if covariances are singular.
     roots = torch.linalg.eigvals(covariances[0] @ covariances[1]).real.clamp(min=0).sqrt().sum()
     spread = sum(covariance.trace() for covariance in covariances) - 2 * roots
     return max(0.0, float((first.mean - second.mean).square().sum() + spread))
@@ -72,13 +72,13 @@ def frechet_distance(first: Moments, second: Moments) -> float:
 
 @dataclass(frozen=True)
 class Manifolds:
-    """How the manifolds of samples and of reference data lie to each other.
+    """How the manifolds of samples and of reference data overlap.
 
     Attributes:
         precision: share of the samples within the manifold of the reference, in [0, 1].
         recall: share of the reference within the manifold of the samples, in [0, 1].
-        density: by how many of the reference's balls a sample is held, in shares of what is expected where the two are
-            alike: about 1 there, 0 for none, and no upper limit.
+        density: how many of the reference's balls hold a sample, as a share of what is expected if the two sets are
+            alike: about 1 then, 0 for none, and no upper limit.
         coverage: share of the reference whose balls hold at least one sample, in [0, 1].
     """
 
@@ -97,7 +97,7 @@ def compare_manifolds(samples: Tensor, reference: Tensor) -> Manifolds:
     lies near it precise. Density and coverage (Naeem et al., "Reliable Fidelity and Diversity Metrics for Generative
     Models", ICML 2020) take k = 5 and count the balls of the reference alone: samples that are all alike lie in few.
 
-    Balls are the smaller the more there are, so that only the first S of both sets count, S being the size of the
+    The more balls there are, the smaller they are. So only the first S of both sets count, S being the size of the
     smaller one.
 
     Args:
@@ -127,7 +127,7 @@ def compare_manifolds(samples: Tensor, reference: Tensor) -> Manifolds:
 
 
 def _radii(points: Tensor, neighbours: int) -> Tensor:
-    """Distance of each point to its k-th nearest neighbour, or the farthest where there are fewer: [S]."""
+    """Distance of each point to its k-th nearest neighbour, or the farthest if there are fewer: [S]."""
     rank = min(neighbours, len(points) - 1) + 1  # the nearest one is the point itself
     return torch.cat([torch.cdist(part, points).kthvalue(rank, dim=1).values for part in points.split(_ROWS)])
 
@@ -137,13 +137,13 @@ def _share(chosen: Tensor) -> float:
 
 
 def caution(samples: int, noun: str, dimensions: Mapping[str, int]) -> str | None:
-    """What must be said of numbers that come from few samples; None where there are enough.
+    """A caution about numbers that come from few samples; None if there are enough.
 
-    A covariance of F features is of full rank from more than F samples only, and manifolds of few samples are coarse.
+    A covariance of F features has full rank only with more than F samples, and manifolds of few samples are coarse.
 
     Args:
         samples: S.
-        noun: what they are, in the plural.
+        noun: the word for them, in the plural.
         dimensions: extractor -> F.
     """
     outnumbered = [f"the {size:,} dimensions of {name}" for name, size in dimensions.items() if samples < size]

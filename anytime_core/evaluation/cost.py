@@ -15,24 +15,24 @@ from anytime_core.sampling.options import SamplingOptions
 
 _BATCH = 64
 _WARM_UPS = 4
-"""The most batches that do not count."""
+"""The most batches for warming up, which do not count."""
 _SETTLED = 0.9
-"""Of the time of the batch before: one that takes no less than that shows that further ones get no faster."""
+"""Share of the time of the batch before: if a batch takes at least this, further ones get no faster."""
 _FEWEST, _MOST = 5, 25
 _ENOUGH_SECONDS, _LONGEST_SECONDS = 0.25, 10.0
-"""Batches are measured until they took the first together, and after the second no further one is begun."""
+"""Seconds: batches are measured until they took the first together; after the second no further one is begun."""
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-"""Of Linux: the most memory that this process held, and how to forget it."""
+"""Files of Linux: the most memory that this process held, and where to reset it."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one batch of 64 samples, the median of several, after some that do not count.
+    """Cost of one batch of 64 samples: the median of several, after some for warming up.
 
     Attributes:
         seconds_per_sample: of drawing and decoding.
-        codes_per_second: drawn.
-        peak_memory: bytes that the process held at most, weights included; None where the system does not tell.
+        codes_per_second: codes drawn in a second.
+        peak_memory: bytes that the process held at most, weights included; None if the system does not tell.
     """
 
     seconds_per_sample: float
@@ -57,11 +57,11 @@ def sampling_cost(run: Run, codes: int, options: SamplingOptions) -> Cost:
 
 
 Sample = Callable[[], dict[str, float]]
-"""Draws a batch, and says what each part of the work took in seconds."""
+"""Draws a batch, and returns the seconds that each part of the work took."""
 
 
 def _warm_up(sample: Sample) -> float:
-    """Draw batches until they get no faster: first ones compile and find out. Returns the seconds that they took."""
+    """Draw batches until they get no faster: the first ones compile and tune. Returns the seconds that they took."""
     spent, before = 0.0, float("inf")
     for _ in range(_WARM_UPS):
         seconds = sum(sample().values())
@@ -73,7 +73,7 @@ def _warm_up(sample: Sample) -> float:
 
 
 def _measured(sample: Sample, spent: float) -> list[dict[str, float]]:
-    """What batches took, at least one, where warming up took `spent` seconds."""
+    """The seconds that batches take, of at least one batch; warming up took `spent` seconds."""
     seconds: list[dict[str, float]] = []
     measured = 0.0
     while len(seconds) < _MOST and (len(seconds) < _FEWEST or measured < _ENOUGH_SECONDS):
@@ -85,7 +85,7 @@ def _measured(sample: Sample, spent: float) -> list[dict[str, float]]:
 
 
 def _forget_peak(device: torch.device) -> bool:
-    """Begin to measure memory; false where the system cannot."""
+    """Begin to measure memory; return false if the system cannot."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return True

@@ -1,8 +1,8 @@
 """Codes of the samples that an evaluation judges, kept on the disk meanwhile.
 
-Of a prior that writes code after code they are drawn once for all budgets: the first n codes of a sample are those that
-a budget of n codes draws. Several processes share the drawing by blocks of samples, a file for each.
-Letters: S samples, n codes.
+If the prior writes code after code, they are drawn once for all budgets: a budget of n codes draws the first n codes of
+a sample. Several processes share the drawing by blocks of samples, with a file for each.
+S is the number of samples, n that of their codes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class DrawnCodes:
 
     Args:
         folder: where the files are; their names follow from everything else, and from the number of processes.
-        run: that they are drawn from.
+        run: they are drawn from it.
         num: S.
         length: n.
         options: how the samples 0, 1, ..., S - 1 are drawn, the classes in turn.
@@ -64,7 +64,7 @@ class DrawnCodes:
         self._row = length * np.dtype(np.uint32).itemsize
 
     def draw(self, on_drawn: Callable[[int], None] = lambda done: None) -> None:
-        """Draw what is missing of this process's block; `on_drawn` is told the number of samples there are in it."""
+        """Draw what is missing of this process's block; `on_drawn` gets the number of its samples that are drawn."""
         indices, path = self.parts[self.rank]
         with open_own(path, "a+b") as file:
             done = min(file.seek(0, os.SEEK_END) // self._row, len(indices))
@@ -79,13 +79,13 @@ class DrawnCodes:
                 on_drawn(done)
 
     def wait(self) -> None:
-        """Wait for the other processes' blocks; their launcher ends all processes where one fails."""
+        """Wait for the other processes' blocks; their launcher ends all processes if one fails."""
         for indices, path in self.parts:
             while not path.exists() or path.stat().st_size < len(indices) * self._row:
                 time.sleep(_POLL_SECONDS)
 
     def decoded(self, codes: int, batch: int) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """The samples from their first `codes` codes and what they are meant to be, `batch` at a time."""
+        """The samples, decoded from their first `codes` codes, and their labels, `batch` at a time."""
         prior = self.run.require_prior()
         classes = prior.classes
         stored = [(indices, path, self._rows(path, len(indices))) for indices, path in self.parts if indices]
@@ -111,7 +111,7 @@ class Draws:
 
     Attributes:
         most: the most codes that they have.
-        codes: numbers of codes that they are looked at with, ascending.
+        codes: numbers of codes that are evaluated, ascending.
     """
 
     def __init__(self, run: Run, folder: Path, options: EvaluationOptions, codes: Sequence[int]) -> None:
@@ -119,38 +119,38 @@ class Draws:
         if run.prior is not None:
             check_guidance(run.prior, options.sampling.guidance, run.folder)
         self.most = run.prior.code_length if run.prior is not None else run.code_length
-        # A run of fewer codes is compared at what it has, and at all of it.
+        # A run with fewer codes is compared at the numbers that it has, and at all of them.
         self.codes = sorted({min(number, self.most) for number in codes})
 
     @property
     def limits(self) -> list[int | None]:
-        """The numbers of calls that the options name, without those that say the same as one a code; None is that."""
+        """The numbers of calls that the options name; None is one call a code, and not repeated as a number."""
         if not isinstance(self.run.prior, AnyOrderPrior):
             return [None]
         every = self.calls(self.most, None)
         return list(dict.fromkeys(None if self.calls(self.most, one) == every else one for one in self.options.calls))
 
     def calls(self, codes: int, limit: int | None) -> int:
-        """How many calls draw `codes` codes, where at most `limit` may."""
+        """How many calls draw `codes` codes, if `limit` is the most."""
         if not isinstance(self.run.prior, AnyOrderPrior):
             return codes
         stages = len(self.run.prior.digits)
         return stages * codes if limit is None else max(stages, min(limit, stages * codes))
 
     def drawn(self, codes: int, calls: int) -> DrawnCodes:
-        """The codes of new samples: one set for all budgets where codes come in order, else one for each."""
+        """The codes of new samples: one set for all budgets if codes come in order, else one for each."""
         ordered = not isinstance(self.run.prior, AnyOrderPrior)
         length = self.most if ordered else codes
         return DrawnCodes(self.folder, self.run, self.options.num, length, self.sampling(None if ordered else calls))
 
     def sampling(self, calls: int | None) -> SamplingOptions:
-        """How new samples are drawn; calls and plan count for an order-agnostic prior only."""
+        """How new samples are drawn; calls and plan only matter to an order-agnostic prior."""
         if isinstance(self.run.prior, AnyOrderPrior):
             return replace(self.options.sampling, calls=calls)
         return replace(self.options.sampling, calls=None, plan="optimal")
 
     def share(self) -> None:
-        """Draw this process's part of all of them."""
+        """Draw this process's part of all samples."""
         for limit in self.limits if self.run.prior is not None else ():
             for codes in self.codes:
                 self.drawn(codes, self.calls(codes, limit)).draw()

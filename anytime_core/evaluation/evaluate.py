@@ -30,25 +30,24 @@ def evaluate(
     """Evaluate a run and, at the same numbers of codes, its baselines, with one judge.
 
     What is done is kept in `folder`, so that the same call goes on where one was killed. At the end `evaluation.json`
-    takes its place, that of an earlier evaluation, and that of what killed calls with other options left there. New
-    samples are looked at a batch at a time, and only their codes are kept, on the disk: memory does not grow with their
-    number.
+    replaces it, and also an earlier evaluation and whatever killed calls with other options left. New samples are
+    judged a batch at a time, and only their codes are kept, on the disk: memory does not grow with their number.
 
     Args:
-        run: that the evaluation is about.
-        folder: made where it is missing; the classifier stays there.
-        options: how.
+        run: the evaluation is about it.
+        folder: made if it is missing; the classifier stays there.
+        options: how runs are evaluated.
         against: runs of the same data.
-        on_progress: called with what is being done, how much of it is done, and how much it is in all.
+        on_progress: called with a description of the work, how much is done, and how much there is in all.
 
     Returns:
-        One evaluation for each run, that of `run` first, and where a prior is order-agnostic one for each number of
-        calls. Of several processes that torchrun or accelerate started the first returns them, and the others, which
-        only draw their shares of the samples, none.
+        One evaluation for each run, `run` first; if its prior is order-agnostic, one for each number of calls. If
+        torchrun or accelerate started several processes, the first returns them; the others only draw their shares
+        of the samples and return none.
 
     Raises:
-        UsageError: an option that this run cannot follow, a run of other data, another process that evaluates into the
-            folder, or a file of somebody else's there that would be replaced.
+        UsageError: this run cannot follow an option, a run has other data, another process evaluates into the folder,
+            or a file there that no evaluation wrote would be replaced.
         DataError: the data is gone, or has other classes than the run.
     """
     options = options or EvaluationOptions()
@@ -89,7 +88,7 @@ def evaluate(
 
 
 def _beside_others(evaluations: Sequence[Evaluation]) -> Evaluation:
-    """The first evaluation, whose verdict also says how it stands beside other runs."""
+    """The first evaluation; its verdict also compares it with the other runs."""
     own, *others = evaluations
     sentences = [
         versus(own, other, name)
@@ -100,7 +99,7 @@ def _beside_others(evaluations: Sequence[Evaluation]) -> Evaluation:
 
 
 def _check_comparable(run: Run, other: Run) -> None:
-    """Raise UsageError where a baseline is of other data."""
+    """Raise UsageError if a baseline is of other data."""
     for what, own, theirs in (
         ("modality", run.record.modality, other.record.modality),
         ("sample shape", run.modality.sample_shape(), other.modality.sample_shape()),

@@ -1,4 +1,4 @@
-"""Which feature extractors an evaluation compares sets of samples with."""
+"""The feature extractors by which an evaluation compares sets of samples."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ CLASSIFIER = "classifier"
 
 @dataclass(frozen=True)
 class ExtractorRequest:
-    """An extractor by name, as a user asks for it.
+    """An extractor as a user asks for it.
 
     Attributes:
         name: `classifier`, or one that the modality offers.
-        weights: file of its weights, None for its own.
+        weights: a file of weights; None for its own.
     """
 
     name: str
@@ -28,7 +28,7 @@ class ExtractorRequest:
 
     @classmethod
     def parse(cls, text: str) -> ExtractorRequest:
-        """`NAME`, or `NAME=FILE`. Raises UsageError for anything else."""
+        """Read `NAME` or `NAME=FILE`. Raises UsageError for anything else."""
         name, equals, file = text.partition("=")
         if not name or (equals and not file):
             raise UsageError(f"extractor '{text}' is not understood: use a name, or name=FILE for weights of your own")
@@ -36,10 +36,10 @@ class ExtractorRequest:
 
 
 def requested(modality: Modality, requests: Sequence[ExtractorRequest], *, labelled: bool) -> list[ExtractorRequest]:
-    """What is asked for, or all that need nothing where nothing is: the classifier first, then the modality's own.
+    """The extractors that are asked for, or by default all that need nothing else: the classifier, then the modality's.
 
     Raises:
-        UsageError: no such extractor, the classifier for data without labels, or weights that would not be used.
+        UsageError: there is no such extractor, the classifier has no labels, or weights would not be used.
     """
     offered = _offered(modality)
     if not requests:
@@ -61,7 +61,7 @@ def requested(modality: Modality, requests: Sequence[ExtractorRequest], *, label
 
 
 def load_extractor(modality: Modality, request: ExtractorRequest, *, download: bool) -> Extractor:
-    """One of the modality's own. Raises UsageError where a package or weights are missing."""
+    """One of the modality's extractors. Raises UsageError if a package or weights are missing."""
     return _offered(modality)[request.name].load(WeightsSource(request.weights, download))
 
 

@@ -18,14 +18,14 @@ from anytime_core.weights import read_header
 CSV_FILE, PLOT_FILE, REPORT_FILE = "evaluation.csv", "quality.png", "report.html"
 
 SHOWING_FILES = (CSV_FILE, PLOT_FILE, REPORT_FILE)
-"""What shows an evaluation, made from `evaluation.json`."""
+"""Files that show an evaluation, made from `evaluation.json`."""
 
 
 def check_folder(folder: Path, run: Run) -> None:
-    """Refuse to evaluate into a folder of data, or where a file that no evaluation wrote would be replaced.
+    """Refuse to evaluate into a folder of data, or if a file that no evaluation wrote would be replaced.
 
     Raises:
-        UsageError: naming such files, and the way out.
+        UsageError: there are such files; the message names them and the way out.
     """
     refuse_as_output(folder, run)
     foreign = []
@@ -42,7 +42,7 @@ def check_folder(folder: Path, run: Run) -> None:
 
 
 def remove_shown(folder: Path) -> None:
-    """Remove what shows an earlier evaluation, before there is another that it does not show."""
+    """Remove the files that show an earlier evaluation, before a new one that they do not show takes its place."""
     for name in SHOWING_FILES:
         (folder / name).unlink(missing_ok=True)
 

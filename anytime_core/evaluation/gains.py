@@ -16,7 +16,7 @@ from anytime_core.run import Run
 from anytime_core.training.batches import ordered_batches
 
 _LENGTHS, _SAMPLES = 64, 500
-"""The most numbers of codes, and samples, that are looked at."""
+"""The most numbers of codes, and the most samples, that are measured."""
 
 
 def gains_of_codes(run: Run, validation: SampleDataset, on_progress: OnProgress) -> dict[int, float]:

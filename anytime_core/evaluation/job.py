@@ -1,4 +1,4 @@
-"""The evaluation of one run: row by row, so that a killed one goes on, and what follows from all of them."""
+"""The evaluation of one run: row by row, so that a killed one can go on, and what follows from all rows."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from anytime_core.sampling.options import SamplingOptions
 from anytime_core.training.batches import ordered_batches
 
 ROWS_PREFIX = ".rows-"
-"""Start of the names of files of rows, for going on after a kill."""
+"""Start of the names of files that keep rows, so that a killed evaluation can go on."""
 
 _BOUND_SAMPLES = 2000
-"""Validation samples by which the bits of an order-agnostic prior are bounded."""
+"""How many validation samples bound the bits of an order-agnostic prior."""
 _PERFECT_SAMPLES = 16
-"""Validation samples by which it is told what measures are at best."""
+"""How many validation samples tell what the best value of a measure is."""
 
 
 class Job:
@@ -47,10 +47,10 @@ class Job:
 
     Args:
         draws: new samples of the run.
-        judge: of all runs.
-        floor: what training samples are to the judge.
+        judge: the same for all runs.
+        floor: how the judge sees training samples.
         folder: of the evaluation.
-        on_progress: called with what is being done, how much of it is done, and how much it is in all.
+        on_progress: called with a description of the work, how much is done, and how much there is in all.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Job:
         self._rows_file = folder / f"{ROWS_PREFIX}{self._digest()}.json"
 
     def _digest(self) -> str:
-        """A name for everything that decides what the rows will be, but for the codes, which rows say themselves."""
+        """A name that follows from everything that decides the rows, except their numbers of codes, which rows hold."""
         described = {
             "run": str(self.run.folder.resolve()),
             "trained": self.run.record.model_dump(mode="json", include={"created", "stages"}),
@@ -79,7 +79,7 @@ class Job:
         return digest(described)[:12]
 
     def run_it(self) -> list[Evaluation]:
-        """Every row, and what does not depend on the budget: once for each number of calls, if there is a choice."""
+        """All rows, and what does not depend on the budget: an evaluation for each number of calls asked for."""
         prior, record = self.run.prior, self.run.record
         validation = record.stages["autoencoder"].validation
         bits = list(record.stages["prior"].validation.bits_per_position) if prior is not None else []
@@ -125,12 +125,12 @@ class Job:
         return [self._concluded(by_all, calls) for calls in self.draws.limits]
 
     def _concluded(self, evaluation: Evaluation, calls: int | None) -> Evaluation:
-        """The evaluation with its rows at a number of calls, and what follows from them."""
+        """The evaluation with its rows at one number of calls, and what follows from them."""
         measured = evaluation.model_copy(update={"rows": self._rows(calls), "calls": calls})
         return measured.model_copy(update={"verdict": verdict(measured, self.run.record.config)})
 
     def _chance(self) -> dict[str, float]:
-        """Label accuracy of whoever always names the largest class, of samples and of reconstructions."""
+        """Label accuracy of always naming the largest class, for samples and for reconstructions."""
         if self.judge.judge is None:
             return {}
         chance = {"reconstructed": self.judge.judge.chance}
@@ -153,18 +153,18 @@ class Job:
         return rows
 
     def _kept_rows(self) -> dict[str, Any]:
-        """Rows of a killed evaluation; a damaged file holds none, as rows can always be measured again."""
+        """Rows of a killed evaluation; a damaged file counts as empty, because rows can be measured again."""
         try:
             with open_own(self._rows_file, "rb") as file:
                 kept = json.loads(file.read(JSON_LIMIT))
             rows = {name: Row.model_validate(row).model_dump(mode="json") for name, row in kept.items()}
-            json.dumps(rows, allow_nan=False)  # as they are written again
+            json.dumps(rows, allow_nan=False)  # they must be fit to be written again
             return rows
         except (OSError, UsageError, ValueError, AttributeError, RecursionError):
             return {}
 
     def _reconstruction(self, codes: int) -> Row:
-        """What the autoencoder alone makes of so many codes."""
+        """The row of what the autoencoder alone does with a number of codes."""
         totals = Totals()
         reconstructed = self.judge.quality(
             self._reconstructions(codes, totals),
@@ -181,7 +181,7 @@ class Job:
         )
 
     def _with_samples(self, row: Row, calls: int) -> Row:
-        """The row with new samples, drawn by so many calls, where the run has a prior."""
+        """The row with new samples too, drawn by this number of calls, if the run has a prior."""
         if self.run.prior is None:
             return row
         codes = row.codes
@@ -208,11 +208,11 @@ class Job:
 
     @cached_property
     def _numbers(self) -> list[int]:
-        """The number that each of the judge's classes has in this run, which may have them in another order."""
+        """The number of each of the judge's classes in this run, where their order may differ."""
         return [self.run.record.classes.index(name) for name in self.judge.datasets.classes]
 
     def _judged(self, samples: Batches) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Samples of this run, labelled as the judge numbers the classes."""
+        """Samples of this run, with labels as the judge numbers the classes."""
         numbers = torch.tensor(self._numbers).argsort()
         for x, labels in samples:
             yield x, None if labels is None else numbers[labels]
@@ -237,7 +237,7 @@ class Job:
         return {"bits_per_code": sum(each[:codes]) / codes if len(each) >= codes else None}
 
     def _telling_passes(self, activity: str) -> Callable[[], None]:
-        """Called for each batch of the passes over `_validation_codes`, tells how many there have been."""
+        """A function to call after each batch of the passes over `_validation_codes`; it reports progress."""
         numbers, total = count(1), PASSES * len(self._validation_codes)
         return lambda: self.on_progress(f"{self.run.folder}, {activity}", next(numbers), total)
 
@@ -255,7 +255,7 @@ class Job:
         ]
 
     def _reconstructions(self, codes: int, totals: Totals) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Validation data through the autoencoder, whose measures go into `totals`."""
+        """Validation data through the autoencoder; the measures are added to `totals`."""
         for x, labels in self.judge.validation():
             x_hat = self.run.reconstruct(x, Budget(codes, "codes"))
             totals.add(self._metrics(x_hat, x))
@@ -266,7 +266,7 @@ class Job:
         return Metrics(self.run.modality)
 
     def _perfect(self) -> dict[str, float]:
-        """What the measures are of a few validation samples that are reconstructed as they are."""
+        """The value of each measure if a few validation samples are reconstructed without any change."""
         batch = next(iter(ordered_batches(self.judge.datasets.validation, _PERFECT_SAMPLES, workers=0)))
         return self._metrics.perfect(batch["x"])
 

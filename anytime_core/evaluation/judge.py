@@ -1,6 +1,6 @@
-"""What sets of samples are judged by: validation data, feature extractors, and a classifier where there are labels.
+"""What sets of samples are judged by: validation data, feature extractors, and a classifier if there are labels.
 
-All runs of an evaluation have the same judge. Letters: B batch.
+All runs of an evaluation have the same judge.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from anytime_core.run import Run
 from anytime_core.training.batches import ordered_batches
 
 Batches = Iterable[tuple[Tensor, Tensor | None]]
-"""Samples [B, *sample_shape] and what they are meant to be, [B], None where the data has no labels."""
+"""Samples [B, *sample_shape] and their labels [B], None if the data has no labels."""
 
 OnProgress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much it is in all."""
+"""Called with a description of the work, how much is done, and how much there is in all."""
 
 BATCH = 250
-"""Samples that are decoded and looked at together."""
+"""Samples that are decoded and judged together."""
 _MANIFOLD = 5000
-"""The most samples, and as many of the validation data, whose manifolds are compared."""
+"""The most samples, and the most of the validation data, whose manifolds are compared."""
 
 
 @dataclass
 class _Seen:
-    """What one extractor has seen of a set; `kept` are the first features."""
+    """The features of a set by one extractor; `kept` are the first ones."""
 
     moments: Moments | None = None
     kept: list[Tensor] | None = None
@@ -59,19 +59,19 @@ class Judge:
     """See the module.
 
     Args:
-        run: whose data it is, and on whose device extractors run.
-        requests: extractors; empty: all that need nothing.
+        run: gives the data, and the device that extractors run on.
+        requests: extractors; empty: all that need nothing else.
         folder: where the classifier is kept.
         seed: of the classifier.
         download: whether extractors may download their weights.
         on_progress: of training the classifier, and of looking at validation data.
 
     Attributes:
-        datasets: of the run, labelled by the numbers that its classes have there.
-        changes: how they differ from what the run was trained on; empty where nothing tells them apart.
+        datasets: of the run, with its own numbers of classes as labels.
+        changes: how they differ from what the run was trained on; empty if no difference is known.
         extractors: by name; manifolds are compared in the features of the first.
-        label_judge: what says whether samples are what they are meant to be; None where the data has no labels.
-        judge: how good that is.
+        label_judge: tells whether samples show their labels; None if the data has no labels.
+        judge: how good it is.
     """
 
     def __init__(
@@ -122,11 +122,11 @@ class Judge:
 
     @property
     def reference(self) -> int:
-        """Number of validation samples that can be read."""
+        """The number of validation samples that can be read."""
         return len(self.datasets.validation) - damaged(self.datasets.validation).count
 
     def cautions(self, drawn: int) -> list[str]:
-        """What makes the numbers uncertain: few validation data or `drawn` new samples (0: none), a weak judge."""
+        """What makes the numbers uncertain: few validation or new samples (`drawn`; 0: none), or a weak judge."""
         dimensions = {name: len(seen.moments.total) for name, seen in self._reference.items() if seen.moments}
         sets = [(drawn, "new samples")] if drawn else []
         said = [caution(samples, noun, dimensions) for samples, noun in (*sets, (self.reference, "validation samples"))]
@@ -142,7 +142,7 @@ class Judge:
     def floor(self, number: int, on_progress: OnProgress) -> Quality | None:
         """How `number` training samples, or all there are, compare with the validation data; None without extractors.
 
-        That is about the best that new samples can reach. Labels say nothing, as the classifier has learned these.
+        This is about the best that new samples can reach. Labels are left out: the classifier has learned these.
         """
         if not self.extractors:
             return None
@@ -181,7 +181,7 @@ class Judge:
 
     @torch.inference_mode()
     def _look_at(self, batches: Batches) -> dict[str, _Seen]:
-        """Features of a set; of the first extractor's, the first ones are kept."""
+        """The features of a set; the first ones of the first extractor are kept."""
         seen = {name: _Seen(kept=None if number else []) for number, name in enumerate(self.extractors)}
         for x, _ in batches:
             x = x.to(self.device)
@@ -194,7 +194,7 @@ class Judge:
 
 
 def _counted(batches: Batches, activity: str, total: int, on_progress: OnProgress) -> Batches:
-    """The batches; with each one it is told how many of `total` samples there have been."""
+    """Yield the batches; after each, report how many of `total` samples there have been."""
     done = 0
     for x, labels in batches:
         yield x, labels

@@ -1,4 +1,4 @@
-"""Which numbers of an evaluation are drawn against codes, in the page and in the plot."""
+"""The numbers of an evaluation that are drawn against codes, on the page and in the plot."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from anytime_core.evaluation.extractors import CLASSIFIER
 from anytime_core.evaluation.metrics import LOSS
 from anytime_core.evaluation.result import Evaluation, Quality, Row, cells
 
-_LOGARITHMIC_BEYOND = 30.0  # largest over smallest value
+_LOGARITHMIC_BEYOND = 30.0  # ratio of the largest to the smallest value
 _SAME_CHANCE = 0.05
 _SETS = {"samples": "samples", "reconstructed": "reconstructions"}
 
@@ -24,10 +24,10 @@ class Measure:
     Attributes:
         title: of the chart.
         note: what the numbers are of, or which are better.
-        column: drawn solid; empty for none.
-        reconstructed: the same of reconstructions rather than new samples, drawn dashed; empty for none.
-        share: numbers are in [0, 1].
-        levels: name -> a value to compare with, drawn as a thin line.
+        column: of new samples, drawn solid; empty for none.
+        reconstructed: the same of reconstructions, drawn dashed; empty for none.
+        share: whether the numbers are in [0, 1].
+        levels: name -> value to compare with, drawn as a thin line.
     """
 
     title: str
@@ -39,7 +39,7 @@ class Measure:
 
 
 def measures(evaluations: Sequence[Evaluation]) -> Iterator[Measure]:
-    """All that is worth drawing of some evaluations; a run may have no numbers for some of it."""
+    """Yield everything worth drawing; a run may lack numbers for some of it."""
     rows = [row for one in evaluations for row in one.rows]
     own = evaluations[0]
     for metric in shown_metrics(rows):
@@ -53,7 +53,7 @@ def measures(evaluations: Sequence[Evaluation]) -> Iterator[Measure]:
         yield _of_samples(title, "Lower is better", f"frechet {extractor}", _level(floor.frechet.get(extractor)))
     yield _of_samples(f"Label accuracy{weak}", "Higher is better", "label accuracy", _chances(own), share=True)
     weak = weak if next(iter(own.extractors), None) == CLASSIFIER else ""
-    note = "How densely data lies around samples; 1 where they are alike"
+    note = "How densely data lies around samples; 1 if they are alike"
     yield _of_samples(f"Density{weak}", note, "density", _level(floor.density))
     note = "Data that has samples around it; higher is better"
     yield _of_samples(f"Coverage{weak}", note, "coverage", _level(floor.coverage), share=True)
@@ -72,7 +72,7 @@ def _level(floor: float | None) -> dict[str, float]:
 
 
 def _chances(evaluation: Evaluation) -> dict[str, float]:
-    """Label accuracy by chance, once where it is much the same for samples and reconstructions."""
+    """Label accuracy by chance; one level if it is much the same for samples and reconstructions."""
     chances = dict(evaluation.chance)
     if len(chances) == 2 and math.isclose(*chances.values(), abs_tol=_SAME_CHANCE):
         return {"chance": chances["samples"]}
@@ -80,18 +80,18 @@ def _chances(evaluation: Evaluation) -> dict[str, float]:
 
 
 def weak_judge(evaluation: Evaluation) -> str:
-    """What is written beside that which a weak classifier judges; empty where it is none."""
+    """What is written beside numbers of a weak classifier; empty if it is not weak."""
     return " (weak judge)" if evaluation.judge is not None and evaluation.judge.weakness else ""
 
 
 def shown_metrics(rows: Sequence[Row]) -> list[str]:
-    """Measures of reconstruction without the loss, which is mostly one of the metrics, unless there is nothing else."""
+    """Measures of reconstruction; the loss, mostly one of the metrics, only if there is no other."""
     found = keys(row.reconstruction for row in rows)
     return [name for name in found if name != LOSS] or found
 
 
 def curve(evaluation: Evaluation, column: str) -> list[tuple[int, float]]:
-    """Number of codes and value, where there is one."""
+    """Number of codes and value, if there is one."""
     values = ((row.codes, dict(cells(row)).get(column)) for row in evaluation.rows)
     return [(codes, value) for codes, value in values if value is not None and math.isfinite(value)]
 
@@ -107,9 +107,9 @@ def keys(mappings: Iterable[dict[str, float]]) -> list[str]:
 
 
 def names(evaluations: Sequence[Evaluation]) -> list[str]:
-    """The run by its folder, baselines by what they are, or by their folders too where several are the same.
+    """Names of evaluations: the run by its folder, baselines by their kind, and by folder too if several are the same.
 
-    Where calls are limited, their number is part of the name.
+    If calls are limited, their number is part of the name.
     """
     kinds = Counter((one.baseline, one.calls) for one in evaluations[1:])
     bases = [

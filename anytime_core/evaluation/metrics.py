@@ -1,7 +1,4 @@
-"""The reconstruction measures of a modality, over batches of samples that are not kept.
-
-Letters: B batch.
-"""
+"""The reconstruction measures of a modality, over batches of samples that are not kept."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from anytime_core.errors import PluginError
 from anytime_core.modality import Modality
 
 LOSS = "loss"
-"""The measure that is trained on, beside the modality's metrics."""
+"""The name of the loss that is trained on, beside the modality's metrics."""
 
 
 class Metrics:
@@ -36,7 +33,7 @@ class Metrics:
         """Each measure [B] of reconstructions and samples [B, *sample_shape].
 
         Raises:
-            PluginError: one of them is not finite.
+            PluginError: a value is not finite.
         """
         measured = {name: measure(x_hat, x) for name, measure in self.measures.items()}
         for name, values in measured.items():
@@ -46,20 +43,20 @@ class Metrics:
 
     @torch.inference_mode()
     def perfect(self, x: Tensor) -> dict[str, float]:
-        """Mean of each measure where samples [B, *sample_shape] are reconstructed as they are."""
+        """Mean of each measure if samples [B, *sample_shape] are reconstructed without any change."""
         return {name: values.double().mean().item() for name, values in self(x, x).items()}
 
 
 @dataclass
 class Totals:
-    """Sums over samples, by measure."""
+    """Sums over samples, for each measure."""
 
     samples: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     squares: dict[str, float] = field(default_factory=dict)
 
     def add(self, measured: Mapping[str, Tensor]) -> None:
-        """Count what a batch gives, measure -> [B]."""
+        """Add the values of a batch, measure -> [B]."""
         self.samples += len(next(iter(measured.values())))
         for name, values in measured.items():
             values = values.double()
@@ -73,5 +70,5 @@ class Totals:
 
     @property
     def spreads(self) -> dict[str, float]:
-        """Standard deviations, by measure."""
+        """The standard deviation of each measure."""
         return {name: max(0.0, self.squares[name] / self.samples - mean**2) ** 0.5 for name, mean in self.means.items()}

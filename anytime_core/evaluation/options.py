@@ -1,4 +1,4 @@
-"""How an evaluation is done."""
+"""The options of an evaluation."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class EvaluationOptions:
 
     Attributes:
         budgets: shares or numbers of codes.
-        num: new samples, the same ones at each budget.
-        extractors: what sets of samples are compared with; empty: all that need nothing.
+        num: how many new samples; they are the same at each budget.
+        extractors: sets of samples are compared by their features; empty: all that need nothing else.
         download: whether extractors may download their weights.
         calls: budgets of network calls for runs with an order-agnostic prior, each of which gives an evaluation of its
             own; None stands for one call a code.
-        sampling: how new samples are drawn; its seed is also that of the classifier, and its plan counts for
-            order-agnostic priors only.
+        sampling: how new samples are drawn; its seed is also used for the classifier, and its plan only matters to
+            order-agnostic priors.
     """
 
     budgets: tuple[Budget, ...] = TENTHS

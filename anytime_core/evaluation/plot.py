@@ -26,7 +26,7 @@ def plot_evaluations(evaluations: Sequence[Evaluation], path: Path) -> None:
 def quality_figure(evaluations: Sequence[Evaluation]) -> Figure:
     """One panel for each kind of quality and cost: the first evaluation in blue, the others in grey.
 
-    Samples are drawn solid and reconstructions dashed, on a logarithmic scale where values are far apart.
+    Samples are drawn solid and reconstructions dashed, on a logarithmic scale if values are far apart.
     """
     measured = [
         measure

@@ -1,4 +1,4 @@
-"""What an evaluation says: `evaluation.json`, and the same in lines of numbers."""
+"""The result of an evaluation: `evaluation.json`, and the same as lines of numbers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict
 from anytime_core.data.files import replacing
 
 EVALUATION_FILE = "evaluation.json"
-"""In the folder `evaluation` of a run."""
+"""A file in the folder `evaluation` of a run."""
 
 _GOOD_ACCURACY, _ENOUGH_A_CLASS = 0.9, 50
-"""Share of the validation data, and training samples a class, below which a classifier is a weak judge."""
+"""A classifier is a weak judge below this share of correct answers, or this many training samples a class."""
 
 
 class _Record(BaseModel):
@@ -22,17 +22,17 @@ class _Record(BaseModel):
 
 
 class Quality(_Record):
-    """A set of samples against validation data.
+    """A set of samples, compared with validation data.
 
     Attributes:
-        frechet: extractor -> Fréchet distance of its features, at least 0, the lower the better.
+        frechet: extractor -> Fréchet distance of its features, at least 0; lower is better.
         precision: share of the samples within the manifold of validation data, in [0, 1].
         recall: share of validation data within the manifold of the samples, in [0, 1].
-        density: how densely validation data lies around the samples, about 1 where they are alike, 0 for none.
+        density: how densely validation data lies around the samples, about 1 if they are alike, 0 for none.
         coverage: share of validation data that has samples around it, in [0, 1].
-        label_accuracy: share of the samples that the classifier takes for what they are meant to be; None where the
-            data has no labels.
-        scores: means of those features that mean something by themselves.
+        label_accuracy: share of the samples that the classifier recognises as their labels; None if the data has no
+            labels.
+        scores: means of the features that mean something by themselves.
     """
 
     frechet: dict[str, float]
@@ -45,13 +45,13 @@ class Quality(_Record):
 
 
 class LabelJudge(_Record):
-    """The classifier that says whether samples are what they are meant to be.
+    """The classifier that tells whether samples show their labels.
 
     Attributes:
-        samples: that it was trained on.
-        classes: that it tells apart.
-        accuracy: share of the validation data that it is right on.
-        chance: the same of whoever always names the largest class.
+        samples: how many it was trained on.
+        classes: how many it tells apart.
+        accuracy: share of the validation data that it classifies correctly.
+        chance: the same for always naming the largest class.
     """
 
     samples: int
@@ -61,7 +61,7 @@ class LabelJudge(_Record):
 
     @property
     def weakness(self) -> str:
-        """Why its word counts for little; empty where it counts."""
+        """Why its judgement counts for little; empty if it counts."""
         if self.accuracy < _GOOD_ACCURACY:
             return f"it is right on only {self.accuracy:.1%} of the validation data, by chance {self.chance:.1%}"
         if self.samples < _ENOUGH_A_CLASS * self.classes:
@@ -73,20 +73,19 @@ class Row(_Record):
     """One budget.
 
     Attributes:
-        budget: share of the codes that can be drawn, as `anytime sample --budget` has it.
-        codes: number of them.
+        budget: share of the codes that can be drawn, as in `anytime sample --budget`.
+        codes: their number.
         reconstruction: metric -> mean over the validation data.
         reconstruction_spread: metric -> standard deviation over the validation data.
-        reconstructed: the reconstructions as a set of samples: what the autoencoder loses, whatever the prior does.
+        reconstructed: the reconstructions as a set of samples: what the autoencoder loses by itself.
         samples: new samples; None for a run without a prior.
-        bits_per_code: mean negative log-likelihood of these codes in validation data, an upper bound where the prior is
+        bits_per_code: mean negative log-likelihood of these codes in validation data, an upper bound if the prior is
             order-agnostic.
-        bits_standard_error: of that bound.
+        bits_standard_error: of this bound.
         seconds_per_sample: of drawing and decoding.
-        codes_per_second: drawn, over all samples of a batch.
-        calls: of the prior's network, a sample.
-        peak_memory: bytes that the process held at most meanwhile, weights included; None where the system does not
-            tell.
+        codes_per_second: codes drawn in a second, over all samples of a batch.
+        calls: of the prior's network, for a sample.
+        peak_memory: the most bytes that the process held, weights included; None if the system does not tell.
     """
 
     budget: float
@@ -109,35 +108,35 @@ class Evaluation(_Record):
     Attributes:
         run: its folder.
         modality: its plugin.
-        recipe: it was trained with, if any.
-        baseline: what it is a baseline of the ordered model in, such as `unordered`; None for an ordered model.
-        baseline_of: run folder that it is compared with; None for the run that the evaluation is about.
+        recipe: the recipe that it was trained with, if any.
+        baseline: the name of the baseline, such as `unordered`; None for an ordered model.
+        baseline_of: folder of the run that it is compared with; None for the run that the evaluation is about.
         code_length: number of codes.
         codebook_size: entries; None for continuous codes.
         num: new samples at each budget.
         reference: validation samples.
-        changes: how the data differ from what the run was trained on; empty where nothing tells them apart.
+        changes: how the data differ from what the run was trained on; empty if no difference is known.
         seed: of the samples.
         guidance: of the samples, see `SamplingOptions`.
-        sampling: what of `SamplingOptions` was not at its default, seed, calls and plan left out.
-        extractors: name -> what it is, the one that precision and recall go by first.
-        label_judge: what label accuracy goes by; None where the data has no labels.
-        judge: how good that is; None where the data has no labels, and in evaluations of versions that did not say.
-        chance: `samples` and `reconstructed` -> label accuracy of whoever always names the largest class of such a set:
-            its share of validation data, and of new samples, whose classes are drawn in turn, one by their number.
-        floor: as many training samples as new ones, or all there are, in their place, about the best that these can be.
+        sampling: the other options of `SamplingOptions` that were not at their default.
+        extractors: name -> description; manifolds are compared by the first.
+        label_judge: what judges label accuracy; None if the data has no labels.
+        judge: how good it is; None if the data has no labels, and in evaluations of versions that did not say.
+        chance: `samples` and `reconstructed` -> label accuracy of always naming the largest class: its share of
+            validation data; one over the number of classes for new samples, whose classes are drawn in turn.
+        floor: as many training samples as new ones, or all there are, in their place: about the best possible.
         cautions: what makes these numbers uncertain, such as few samples.
-        codebook_use: share of its entries that validation data uses.
-        perfect: metric -> what it is of samples that are reconstructed as they were, which tells what is better.
-        mean_sample: metric -> what it is where every sample is predicted as the mean of the training samples.
-        shuffled: metric -> number of codes -> what it is where samples are decoded from the codes of others.
+        codebook_use: share of the codebook's entries that validation data uses.
+        perfect: metric -> its value for reconstructions without any error, which tells whether higher is better.
+        mean_sample: metric -> its value if the mean of the training samples stands for every sample.
+        shuffled: metric -> number of codes -> its value if samples are decoded from the codes of others.
         gains: number of codes -> reconstruction loss with that many; how much each further code buys.
         order_agreement: how often a code buys at least as much as the next one, over neighbours in `gains`.
-        bits_per_position: of each code in validation data.
-        calls: most network calls a sample, of an order-agnostic prior; None: one for each code.
+        bits_per_position: bits of each code in validation data.
+        calls: the most network calls for a sample of an order-agnostic prior; None: one for each code.
         plan: how such a prior shares the codes among the calls; None for other priors.
         bits_per_calls: spacing of an order-agnostic prior's plan -> network calls -> bits a code of validation data.
-        verdict: what follows from the numbers, in sentences; see `anytime_core.evaluation.verdict`.
+        verdict: conclusions from the numbers, in sentences; see `anytime_core.evaluation.verdict`.
         rows: by ascending budget.
     """
 
@@ -175,7 +174,7 @@ class Evaluation(_Record):
 
 
 def cells(row: Row) -> Iterator[tuple[str, float | None]]:
-    """The numbers of a row by the names of their columns."""
+    """Yield the numbers of a row with the names of their columns."""
     yield "budget", row.budget
     yield "codes", row.codes
     yield from ((metric, value) for metric, value in row.reconstruction.items())
@@ -198,7 +197,7 @@ def cells(row: Row) -> Iterator[tuple[str, float | None]]:
 
 
 def write_csv(evaluations: Sequence[Evaluation], path: Path) -> None:
-    """One line for each budget of each run; columns that a run has nothing to say of stay empty."""
+    """One line for each budget of each run; columns that a run has no number for stay empty."""
     lines = [
         {"run": one.run, **dict(cells(row)), "cautions": "; ".join(one.cautions)}
         for one in evaluations

@@ -21,12 +21,12 @@ logger = logging.getLogger(__name__)
 
 
 def data_of(run: Run) -> tuple[Datasets, tuple[str, ...]]:
-    """The data of a run, labelled by the numbers that its classes have there, and how they have changed since.
+    """The data of a run, with the run's own numbers of classes as labels, and how they have changed since.
 
-    Other samples of the same classes can be judged by, and may be meant to.
+    Other samples of the same classes are accepted: they may be intended.
 
     Raises:
-        DataError: the data is gone, or has other classes, which no sample of the run could be judged by.
+        DataError: the data is gone, or has other classes, by which samples of the run cannot be judged.
     """
     has_root = "data.root" in location_keys(run.modality.Config)
     try:
@@ -66,7 +66,7 @@ def _renumbered(datasets: Datasets, classes: Sequence[str]) -> Datasets:
 
 
 class _Renumbered:
-    """A data set whose label i is told as `numbers[i]`."""
+    """A data set that gives label i as `numbers[i]`."""
 
     def __init__(self, dataset: Any, numbers: Sequence[int]) -> None:
         self.dataset, self.numbers = dataset, list(numbers)
@@ -80,7 +80,7 @@ class _Renumbered:
 
 
 class _RenumberedBatches(_Renumbered):
-    """The same of one that hands out whole batches."""
+    """The same for a data set that hands out whole batches."""
 
     def batch(self, indices: Sequence[int]) -> Mapping[str, Tensor]:
         """Items `indices` as one batch."""

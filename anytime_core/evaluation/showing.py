@@ -1,4 +1,4 @@
-"""What shows an evaluation: `evaluation.csv`, `quality.png` and `report.html`."""
+"""The files that show an evaluation: `evaluation.csv`, `quality.png` and `report.html`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from anytime_core.run import Run
 from anytime_core.sampling.options import SamplingOptions
 
 _AGAIN = "runs/again"
-"""Where a run is trained again that is to be reproduced."""
+"""The folder in which the page's commands train the run again."""
 
 
 def show_evaluation(
@@ -36,14 +36,14 @@ def show_evaluation(
     against: Sequence[Run] = (),
     on_progress: OnProgress = lambda activity, done, total: None,
 ) -> None:
-    """Write what `evaluate` gave, each file at once.
+    """Write the files for what `evaluate` returned, each in one piece.
 
     Args:
-        run: that the first evaluation is about.
-        evaluations: its own, then its baselines'.
-        folder: of the files.
+        run: the first evaluation is about it.
+        evaluations: of the run, then of its baselines.
+        folder: where the files go.
         against: the baselines.
-        on_progress: called with what is being done, how much of it is done, and how much it is in all.
+        on_progress: called with a description of the work, how much is done, and how much there is in all.
     """
     write_csv(evaluations, folder / CSV_FILE)
     on_progress("drawing the plot", 0, 2)
@@ -80,11 +80,13 @@ def _config_text(run: Run) -> str:
     try:
         return read_limited(path, YAML_LIMIT).decode()
     except (OSError, ValueError) as error:
-        raise RunError(f"{path} cannot be read: {error}; train the run again, or remove what is no config") from error
+        raise RunError(
+            f"{path} cannot be read: {error}; train the run again, or remove it if it is no config"
+        ) from error
 
 
 def _in_words(change: Change) -> str:
-    """What a training went on with, and what was trained with it."""
+    """The changes of a config during training, and what was trained with each."""
     values = " ".join(f"{key}={json.dumps(value)}" for key, value in change.values.items())
     stages = "stage" if len(change.stages) == 1 else "stages"
     return f"{change.at}: {values} ({stages} {', '.join(change.stages)})"
@@ -97,7 +99,7 @@ def _sampling(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _commands(run: Run, evaluations: Sequence[Evaluation]) -> list[str]:
-    """What trains such a run and evaluates it."""
+    """The commands that train such a run and evaluate it."""
     own, *others = evaluations
     budgets = ",".join(f"{row.codes}codes" for row in own.rows)
     evaluate = ["anytime", "evaluate", "--run", _AGAIN, "--budgets", budgets, "--num", str(own.num)]

@@ -18,14 +18,14 @@ _LOWER, _HIGHER = "↓", "↑"
 
 
 def printed_table(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
-    """Titles and rows of the numbers that matter most, `samples / reconstructions` where there are both."""
+    """Titles and rows of the numbers that matter most, `samples / reconstructions` if there are both."""
     lines = [_printed(row, evaluation) for row in evaluation.rows]
     titles = list(dict.fromkeys(title for line in lines for title in line))
     return titles, [[line.get(title, "") for title in titles] for line in lines]
 
 
 def legend(evaluation: Evaluation) -> list[str]:
-    """What has to be known to read the printed table, a line each."""
+    """A legend of the printed table, in lines."""
     rows = evaluation.rows
     if not rows:
         return []
@@ -36,7 +36,7 @@ def legend(evaluation: Evaluation) -> list[str]:
     lines.append(f"{_LOWER} lower is better, {_HIGHER} higher is better")
     if judged.density is not None:
         lines.append(
-            "density: how densely validation data lies around the samples, 1 where they are alike; "
+            "density: how densely validation data lies around the samples, 1 if they are alike; "
             "coverage: share of it with samples around"
         )
     if judged.label_accuracy is not None:
@@ -56,7 +56,7 @@ def _chance_in_words(evaluation: Evaluation) -> str:
 
 
 def _printed(row: Row, evaluation: Evaluation) -> dict[str, str]:
-    """The numbers of a row by their titles."""
+    """The numbers of a row, by title."""
     known = dict(cells(row))
 
     def shown(column: str, form: str, factor: float = 1.0) -> str:
@@ -91,7 +91,7 @@ def _printed(row: Row, evaluation: Evaluation) -> dict[str, str]:
 
 
 def _better(metric: str, evaluation: Evaluation) -> str:
-    """An arrow towards what the metric is of perfect reconstructions; nothing where that is not known."""
+    """An arrow in the direction of better values of a metric; empty if that is not known."""
     best = evaluation.perfect.get(metric)
     found = [row.reconstruction[metric] for row in evaluation.rows if metric in row.reconstruction]
     if best is None or not found or best == max(found):
@@ -107,10 +107,10 @@ class Table:
     """Formatted numbers, a row for each budget.
 
     Attributes:
-        caption: what is in it.
-        columns: titles, that of the codes first.
+        caption: what the table holds.
+        columns: titles; the title of the codes is first.
         rows: number of codes -> cells.
-        own: whether it is about the run rather than a baseline.
+        own: whether it is about the run, not a baseline.
     """
 
     caption: str
@@ -120,7 +120,7 @@ class Table:
 
 
 def comparisons(runs: Sequence[tuple[str, Evaluation]]) -> Iterator[Table]:
-    """The first of some named runs beside the others: its first metric of reconstructions and Fréchet distance."""
+    """The first of some named runs beside the others, by its first metric of reconstructions and Fréchet distance."""
     (name, own), *baselines = runs
     titles = {metric: f"Reconstruction, {metric}" for metric in shown_metrics(own.rows)[:1]}
     for extractor in keys(row.samples.frechet for row in own.rows if row.samples is not None)[:1]:
@@ -137,7 +137,7 @@ def comparisons(runs: Sequence[tuple[str, Evaluation]]) -> Iterator[Table]:
 
 
 def full_table(name: str, evaluation: Evaluation, own: bool) -> Table:
-    """All that is known of a run; columns without any number, and those that repeat another one, are left out."""
+    """All numbers of a run; columns without any number, and columns that repeat another one, are left out."""
     rows = {row.codes: dict(cells(row)) for row in evaluation.rows}
     filled = dict.fromkeys(column for row in rows.values() for column, value in row.items() if value is not None)
     left_out = {"codes", *(_repeated(evaluation.rows))}
@@ -147,7 +147,7 @@ def full_table(name: str, evaluation: Evaluation, own: bool) -> Table:
 
 
 def _repeated(rows: Sequence[Row]) -> set[str]:
-    """Columns of the loss, where it is one of the metrics."""
+    """Columns of the loss, if it is one of the metrics."""
     metrics = [metric for metric in keys(row.reconstruction for row in rows) if metric != LOSS]
     same = any(
         all(row.reconstruction.get(metric) == row.reconstruction.get(LOSS) for row in rows) for metric in metrics
@@ -156,7 +156,7 @@ def _repeated(rows: Sequence[Row]) -> set[str]:
 
 
 def _compared(value: float, others: Sequence[float | None]) -> list[str]:
-    """A value, then each other one with the ratio of the two; empty where there is none."""
+    """A value, then each of the others with its ratio to it; empty if there is none."""
     ratios = [f"{value / other:.3f}" if other else "" for other in others]
     return [brief(value), *(cell for pair in zip(map(_cell, others), ratios, strict=True) for cell in pair)]
 

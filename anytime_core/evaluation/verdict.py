@@ -1,4 +1,4 @@
-"""What follows from an evaluation: at which budget samples are best, what is to blame, and what to change first."""
+"""Conclusions from an evaluation: at which budget samples are best, what is to blame, and what to change first."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from anytime_core.evaluation.metrics import LOSS
 from anytime_core.evaluation.result import Evaluation, Quality, Row
 
 _ALIKE = 1.05
-"""Distances whose ratio is less are as good as equal, as further samples would move them as much."""
+"""Distances whose ratio is smaller count as equal: other samples would change them as much."""
 _WORSE = 1.1
-"""A distance that is more than this many times the best one is worse, not only uncertain."""
+"""A distance of more than this many times the best one is really worse, not only uncertain."""
 _MOSTLY = 1.5
-"""What costs more than this many times the distance of something else is to blame alone."""
+"""A part whose distance is more than this many times the other's is to blame alone."""
 _ALONE = 5.0
-"""What costs less than this part of something else is not to blame beside it."""
+"""A part whose distance is less than this share of the other's is not to blame."""
 _CLOSE = 1.25
-"""Samples whose distance is at most this many times that of training data leave nothing to blame."""
+"""Nothing is to blame if the distance of samples is at most this many times that of training data."""
 _UNLIKE_LABELS = 0.05
-"""Samples whose label accuracy is this far below that of reconstructions do not follow their labels."""
+"""Samples do not follow their labels if their label accuracy is this far below that of reconstructions."""
 _NO_BETTER_THAN_CHANCE = 1.2
 _SMALL_DATA = 5000
-"""Training samples below which a prior rather learns them by heart than too little."""
+"""With fewer training samples a prior is likely to learn them by heart, not to learn too little."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class _Point:
 
     @property
     def judged(self) -> float:
-        """What the run is judged by: new samples, or reconstructions where there are none."""
+        """The distance that judges the run: of new samples, or of reconstructions if there are none."""
         return self.reconstructed if self.samples is None else self.samples
 
 
@@ -49,8 +49,8 @@ def verdict(evaluation: Evaluation, config: Mapping[str, Any]) -> tuple[str, ...
     Fréchet distances are those of the first extractor.
 
     Args:
-        evaluation: with its rows; what earlier versions did not measure is not spoken of.
-        config: of the run, as in `run.json`, so that advice names values that can be changed.
+        evaluation: with its rows; nothing is said of what earlier versions did not measure.
+        config: of the run, as in `run.json`, so that advice can name present values.
     """
     if not evaluation.rows:
         return ()
@@ -65,7 +65,7 @@ def verdict(evaluation: Evaluation, config: Mapping[str, Any]) -> tuple[str, ...
         sentences = ["Nothing here judges how good samples are: name features to compare them by with --extractor."]
     else:
         sentences = [_best(evaluation, points, extractor)]
-        if not of_few(evaluation):  # whose distances say nothing of what is to blame
+        if not of_few(evaluation):  # distances of few samples do not tell what is to blame
             sentences += _blame(evaluation, points, config)
     return tuple(sentence for sentence in (*sentences, _weakest(evaluation)) if sentence)
 
@@ -105,11 +105,11 @@ def _blame(evaluation: Evaluation, points: Sequence[_Point], config: Mapping[str
     if point.samples is None:
         advice = f"first {_autoencoder_advice(config)}"
         return [f"Training data stands at {floor:.3g}: to come closer, {advice}."] if floor is not None else []
-    # Reconstructions are of the validation data itself: a perfect autoencoder's have no distance to it. Samples of a
-    # perfect prior are others, and have that of training data besides.
+    # Reconstructions are of the validation data itself: with a perfect autoencoder they have no distance to it. Samples
+    # of a perfect prior are other samples, and have the distance of training data too.
     by_autoencoder = point.reconstructed
     by_prior = point.samples - by_autoencoder - (floor or 0.0)
-    # What gets worse with more codes, where reconstructions do not, is the writing of them.
+    # If samples get worse with more codes and reconstructions do not, the prior is the reason.
     rises_alone = rises and by_autoencoder <= _ALIKE * _best_point(points).reconstructed
     if rises_alone or by_prior > _MOSTLY * by_autoencoder:
         advice = _prior_advice(evaluation, point.row, config, keep=_best_point(points).row.codes if rises else None)
@@ -125,7 +125,7 @@ def _blame(evaluation: Evaluation, points: Sequence[_Point], config: Mapping[str
 
 
 def _weakest(evaluation: Evaluation) -> str:
-    """What some budgets do not show at all, or samples do not follow; empty where there is no such thing."""
+    """A warning that some budgets show nothing, or that samples ignore their labels; empty if neither is so."""
     mean = evaluation.mean_sample.get(LOSS)
     worse: list[Row] = []
     for row in evaluation.rows:
@@ -147,7 +147,7 @@ def _weakest(evaluation: Evaluation) -> str:
 
 
 def _prior_advice(evaluation: Evaluation, row: Row, config: Mapping[str, Any], keep: int | None) -> str:
-    """What to change of the prior, or of sampling; `keep` is how many codes it should rather learn, if not all."""
+    """What to change in the prior, or in sampling; `keep` is how many codes it should learn, if not all."""
     prior = _section(config, "prior")
     longer = _longer(config, "prior")
     if keep is not None:
@@ -180,7 +180,7 @@ def _autoencoder_advice(config: Mapping[str, Any]) -> str:
 
 
 def _longer(config: Mapping[str, Any], *stages: str) -> str:
-    """To double the steps of some stages."""
+    """Advice to double the steps of some stages."""
     training = _section(config, "training")
     named = []
     for stage in stages:
@@ -193,7 +193,7 @@ def _longer(config: Mapping[str, Any], *stages: str) -> str:
 
 
 def _ignored_input(evaluation: Evaluation) -> str | None:
-    """What shows that all codes together say nothing of a sample, None where nothing does."""
+    """Evidence that all codes together say nothing of a sample; None if there is none."""
     others = evaluation.shuffled.get(LOSS, {})
     own = evaluation.gains.get(evaluation.code_length)
     if own is None:
@@ -202,7 +202,7 @@ def _ignored_input(evaluation: Evaluation) -> str | None:
 
 
 def _point(row: Row, extractor: str | None) -> _Point | None:
-    """The distances of a row; None where there is none, or none that is finite."""
+    """The distances of a row; None if there are none, or they are not finite."""
     if extractor is None or extractor not in row.reconstructed.frechet:
         return None
     samples = row.samples.frechet.get(extractor) if row.samples is not None else None
@@ -215,7 +215,7 @@ def _best_point(points: Sequence[_Point]) -> _Point:
 
 
 def _rises(points: Sequence[_Point]) -> bool:
-    """Whether the last codes make it worse."""
+    """Whether the last codes make samples worse."""
     return points[-1].judged > _WORSE * _best_point(points).judged
 
 
@@ -224,7 +224,7 @@ def _floor(evaluation: Evaluation) -> float | None:
 
 
 def _falls_short(samples: Quality | None, reconstructed: Quality, share: str, by: float) -> bool:
-    """Whether a share of new samples is lower than that of reconstructions by more than so much."""
+    """Whether `share` is lower for new samples than for reconstructions, by more than `by`."""
     own, other = getattr(samples, share, None), getattr(reconstructed, share)
     return own is not None and other is not None and own < other - by
 
@@ -244,7 +244,7 @@ def _amount(point: _Point, evaluation: Evaluation) -> str:
 
 
 def _hedge(evaluation: Evaluation, extractor: str) -> str:
-    """What the first sentence begins with where the numbers say little."""
+    """The beginning of the first sentence if the numbers say little."""
     weak = _is_weak(evaluation) and extractor == CLASSIFIER
     reasons = ["a weak judge"] * weak + ["few samples"] * of_few(evaluation)
     return f"as far as {' and '.join(reasons)} can tell, " if reasons else ""
@@ -255,7 +255,7 @@ def _is_weak(evaluation: Evaluation) -> bool:
 
 
 def of_few(evaluation: Evaluation) -> bool:
-    """Whether so few samples were looked at that distances say little."""
+    """Whether there were so few samples that distances say little."""
     return len(evaluation.cautions) > _is_weak(evaluation)  # all other cautions are about few samples
 
 

@@ -1,4 +1,4 @@
-"""How a run stands beside another one under the same judge, in a sentence."""
+"""A run compared with another one by the same judge, in a sentence."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from anytime_core.evaluation.result import Evaluation
 from anytime_core.evaluation.verdict import of_few
 
 _ALIKE = 1.05
-"""Distances whose ratio is less are as good as equal."""
+"""Distances whose ratio is smaller count as equal."""
 
 
 def versus(own: Evaluation, other: Evaluation, name: str) -> str:
-    """At which budgets the one is nearer to validation data; empty where nothing of both can be compared.
+    """At which budgets a run is nearer to validation data than another; empty if the two cannot be compared.
 
-    Fréchet distances of the first extractor are compared, those of reconstructions where one of the two has no prior.
+    Fréchet distances of the first extractor are compared; of reconstructions if one of the two has no prior.
 
     Args:
-        own: what the sentence is about.
-        other: at the same numbers of codes, or some of them.
+        own: the evaluation that the sentence is about.
+        other: the other one, at some of the same numbers of codes.
         name: of the other run.
     """
     extractor = next(iter(own.extractors), None)
@@ -45,7 +45,7 @@ def versus(own: Evaluation, other: Evaluation, name: str) -> str:
 
 
 def _distances(evaluation: Evaluation, extractor: str | None, *, of_samples: bool) -> dict[int, float]:
-    """Number of codes -> Fréchet distance, where it is finite."""
+    """Number of codes -> Fréchet distance, if it is finite."""
     found: dict[int, float] = {}
     for row in evaluation.rows:
         quality = row.samples if of_samples else row.reconstructed

@@ -1,1 +1,1 @@
-"""What writes folders: samples, reconstructions, and how they get there."""
+"""Jobs that write folders of samples or reconstructions, and how files get there."""

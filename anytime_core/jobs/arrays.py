@@ -1,6 +1,6 @@
 """Samples as arrays: one file that numpy reads without pickle, in memory that does not grow with their number.
 
-Letters: n samples, N codes of each at most.
+n is the number of samples, N the most codes that one has.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ _ROWS = ".rows"
 _AT_ONCE = 2**20  # bytes
 _NAMES = ("samples", "indices", "lengths", "codes", "labels", "growth", "growth_lengths")
 ROW_FILES = tuple(f"{name}{_ROWS}" for name in _NAMES)
-"""What has the rows of each array until all are there."""
+"""What holds the rows of each array until all are there."""
 
 
 class ArrayOutput:
     """One file `samples.npz` of arrays, in the order of the job.
 
     `samples` float32 [n, *sample_shape] in [-1, 1], `indices` int64 [n], `codes` uint16 or uint32 [n, N], zero after a
-    sample's last code, and `lengths` int64 [n], how many it has. Where the prior knows classes, `labels` int64 [n] and
-    `classes`, their names. Of a progressive job also `growth` float32 [n, 5, *sample_shape], each sample from ever more
+    sample's last code, and `lengths` int64 [n], how many it has. If the prior knows classes, `labels` int64 [n] and
+    `classes`, their names. In a progressive job also `growth` float32 [n, 5, *sample_shape], each sample from ever more
     codes, and `growth_lengths` int64 [n, 5], how many at most.
 
     Args:
-        folder: where.
+        folder: where the file goes.
         shape: of a sample.
         code_length: N.
         codebook_size: K.
-        classes: names of the labels, empty without.
+        classes: names of the labels; empty if there are none.
         progressive: keep growth too.
-        part: `i/n` where this job is part i of n, whose file must have another name than those of the other parts.
+        part: `i/n` if this job is part i of n; each part names its file differently.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class ArrayOutput:
         return f"{self._path.name}/{self._rows - 1}"
 
     def add_growth(self, index: int, steps: dict[int, Tensor]) -> None:
-        """See `Output`; the last step is repeated where there are fewer than five."""
+        """See `Output`; the last step is repeated if there are fewer than five."""
         lengths = [*steps, *[max(steps)] * (GROWTH_STEPS - len(steps))]
         self._append("growth", np.stack([steps[length].numpy() for length in lengths]))
         self._append("growth_lengths", lengths)
@@ -100,7 +100,7 @@ class ArrayOutput:
         path.unlink()
 
     def written(self) -> dict[str, int]:
-        """See `Output`: the rows, of which there must be at least as many."""
+        """See `Output`: there must be at least as many rows as then."""
         return {f"{name}{_ROWS}": self._rows * self._row_bytes(name) for name in self._forms}
 
     def holds(self, files: Mapping[str, int]) -> bool:
@@ -118,7 +118,7 @@ class ArrayOutput:
         self._rows = self._restored = 0 if state is None else state["inside"]
 
     def finish(self) -> None:
-        """See `Output`: the rows become one file, and stay until they are not needed to go on from."""
+        """See `Output`: the rows become one file; they stay until nothing needs to go on from them."""
         self.close()
         with zipfile.ZipFile(self._path, "w", zipfile.ZIP_STORED) as archive:
             for name, (dtype, shape) in self._forms.items():
@@ -144,7 +144,7 @@ class ArrayOutput:
             shutil.copyfileobj(rows, member, _AT_ONCE)
 
     def _member(self, archive: zipfile.ZipFile, name: str) -> IO[bytes]:
-        """An array's file in the archive, with a time that does not tell when it was written."""
+        """The entry of an array in the archive, with a fixed time, so that equal arrays give equal files."""
         member = zipfile.ZipInfo(f"{name}.npy")
         member.external_attr = 0o600 << 16
         return archive.open(member, "w", force_zip64=True)

@@ -1,4 +1,4 @@
-"""How far a sampling job has got, on disk, so that a killed one goes on from there."""
+"""How far a sampling job has got, kept on disk so that a killed job goes on from there."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LINE = 2**20
 
 
 class _Place(BaseModel):
-    """Where files of many samples had got to, see `TarOutput.state` and `ArrayOutput.state`."""
+    """How far the files of many samples had got, see `TarOutput.state` and `ArrayOutput.state`."""
 
     model_config = ConfigDict(strict=True)
 
@@ -29,7 +29,7 @@ class _Place(BaseModel):
 
 
 class _Mark(BaseModel):
-    """What a line of `progress.jsonl` says."""
+    """A line of `progress.jsonl`."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
@@ -42,16 +42,16 @@ class _Mark(BaseModel):
 
 
 class Ledger:
-    """What a job has done so far, kept in its temporary folder, so that a killed one goes on from there.
+    """What a job has done so far, kept in its temporary folder so that a killed job goes on from there.
 
     Args:
         folder: the temporary folder.
-        fits: asked of a line of a killed job; it and those after it count for nothing where that is false.
-        holds: asked of the files of each sample, name -> bytes; a sample counts for nothing where they are not there as
-            they were written, as after a power cut, nor do those after it.
+        fits: called with a line of a killed job; if it returns false, this line and those after it are ignored.
+        holds: called with the files of each sample, name -> bytes; if they are not there as they were written, as after
+            a power cut, this sample and those after it are drawn again.
 
     Attributes:
-        last: the latest line of a killed job, None where the job starts.
+        last: the latest line of a killed job; None if the job starts from the beginning.
     """
 
     def __init__(
@@ -66,16 +66,16 @@ class Ledger:
         self._entries.seek(0, os.SEEK_END)
 
     def add(self, entry: Mapping[str, Any], files: Mapping[str, int]) -> None:
-        """One more of the samples of `samples.json`, and the files that it is in, name -> bytes."""
-        # JSON has no tab of its own, so that the entry can be copied out of the line as it is.
+        """Add a sample of `samples.json`, and the files that it is in, name -> bytes."""
+        # JSON has no tab of its own, so the entry can be copied out of the line unchanged.
         self._entries.write(f"{json.dumps(entry)}\t{json.dumps(files)}\n".encode())
 
     def flush(self) -> None:
-        """Give everything added to the system."""
+        """Hand everything added to the operating system."""
         self._entries.flush()
 
     def mark(self, **state: Any) -> None:
-        """From here a killed job can go on; what was added must be on the disk."""
+        """Set a mark that a killed job can go on from; what was added must be on the disk."""
         self.flush()
         self.last = {**state, "entries": self._entries.tell()}
         self._progress.write(json.dumps(self.last).encode() + b"\n")
@@ -107,7 +107,7 @@ class Ledger:
         return last
 
     def _marks(self, fits: Callable[[dict[str, Any]], bool]) -> Iterator[tuple[dict[str, Any], int]]:
-        """Marks of a killed job and where their lines end, up to what makes no sense."""
+        """Marks of a killed job and where their lines end, up to the first that makes no sense."""
         self._progress.seek(0)
         content = self._progress.read(_LIMIT + 1)
         end = 0
@@ -124,7 +124,7 @@ class Ledger:
     def _whole_entries(
         self, before: dict[str, Any] | None, mark: dict[str, Any], holds: Callable[[Mapping[str, int]], bool]
     ) -> bool:
-        """Whether the samples between two marks are all there."""
+        """Whether all samples between two marks are there."""
         start, done = (before["entries"], before["done"]) if before else (0, 0)
         self._entries.seek(start)
         for _ in range(mark["done"] - done):

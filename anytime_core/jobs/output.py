@@ -1,4 +1,4 @@
-"""Where the files of samples go: one by one into a folder, or packed into tar shards; `arrays.py` has one of arrays."""
+"""Where the files of samples go: one by one into a folder, or packed into tar shards; for arrays see `arrays.py`."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from anytime_core.sampling.samples import Sample
 SAMPLES_PER_TAR = 10_000
 ARRAYS_SUFFIX = ".npz"
 _GROWTH = "growth"
-"""A folder for what shows growth, until it is known what was written."""
+"""A folder for pictures of growth, until it is known which files were written."""
 
 
 class Output(Protocol):
     """Takes samples one by one, in the order of the job."""
 
     def add(self, sample: Sample) -> str:
-        """Write a sample; returns what `samples.json` calls its file."""
+        """Write a sample; return the name of its file in `samples.json`."""
         ...
 
     def add_growth(self, index: int, steps: dict[int, Tensor]) -> None:
@@ -36,31 +36,31 @@ class Output(Protocol):
         ...
 
     def written(self) -> dict[str, int]:
-        """Files with the numbers of bytes that they must have for what was added since this was last asked."""
+        """Files, with their sizes in bytes, that hold what was added since the last call."""
         ...
 
     def holds(self, files: Mapping[str, int]) -> bool:
-        """Whether files are there as `written` told of them."""
+        """Whether files are there with the sizes that `written` returned."""
         ...
 
     def state(self) -> Any:
-        """What `restore` needs to go on from here, as JSON; everything added is in the files then."""
+        """What `restore` needs to go on from here, as JSON; everything added is in the files by then."""
         ...
 
     def restore(self, state: Any) -> None:
-        """Forget what was added after `state`, None where there is none."""
+        """Forget what was added after `state`; None: forget everything."""
         ...
 
     def try_out(self, x: Tensor) -> None:
-        """Write a sample and remove it, for what that costs; nothing was added yet."""
+        """Write a sample and remove it, to measure what writing costs; nothing was added yet."""
         ...
 
     def finish(self) -> None:
-        """No sample follows: make the files what they are to be."""
+        """Complete the files; no sample follows."""
         ...
 
     def close(self) -> None:
-        """Let go of the files, whatever they are."""
+        """Close the files, complete or not."""
         ...
 
 
@@ -68,8 +68,8 @@ class FolderOutput:
     """One file a sample, named by its global index.
 
     Args:
-        modality: that writes them.
-        folder: where.
+        modality: it writes them.
+        folder: where the files go.
         suffix: of the files.
     """
 
@@ -85,7 +85,7 @@ class FolderOutput:
         return name
 
     def add_growth(self, index: int, steps: dict[int, Tensor]) -> None:
-        """See `Output`; a modality that shows growth in files of its own adds them."""
+        """See `Output`; a modality may show growth in files of its own too."""
         growth = self.folder / _GROWTH
         growth.mkdir(exist_ok=True)
         for codes, x in steps.items():
@@ -106,7 +106,7 @@ class FolderOutput:
         return all(size_of(self.folder / name) == size > 0 for name, size in files.items())
 
     def state(self) -> None:
-        """Nothing: samples that were added after it are written again under the same names."""
+        """Nothing: samples that were added later are written again under the same names."""
 
     def restore(self, state: None) -> None:
         """Forget what was being shown of a sample."""
@@ -122,7 +122,7 @@ class FolderOutput:
         """Nothing: each file is whole."""
 
     def close(self) -> None:
-        """Leave nothing but samples."""
+        """Leave only samples."""
         shutil.rmtree(self.folder / _GROWTH, ignore_errors=True)
 
 
@@ -133,10 +133,10 @@ class TarOutput:
     and owners are left out, so that the same samples give the same shards.
 
     Args:
-        modality: that writes the samples.
+        modality: it writes the samples.
         folder: where the shards go.
         suffix: of the samples' files.
-        part: `i/n` where this job is part i of n, whose shards must have other names than those of the other parts.
+        part: `i/n` if this job is part i of n; each part names its shards differently.
     """
 
     def __init__(self, modality: Modality, folder: Path, suffix: str, part: str | None = None) -> None:
@@ -231,7 +231,7 @@ class TarOutput:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, -1 where there is none; what a link leads to is not it."""
+    """Size of a file in bytes, -1 if there is none; links are not followed."""
     try:
         status = os.lstat(path)
     except OSError:
@@ -240,15 +240,15 @@ def size_of(path: Path) -> int:
 
 
 def output_suffix(modality: Modality, suffix: str | None, *, arrays: bool = False) -> str:
-    """`suffix` with its dot, or the modality's default where None.
+    """`suffix` with its dot, or the modality's default if it is None.
 
     Args:
-        modality: that writes the files.
+        modality: it writes the files.
         suffix: as a user writes it.
-        arrays: take that of arrays too, which core writes.
+        arrays: allow the suffix of arrays too, which core writes.
 
     Raises:
-        UsageError: no such files are written.
+        UsageError: files with this suffix cannot be written.
     """
     if suffix is None:
         return modality.suffixes[0]
@@ -257,7 +257,7 @@ def output_suffix(modality: Modality, suffix: str | None, *, arrays: bool = Fals
         return suffix
     known = f"use {', '.join(modality.suffixes)}"
     if suffix == ARRAYS_SUFFIX:
-        raise UsageError(f"reconstructions are files of their modality, no arrays: {known}, or run.encode in Python")
+        raise UsageError(f"reconstructions are files of the modality, not arrays: {known}, or run.encode in Python")
     raise UsageError(
         f"modality '{modality.name}' writes no {suffix} files: {known}" + (", or npz for arrays" if arrays else "")
     )

@@ -1,14 +1,14 @@
 """Output folders: an earlier job's files are replaced as a whole or not at all, and nobody else's are touched.
 
-What a job wrote is what its record tells, `samples.json` or `reconstructions.json`. Everything else in a folder belongs
-to others. Replacing goes in an order that leaves no record of files that are not there, wherever it is cut off:
+A job wrote what its record lists, `samples.json` or `reconstructions.json`. Everything else in a folder belongs to
+others. Files are replaced in an order that leaves no record of missing files, wherever it is cut off:
 
-1. the earlier record moves into the temporary folder of the job, which thereby knows what it replaces;
-2. the new files move in, those of the same names being replaced;
-3. the earlier files that have no successor go;
+1. the earlier record moves into the temporary folder of the job, which thus knows what it replaces;
+2. the new files move in, and replace files of the same names;
+3. the earlier files that have no successor are removed;
 4. the new record moves in.
 
-The same command goes on with it from any point.
+Repeating the command goes on from any of these steps.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ if TYPE_CHECKING:
     from anytime_core.run import Run
 
 FILLING = ".filling"
-"""In a temporary folder until all of its files are there, and on the disk."""
+"""A file that lies in a temporary folder until all files are there and on the disk."""
 
 _REPLACED_PREFIX = ".replaced-"
 _NAMED = 3
-"""Files that a message names."""
+"""The most files that a message names."""
 _LONGEST_MOVE = 3600.0
 """Seconds to wait for another job that moves its files into the same folder."""
 
 Files = dict[str, int | None]
-"""Names with numbers of bytes, None where they are not known."""
+"""File names with sizes in bytes, None if not known."""
 
 
 def refuse_as_output(folder: Path, run: Run) -> None:
-    """Raise UsageError where `folder` is a run, or that of the data of `run`, for which its files would be taken."""
+    """Raise UsageError if `folder` is a run, or holds the data of `run`: new files would be taken for data."""
     if (folder / RUN_FILE).exists():
         raise UsageError(f"{shown(folder)} is a run: {_choose_another()}, such as {shown(folder / 'samples' / 'new')}")
     root = run.record.found.root if run.record.found is not None else None
@@ -64,15 +64,15 @@ class OutputFolder:
 
     Args:
         folder: may be missing.
-        record: name of what tells which files the job wrote.
-        suffixes: of files that would be mistaken for the job's, wherever they are beside them.
+        record: name of the file that lists what the job wrote.
+        suffixes: of files that could be mistaken for the job's, if they lie beside them.
         overwrite: replace what an earlier job wrote.
         inputs: files that the job reads.
-        joins: asked of an earlier record; true where it is of other parts of the same job, which stay.
-        join: called with an earlier and the new record where that is so.
+        joins: called with an earlier record; true if it lists other parts of the same job, which stay.
+        join: called with the earlier and the new record in this case.
 
     Attributes:
-        moving: whether files may have left the temporary folder, which must then be kept.
+        moving: whether files may have left the temporary folder; it must then be kept.
     """
 
     def __init__(
@@ -93,17 +93,17 @@ class OutputFolder:
         self._inputs = {_identity(path) for path in inputs} - {None}
 
     def check(self, names: Collection[str], ours: Files | None = None) -> Files:
-        """Refuse to write where something would be lost, or could not be told from what others wrote.
+        """Refuse to write if files would be lost, or could not be told from what others wrote.
 
         Args:
-            names: that will be written, as far as they are known.
-            ours: files that are known to be this job's already.
+            names: files that will be written, as far as they are known.
+            ours: files that are known to belong to this job already.
 
         Returns:
             The files of an earlier job.
 
         Raises:
-            UsageError: naming what is in the way, and the way out.
+            UsageError: something is in the way; the message names it and the way out.
         """
         if not self._is_there():
             return {}
@@ -115,7 +115,7 @@ class OutputFolder:
             for entry in entries:
                 if self._inputs and _identity(Path(entry.path)) in self._inputs:
                     raise UsageError(
-                        f"{shown(self.folder)} holds {shown(entry.name)}, which is read and must stay as it is: "
+                        f"{shown(self.folder)} holds {shown(entry.name)}, which is an input and must not change: "
                         f"{_choose_another()}"
                     )
                 name = entry.name.casefold()
@@ -146,17 +146,17 @@ class OutputFolder:
     ) -> Iterator[Path]:
         """The temporary folder of a job, whose files move into the output folder at the end of the block.
 
-        What a killed process left is in it, with the file `FILLING`; without that everything is there and only needs to
-        be moved.
+        It holds what a killed process left, with the file `FILLING`; without it all is there and only needs to be
+        moved.
 
         Args:
-            job: names everything that decides what the files will be.
+            job: a name that follows from everything that decides what the files will be.
             names: of the files, as far as they are known.
-            resumable: asked after an error; true keeps the temporary folder for a later call.
+            resumable: called after an error; true keeps the temporary folder for a later call.
             durable: flush to the disk before moving.
 
         Raises:
-            UsageError: see `check`; or the temporary folder is not of such a job.
+            UsageError: see `check`; or the temporary folder belongs to another job.
         """
         self._durable = durable
         self._is_there()
@@ -167,7 +167,7 @@ class OutputFolder:
 
         with filling(self.folder, name=job, keep=keep, durable=durable, move=self._move) as temporary:
             found |= {path.name for path in temporary.iterdir()}
-            if all(name.startswith(_REPLACED_PREFIX) for name in found):  # a new one, or one of which all has moved
+            if all(name.startswith(_REPLACED_PREFIX) for name in found):  # new, or everything has moved out of it
                 for name in found:
                     (temporary / name).unlink()
                 found.clear()
@@ -181,7 +181,7 @@ class OutputFolder:
             yield temporary
 
     def _move(self, temporary: Path, folder: Path) -> None:
-        """Give the files of a temporary folder, all of which are there, their place."""
+        """Move the files of a temporary folder, which is complete, to their place."""
         lock = temporary.with_name(f"{temporary.name.rpartition('-')[0]}-moving")
         with holding(lock, f"moving files to {shown(folder)}", wait=_LONGEST_MOVE):
             self.moving = True
@@ -218,7 +218,7 @@ class OutputFolder:
             os.replace(temporary / self.record, folder / self.record)
 
     def _is_there(self) -> bool:
-        """Whether the folder is there; UsageError where something else is."""
+        """Whether the folder exists; UsageError if something else has its name."""
         if self.folder.is_dir():
             return True
         if os.path.lexists(self.folder):
@@ -227,12 +227,12 @@ class OutputFolder:
         return False
 
     def _cut_off(self) -> str:
-        """Another job's folder out of which files were moving here when it was killed, if there is one."""
+        """The folder of another job that was killed while its files moved here, if there is one."""
         folders = self.folder.parent.glob(f"{PARTIAL_PREFIX}{glob.escape(self.folder.resolve().name)}-*")
         return next((shown(path) for path in folders if any(path.glob(f"{_REPLACED_PREFIX}*"))), "")
 
     def _earlier(self) -> Files:
-        """What the records in the folder tell of, themselves included."""
+        """The files that the records in the folder list, the records included."""
         files: Files = {}
         for record in ENTRIES:
             with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -241,14 +241,14 @@ class OutputFolder:
 
 
 def _is(entry: os.DirEntry[str], files: Files) -> bool:
-    """Whether something is one of `files`, as it was written."""
+    """Whether a file is one of `files`, unchanged since it was written."""
     if entry.name not in files or not entry.is_file(follow_symlinks=False):
         return False
     return files[entry.name] in (None, entry.stat(follow_symlinks=False).st_size)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """What a file is, by whichever name; None for a link to nothing."""
+    """What a file is, whatever its name; None for a link to nothing."""
     try:
         status = path.stat()
     except OSError:
@@ -257,7 +257,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _counted(names: Collection[str]) -> str:
-    """How many files, with the first names."""
+    """The number of files, with the first names."""
     first = ", ".join(map(shown, sorted(names)[:_NAMED]))
     more = ", ..." if len(names) > _NAMED else ""
     return f"{counted(len(names), 'files')} ({first}{more})"

@@ -1,4 +1,4 @@
-"""A user's own files through the autoencoder: one file each, and a preview of originals over reconstructions."""
+"""A user's own files through the autoencoder: one file for each, and a preview of originals over reconstructions."""
 
 from __future__ import annotations
 
@@ -50,28 +50,28 @@ def write_reconstructions(
     overwrite: bool = False,
     on_samples: OnSamples = lambda done, total: None,
 ) -> dict[str, Any]:
-    """Encode files, keep as many codes of each sample as `budget` buys, and write what they decode to.
+    """Encode files, keep as many codes of each sample as `budget` allows, and write what they decode to.
 
     Every file is opened before anything is written. A file that holds many samples is read, decoded and written a batch
     at a time, in memory that does not grow with its length.
 
     Args:
         run: the opened run.
-        folder: made where it is missing; nothing but an earlier job's files is ever replaced, and no file that is read.
-        files: of the run's modality.
+        folder: made if it is missing; nothing but an earlier job's files is ever replaced, and no file that is read.
+        files: a user's, of the run's modality.
         budget: share or number of codes.
         suffix: of the written files, see `output_suffix`.
-        restore: of the form of each file, give back its size or its rate; None writes the form of samples.
+        restore: give each output the size or the rate of its file; None: those of samples.
         overwrite: replace the files of an earlier job in `folder`, all of them.
         on_samples: progress.
 
     Returns:
-        What `reconstructions.json` says; a file's metrics are means over its samples.
+        The contents of `reconstructions.json`; a file's metrics are means over its samples.
 
     Raises:
-        DataError: naming a file that cannot be read.
-        UsageError: before anything is written, where files would be lost, or mixed with those of others; or the
-            modality does not restore what is asked for.
+        DataError: a file cannot be read.
+        UsageError: files would be lost, or mixed with those of others; or the modality does not restore what is asked
+            for. Nothing has been written then.
     """
     budget = Budget.parse(budget, run.coding)
     suffix = output_suffix(run.modality, suffix)
@@ -82,7 +82,7 @@ def write_reconstructions(
         folder, RECONSTRUCTIONS_FILE, suffixes=run.modality.suffixes, overwrite=overwrite, inputs=files
     )
     with place.filled(_digest(run, files, budget, suffix, restore), (*names, PREVIEW_FILE)) as partial:
-        if not (partial / FILLING).exists():  # made, and not all moved
+        if not (partial / FILLING).exists():  # complete, but not all of it has moved
             return _told(partial / RECONSTRUCTIONS_FILE)
         _empty(partial)
         started = time.perf_counter()
@@ -122,14 +122,14 @@ def write_reconstructions(
 
 
 def _digest(run: Run, files: Sequence[Path], budget: Budget, suffix: str, restore: Restored | None) -> str:
-    """A name for the job: everything that decides what the files will be."""
+    """A name for the job, from everything that decides what the files will be."""
     read = [(os.path.abspath(path), *_state(path)) for path in files]
     described = [str(run.folder.resolve()), run.record.created, read, str(budget), suffix, restore]
     return digest(described)[:12]
 
 
 def _state(path: Path) -> tuple[int, int]:
-    """Length and time of a file, zeros where it is missing, as reading it will say."""
+    """Size and time of a file; zeros if it is missing, as reading it will report that."""
     try:
         status = path.stat()
     except OSError:
@@ -143,14 +143,14 @@ def _told(path: Path) -> dict[str, Any]:
 
 
 def _empty(partial: Path) -> None:
-    """Remove what a killed call has left, as it has to be made again."""
+    """Remove what a killed call has left: it has to be made again."""
     for path in partial.iterdir():
         if path.name != FILLING:
             path.unlink()
 
 
 class _Pass:
-    """The samples of one file through the autoencoder, with what is known of them afterwards.
+    """The samples of one file through the autoencoder, and what is known of them afterwards.
 
     Attributes:
         samples: how many have gone through.
@@ -188,7 +188,7 @@ _OPTIONS: Mapping[Restored, str] = {"size": "--original-size", "rate": "--keep-r
 
 
 def _opener(modality: Modality, restore: Restored | None) -> Callable[[Path], UserFile]:
-    """How a modality opens files. Raises UsageError where it does not restore what is asked for."""
+    """How a modality opens files. Raises UsageError if it does not restore what is asked for."""
     if restore is None:
         return functools.partial(open_file, modality)
     restored = modality.restores if isinstance(modality, RestoresFiles) else None
@@ -207,12 +207,12 @@ def _write_preview(modality: Modality, passes: Sequence[_Pass], codes: int, path
 
 
 def _unique_names(files: Sequence[Path], suffix: str) -> list[str]:
-    """A file name for each source; a number follows where two sources share a stem, or one is called preview.
+    """A file name for each source; a number follows if two sources share a stem, or one is called preview.
 
-    Names that differ by upper and lower case alone are one file on some disks, so they count as the same.
+    Names that differ only in upper and lower case are one file on some disks, so they count as the same.
     """
     taken = {PREVIEW_FILE.casefold(), RECONSTRUCTIONS_FILE.casefold()}
-    last: dict[str, int] = {}  # stem -> the number that was tried last, so that the next source starts behind it
+    last: dict[str, int] = {}  # stem -> the number that was tried last; the next source starts after it
     names: list[str] = []
     for path in files:
         stem = path.stem.casefold()

@@ -1,4 +1,7 @@
-"""`samples.json` and `reconstructions.json`: what a job wrote, an entry a line, so that neither side holds it all."""
+"""`samples.json` and `reconstructions.json`: what a job wrote, one entry on each line.
+
+So neither writing nor reading holds all of it in memory.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +18,20 @@ RECONSTRUCTIONS_FILE = "reconstructions.json"
 PREVIEW_FILE = "preview.png"
 
 ENTRIES = {SAMPLES_FILE: "samples", RECONSTRUCTIONS_FILE: "reconstructions"}
-"""Record -> the field with its entries, which is the last one."""
+"""Name of a record -> its field with the entries, which is the last one."""
 
 JOINED = ".joined"
-"""What `join` writes before it takes its name."""
+"""What `join` writes first, before it renames it."""
 
 _LINE = 2**20
-"""The most characters of a line of a record."""
+"""The most characters that a line of a record may have."""
 
 
 def write_entries(path: Path, record: str, head: Mapping[str, Any], entries: Iterable[str]) -> None:
     """Write the record of that name with `head["num"]` entries, each given as JSON.
 
     Raises:
-        RunError: there are fewer or more.
+        RunError: there are fewer or more entries.
     """
     with path.open("w", encoding="utf-8") as file:
         text = json.dumps(head, indent=2, allow_nan=False)
@@ -38,11 +41,11 @@ def write_entries(path: Path, record: str, head: Mapping[str, Any], entries: Ite
             file.write(",\n    " * bool(number) + entry)
         file.write("\n  ]\n}\n")
     if number + 1 != head["num"]:
-        raise RunError(f"{path} would tell of {number + 1} files, not {head['num']}: remove its folder and try again")
+        raise RunError(f"{path} would list {number + 1} files, not {head['num']}: remove its folder and try again")
 
 
 def read_head(path: Path, record: str) -> dict[str, Any]:
-    """What a record says but for its entries; `record` is the name it has in an output folder.
+    """What a record says besides its entries; `record` is the name it has in an output folder.
 
     Raises:
         OSError, ValueError: it is no record of ours.
@@ -52,7 +55,7 @@ def read_head(path: Path, record: str) -> dict[str, Any]:
 
 
 def read_entries(path: Path, record: str) -> Iterator[dict[str, Any]]:
-    """The entries of a record, one after the other; raises as `read_head` does."""
+    """Yield the entries of a record; raises as `read_head` does."""
     with path.open(encoding="utf-8") as file:
         _head(file, record)
         while (line := file.readline(_LINE).strip()) != "]":
@@ -60,7 +63,7 @@ def read_entries(path: Path, record: str) -> Iterator[dict[str, Any]]:
 
 
 def told_files(path: Path, record: str) -> dict[str, int | None]:
-    """The files that a record says are beside it, with their numbers of bytes, None where it does not say.
+    """The files that a record lists, with their sizes in bytes, None if it does not say.
 
     Raises:
         OSError, ValueError: it is no record of ours.
@@ -81,16 +84,16 @@ def told_files(path: Path, record: str) -> dict[str, int | None]:
 
 
 def join(earlier: Path, new: Path, drawn_again: Callable[[int], bool]) -> None:
-    """Let the samples of `new`, a `samples.json` of one part of a job, take in those of `earlier`, of its other parts.
+    """Add the samples of `earlier` to `new`: two `samples.json`, of one part of a job and of its other parts.
 
     Args:
-        earlier: it is left as it is.
-        new: replaced by what tells of both.
-        drawn_again: indices of `earlier` that are left out.
+        earlier: it stays unchanged.
+        new: replaced by the record of both.
+        drawn_again: indices in `earlier` that are left out.
     """
     old, own = (read_head(path, SAMPLES_FILE) for path in (earlier, new))
     if set(old["shards"]) <= set(own["shards"]) and len(own["shards"]) > 1:
-        return  # by a call that was cut off after it
+        return  # an earlier call, cut off later, has done it
     kept = (entry for entry in read_entries(earlier, SAMPLES_FILE) if not drawn_again(entry["index"]))
     num = own["num"] + sum(not drawn_again(entry["index"]) for entry in read_entries(earlier, SAMPLES_FILE))
     seconds = {name: round(own["seconds"].get(name, 0) + old["seconds"][name], 4) for name in old["seconds"]}
@@ -112,7 +115,7 @@ def join(earlier: Path, new: Path, drawn_again: Callable[[int], bool]) -> None:
 
 
 def _head(file: TextIO, record: str) -> dict[str, Any]:
-    """Read up to the entries."""
+    """Read the file up to the entries."""
     lines: list[str] = []
     while sum(map(len, lines)) < _LINE:
         line = file.readline(_LINE)

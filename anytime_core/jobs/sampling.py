@@ -1,4 +1,4 @@
-"""Samples to files: one file a sample, tar shards or arrays, a preview of the first ones, and `samples.json`."""
+"""Samples to files: one file for each, tar shards or arrays, a preview of the first ones, and `samples.json`."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ PREVIEW_COLUMNS = 8
 
 _PREVIEWED = 64
 _PREVIEW_SHARE = 0.2
-"""Of a deadline that a preview may take."""
+"""The share of a deadline that a preview may take."""
 _FLUSHING_SHARE = 0.1
-"""Of the time between two marks that bringing samples to the disk may take."""
+"""The share of the time between two marks that bringing samples to the disk may take."""
 
 Stopped = Callable[[], bool]
 OnDrawn = Callable[[int, int], None]
-"""Called after each code with the number of finished samples and of codes drawn of the current batch."""
+"""Called after each code with the number of finished samples and the codes drawn of the current batch."""
 
 
 def write_samples(
@@ -67,26 +67,26 @@ def write_samples(
 
     Args:
         run: the opened run.
-        folder: made where it is missing; nothing but an earlier job's files is ever replaced.
-        indices: global sample indices, by which the files are named.
-        budget: a deadline counts from this call to its end. It leaves out the preview where that is not known to take
-            little of the time, and the wait until the files are safe from a power cut.
+        folder: made if it is missing; nothing but an earlier job's files is ever replaced.
+        indices: global sample indices; files are named by them.
+        budget: a deadline counts from this call to its end. The preview is left out unless it is known to take
+            little of the time, and so is the wait until the files are safe from a power cut.
         options: how codes are drawn.
-        stopped: asked after each code; true decodes and writes what is there.
+        stopped: called after each code; true decodes and writes what is there.
         on_drawn: progress.
         suffix: of the files, see `output_suffix`; or `npz`, one file of arrays, see `ArrayOutput`.
         progressive: also write each sample decoded from five growing numbers of codes, in files that say how many, and
-            what else the modality has to show growth.
+            whatever else the modality has to show growth.
         pack: into tar shards.
         overwrite: replace the files of an earlier job in `folder`, all of them.
         load_seconds: time that opening the run took, for the record.
         drawn: these samples, of the same indices, budget and options, instead of new ones.
 
     Returns:
-        What `samples.json` says, without the list of samples, which can be long.
+        The contents of `samples.json` without the list of samples, which can be long.
 
     Raises:
-        UsageError: before anything is drawn, where files would be lost, or mixed with those of others.
+        UsageError: files would be lost, or mixed with those of others. Nothing has been drawn then.
     """
     options = options or SamplingOptions()
     budget = Budget.parse(budget, run.sampler(options).spending)
@@ -123,9 +123,9 @@ class _Job:
     """One call of `write_samples`.
 
     Attributes:
-        seconds: spent on each part of the work, over all processes that were at it.
+        seconds: spent on each part of the work, by all processes together.
         resumable: whether another call can go on from what is on the disk.
-        timed: whether it has a deadline, and not only samples that were drawn within one.
+        timed: whether this call has a deadline; not if it only writes samples that were drawn within one.
     """
 
     progressive: bool
@@ -161,28 +161,28 @@ class _Job:
             self._deadline = Deadline(budget.seconds, run.costs, ["decode", "write"], last=last)
 
     def digest(self) -> str:
-        """A name for everything that decides what the files will be."""
+        """A name that follows from everything that decides what the files will be."""
         return self._digest(str(self.indices) if isinstance(self.indices, range) else list(self.indices))
 
     @property
     def arrays(self) -> bool:
-        """Whether samples go into one file of arrays; of a modality that writes such files itself, they do not."""
+        """Whether samples go into one file of arrays; they do not if the modality writes such files itself."""
         return self.suffix not in self.run.modality.suffixes
 
     @property
     def many(self) -> str | None:
-        """Suffix of files that hold many samples each, None where there are none."""
+        """Suffix of files that hold many samples each, None if there are none."""
         return ".tar" if self.pack else ARRAYS_SUFFIX if self.arrays else None
 
     @property
     def part(self) -> str | None:
-        """`i/n`, where this is part i of a job that is done in n parts."""
+        """`i/n` if this is part i of a job that is done in n parts, else None."""
         if not isinstance(self.indices, range) or not 0 <= self.indices.start < self.indices.step != 1:
             return None
         return f"{self.indices.start}/{self.indices.step}"
 
     def joins(self, earlier: Path, *, overwrite: bool) -> bool:
-        """Whether a `samples.json` is of other parts of the same job; with `overwrite` of this one too."""
+        """Whether a `samples.json` lists other parts of the same job; with `overwrite` also this part."""
         try:
             head = read_head(earlier, SAMPLES_FILE)
             return head["job"] == self._whole and (overwrite or self.part not in head["shards"])
@@ -191,7 +191,7 @@ class _Job:
 
     @property
     def _whole(self) -> str | None:
-        """A name for the job that this is a part of, and its files; None where it is all of it."""
+        """A name for the job that this is a part of, and its files; None if it is all of it."""
         return (
             self._digest([self.indices.stop, self.indices.step])
             if self.part and isinstance(self.indices, range)
@@ -211,7 +211,7 @@ class _Job:
         return digest(described)[:12]
 
     def run_in(self, partial: Path, stopped: Stopped, on_drawn: OnDrawn) -> dict[str, Any]:
-        """Draw and write everything into the folder `partial`, from where the last mark there is."""
+        """Draw and write everything into the folder `partial`, from the last mark there on."""
         output = self._output(partial)
         ledger = Ledger(partial, self._fits, output.holds)
         try:
@@ -247,10 +247,10 @@ class _Job:
             ledger.close()
 
     def _batches(self, on_code: OnCode) -> Iterable[Samples]:
-        """What is still to be written."""
+        """The samples that are still to be written."""
         left = self.indices[self._done :]
         if self.drawn is not None:
-            return (self.drawn,) if left else ()  # it was written as a whole, or not at all
+            return (self.drawn,) if left else ()  # either all of it was written, or nothing
         return self.run.sampler(self.options).batches(left, self.budget, deadline=self._deadline, on_code=on_code)
 
     def _output(self, partial: Path) -> Output:
@@ -270,7 +270,7 @@ class _Job:
         )
 
     def _mark(self, output: Output, ledger: Ledger, partial: Path) -> None:
-        """Let a killed job go on from here, when all that it has is on the disk; not so often that this takes long."""
+        """Set a mark that a killed job goes on from, once all is on the disk; rarely enough to take little time."""
         state = output.state()
         ledger.flush()
         started = time.perf_counter()
@@ -278,7 +278,7 @@ class _Job:
         self._flushes.append(time.perf_counter() - started)
         drawn = {"done": self._done, "most": self._most_codes, "calls": self._calls}
         ledger.mark(**drawn, seconds=self.seconds, output=state)
-        # The shorter one of the last two, as one may have waited for what other programs had written.
+        # The shorter of the last two: one may have waited for what other programs had written.
         self._next_mark = time.perf_counter() + min(self._flushes) * (1 / _FLUSHING_SHARE - 1)
         self.resumable = True
 
@@ -287,7 +287,7 @@ class _Job:
         return mark["done"] <= len(self.indices) and (mark["output"] is not None) == (self.many is not None)
 
     def _measure_writing(self, output: Output) -> None:
-        """Where no call with a deadline has told what writing costs: write one sample and remove it."""
+        """Write one sample and remove it, if no earlier call with a deadline has measured what writing costs."""
         if self.run.costs.expected("write", 1) is None:
             x = self.run.decode(torch.zeros(1, 1, dtype=torch.int64))[0]
             started = time.perf_counter()
@@ -295,7 +295,7 @@ class _Job:
             self.run.costs.note("write", 1, time.perf_counter() - started)
 
     def _go_on(self, mark: dict[str, Any], partial: Path) -> None:
-        """Take up a killed job, without the files of samples that it wrote after its mark."""
+        """Go on with a killed job, without the samples that it wrote after its last mark."""
         self._done, self._most_codes, self._calls = mark["done"], mark["most"], mark["calls"]
         self._previewed = self.resumable = True
         self.seconds |= {name: value for name, value in mark["seconds"].items() if name != "load"}
@@ -347,7 +347,7 @@ class _Job:
         self.run.costs.note("preview", self._previewable, time.perf_counter() - started)
 
     def _finish(self, partial: Path, output: Output, ledger: Ledger) -> dict[str, Any]:
-        """End the files, and write `samples.json`, with a line for each sample."""
+        """Complete the files, and write `samples.json`, with a line for each sample."""
         started = time.perf_counter()
         output.finish()
         preview = partial / PREVIEW_FILE
@@ -383,7 +383,7 @@ class _Job:
 
 
 def _empty(folder: Path) -> None:
-    """Remove what a job that was killed before its first mark has left."""
+    """Remove what a job left that was killed before its first mark."""
     with os.scandir(folder) as entries:
         left = [entry.path for entry in entries if entry.name not in (FILLING, *LEDGER_FILES)]
     for path in left:
@@ -397,5 +397,5 @@ def _index(name: str) -> int | None:
 
 
 def _in_rows(x: Tensor) -> list[PreviewRow]:
-    """Samples in rows of eight, without captions."""
+    """Samples as rows of eight, without captions."""
     return [PreviewRow("", part) for part in x.split(PREVIEW_COLUMNS)]

@@ -28,20 +28,20 @@ _COMPONENT_SAMPLES, _COMPONENT_BATCH = 20_000, 1_000
 
 
 class OrderedLoss:
-    """Loss of an ordered autoencoder on a batch: reconstruction at drawn prefix lengths plus the quantizer's own.
+    """Loss of an ordered autoencoder on a batch: reconstruction at drawn prefix lengths plus the quantizer's loss.
 
-    Reconstruction is the modality's loss as a share of `reference`, that of the mean sample, so that it is of the order
-    of the quantizer's loss whatever the scale of the data is. Of small errors the commitment would else be all that
-    counts, and it is least where the codes say nothing.
+    Reconstruction is the modality's loss divided by `reference`, the loss of the mean sample, so that it is of the
+    order of the quantizer's loss for any scale of the data. Otherwise, if errors are small, only the commitment would
+    count, which is smallest when the codes say nothing.
 
     Args:
-        modality: whose `reconstruction_loss` is used.
+        modality: the modality, whose `reconstruction_loss` is used.
         config: how prefix lengths are drawn and combined.
         code_length: N.
-        steps: of the stage; the warm-up is a share of them.
-        seed: what the prefix lengths of each step follow from.
-        reference: loss of reconstructing every sample as the mean sample, over 0.
-        device: of the batches.
+        steps: the number of steps of the stage; the warm-up is a share of them.
+        seed: the prefix lengths of each step follow from it.
+        reference: the loss of reconstructing every sample as the mean sample, over 0.
+        device: the device of the batches.
 
     Attributes:
         mean_losses: [N], the running mean loss of each length.
@@ -64,7 +64,7 @@ class OrderedLoss:
         self.warmup_steps = steps if config.distribution == "none" else round(config.warmup * steps)
 
     def lengths(self, batch: int, step: int) -> list[tuple[float, Tensor]]:
-        """Weights, summing to one, and prefix lengths [B] of the decodings of this step."""
+        """The weight and the prefix lengths [B] of each decoding of this step; the weights sum to one."""
         full = torch.full((batch,), len(self.probabilities))
         if step < self.warmup_steps:
             return [(1.0, full)]
@@ -82,7 +82,7 @@ class OrderedLoss:
         return [(self.config.full_weight, full), (1 - self.config.full_weight, drawn)]
 
     def __call__(self, autoencoder: nn.Module, batch: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
-        """Named scalars: `loss`, the sum to minimise, and its parts."""
+        """Named scalars: `loss`, the sum that is minimised, and its parts."""
         x = batch["x"]
         decodings = self.lengths(len(x), step)
         out = autoencoder(x, [lengths.to(x.device) for _, lengths in decodings])
@@ -100,7 +100,7 @@ class OrderedLoss:
         }
 
     def _relative_weights(self, lengths: Tensor, losses: Tensor) -> Tensor:
-        """[B] weights: the smallest running mean loss of any length over that of each sample's length."""
+        """Weights [B]: the smallest running mean loss of any length, divided by that of each sample's length."""
         means = self.mean_losses
         counts = summed(torch.zeros_like(means).index_add_(0, lengths - 1, torch.ones_like(losses)))
         batch_means = summed(torch.zeros_like(means).index_add_(0, lengths - 1, losses)) / counts.clamp(min=1)
@@ -119,7 +119,7 @@ def train_autoencoder(
     validate: Validator,
     keep: Callable[[], None],
 ) -> int:
-    """Train in place; `keep` is called whenever `validate` says that the model is the best so far.
+    """Train in place. `keep` is called whenever `validate` finds that the model is the best so far.
 
     Returns:
         The number of steps.
@@ -161,7 +161,7 @@ def train_autoencoder(
 def fit_principal_components(autoencoder: OrderedAutoencoder, dataset: SampleDataset, workers: int) -> None:
     """Fit linear networks and codebooks in place, in constant memory.
 
-    They see at most 20,000 training samples, spread over the set and not augmented.
+    They see at most 20,000 training samples, evenly spread and not augmented.
     """
     batches = _component_batches(dataset, autoencoder.code_length, workers)
     components, mean = principal_components(batches, autoencoder.code_length)
@@ -175,7 +175,7 @@ def fit_principal_components(autoencoder: OrderedAutoencoder, dataset: SampleDat
 def keep_autoencoder(
     autoencoder: OrderedAutoencoder, surroundings: Surroundings, *, validate: Validator, keep: Callable[[], None]
 ) -> int:
-    """In place of `train_autoencoder` where there is nothing to train: validates and keeps what there is.
+    """Validate and keep an autoencoder that needs no training; replaces `train_autoencoder`.
 
     Returns:
         The number of steps: one.
@@ -190,7 +190,7 @@ def keep_autoencoder(
 
 
 def _component_batches(dataset: SampleDataset, code_length: int, workers: int) -> Batches:
-    """Batches of one size, none smaller than the number of components to be found in it."""
+    """Batches of one size, which is at least the number of components."""
     samples = min(max(_COMPONENT_SAMPLES, code_length), len(dataset))
     number = max(1, samples // max(_COMPONENT_BATCH, code_length))
     size = samples // number

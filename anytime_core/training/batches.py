@@ -1,7 +1,7 @@
 """Batches of a modality's data set: in order, or shuffled without end.
 
-An item that cannot be read raises DataError. It is left out of ordered batches, and made up for in shuffled ones, whose
-size stays: by others of the set, drawn at random.
+An item that cannot be read raises DataError. Ordered batches leave it out. Shuffled batches, whose size is constant,
+replace it by another item of the set, drawn at random.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _Failure = tuple[int, str]
 
 
 class _Gathered(Dataset):
-    """A data set indexed by lists: asks the set for the whole batch where it can give one.
+    """A data set indexed by lists. It asks the set for the whole batch if the set has `batch`.
 
     Args:
-        dataset: whose items they are.
-        whole: draw others for those that cannot be read.
-        unreadable: those of which that is known, which are not tried again.
+        dataset: the data set.
+        whole: whether to draw other items in place of those that cannot be read.
+        unreadable: items that are known to be unreadable; they are not tried again.
     """
 
     def __init__(self, dataset: SampleDataset, *, whole: bool, unreadable: set[int]) -> None:
         self.dataset, self.whole, self.unreadable = dataset, whole, unreadable
 
     def __getitem__(self, indices: Sequence[int]) -> tuple[Mapping[str, Any] | None, list[_Failure]]:
-        """The batch, None where nothing of it can be read, and what was found unreadable."""
+        """The batch, None if nothing of it can be read, and the items that were found unreadable."""
         indices = list(indices)
         gather = getattr(self.dataset, "batch", None)
         if gather:
@@ -66,7 +66,7 @@ class _Gathered(Dataset):
     def _others(
         self, indices: Sequence[int], positions: set[int], failures: list[_Failure]
     ) -> dict[int, Mapping[str, Any]]:
-        """Items for `positions` of a batch. They follow from `indices` alone: workers and resuming change nothing."""
+        """Other items for `positions` of a batch. They follow from `indices` alone, not from workers or resuming."""
         generator = torch.Generator().manual_seed(zlib.crc32(repr(indices).encode()))
         found: dict[int, Mapping[str, Any]] = {}
         for position in sorted(positions):
@@ -84,27 +84,27 @@ class _Gathered(Dataset):
 
 
 class Batches:
-    """Batches `{"x": [B, ...]}` with `"label"` [B] where known and `"index"` [B], the items' numbers.
+    """Batches `{"x": [B, ...]}` with `"label"` [B] if known and `"index"` [B], the numbers of the items.
 
     Args:
-        dataset: whose items they are; one that remembers what is damaged is told.
+        dataset: the data set; if it remembers damaged items, they are added there.
         sampler: gives lists of items.
-        workers: processes that load, where the data is not in memory.
+        workers: the number of processes that load, if the data is not in memory.
         whole: see `_Gathered`.
-        gaps: give None for a batch of which nothing can be read; else it is passed over.
+        gaps: whether to give None for a batch of which nothing can be read; else it is left out.
     """
 
     def __init__(
         self, dataset: SampleDataset, sampler: Any, workers: int, *, whole: bool = False, gaps: bool = False
     ) -> None:
         self.damaged, self.gaps = damaged(dataset), gaps
-        # Sets that hand out whole batches hold them in memory: worker processes would only copy them.
+        # Sets that give whole batches hold them in memory, and worker processes would only copy them.
         workers = 0 if hasattr(dataset, "batch") else workers
         self.gathered = _Gathered(dataset, whole=whole, unreadable=set(self.damaged.reasons))
         self.loader = DataLoader(self.gathered, sampler=sampler, batch_size=None, num_workers=workers)
 
     def __iter__(self) -> Iterator[Any]:
-        return self._told(iter(self.loader))  # begun at once, as it draws a random number
+        return self._told(iter(self.loader))  # started at once, because it draws a random number
 
     def _told(self, loaded: Iterator[tuple[Mapping[str, Tensor] | None, list[_Failure]]]) -> Iterator[Any]:
         empty = True
@@ -123,7 +123,7 @@ def step_samples(samples: int, batch_size: int) -> int:
     """How many of `samples` training samples a step sees, in all processes together.
 
     Raises:
-        UsageError: there are fewer than processes.
+        UsageError: there are fewer samples than processes.
     """
     processes = world_size()
     if samples < processes:
@@ -132,9 +132,9 @@ def step_samples(samples: int, batch_size: int) -> int:
 
 
 class _Shuffled:
-    """Endless lists of indices: each epoch a new permutation that follows from the seed and the epoch's number.
+    """Endless lists of indices. Each epoch is a new permutation that follows from the seed and the epoch's number.
 
-    Of each batch this process gets its share, so that all processes together see what one would.
+    This process gets its share of each batch, so that all processes together see what one process would.
     """
 
     def __init__(self, size: int, batch_size: int, seed: int, done: int) -> None:
@@ -158,17 +158,17 @@ def shuffled_batches(dataset: SampleDataset, batch_size: int, *, seed: int, work
     """Endless shuffled batches.
 
     Args:
-        dataset: what is shuffled, anew in each epoch.
+        dataset: the data set, which is shuffled again in each epoch.
         batch_size: B, of all processes together; their number divides it.
-        seed: what the order follows from.
-        workers: processes that load, where the data is not in memory.
-        done: how many batches to leave out at the start, as they were seen before.
+        seed: the order follows from it.
+        workers: the number of processes that load, if the data is not in memory.
+        done: the number of batches to leave out at the start, because they were seen before.
     """
     return Batches(dataset, _Shuffled(len(dataset), batch_size, seed, done), workers, whole=True)
 
 
 def spread(size: int, limit: int | None) -> list[int]:
-    """The numbers of `limit` items spread evenly over a set of `size`, which may be sorted by class; None: of all."""
+    """The numbers of `limit` items, evenly spread over `size` items, which may be sorted by class; None: all."""
     number = size if limit is None else min(limit, size)
     return [position * size // number for position in range(number)]
 
@@ -178,7 +178,7 @@ def ordered_batches(
 ) -> Batches:
     """Batches of all items in order, or of `limit` items spread evenly over the set, which may be sorted by class.
 
-    With `whole`, others are drawn at random for those that cannot be read, so that no batch is smaller for them.
+    With `whole`, other items are drawn at random in place of those that cannot be read, so that no batch gets smaller.
     """
     picked = spread(len(dataset), limit)
     size = len(picked)
@@ -187,7 +187,7 @@ def ordered_batches(
 
 
 def listed_batches(dataset: SampleDataset, lists: Sequence[Sequence[int]], *, workers: int) -> Batches:
-    """The batches of the items that `lists` name, None for one of which nothing can be read."""
+    """The batches of the items that `lists` name, None for a batch of which nothing can be read."""
     return Batches(dataset, lists, workers, gaps=True)
 
 

@@ -1,8 +1,8 @@
-"""Checkpoints of a run that is being trained: `checkpoints/<stage>-<step>.safetensors`, of which the last two are kept.
+"""Checkpoints of a run that is being trained: `checkpoints/<stage>-<step>.safetensors`. The last two are kept.
 
-Each is one file that is written at once: weights and averages of the model, state of the optimiser and random states
-as tensors, everything else as JSON in the file's metadata. Nothing in it is a pickle. The order of the data and the
-learning rate follow from the step.
+A checkpoint is one file, written whole or not at all. Weights and averages of the model, the state of the optimiser and
+random states are tensors; everything else is JSON in the file's metadata. Nothing in it is a pickle. The order of the
+data and the learning rate follow from the step.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class Position(BaseModel):
 
     Attributes:
         stage: the stage.
-        step: steps done.
-        seconds: that they took.
+        step: the number of steps done.
+        seconds: the time that they took.
         best: the smallest validation result so far, None before the first.
-        scaler: state of the gradient scaler of float16.
-        config: the sections that checkpoint and config must agree on.
+        scaler: the state of the gradient scaler of float16.
+        config: the sections in which checkpoint and config must agree.
     """
 
     format_version: int = FORMAT_VERSION
@@ -55,7 +55,7 @@ class Position(BaseModel):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a stage goes on from."""
+    """The state from which a stage is resumed."""
 
     position: Position
     state: dict[str, Tensor]
@@ -67,12 +67,12 @@ class Checkpoints:
     Args:
         run: the run folder.
         stage: the stage.
-        config: the sections of the config that decide what the stage computes; a checkpoint of others is refused.
+        config: the sections of the config that decide what the stage computes; a checkpoint with others is refused.
         every: seconds between two checkpoints.
-        steps: of the stage; None where they follow from the data.
+        steps: the number of steps of the stage; None if it follows from the data.
 
     Attributes:
-        last_step: of the one written or read last, None before.
+        last_step: the step of the checkpoint that was written or read last, None before.
     """
 
     def __init__(
@@ -84,11 +84,11 @@ class Checkpoints:
 
     @property
     def due(self) -> bool:
-        """Whether it is time for the next one."""
+        """Whether it is time for the next checkpoint."""
         return time.monotonic() - self._written >= self.every
 
     def write(self, position: Position, state: Mapping[str, Tensor]) -> None:
-        """Write one, and remove those before the last two."""
+        """Write a checkpoint, and remove those before the last two."""
         path = self.run / FOLDER / f"{self.stage}-{position.step:08d}.safetensors"
         path.parent.mkdir(exist_ok=True)
         write_weights(path, state, position)
@@ -97,15 +97,15 @@ class Checkpoints:
         self.last_step, self._written = position.step, time.monotonic()
 
     def has_any(self) -> bool:
-        """Whether the stage has one, whole or not."""
+        """Whether the stage has a checkpoint, whole or not."""
         return any(stage == self.stage for stage, _ in _listed(self.run))
 
     def latest(self) -> Checkpoint | None:
-        """The last one of the stage that is whole, None where there is none.
+        """The last checkpoint of the stage that is whole, None if the stage has no checkpoint.
 
         Raises:
             UsageError: it is of another config.
-            RunError: there are some, of which none is whole.
+            RunError: there are checkpoints, but none is whole.
         """
         paths = [path for stage, path in _listed(self.run) if stage == self.stage]
         problem = None
@@ -129,7 +129,7 @@ class Checkpoints:
         return None
 
     def _require_own(self, path: Path, position: Position) -> None:
-        """Raise RunError for a checkpoint of something else than its name says, or from beyond the end of the stage."""
+        """Raise RunError if a checkpoint is not what its name says, or is beyond the end of the stage."""
         named = int(path.stem.rpartition("-")[2])
         if (position.stage, position.step) != (self.stage, named):
             raise RunError(f"{shown(path)} is damaged: it is of step {position.step} of stage {position.stage}")
@@ -148,14 +148,14 @@ class Checkpoints:
 
 
 def remove_checkpoints(run: Path, stage: Stage) -> None:
-    """Remove those of `stage` and of the stages after it, which no longer count."""
+    """Remove the checkpoints of `stage` and of the stages after it."""
     for other, path in _listed(run):
         if STAGES.index(other) >= STAGES.index(stage):
             path.unlink(missing_ok=True)
 
 
 def _listed(run: Path) -> list[tuple[Stage, Path]]:
-    """Checkpoints of a run with their stages, the latest last."""
+    """The checkpoints of a run with their stages, the latest last."""
     found = [(match, path) for path in (run / FOLDER).glob("*") if (match := _NAME.fullmatch(path.name))]
     stages: dict[str, Stage] = {stage: stage for stage in STAGES}
     ordered = sorted(found, key=lambda pair: (STAGES.index(stages[pair[0][1]]), int(pair[0][2])))

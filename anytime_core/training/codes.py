@@ -1,7 +1,7 @@
-"""Files of codes, memory-mapped integers.
+"""Files of codes, as memory-mapped integers.
 
-`codes/train.npy` and `codes/validation.npy` hold [samples, N] uint16 (uint32 where K needs it);
-`codes/train-labels.npy` and `codes/validation-labels.npy` hold [samples] int64 where the data has labels.
+`codes/train.npy` and `codes/validation.npy` hold [samples, N] uint16 (uint32 if K needs it).
+`codes/train-labels.npy` and `codes/validation-labels.npy` hold [samples] int64 if the data has labels.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _CHECKED_ROWS = 2**16
 
 
 class CodesDataset:
-    """Code sequences of a run, memory-mapped: items `{"codes": [N] int64}` with `"label"` where known.
+    """The code sequences of a run, memory-mapped: items `{"codes": [N] int64}` with `"label"` if known.
 
     Args:
-        folder: of the files.
+        folder: the folder of the files.
         part: `train` or `validation`.
-        code_length: N that the codes must have; None: any.
-        codebook_size: K that they must be below; None: any.
-        classes: number of labels; None: any.
+        code_length: the N that the codes must have; None: any.
+        codebook_size: the K that the codes must be below; None: any.
+        classes: the number of classes that labels must be below; None: any.
 
     Raises:
         RunError: the files are missing, damaged, or hold other codes.
@@ -53,11 +53,11 @@ class CodesDataset:
         self.labels = _open(labels, ndim=1, below=classes) if labels.exists() else None
         if code_length is not None and self.codes.shape[1] != code_length:
             raise RunError(
-                f"{shown(path)} holds {self.codes.shape[1]} codes of each sample, not {code_length}; {_write_again()}"
+                f"{shown(path)} holds {self.codes.shape[1]} codes for each sample, not {code_length}; {_write_again()}"
             )
         if self.labels is not None and len(self.labels) != len(self.codes):
             raise RunError(
-                f"{shown(labels)} holds {len(self.labels)} labels of {len(self.codes)} samples; {_write_again()}"
+                f"{shown(labels)} holds {len(self.labels)} labels for {len(self.codes)} samples; {_write_again()}"
             )
 
     def __len__(self) -> int:
@@ -67,19 +67,19 @@ class CodesDataset:
         return {key: value[0] for key, value in self.batch([index]).items()}
 
     def batch(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """Items `indices` as one batch."""
+        """The items `indices` as one batch."""
         batch = {"codes": torch.from_numpy(self.codes[indices].astype(np.int64))}
         return batch if self.labels is None else {**batch, "label": torch.from_numpy(self.labels[indices])}
 
 
 def _open(path: Path, *, ndim: int, below: int | None) -> np.ndarray:
-    """The numbers in a file, memory-mapped, each of which must be at least 0 and `below` a number if that is given."""
+    """The numbers in a file, memory-mapped. They must be at least 0 and less than `below`, if that is given."""
     try:
-        # Later versions, which codes never need, have headers of any length.
+        # Later versions of the format have headers of any length, and codes never need them.
         with open_regular(path) as file:
             if np.lib.format.read_magic(file) != (1, 0):
-                raise ValueError("it is of a version that codes are not written in")
-        # Not np.load, which opens archives too. A header that is no Python may end in almost any error.
+                raise ValueError("it is of a format version that codes never have")
+        # Not np.load, which opens archives too. A header that is not Python may raise almost any error.
         array = np.lib.format.open_memmap(path, mode="r")
     except (
         OSError,
@@ -110,12 +110,12 @@ def _write_again() -> str:
 class CodesWriter:
     """Writes one part of a codes folder row by row, under temporary names until `finish`.
 
-    Rows of samples that cannot be read are marked in a further temporary file, and left out in the end.
+    Rows of samples that cannot be read are marked in another temporary file, and left out at the end.
 
     Args:
-        folder: made where it is missing.
+        folder: the folder, which is created if it is missing.
         part: `train` or `validation`.
-        rows: code sequences there will be.
+        rows: the number of code sequences.
         code_length: N.
         codebook_size: K.
     """
@@ -130,14 +130,14 @@ class CodesWriter:
         self._unreadable: np.memmap | None = None
 
     def discard(self) -> None:
-        """Remove what there is, finished or not."""
+        """Remove all files of this part, finished or not."""
         for name in self.names:
             for path in (self.folder / name, self._partial(name)):
                 path.unlink(missing_ok=True)
         self._partial(self._unreadable_name).unlink(missing_ok=True)
 
     def holds(self, *, finished: bool) -> bool:
-        """Whether files of this form are there to go on with, or, if `finished`, to be or already given their names."""
+        """Whether unfinished files of this shape exist; with `finished`, they may already have their final names."""
         paths = [self._partial(self.names[0]), *([self.folder / self.names[0]] if finished else [])]
         for path in paths:
             try:
@@ -149,7 +149,7 @@ class CodesWriter:
         return False
 
     def write(self, first: int, codes: np.ndarray, labels: np.ndarray | None, readable: np.ndarray) -> None:
-        """Rows from `first` on: codes [B, N], labels [B] where known, and whether each is of a sample, bool [B]."""
+        """Write rows from `first` on: codes [B, N], labels [B] if known, and which samples were readable, [B] bool."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if self._codes is None:
             self._codes = self._open(self.names[0], self.dtype, self.shape)
@@ -164,13 +164,13 @@ class CodesWriter:
             self._unreadable[first : first + len(readable)] = ~readable
 
     def flush(self) -> None:
-        """Bring what was written to the disk."""
+        """Flush what was written to the disk."""
         for rows in (self._codes, self._labels, self._unreadable):
             if rows is not None:
                 rows.flush()
 
     def finish(self) -> None:
-        """Give the files their names, codes last.
+        """Give the files their final names, the codes last.
 
         Raises:
             DataError: no sample could be read.
@@ -184,7 +184,7 @@ class CodesWriter:
         self._partial(self._unreadable_name).unlink(missing_ok=True)
 
     def _leave_out(self) -> None:
-        """Make the files anew without the rows of samples that cannot be read, where there are such rows."""
+        """Write the files again without the rows of samples that cannot be read, if there are any."""
         if not self._partial(self._unreadable_name).exists():
             return
         kept = np.flatnonzero(~np.load(self._partial(self._unreadable_name)))
@@ -219,7 +219,7 @@ class CodesWriter:
 
 
 def _allocated(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.memmap:
-    """A new file of rows, for all of which there is room: where a disk is full, writing to a map ends the process."""
+    """A new file with room for all rows on the disk: writing to a map of a full disk would end the process."""
     rows = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:

@@ -1,7 +1,7 @@
-"""Whether an autoencoder says anything about its input, and what to change in a config where it does not.
+"""Whether an autoencoder learned anything about its input, and what to change in the config if it did not.
 
-A model that ignores its input is no better than one that knows the mean sample alone, or reconstructs another sample as
-well as its own.
+A model that ignores its input is no better than one that only knows the mean sample, or than itself with the codes of
+another sample.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from anytime_core.training.preparation import Preparation
 logger = logging.getLogger(__name__)
 
 TELLING_STEPS = 100
-"""Nobody expects that fewer steps teach anything."""
+"""After fewer steps an autoencoder need not have learned anything."""
 _FEW_USED, _DRAWS_PER_CODE = 0.1, 10
 _FEW_CODES, _HIGH_THRESHOLD = 16, 0.3
 
 
 def refuse_collapsed(record: RunRecord | None, stages: Sequence[Stage], training: Preparation, *, force: bool) -> None:
-    """Raise RunError where `stages` would learn the codes of an autoencoder that ignores its input.
+    """Raise RunError if `stages` would learn the codes of an autoencoder that ignores its input.
 
-    One of less than 100 steps is let through: nobody expects it to have learned anything.
+    An autoencoder of less than 100 steps is accepted, because it need not have learned anything.
 
     Args:
-        record: of the run, None where it is not started.
-        stages: that come next.
-        training: of the run.
-        force: say it, and go on.
+        record: the record of the run, None if it is not started.
+        stages: the stages that come next.
+        training: the training of the run.
+        force: warn only, and go on.
     """
     trained = record.stages.get("autoencoder") if record is not None else None
     if trained is None or trained.steps < TELLING_STEPS or not stages or stages[0] == "autoencoder":
@@ -48,12 +48,12 @@ def refuse_collapsed(record: RunRecord | None, stages: Sequence[Stage], training
     found = f"the autoencoder of run {shown(training.folder)} ignores its input: {evidence}"
     if not force:
         raise RunError(
-            f"{found}, so that a prior of its codes would say nothing. Train it anew with anytime train --run "
-            f"{shown(training.folder)} --stage autoencoder --force, and {advice(training.config.core)}; or go on all "
-            f"the same with anytime train --resume {shown(training.folder)} --force"
+            f"{found}, so a prior of its codes would learn nothing. Train it again with anytime train --run "
+            f"{shown(training.folder)} --stage autoencoder --force, and {advice(training.config.core)}; or go on "
+            f"anyway with anytime train --resume {shown(training.folder)} --force"
         )
     if rank() == 0:
-        logger.warning("%s; going on all the same", found)
+        logger.warning("%s; going on anyway", found)
 
 
 def findings(
@@ -62,15 +62,15 @@ def findings(
     """What is wrong with an autoencoder in training, each with its evidence and what to change.
 
     Args:
-        curve: of a validation.
-        step: steps that are done.
-        autoencoder: in training.
-        config: of the training.
-        small: whether samples fill hardly any of their range.
+        curve: the curve of a validation.
+        step: the number of steps done.
+        autoencoder: the autoencoder.
+        config: the config of the training.
+        small: whether samples fill only a small part of their range.
     """
     evidence = _evidence(curve.values, curve.mean_sample, curve.shuffled)
     if evidence and step >= TELLING_STEPS:
-        scale = "scale the data up where they are read, or " if small else ""
+        scale = "scale the data up when they are read, or " if small else ""
         yield f"the autoencoder ignores its input: {evidence}; {scale}{advice(config)}"
     if evidence := _unused_codebook(curve, autoencoder):
         yield f"the codebook has collapsed: {evidence}; {advice(config, codebook=True)}"
@@ -79,13 +79,13 @@ def findings(
 def _evidence(
     values: Mapping[str, Sequence[float]], mean_sample: Mapping[str, float], shuffled: Mapping[str, Sequence[float]]
 ) -> str | None:
-    """What shows that all codes together say nothing of a sample, None where nothing does."""
+    """What shows that all codes together say nothing about a sample, None if nothing does."""
     own, others = values.get("loss"), shuffled.get("loss")
     return ignored_input(own[-1], mean_sample.get("loss"), others[-1] if others else None) if own else None
 
 
 def worthless_prefixes(curve: ReconstructionCurve) -> str | None:
-    """Which numbers of leading codes are worse than no model, None where none is, or all are."""
+    """Which numbers of leading codes are worse than no model; None if none is, or if all are."""
     mean = curve.mean_sample.get("loss")
     worse = [
         (codes, loss) for codes, loss in zip(curve.lengths, curve.values["loss"], strict=True) if mean and loss > mean
@@ -100,11 +100,11 @@ def worthless_prefixes(curve: ReconstructionCurve) -> str | None:
 
 
 def advice(config: CoreConfig, *, codebook: bool = False) -> str:
-    """What to change of `config`, as `--set` takes it, the likeliest help first.
+    """What to change in `config`, in the form of `--set`, the most promising change first.
 
     Args:
-        config: that of the training.
-        codebook: whether too few of its entries are used, rather than the input ignored.
+        config: the config of the training.
+        codebook: whether the problem is that few entries of the codebook are used, not that the input is ignored.
     """
     changes = _of_codebook(config) if codebook else _of_training(config)
     return "try --set " + ", or --set ".join(changes)
@@ -134,7 +134,7 @@ def _of_codebook(config: CoreConfig) -> Iterator[str]:
 
 
 def _unused_codebook(curve: ReconstructionCurve, autoencoder: OrderedAutoencoder) -> str | None:
-    """What shows that hardly any code is used of those that so many samples could use."""
+    """What shows that hardly any of the codes are used that this many samples could use; None if nothing does."""
     size, use = autoencoder.codebook_size, curve.codebook_use
     if size is None or use is None:
         return None

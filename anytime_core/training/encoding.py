@@ -1,4 +1,4 @@
-"""Stage `codes`: the data set goes through the encoder into the files of `codes/`."""
+"""Stage `codes`: the encoder turns the data into the files of `codes/`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from anytime_core.training.seeds import step_generator
 from anytime_core.training.surroundings import Surroundings
 
 _UNKNOWN, _DAMAGED = -1, -2
-"""Labels of a sample without one, and of one that cannot be read."""
+"""The labels that mark a sample without a label, and a sample that cannot be read."""
 
 
 def write_codes(
@@ -35,8 +35,8 @@ def write_codes(
 ) -> int:
     """Encode training and validation data into `folder`; returns the number of batches encoded.
 
-    The training set, or `settings.samples` of it, is encoded `settings.copies` times, the first time as it is, then
-    each time augmented anew. Several processes encode batches in turn, and the first writes them.
+    The training set, or `settings.samples` of it, is encoded `settings.copies` times: first unchanged, then with a new
+    augmentation each time. Several processes encode batches in turn, and the first process writes them.
 
     Raises:
         InterruptedTrainingError: Ctrl-C or SIGTERM came; what was encoded is kept.
@@ -51,7 +51,7 @@ def write_codes(
 
 
 class _Part:
-    """Batches of one part of the data, each some rows of one copy, and the file they go to."""
+    """The batches of one part of the data, each with some rows of one copy, and the file that they go to."""
 
     def __init__(
         self,
@@ -73,12 +73,12 @@ class _Part:
         self.writer = CodesWriter(folder, name, rows, autoencoder.code_length, autoencoder.codebook_size or 0)
 
     def flushed(self) -> dict[str, Tensor]:
-        """Bring the file to the disk, which holds all that a checkpoint of this stage speaks of."""
+        """Flush the file to the disk. It holds all that a checkpoint of this stage refers to."""
         self.writer.flush()
         return {}
 
     def row(self, number: int) -> int:
-        """Where batch `number` begins in the file."""
+        """The row in the file at which batch `number` starts."""
         copy, rows = self.batches[number]
         return copy * len(self.items) + rows.start
 
@@ -112,7 +112,7 @@ class _Encoding:
         return steps
 
     def _resume(self, parts: Sequence[_Part]) -> int:
-        """Batches that were written before, none where their files are gone."""
+        """The number of batches that were written before, 0 if their files are gone."""
         done = self.surroundings.done
         if rank() == 0:
             if done > sum(len(part.batches) for part in parts):
@@ -128,7 +128,7 @@ class _Encoding:
         return int(from_first(torch.tensor(done, device=self.autoencoder.device)))
 
     def _encode(self, part: _Part, done: int) -> Iterator[int]:
-        """Encode and write what follows the first `done` batches; gives the number that is done after each round."""
+        """Encode and write what follows the first `done` batches; yields the number that is done after each round."""
         total, own = len(part.batches), rank()
         lists = [[part.items[row] for row in rows] for _, rows in part.batches[done + own :: world_size()]]
         loaded = iter(listed_batches(part.dataset, lists, workers=self.workers))
@@ -153,7 +153,7 @@ class _Encoding:
 
     @torch.inference_mode()
     def _own(self, batch: Mapping[str, Tensor] | None, part: _Part, number: int) -> tuple[Tensor, Tensor]:
-        """Codes [batch size, N] and labels [batch size] of this process's batch, filled up; filling alone for none."""
+        """Codes [batch size, N] and labels [batch size] of this process's batch, padded; only padding if it is None."""
         device = self.autoencoder.device
         codes = torch.zeros(self.batch_size, self.autoencoder.code_length, dtype=torch.int64, device=device)
         labels = torch.full((self.batch_size,), _DAMAGED, device=device)

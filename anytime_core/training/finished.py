@@ -1,4 +1,4 @@
-"""Finished stages: whether they are whole, and that none is thrown away unasked."""
+"""Finished stages: whether they are whole, and a refusal to throw one away unless that is asked for."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _RESULTS: Mapping[Stage, str] = {
     "codes": "codes/train.npy",
     "prior": PRIOR_FILE,
 }
-"""A file of each stage without which nothing of it is left to be thrown away."""
+"""The main file of each stage. Without it, nothing of the stage is left that could be thrown away."""
 
 
 def refuse_to_discard(training: Preparation, resumed: Checkpoint | None) -> None:
     """Raise UsageError if a training would throw away a finished stage, rather than train further steps of it.
 
     Args:
-        training: found good.
-        resumed: what its first stage goes on from, None for the start.
+        training: the training, checked.
+        resumed: the checkpoint from which its first stage is resumed, None for the start.
     """
     started, stage, run = training.started, training.stages[0], shown(training.folder)
     finished = started.stages if started is not None else {}
@@ -44,7 +44,7 @@ def refuse_to_discard(training: Preparation, resumed: Checkpoint | None) -> None
         setting = f"--set training.{stage}.steps=MORE"
         more = f"give it more steps with anytime train --resume {run} --stage {stage} {setting}, "
     else:
-        more = "there is no checkpoint of it that further steps could go on from, so "
+        more = "there is no checkpoint of it from which it could get more steps, so "
     raise UsageError(
         f"stage {stage} of run {run} is finished: {more}choose another {argument('run')}, or throw away what it "
         f"has of {' and '.join(discarded)} with {argument('force', True)}"
@@ -60,18 +60,18 @@ def is_whole(training: Preparation, resumed: Checkpoint) -> bool:
 
 
 def check_finished(folder: Path) -> None:
-    """Raise RunError, naming the stage to repeat, unless the weights of a finished run are whole and its own."""
+    """Raise RunError, naming the stage to repeat, unless the weights of a finished run are whole and belong to it."""
     record = load(folder, device="cpu").record
     autoencoder = read_header(folder / AUTOENCODER_FILE, AutoencoderMetadata)[1].autoencoder
     prior = read_header(folder / PRIOR_FILE, PriorMetadata)[1].prior
     for stage, trained in (("autoencoder", autoencoder), ("prior", prior)):
         try:
-            # As today's version reads it, since one of an earlier version says nothing of what could not be chosen yet.
+            # It is read as by this version, since a config of an earlier version lacks later settings.
             same = type(trained).model_validate(record.config.get(stage, {})) == trained
         except ValidationError:
             same = False
         if not same:
             raise RunError(
-                f"{shown(folder / RUN_FILE)} tells of another {stage} than there is: train it again with "
+                f"{shown(folder / RUN_FILE)} describes another {stage} than there is: train it again with "
                 f"anytime train --run {shown(folder)} --stage {stage} --force"
             )

@@ -34,10 +34,10 @@ class Objective:
     """What a stage minimises.
 
     Attributes:
-        loss: (prepared model, batch, step) -> named scalars; the entry `loss` is minimised, the others are shown. What
-            it draws besides torch's global random numbers follows from the step.
-        validate: (step) -> named numbers; the model with the smallest entry `selection` is kept by `keep`.
-        keep: called when a validation was the best so far.
+        loss: (prepared model, batch, step) -> named scalars; the entry `loss` is minimised, the others are shown. Its
+            random numbers are torch's global ones or follow from the step.
+        validate: (step) -> named numbers; the model with the smallest entry `selection` is kept.
+        keep: called to keep the model when a validation was the best so far.
         state: tensors that `loss` changes in place, for checkpoints.
     """
 
@@ -59,15 +59,15 @@ def fit(
     """Train `model` for `settings.steps` steps with AdamW and a one-cycle learning rate (Smith and Topin 2018).
 
     Args:
-        model: trained in place.
-        objective: what it minimises.
-        batches: from the number of steps that are done to the batches of the steps after.
-        settings: of the stage.
-        surroundings: what it runs in.
-        betas: of AdamW.
+        model: the model, which is trained in place.
+        objective: what is minimised.
+        batches: number of steps done -> the batches of the steps after.
+        settings: the settings of the stage.
+        surroundings: the surroundings of the stage.
+        betas: the betas of AdamW.
 
     Raises:
-        AnytimeError: the loss is no finite number any more, or memory ran out.
+        AnytimeError: the loss is no longer finite, or memory ran out.
         InterruptedTrainingError: Ctrl-C or SIGTERM came; there is a checkpoint.
     """
     _Fit(model, objective, settings, surroundings, betas).run(batches)
@@ -151,7 +151,7 @@ class _Fit:
                 self.objective.keep()
 
     def _finite_state(self, step: int) -> dict[str, Tensor]:
-        """Everything that the further training follows from, which must be worth going on from."""
+        """Everything that further training depends on. Raises AnytimeError if a weight is not finite."""
         state = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         state |= {f"objective.{name}": value for name, value in self.objective.state.items()}
         for number, moments in self.optimizer.state_dict()["state"].items():
@@ -193,7 +193,7 @@ class _Fit:
         self.best = position.best if position.best is not None else math.inf
 
     def _explained(self, work: str) -> contextlib.AbstractContextManager[None]:
-        """Running out of memory is an error that says what to lower."""
+        """Turn running out of memory into an error that says what to lower."""
         return explained(
             f"stage {self.stage}, {work}",
             memory=f"lower training.{self.stage}.batch_size={self.settings.batch_size}",

@@ -1,10 +1,8 @@
-"""How long a training will take, told after its first ten steps.
+"""How long a training will take, known after its first ten steps.
 
-These are timed as they are made. What comes later, such as the prior while the autoencoder learns, is tried on a few
-samples that are not kept. Nothing of this changes what is learned: random numbers are given back, and the models that
-are tried are others.
-
-Letters: B batch, N code length.
+These steps are timed. Later stages, such as the prior while the autoencoder learns, are tried on a few samples. None of
+this changes what is learned: the state of the random numbers is restored, and the models that are tried are thrown
+away.
 """
 
 from __future__ import annotations
@@ -28,14 +26,14 @@ from anytime_core.training.preparation import Preparation
 
 _STEPS = 10
 _TRIED = 16
-"""Samples, and code sequences, that are tried at a time."""
+"""The number of samples, or code sequences, that are tried at a time."""
 _SHORT = 0.5
-"""Seconds of a step of the prior that are worth to be tried at its full batch size."""
+"""If a step of the prior takes fewer seconds, it is tried at its full batch size."""
 
 
 @dataclass(frozen=True)
 class _Costs:
-    """Seconds that a sample takes without gradients: to encode, and to decode and measure by the loss or by all."""
+    """Seconds per sample without gradients: to encode, to decode with the loss, and to decode with all measures."""
 
     encode: float
     decode: float
@@ -46,7 +44,7 @@ class Forecaster:
     """Adds a forecast to the progress of a training, once, at the tenth step of its first long stage.
 
     Args:
-        training: found good by then.
+        training: the training, checked by the time of its first step.
     """
 
     def __init__(self, training: Preparation) -> None:
@@ -55,7 +53,7 @@ class Forecaster:
         self._told = False
 
     def completed(self, progress: Progress) -> Progress:
-        """`progress`, with the forecast when it is time for it."""
+        """`progress`, with the forecast if it is time for it."""
         if self._told or progress.activity:
             return progress
         now = time.perf_counter()
@@ -70,7 +68,7 @@ class Forecaster:
         return replace(progress, forecast=self._forecast(stage, progress.step, progress.steps, pace))
 
     def _forecast(self, stage: Stage, step: int, steps: int, pace: float) -> dict[Stage, float]:
-        """Seconds that each stage from `stage` on will take, which is at `step` and takes `pace` seconds a step."""
+        """Seconds that each stage from `stage` on will take; `stage` is at `step` and takes `pace` seconds per step."""
         stages = self.training.stages[list(self.training.stages).index(stage) :]
         device = self.training.device
         with torch.random.fork_rng([device.index] if device.type == "cuda" else []):
@@ -113,7 +111,7 @@ class Forecaster:
         return settings.prior.steps * pace + self._prior_validations(pace)
 
     def _prior_validations(self, pace: float) -> float:
-        """Of a prior whose steps take `pace` seconds, of which a third is without gradients."""
+        """Seconds of a prior's validations, if steps take `pace` seconds and a third of that without gradients."""
         settings = self.training.config.core.training.prior
         everything = self._validation_sequences
         sequences = settings.validations * min(settings.validation_samples, everything) + everything
@@ -154,7 +152,7 @@ class Forecaster:
         return _Costs(self._seconds(encode) / len(x), decoding + measuring[0], decoding + sum(measuring))
 
     def _prior_step(self) -> float:
-        """Seconds of a training step, tried on random codes."""
+        """Seconds of a training step of the prior, tried on random codes."""
         labelled = bool(self.training.classes)
         prior = self.training.prior(self._autoencoder, labelled=labelled).to(self.training.device)
         optimizer = torch.optim.AdamW(prior.parameters(), lr=0.0)
@@ -179,7 +177,7 @@ class Forecaster:
         return self._seconds(step(own)) if few < own and seconds < _SHORT else seconds
 
     def _seconds(self, work: Callable[[], object]) -> float:
-        """What work takes that was done before."""
+        """The seconds that `work` takes; it must have been done once before."""
         self._wait()
         began = time.perf_counter()
         work()

@@ -15,7 +15,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """While open, the first Ctrl-C or SIGTERM is only noted; a second Ctrl-C interrupts at once, as ever.
+    """While open, the first Ctrl-C or SIGTERM is only noted; a second Ctrl-C interrupts at once, as usual.
 
     Attributes:
         signal: the number of the signal that came, None until then.
@@ -26,7 +26,7 @@ class Interruption:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        # Python lets only the main thread handle signals; elsewhere they stay the caller's.
+        # Python lets only the main thread handle signals; in other threads the caller handles them.
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
         return self
@@ -43,7 +43,7 @@ class Interruption:
         self.signal = number
 
     def agreed(self, device: torch.device) -> int | None:
-        """The signal that came to any process; all of them must ask at the same step."""
+        """The signal that any of the processes got, None if none did. All processes must ask at the same step."""
         if world_size() == 1:
             return self.signal
         came = torch.tensor([self.signal == number for number in _SIGNALS], dtype=torch.int32, device=device)

@@ -1,4 +1,4 @@
-"""What a training tells the world: numbers to `metrics.jsonl` and TensorBoard, progress through a callback."""
+"""What a training reports: numbers to `metrics.jsonl` and TensorBoard, and progress through a callback."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ class Progress:
 
     Attributes:
         stage: `autoencoder`, `codes` or `prior`.
-        step: steps done.
-        steps: steps in all.
-        values: the latest numbers, such as `loss`, in the order to show them.
-        activity: what is being done between two steps that takes its time, such as `validating`; empty at a step.
-        forecast: seconds that this stage and those after it will still take, told once, after the first ten steps.
+        step: the number of steps done.
+        steps: the number of steps in all.
+        values: the latest numbers, such as `loss`, in the order in which to show them.
+        activity: what is being done between two steps, such as `validating`; empty at a step.
+        forecast: seconds that this stage and the stages after it will still take; given once, after the first ten
+            steps.
     """
 
     stage: Stage
@@ -41,13 +42,13 @@ OnProgress = Callable[[Progress], None]
 
 
 def ignore_progress(progress: Progress) -> None:
-    """The callback of callers who do not watch."""
+    """The callback of callers who do not need progress."""
 
 
 class MetricsLog:
-    """Appends numbers to `metrics.jsonl` and to TensorBoard event files of a run folder.
+    """Appends numbers to `metrics.jsonl` and to the TensorBoard event files of a run folder.
 
-    Of several processes only the first writes.
+    If there are several processes, only the first one writes.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -73,7 +74,7 @@ class MetricsLog:
         return self.folder / "metrics.jsonl"
 
     def forget(self, stage: Stage, step: int) -> None:
-        """Remove the lines of what will be trained again: a stage after `step`, and the stages after it."""
+        """Remove the lines of the steps that will be trained again: those of `stage` after `step`, and later stages."""
         if rank() != 0:
             return
         self._lines.close()
@@ -84,7 +85,7 @@ class MetricsLog:
         self._lines = self._file.open("a", encoding="utf-8")
 
     def write(self, stage: str, step: int, values: Mapping[str, float]) -> None:
-        """One line of JSON, null for what is no finite number, and one scalar `stage/name` for each value."""
+        """Write a line of JSON, with null for numbers that are not finite, and a scalar `stage/name` for each value."""
         if rank() != 0:
             return
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
@@ -96,7 +97,7 @@ class MetricsLog:
 
 
 def _is_later(line: str, stage: Stage, step: int) -> bool:
-    """Whether a line is of a later step, half written, or no line of this log."""
+    """Whether a line is of a later step, is half written, or is not a line of this log."""
     try:
         record = json.loads(line)
         return (STAGES.index(record["stage"]), record["step"]) > (STAGES.index(stage), step)

@@ -1,4 +1,4 @@
-"""The run folder and its record, as a training opens them before its first step."""
+"""The run folder and its record, which a training opens before its first step."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LIBRARIES = ("torch", "torchvision", "torchaudio", "accelerate", "numpy", "safe
 
 
 def opened(training: Preparation, recipe: str | None, baseline: str | None, *, quick: bool) -> RunRecord:
-    """Make the run folder and write the files that say what it is.
+    """Create the run folder and write the files that describe the run.
 
     Args:
         training: found good.
@@ -61,10 +61,10 @@ def opened(training: Preparation, recipe: str | None, baseline: str | None, *, q
 
 
 def _changes(training: Preparation, started: RunRecord, now: str) -> tuple[Change, ...]:
-    """What was changed since the run was begun, with what is changed now."""
+    """What was changed since the run was started, with what is changed now."""
     before = started.config
     with contextlib.suppress(ConfigError):
-        # As today's version reads it, since one of an earlier version says nothing of what could not be chosen yet.
+        # It is read as by this version, since a config of an earlier version lacks later settings.
         before = parse_config(before, type(training.config.modality)).to_dict()
     if not (values := changed_values(before, training.config.to_dict())):
         return started.changes
@@ -72,6 +72,6 @@ def _changes(training: Preparation, started: RunRecord, now: str) -> tuple[Chang
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that results depend on."""
+    """The versions of Python and of the libraries that results depend on."""
     versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
     return {"python": platform.python_version(), "anytime-toolkit": anytime_core.__version__, **versions}

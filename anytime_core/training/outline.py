@@ -29,7 +29,7 @@ class Outline:
         weights: stage -> how many its model has.
         device: what it is trained on.
         name: what is trained, such as `image/mnist-quick`; empty if that is not known.
-        has_quick: whether there is a quick variant, and this is not it.
+        has_quick: whether the config has a quick variant and is not that variant.
     """
 
     run: Path
@@ -46,7 +46,7 @@ class Outline:
 
 
 def outlined(training: Preparation, resumed: Checkpoint | None) -> Outline:
-    """What a training does that has been found good and goes on from `resumed`."""
+    """The outline of a checked training that is resumed from `resumed`; None: from the start."""
     autoencoder = training.untrained
     models: dict[Stage, nn.Module] = {"autoencoder": autoencoder} if "autoencoder" in training.stages else {}
     if "prior" in training.stages:
@@ -65,7 +65,7 @@ def outlined(training: Preparation, resumed: Checkpoint | None) -> Outline:
 
 
 def finished_outline(run: Path, record: RunRecord, device: str) -> Outline:
-    """Of a run that is finished: no stage is left to be trained."""
+    """The outline of a run that is finished: no stage is left to train."""
     return Outline(
         run=run,
         modality=record.modality,

@@ -1,4 +1,4 @@
-"""Which run a training is of, and which of its stages it trains."""
+"""Which run is trained, and which of its stages."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Resume = bool | Literal["auto"]
 
 @dataclass(frozen=True)
 class Plan:
-    """What a training is of.
+    """Which run is trained, and how.
 
     Attributes:
         run: the run folder; None: a new one below `runs`.
@@ -41,7 +41,7 @@ class Plan:
     resume: bool
 
     def folder(self, name: str) -> Path:
-        """The run folder, a new one if none is named: the first of `runs/NAME-1`, `runs/NAME-2`, ... that is free."""
+        """The run folder. If none is named, the first of `runs/NAME-1`, `runs/NAME-2`, ... that is free."""
         if self.run is not None:
             return self.run
         name, number = name.replace("/", "-"), 1
@@ -51,16 +51,16 @@ class Plan:
 
 
 def plan(run: str | os.PathLike[str] | None, stage: StageChoice, resume: Resume) -> Plan:
-    """What is trained if these are asked for.
+    """The plan that follows from these arguments.
 
     Args:
-        run: the run folder, `~` for a home folder. None: a new one, or the latest one if `resume` is true.
+        run: the run folder; `~` is a home folder. None: a new one, or the latest one if `resume` is true.
         stage: which stages.
         resume: whether to resume from the last checkpoint.
 
     Raises:
-        UsageError: one of them is unknown, they leave open which run is meant, or nothing of the run is left to train.
-        RunError: the run that is to be resumed is missing or damaged.
+        UsageError: an argument is unknown, the run is not clear, or nothing of the run is left to train.
+        RunError: the run to resume is missing or damaged.
     """
     _check(stage, resume)
     folder = user_path(run) if run is not None else None
@@ -103,7 +103,7 @@ def _check(stage: StageChoice, resume: Resume) -> None:
 def _stages(asked: StageChoice, started: RunRecord | None, *, stays: bool) -> tuple[Stage, ...]:
     """The stage that is asked for, or all that are not finished.
 
-    A run that `stays` what it was begun as ends with the stage that was asked for then.
+    With `stays`, the last stage is the one that was asked for when the run was started.
     """
     if asked is not None and asked != "all":
         return (asked,)
@@ -113,7 +113,7 @@ def _stages(asked: StageChoice, started: RunRecord | None, *, stays: bool) -> tu
 
 
 def _nothing_left(run: Path, started: RunRecord) -> str:
-    """What is wrong, and the way out, if a run has all stages that it was asked for."""
+    """The message if a run has all stages that it was asked for, with the way out."""
     if missing := [stage for stage in STAGES if stage not in started.stages]:
         return (
             f"run {shown(run)} was asked for stage {started.last_stage}, which is finished: go on with anytime train "

@@ -1,4 +1,4 @@
-"""What a training is before its first step: config, data, device and run folder, found good."""
+"""A training before its first step: config, data, device and run folder, checked."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Preparation:
-    """What the stages of a training share; data, device and models are made when first asked for.
+    """What the stages of a training share. Data, device and models are made when first needed.
 
     Attributes:
         config: what to train.
         folder: the run folder.
-        stages: what is asked for, in order.
+        stages: the stages that are asked for, in order.
         on_progress: called after every step.
     """
 
@@ -69,24 +69,24 @@ class Preparation:
 
     @cached_property
     def datasets(self) -> Datasets:
-        """Its data, what the config left to them settled."""
+        """The data; what the config left to the data is then settled."""
         if world_size() == 1:
             datasets = self.modality.datasets()
         else:
-            with self.accelerator.local_main_process_first():  # which downloads and prepares what the others then find
+            with self.accelerator.local_main_process_first():  # it downloads and prepares what the others then find
                 datasets = self.modality.datasets()
         if datasets.settled is not None:
             self.config = dataclasses.replace(self.config, modality=datasets.settled)
         return remembering_damaged(datasets)
 
     def say_damaged(self) -> None:
-        """Log what of the data could not be read, where it was read."""
+        """Log which data could not be read, if any was read."""
         if "datasets" in vars(self):
             say_damaged(self.datasets)
 
     @cached_property
     def untrained(self) -> OrderedAutoencoder:
-        """What the config describes, for its sizes."""
+        """The autoencoder of the config, untrained, for its sizes."""
         most = trainable_weights()
         try:
             with LimitedElements(most):
@@ -102,7 +102,7 @@ class Preparation:
 
     @cached_property
     def device(self) -> torch.device:
-        """What it is trained on; of several processes, each has its own.
+        """The device of the training; each of several processes has its own.
 
         Raises:
             UsageError: there is no such device, or it is the GPU of another process.
@@ -111,7 +111,7 @@ class Preparation:
         if device.type == "cuda" and launched()[1] > 1 and device.index != local_rank():
             raise UsageError(
                 f"device '{device}' is not that of process {local_rank()} of this machine, and processes that train "
-                "together cannot share one: use auto or cuda"
+                "together cannot share a device: use auto or cuda"
             )
         return device
 
@@ -122,16 +122,16 @@ class Preparation:
         mixed = {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(dtype, "no")
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
-        # accelerate keeps one state per process; a second training in it may use another device or precision.
+        # accelerate keeps one state per process, but a second training in it may use another device or precision.
         AcceleratorState._reset_state(reset_partial_state=True)
-        with _variable("ACCELERATE_TORCH_DEVICE", str(self.device)):  # else it takes one without index, or its own
+        with _variable("ACCELERATE_TORCH_DEVICE", str(self.device)):  # else it chooses one itself, or without index
             return Accelerator(cpu=self.device.type == "cpu", mixed_precision=mixed)
 
     @contextlib.contextmanager
     def environment(self) -> Iterator[None]:
-        """The processes of this training know each other, and torch is as deterministic as the config asks.
+        """Within the block, the processes of this training form a group, and torch is as deterministic as configured.
 
-        A process group that they have formed is used and left to them.
+        A process group that the caller has formed is used and left as it is.
         """
         before = torch.are_deterministic_algorithms_enabled()
         theirs = torch.distributed.is_available() and torch.distributed.is_initialized()
@@ -142,21 +142,21 @@ class Preparation:
             if launched()[1] > 1:
                 _ = self.accelerator
             with warnings.catch_warnings():
-                # Convolutions of one channel have no one order of strides; several processes then copy, no more.
+                # Convolutions of one channel have several orders of strides; several processes then only copy.
                 warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
                 yield
         finally:
             torch.use_deterministic_algorithms(before)
-            # Also that of one process alone, which torchrun has accelerate form.
+            # Also the group of a single process, which accelerate forms under torchrun.
             if torch.distributed.is_available() and torch.distributed.is_initialized() and not theirs:
                 torch.distributed.destroy_process_group()
 
     def checkpoints(self, stage: Stage) -> Checkpoints:
-        """Those of a stage. Where data lies and how fast it is trained may change between them."""
+        """The checkpoints of a stage. The place of the data and the settings of training may change between them."""
         left_out = {"training", "data", *(() if stage == "prior" else ("prior",))}
         everything, settings = self.config.to_dict(), self.config.core.training
         config = {key: value for key, value in everything.items() if key not in left_out}
-        if stage == "codes":  # which say what the rows are that its steps have written
+        if stage == "codes":  # these settings say which rows its steps have written
             config["training.codes"] = everything["training"]["codes"]
         steps = {"autoencoder": settings.autoencoder.steps, "prior": settings.prior.steps}.get(stage)
         return Checkpoints(self.folder, stage, config, 60 * settings.checkpoint_minutes, steps)
@@ -164,7 +164,7 @@ class Preparation:
     def surroundings(
         self, stage: Stage, log: MetricsLog, interruption: Interruption, resumed: Checkpoint | None
     ) -> Surroundings:
-        """What a stage runs in, from its start or from a checkpoint."""
+        """The surroundings of a stage, from its start or from a checkpoint."""
         checkpoints = self.checkpoints(stage)
         if resumed is not None:
             checkpoints.last_step = resumed.position.step
@@ -183,17 +183,17 @@ class Preparation:
 
     @property
     def weights(self) -> Path:
-        """Where the autoencoder goes."""
+        """The path of the autoencoder's weights."""
         return self.folder / AUTOENCODER_FILE
 
     @property
     def previews(self) -> Path:
-        """Where pictures of the training go."""
+        """The folder for pictures of the training."""
         return self.folder / "previews"
 
     @cached_property
     def started(self) -> RunRecord | None:
-        """The record of the run that already is in the folder."""
+        """The record of the run that is in the folder already, None if there is none."""
         if (self.folder / RUN_FILE).exists():
             record = read_record(self.folder)
             find_plugin(record.modality)
@@ -208,7 +208,7 @@ class Preparation:
         return None
 
     def check(self) -> None:
-        """Everything that can be found wrong before the first file is written."""
+        """Raise AnytimeError for anything that can be found wrong before the first file is written."""
         core, stages = self.config.core, self.stages
         resolve_precision(core.training.precision, self.device)
         for key, size in (
@@ -259,10 +259,10 @@ class Preparation:
             )
 
     def _check_unchanged(self) -> None:
-        """The autoencoder of an existing run is what the config describes; its data may have moved."""
+        """Raise ConfigError unless the config describes the autoencoder of an existing run; its data may have moved."""
         trained, _ = load_autoencoder(self.weights)
         recorded = self.started.config if self.started else {}
-        # A run of an earlier version says nothing of what could not be chosen yet.
+        # The config of an earlier version lacks later settings.
         recorded_autoencoder = {**AutoencoderConfig().model_dump(mode="json"), **recorded.get("autoencoder", {})}
         config = self.config.to_dict()
         same_sections = (recorded.get("modality"), recorded_autoencoder) == (config["modality"], config["autoencoder"])
@@ -274,27 +274,27 @@ class Preparation:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the labels, for stage prior those of the codes that it learns, so that it needs no data."""
+        """Names of the labels. Stage prior takes them from the run, so that it needs no data."""
         if self.stages[0] == "prior" and self.started is not None:
             return self.started.classes
         return self.datasets.classes
 
     @property
     def found(self) -> Found | None:
-        """What the data is, for stage prior what its codes were made of."""
+        """What was found in the data. Stage prior takes it from the run."""
         if self.stages[0] == "prior":
             return self.started.found if self.started is not None else None
         return with_damaged(self.datasets.counted(), self.datasets)
 
     def prior(self, autoencoder: OrderedAutoencoder, *, labelled: bool) -> Prior:
-        """The prior that the config describes, untrained, of the codes of `autoencoder`."""
+        """The prior of the config, untrained, for the codes of `autoencoder`."""
         config = self.config.core.prior
         classes = len(self.classes) if labelled and config.class_conditional is not False else 0
         spec = autoencoder.spec.narrowed(config.code_length, classes)
         return PRIORS[config.kind](config, spec, prior_vectors(autoencoder, spec))
 
     def codes(self, autoencoder: OrderedAutoencoder) -> tuple[CodesDataset, CodesDataset]:
-        """Training and validation codes that `autoencoder` could have written."""
+        """The training and validation codes. Raises RunError if `autoencoder` cannot have written them."""
         train_codes, validation_codes = (
             CodesDataset(
                 self.folder / "codes",
@@ -310,7 +310,7 @@ class Preparation:
 
 @contextlib.contextmanager
 def _variable(name: str, value: str) -> Iterator[None]:
-    """An environment variable for as long as the block runs."""
+    """Set an environment variable within the block."""
     before = os.environ.get(name)
     os.environ[name] = value
     try:
@@ -323,7 +323,7 @@ def _variable(name: str, value: str) -> Iterator[None]:
 
 
 def _foreign(path: Path) -> bool:
-    """Whether a file in a run folder is no trace of a training that begins in it, or died before it had."""
+    """Whether a file in a folder is not from a training that is starting in it or was killed while starting."""
     return not path.name.startswith((f".{LOCK}.", PARTIAL_PREFIX))
 
 
@@ -332,7 +332,7 @@ def _shapes(autoencoder: OrderedAutoencoder) -> dict[str, torch.Size]:
 
 
 def prior_vectors(autoencoder: OrderedAutoencoder, spec: CodeSpec) -> Tensor | None:
-    """The table of code vectors that a prior of the codes `spec` is given; None if codes are continuous."""
+    """The table of code vectors for a prior of the codes `spec`; None if codes are continuous."""
     if spec.size is None:
         return None
     vectors = autoencoder.quantizer.code_vectors()

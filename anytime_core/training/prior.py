@@ -29,7 +29,7 @@ def train_prior(
     seed: int,
     keep: Callable[[], None],
 ) -> None:
-    """Train in place; `keep` is called whenever the validation bits per code are the fewest so far."""
+    """Train in place. `keep` is called whenever the bits per code in validation are the fewest so far."""
     seed_process(seed)
 
     def loss(model: nn.Module, batch: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
@@ -58,12 +58,12 @@ def train_prior(
 
 @dataclass(frozen=True)
 class Likelihood:
-    """What a prior needs for held-out codes.
+    """The negative log-likelihood of held-out codes under a prior.
 
     Attributes:
-        bits_per_position: [N], mean bits of each code.
-        standard_error: of their mean over positions; of an order-agnostic prior also for the random orders.
-        samples: code sequences.
+        bits_per_position: [N], the mean bits of each code.
+        standard_error: standard error of `bits_per_code`; for an order-agnostic prior it includes the random orders.
+        samples: the number of code sequences.
     """
 
     bits_per_position: Tensor
@@ -72,15 +72,15 @@ class Likelihood:
 
     @property
     def bits_per_code(self) -> float:
-        """Mean over positions."""
+        """The mean over positions."""
         return self.bits_per_position.mean().item()
 
 
 @torch.no_grad()
 def validate_prior(prior: Prior, dataset: CodesDataset, *, limit: int | None, batch_size: int) -> Likelihood:
-    """Negative log-likelihood of `limit` sequences, all where None, or an upper bound of it.
+    """The negative log-likelihood of `limit` sequences, or of all if None; for some priors an upper bound of it.
 
-    The orders of a bound are the same at every call.
+    The random orders of a bound are the same in every call.
     """
     device = next(prior.parameters()).device
     training = prior.training

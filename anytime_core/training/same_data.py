@@ -1,4 +1,4 @@
-"""Whether a training that goes on sees the data that it began with."""
+"""Whether a resumed training sees the data that it started with."""
 
 from __future__ import annotations
 
@@ -19,19 +19,18 @@ logger = logging.getLogger(__name__)
 
 
 def checked_against_data(training: Preparation, resumed: Checkpoint | None, *, force: bool) -> Checkpoint | None:
-    """`resumed`, what the training goes on from, if the data are still those of the run.
+    """`resumed`, the checkpoint from which the training is resumed, if the data is still the data of the run.
 
-    A stage that goes on with other data would end as no training of either, and codes of other data would be those of
-    an autoencoder that has not seen it. A stage `autoencoder` that begins anew takes what there is, and stage `prior`
-    needs the codes alone.
+    A stage that is resumed with other data would be a training on neither, and codes of other data would come from an
+    autoencoder that has not seen it. Stage `autoencoder` takes any data from its start. Stage `prior` needs only codes.
 
     Args:
-        training: its run may have been started.
+        training: the training, whose run may have been started.
         resumed: the checkpoint, None for the start of the stage.
-        force: go on with other data too, in stage `codes` from its start.
+        force: go on with other data, too; stage `codes` then starts again.
 
     Raises:
-        DataError: the data have changed.
+        DataError: the data has changed.
     """
     record, stage = training.started, training.stages[0]
     if record is None or stage == "prior" or (stage == "autoencoder" and resumed is None):
@@ -59,5 +58,5 @@ def _differences(record: RunRecord, training: Preparation) -> list[str]:
 
 
 def _where(modality: Modality) -> str:
-    moved = f", say where it lies now with {settings({'data.root': 'DIR'})}"
+    moved = f", say where it is now with {settings({'data.root': 'DIR'})}"
     return moved if "data.root" in location_keys(modality.Config) else ""

@@ -1,4 +1,4 @@
-"""Where random numbers of a training come from."""
+"""The sources of a training's random numbers."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from anytime_core.distributed import rank
 
 
 def seed_process(seed: int) -> None:
-    """Seed torch's global random numbers; each process of one training draws others."""
+    """Seed torch's global random numbers, differently in each process of a training."""
     torch.manual_seed((seed + 1_000_003 * rank()) % 2**63)
 
 
 def step_generator(seed: int, purpose: str, *numbers: int) -> torch.Generator:
-    """Random numbers that follow from a seed, a purpose and numbers such as the step, so that nothing is to be kept."""
+    """A generator that follows from a seed, a purpose and numbers such as the step, so its state need not be kept."""
     entropy = [seed, int.from_bytes(purpose.encode()), *numbers]
     return torch.Generator().manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]) >> 1)

@@ -1,4 +1,4 @@
-"""Whether networks can learn from as few samples at a time as there are."""
+"""Whether networks can learn from the few samples that a step sees."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from anytime_core.errors import ConfigError
 from anytime_core.modality import Modality
 
 _NOTHING_TO_AVERAGE = "Expected more than 1"
-"""Start of what torch says where a normalisation finds one value only; it has no type of its own for this."""
+"""The start of torch's message if a normalisation finds a single value; torch has no error type for this."""
 
 
 def check_batch(modality: Modality, autoencoder: OrderedAutoencoder, config: Config, samples: int) -> None:
-    """Raise ConfigError where a step sees one sample only and a normalisation finds nothing to average over.
+    """Raise ConfigError if a step sees a single sample and a normalisation finds nothing to average over.
 
     Args:
-        modality: of the autoencoder.
-        autoencoder: untrained; running averages in it may change.
-        config: of both.
-        samples: that a step sees.
+        modality: the modality of the autoencoder.
+        autoencoder: the untrained autoencoder; its running averages may change.
+        config: the config of both.
+        samples: the number of samples that a step sees.
     """
     if samples > 1 or _learns_from_one(modality, autoencoder):
         return
@@ -44,10 +44,10 @@ def check_batch(modality: Modality, autoencoder: OrderedAutoencoder, config: Con
 
 
 def refuse_single_values(error: ValueError) -> None:
-    """Raise ConfigError if `error` is of a normalisation that finds one value only, however many samples there are."""
+    """Raise ConfigError if `error` is from a normalisation that finds a single value for any number of samples."""
     if str(error).startswith(_NOTHING_TO_AVERAGE):
         raise ConfigError(
-            "the networks of this config normalise single values, which leaves nothing of them: give their layers more "
+            "the networks of this config normalise single values, which makes them all zero: give their layers more "
             "channels, or halve the resolution less often"
         ) from error
 
@@ -76,7 +76,7 @@ def _would_help(modality: Modality, config: Config, changes: Sequence[str]) -> b
 
 
 def _changes(config: BaseModel) -> Iterator[tuple[str, ...]]:
-    """Settings, as few as may do first, by which a modality normalises without looking at the other samples."""
+    """Settings by which a modality does not normalise over other samples, the fewest settings first."""
     keys = list(_normalising_by_batch(config))
     for number in range(1, len(keys) + 1):
         for chosen in itertools.combinations(keys, number):

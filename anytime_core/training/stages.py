@@ -1,4 +1,4 @@
-"""The three stages of a training: each builds its model, has it trained, and looks at the result."""
+"""The three stages of a training: each builds its model, trains it, and measures the result."""
 
 from __future__ import annotations
 

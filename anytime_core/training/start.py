@@ -42,8 +42,8 @@ def train(
     >>> more.record.stages["prior"].steps
     5
 
-    Nothing is written before configuration, device and data have been found good. Several processes that `torchrun`
-    or `accelerate launch` has started train one run together; all of them get the run.
+    Nothing is written before configuration, device and data are checked. Several processes that `torchrun` or
+    `accelerate launch` has started train one run together; all of them get the run.
 
     Args:
         config: a recipe's name, the path of a YAML file, a mapping of values in the layout of such a file, or a
@@ -53,7 +53,7 @@ def train(
         run: the run folder, `~` for a home folder. It is made if it is missing; an existing run is trained
             further. None: a new one, `runs/<recipe>[-quick][-<baseline>]-<n>`, or the latest one if `resume` is true.
         modality: the name of a modality, whose default recipe is trained if there is no `config`.
-        baseline: the name of a model to compare with that is made of the config, such as `"unordered"`.
+        baseline: the name of a baseline of the config, a model to compare with, such as `"unordered"`.
         quick: whether to train the small variant of the config.
         stage: `"autoencoder"`, `"codes"`, `"prior"`, or `"all"` that are not finished. None: all, or those that the
             run was begun with if `resume` is true.
@@ -65,12 +65,12 @@ def train(
         on_progress: called after every step.
 
     Returns:
-        The run, opened on the device that it was trained on. Its `prior` is None if that stage is still to come.
+        The run, opened on the device that it was trained on. Its `prior` is None if that stage is not finished.
 
     Raises:
         UsageError: an argument makes no sense, or a finished stage would be trained again.
         ConfigError: the config has mistakes; the message names all of them.
-        DataError: the data is missing, or is not what the run was begun with.
+        DataError: the data is missing, or is not the data that the run was started with.
         RunError: the run is damaged, or its autoencoder ignores its input.
         InterruptedTrainingError: Ctrl-C or SIGTERM came; there is a checkpoint.
     """
@@ -111,7 +111,7 @@ def outline(
     """What `train` would do with the same arguments. Nothing is trained, and nothing is written into the run folder.
 
     Raises:
-        AnytimeError: whatever `train` would find wrong before its first step.
+        AnytimeError: anything that `train` would find wrong before its first step.
     """
     planned = plan(run, stage, resume)
     subject = _subject(planned, config, overrides, modality, baseline, quick=quick)
@@ -126,7 +126,7 @@ def outline(
 def _subject(
     planned: Plan, config: Source, overrides: Overrides, modality: str | None, baseline: str | None, *, quick: bool
 ) -> Subject:
-    """What is trained: what the run was begun with unless another config is named."""
+    """What is trained: the config of the run unless another config is named."""
     if planned.started is not None and planned.run is not None and config is None:
         return resolve_run(planned.run, overrides=overrides, modality=modality, baseline=baseline, quick=quick)
     return resolve(config, overrides=overrides, modality=modality, baseline=baseline, quick=quick)

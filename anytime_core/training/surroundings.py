@@ -1,4 +1,4 @@
-"""What a stage runs in: device, log, and how it ends early and goes on."""
+"""What a stage runs in: device, log, checkpoints and interruption."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Surroundings:
 
     Attributes:
         accelerator: device, precision and processes.
-        log: of the numbers.
+        log: the log of numbers.
         on_progress: called after every step.
-        checkpoints: of this stage.
+        checkpoints: the checkpoints of this stage.
         interruption: asked after every step.
-        resumed: what to go on from.
+        resumed: the checkpoint from which the stage is resumed, None for the start.
     """
 
     accelerator: Accelerator
@@ -40,21 +40,21 @@ class Surroundings:
 
     @property
     def done(self) -> int:
-        """Steps to go on from."""
+        """The number of steps that were done before the stage was resumed."""
         return self.resumed.position.step if self.resumed else 0
 
     @property
     def seconds(self) -> float:
-        """What the stage took so far, with what it took before it was resumed."""
+        """The time that the stage took so far, with the time before it was resumed."""
         before = self.resumed.position.seconds if self.resumed else 0.0
         return round(before + time.perf_counter() - self._started, 2)
 
     def after_step(self, step: int, state: Callable[[], Mapping[str, Tensor]], *, last: bool, **position: Any) -> None:
-        """Write a checkpoint where it is time, after the last step, and where a signal came, which ends the training.
+        """Write a checkpoint if it is time, after the last step, or if a signal came, which ends the training.
 
         Args:
-            step: steps done; all processes must ask at the same ones.
-            state: gives the tensors of the checkpoint.
+            step: the number of steps done; all processes must call this after the same steps.
+            state: returns the tensors of the checkpoint.
             last: whether the stage ends here.
             position: further fields of `Position`.
 

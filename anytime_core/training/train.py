@@ -45,9 +45,9 @@ def train(
 ) -> RunRecord:
     """Train the given stages of a run, in order.
 
-    Nothing is written before configuration, device and data have been found good. Checkpoints are written every
-    `training.checkpoint_minutes` and at the end of stages, of which the last two are kept. Processes that torchrun or
-    accelerate started train one run together; a process group that they have formed is used and left to them.
+    Nothing is written before configuration, device and data are checked. Checkpoints are written every
+    `training.checkpoint_minutes` and at the end of each stage; the last two are kept. Processes that torchrun or
+    accelerate started train one run together. If they have formed a process group, it is used and left as it is.
 
     Args:
         config: what to train.
@@ -69,10 +69,10 @@ def train(
 
     Raises:
         InterruptedTrainingError: Ctrl-C or SIGTERM came; there is a checkpoint.
-        RunError: the autoencoder ignores its input, so that a prior would learn nothing.
+        RunError: the autoencoder ignores its input, so a prior would learn nothing.
         UsageError: a finished stage would be trained again.
-        DataError: the data is missing, or a training that goes on would see other data than it began with.
-        AnytimeError: of the kind that says what is wrong; finished stages and checkpoints stay.
+        DataError: the data is missing, or is not the data that the run was started with.
+        AnytimeError: anything else is wrong. Finished stages and checkpoints stay.
     """
     training = Preparation(config, folder, stages, on_progress)
     forecaster = Forecaster(training)
@@ -93,11 +93,11 @@ def train(
         ready = outlined(training, resumed)
         if rank() == 0:
             on_ready(ready)
-        training.accelerator.wait_for_everyone()  # before the first of them writes what the others look at
+        training.accelerator.wait_for_everyone()  # before the first process writes what the others look at
         record = opened(training, recipe, baseline, quick=quick)
         with MetricsLog(folder) as log:
             for stage in stages:
-                # From here on, an older result of this stage and what later stages made of it no longer count.
+                # From here on, older results of this stage and of later stages no longer count.
                 record = record.before(stage)
                 training.save(record)
                 surroundings = training.surroundings(stage, log, interruption, resumed)
@@ -123,7 +123,7 @@ def outline(
     """What `train` would do with the same arguments. Nothing is trained, and nothing is written into the run folder.
 
     Raises:
-        AnytimeError: whatever `train` would find wrong before its first step.
+        AnytimeError: anything that `train` would find wrong before its first step.
     """
     training = Preparation(config, folder, stages, ignore_progress)
     with blaming(config.core.prior.kind), training.environment():
@@ -131,7 +131,7 @@ def outline(
 
 
 def _found_good(training: Preparation, *, resume: bool, force: bool) -> Checkpoint | None:
-    """What the first stage goes on from, after everything that can be found wrong before the first file is written."""
+    """The checkpoint of the first stage, None for its start, after all checks before the first file is written."""
     training.check()
     refuse_collapsed(training.started, training.stages, training, force=force)
     resumed = training.checkpoints(training.stages[0]).latest() if resume else None
@@ -160,7 +160,7 @@ def _explained(stage: Stage, config: Config, folder: Path) -> contextlib.Abstrac
 
 @contextlib.contextmanager
 def _only_writer(folder: Path) -> Iterator[None]:
-    """Keep other trainings out of the run folder; the first of several processes does it for all."""
+    """Keep other trainings out of the run folder. The first of several processes does it for all."""
     with contextlib.ExitStack() as stack:
         if rank() == 0 and (folder.is_dir() or not folder.exists()):
             try:

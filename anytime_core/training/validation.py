@@ -1,4 +1,4 @@
-"""What held-out samples say of an autoencoder while it is trained: numbers, a preview, and whether it has collapsed."""
+"""Validation of an autoencoder while it is trained: numbers, a preview, and whether it has collapsed."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _MEAN_SAMPLES, _SMALL, _ALIKE = 1_000, 0.1, 1e-12
 
 
 class Validator:
-    """A function of the step that measures an autoencoder on held-out samples, and writes a preview of some of them.
+    """Measures an autoencoder on held-out samples and writes a preview of some of them, each time it is called.
 
     Attributes:
-        mean_sample: of training samples, a thousand of them where there are more, [*sample_shape].
-        reference: loss of reconstructing training samples as `mean_sample`, over 0.
+        mean_sample: [*sample_shape], the mean of the training samples, of a thousand of them if there are more.
+        reference: the loss of reconstructing training samples as `mean_sample`, over 0.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Validator:
 
     @torch.no_grad()
     def _reference(self, batches: Batches) -> float:
-        """Loss of reconstructing training samples as their mean; 1 where that is no scale, such as 0."""
+        """The loss of reconstructing training samples as their mean; 1 if that is no useful scale, such as 0."""
         losses, largest = [], 0.0
         for batch in batches:
             x = batch["x"]
@@ -68,18 +68,18 @@ class Validator:
         if rank() == 0 and self.small:
             logger.warning(
                 "training samples stay within %.2g of 0, and networks learn best where they fill [-1, 1]: "
-                "scale them up where they are read",
+                "scale them up when they are read",
                 largest,
             )
         reference = torch.cat(losses).mean().item()
         if rank() == 0 and abs(reference) < _ALIKE:
-            logger.warning("training samples are all alike, so that there is nothing to learn: see what the data holds")
+            logger.warning("training samples are all alike, so there is nothing to learn: see what the data holds")
         return reference if reference > _ALIKE else 1.0
 
     def __call__(self, step: int) -> dict[str, float]:
-        """Named numbers, of which `selection` says how good the model is after `step` steps, the smaller the better.
+        """Named numbers after `step` steps. `selection` says how good the model is: smaller is better.
 
-        That of the unordered baseline is taken at full length only, which is all it is trained for.
+        For the unordered baseline, `selection` is taken at full length only, because it is trained for nothing else.
         """
         curve = reconstruction_curve(
             self.autoencoder,
@@ -111,7 +111,7 @@ class Validator:
 def write_reconstructions(
     autoencoder: OrderedAutoencoder, modality: Modality, x: Tensor, lengths: tuple[int, ...], path: Path
 ) -> None:
-    """A picture of samples [B, *sample_shape] over their reconstructions from each number of codes."""
+    """Write a picture of samples [B, *sample_shape] above their reconstructions from each number of codes."""
     device = autoencoder.device
     training = autoencoder.training
     autoencoder.eval()

@@ -10,7 +10,7 @@ EXAMPLES = "Example: anytime doctor --json"
 
 
 def doctor(json: output.JsonOption = False) -> None:
-    """Versions, devices, plugins, and where data is looked for."""
+    """Show versions, devices, plugins, and where data is looked for."""
     import os
 
     import torch

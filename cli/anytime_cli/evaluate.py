@@ -43,7 +43,7 @@ def evaluate(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Say where the data lies if it has moved, such as data.root=DIR. May be repeated.",
+            help="Say where the data is if it has moved, as in data.root=DIR. May be repeated.",
             show_default=False,
         ),
     ] = None,
@@ -59,7 +59,8 @@ def evaluate(
     calls: Annotated[
         str,
         typer.Option(
-            help="Network calls to compare at where a prior is order-agnostic, comma-separated; all: one for each code."
+            help="Numbers of network calls to compare for an order-agnostic prior, comma-separated; all: one for each "
+            "code."
         ),
     ] = "all,10",
     sampling: Any = None,
@@ -67,8 +68,8 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="NAME[=FILE]",
-            help="Features to compare samples by: classifier, or one of the modality's own, such as inception or mel; "
-            "=FILE names its weights. May be repeated. Default: all that need nothing.",
+            help="Features to compare samples by: classifier, or one of the modality's own, such as inception or mel. "
+            "=FILE names its weights. May be repeated. Default: all that need neither weights nor extra packages.",
             show_default=False,
         ),
     ] = None,
@@ -82,12 +83,12 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda, cuda:N or mps.")] = "auto",
     json: output.JsonOption = False,
 ) -> None:
     """Measure quality and cost at each budget: a table, a plot, and a page to look at and listen to.
 
-    The same command goes on with an evaluation that was killed, unless another has ended in its folder since.
+    The same command continues an evaluation that was killed, unless another one has finished in its folder since.
     """
     startup.import_torch()
     from anytime_core.budget import SHARE_OR_CODES, Budget, Spending
@@ -118,7 +119,7 @@ def evaluate(
             advance(done, total, activity)
 
         evaluations = measure(opened, folder, options, against=others, on_progress=on_progress)
-        if not evaluations:  # one of several processes, which the first one speaks for
+        if not evaluations:  # of several processes, the first one prints
             return
         show_evaluation(opened, evaluations, folder, against=others, on_progress=on_progress)
     if json:
@@ -133,7 +134,7 @@ def evaluate(
 
 
 def _calls(text: str) -> int | None:
-    """A number of calls, None for `all`."""
+    """The number of calls in `text`, None for `all`."""
     from anytime_core.errors import UsageError
 
     if text.strip() == "all":
@@ -144,10 +145,10 @@ def _calls(text: str) -> int | None:
 
 
 def _print(evaluation: Evaluation, title: str, said: list[str]) -> list[str]:
-    """What follows from it, a table with one line for each budget, and how to read it, if that was not `said` before.
+    """Print the verdict, a table with one line for each budget, and how to read it if that was not `said` before.
 
     Returns:
-        How to read it.
+        How to read the table.
     """
     from anytime_core.evaluation.tables import legend, printed_table
 

@@ -19,10 +19,10 @@ _LONGEST_NAME = 60
 
 
 def labelled(options: SamplingOptions, num: int | None, texts: Sequence[str], run: Run) -> tuple[SamplingOptions, int]:
-    """The options with the classes that `--label` names, and how many samples they make.
+    """The options with the classes that `--label` names, and the number of samples.
 
     Raises:
-        UsageError: some of several classes have no count, or there is a number of samples besides.
+        UsageError: one of several classes has no count, or `num` is given beside counts.
     """
     from anytime_core.errors import UsageError
     from anytime_core.sampling.labels import counted_label
@@ -33,19 +33,19 @@ def labelled(options: SamplingOptions, num: int | None, texts: Sequence[str], ru
         return dataclasses.replace(options, label=parsed[0][0] if parsed else None), num or _SAMPLES
     if uncounted := [label for label, count in parsed if count is None]:
         raise UsageError(
-            f"--label {shown(uncounted[0])} is one of several and has no count: say how many samples of each, as in "
+            f"--label {shown(uncounted[0])} is one of several and has no count: give the number of samples, as in "
             f"--label {shown(uncounted[0])}=10"
         )
     total = sum(count for _, count in counts)
     if num is not None:
-        raise UsageError(f"--num {num} and the counts of --label, {total} in all, say two things: leave --num out")
+        raise UsageError(f"--num {num} and the counts of --label, {total} in all, are both given: leave --num out")
     if total > output.MOST_SAMPLES:
         raise UsageError(f"the counts of --label make {total} samples: use at most {output.MOST_SAMPLES}")
     return dataclasses.replace(options, labels=counts), total
 
 
 def name(options: SamplingOptions, run: Run) -> str | None:
-    """Of the classes that are asked for, for the name of a folder."""
+    """The classes that are asked for, as a part of a folder's name; None if there are none."""
     if options.label is not None:
         return run.record.classes[run.label_number(options.label) or 0]
     joined = "+".join(f"{label}={count}" for label, count in options.labels)

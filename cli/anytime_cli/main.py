@@ -56,7 +56,7 @@ def options(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
-    debug: Annotated[bool, typer.Option(_DEBUG, help="Show a traceback with errors; works after any command.")] = False,
+    debug: Annotated[bool, typer.Option(_DEBUG, help="Show a traceback with errors. May follow any command.")] = False,
 ) -> None:
     """Train generative models of images and sounds, and sample them within any budget."""
     if context.invoked_subcommand is None:
@@ -76,7 +76,7 @@ app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 def main() -> None:
     """Entry point of the console script.
 
-    Exits with 0 done, 1 it failed, 2 wrong usage, 130 interrupted, 141 nobody reads what it prints.
+    Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 141 nobody reads what is printed.
     """
     output.prepare_streams()
     logging.basicConfig(level=logging.INFO, handlers=[output.LogToStderr()])
@@ -102,10 +102,10 @@ def main() -> None:
 
 
 def _explain(error: Exception, arguments: Sequence[str]) -> tuple[str, int]:
-    """What to tell the user of an error, and the exit status."""
+    """What to tell the user about an error, and the exit status."""
     if isinstance(error, _USAGE_ERROR):
         context = getattr(error, "ctx", None)
-        # An option without its value has no context; what stands before all options names the command.
+        # An option without its value has no context; the words before the first option name the command.
         named = itertools.takewhile(str.isalpha, arguments[:2])
         command = context.command_path if context else " ".join(["anytime", *named])
         message = error.format_message().rstrip(".")  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""What options and arguments of all commands have in common: paths, and that none is given twice."""
+"""What the options and arguments of all commands have in common: paths, and that none is given twice."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def path(text: str) -> Path:
-    """`parser=` of every option and argument that names a file or folder: `~` is a home folder, nothing is no name."""
+    """The `parser` of options and arguments that name a file or folder: `~` is a home folder; empty is an error."""
     try:
         return user_path(text)
     except UsageError as error:
@@ -32,10 +32,10 @@ RunOption = Annotated[
 
 
 class Command(TyperCommand):
-    """A command whose options have one value each: of two, one would be left out without a word."""
+    """A command that refuses an option with two values: otherwise one of them would be ignored silently."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Raises BadParameter for an option that is given twice, with different values."""
+        """Raise BadParameter if an option is given twice with different values."""
         options: dict[str, Any] = {
             name: option for option in self.params for name in option.opts if _has_one_value(option)
         }
@@ -57,7 +57,7 @@ class Commands(typer.Typer):
     def command(
         self, name: str | None = None, *, cls: type[TyperCommand] | None = Command, **settings: Any
     ) -> Callable[[_Function], _Function]:
-        """As in typer."""
+        """Add a command, as typer does."""
         return super().command(name, cls=cls, **settings)
 
 
@@ -66,7 +66,7 @@ def _has_one_value(option: Any) -> bool:
 
 
 def _values(arguments: Sequence[str], options: dict[str, Any]) -> list[tuple[str, str]]:
-    """Names and values of the `options` among `arguments`, up to `--`."""
+    """The names and values of the `options` in `arguments`, up to `--`."""
     found = []
     rest = iter(arguments)
     for argument in rest:

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from anytime_core.training.outline import Outline
 
 _LONG = 3600
-"""Seconds of a training from which a quick look is suggested."""
+"""Seconds; if a training takes longer, a quick look is suggested."""
 
 
 class Teller:
-    """Says what a training is of before its first step, and how long it takes when that can be told."""
+    """Says what is trained before the first step, and how long it takes once that is known."""
 
     def __init__(self) -> None:
         self._has_quick = False
@@ -33,7 +33,7 @@ class Teller:
 
 
 def announce(outline: Outline, doing: str = "training") -> None:
-    """Say what is trained, on what and into which folder, a line for each."""
+    """Say what is trained, into which folder, and on which data."""
     from anytime_core.record import STAGES
 
     stages = "" if tuple(outline.steps) == STAGES else f": {', '.join(outline.steps)}"
@@ -51,13 +51,13 @@ def forecast(seconds: Mapping[Stage, float], *, has_quick: bool) -> None:
         quicker = (
             "--quick trains a small variant in minutes"
             if has_quick
-            else "fewer steps, by --set training.autoencoder.steps=300 --set training.prior.steps=300, are quicker"
+            else "train fewer steps, with --set training.autoencoder.steps=300 --set training.prior.steps=300"
         )
-        output.say(f"  for a first look, {quicker}; stop this one with Ctrl-C, --resume goes on with it")
+        output.say(f"  for a first look, {quicker}; stop this one with Ctrl-C, and resume it with --resume")
 
 
 def _duration(seconds: float) -> str:
-    """Such as `40 seconds`, `12 minutes` or `3.5 hours`."""
+    """A duration in words, such as `40 seconds`, `12 minutes` or `3.5 hours`."""
     for unit, size in (("hour", 3600), ("minute", 60)):
         if seconds >= 1.5 * size:
             number = seconds / size

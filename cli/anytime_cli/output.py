@@ -33,22 +33,22 @@ OverwriteOption = Annotated[
     bool,
     typer.Option(
         "--overwrite",
-        help="Replace what an earlier call wrote to --out, all of it; files of your own are never replaced.",
+        help="Replace everything that an earlier call wrote to --out. Your own files are never replaced.",
     ),
 ]
 
 MOST_SAMPLES = 10**12
-"""More than any job will ever draw, and few enough for every counter."""
+"""More than any job will ever draw, and small enough for every counter."""
 
 
 class ReaderGoneError(Exception):
-    """Whoever read standard output has ended, such as `head`: there is nobody to tell anything."""
+    """The program that read standard output has ended, such as `head`: nobody reads what is printed."""
 
 
 class _Stream(io.FileIO):
     """What standard output or standard error writes to.
 
-    Lines for people never end a command, wherever they go. That a result cannot be written is one error.
+    If lines for people cannot be written, the command goes on. If a result cannot be written, that is one error.
     """
 
     def __init__(self, number: int, *, result: bool) -> None:
@@ -56,7 +56,7 @@ class _Stream(io.FileIO):
         self.result, self.failed = result, False
 
     def write(self, data: Any, /) -> int:
-        """As of every file, until it fails; then nothing is written any more."""
+        """Write as to any file. After the first failure nothing more is written."""
         try:
             return memoryview(data).nbytes if self.failed else super().write(data)
         except OSError as problem:
@@ -69,9 +69,9 @@ class _Stream(io.FileIO):
 
 
 def prepare_streams() -> None:
-    """Let every stream be there, as a shell may have closed it, and let none fail for a character or a lost reader."""
+    """Open each standard stream that the shell closed. Let none fail on a character or because its reader is gone."""
     for number in range(3):
-        # Otherwise the next file that is opened would take its number, and be written to by whatever prints.
+        # Otherwise the next file that is opened would get its number, and printed text would end up in that file.
         with contextlib.suppress(OSError):
             os.fstat(number)
             continue
@@ -82,7 +82,7 @@ def prepare_streams() -> None:
     for number, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name)
         if stream is not getattr(sys, f"__{name}__"):
-            continue  # somebody looks at it, such as a test
+            continue  # it was replaced already, such as by a test
         raw = _Stream(number, result=number == 1)
         replaced = io.TextIOWrapper(
             io.BufferedWriter(raw),
@@ -94,23 +94,23 @@ def prepare_streams() -> None:
 
 
 def say(message: str) -> None:
-    """Lines for people, on stderr."""
+    """Print lines for people on stderr."""
     sys.stderr.write(f"{_shown_lines(message)}\n")
     sys.stderr.flush()
 
 
 def error(message: str) -> None:
-    """What went wrong, on stderr; further lines are indented."""
+    """Print what went wrong on stderr; further lines are indented."""
     label = "\x1b[1;31merror:\x1b[0m" if sys.stderr.isatty() else "error:"
     sys.stderr.write(f"{label} {_shown_lines(message, '       ')}\n")
     sys.stderr.flush()
 
 
 class LogToStderr(logging.Handler):
-    """Shows warnings of every library, and what the toolkit and its plugins say for people to know."""
+    """Shows warnings of every library, and what the toolkit and its plugins log for people."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One line for one record."""
+        """Print one line for one record."""
         if record.levelno >= logging.WARNING:
             say(f"warning: {record.getMessage()}")
         elif record.name.startswith("anytime"):
@@ -118,29 +118,29 @@ class LogToStderr(logging.Handler):
 
 
 def note_warning(message: Warning | str, *place: object, **more: object) -> None:
-    """In place of `warnings.showwarning`: libraries warn programmers, and drivers alone people who type commands."""
+    """Replace `warnings.showwarning`: warnings of libraries are for programmers, only those of CUDA are for users."""
     level = logging.WARNING if "CUDA" in str(message) else logging.DEBUG
     logging.getLogger("py.warnings").log(level, "%s", str(message).partition("\n")[0])
 
 
 def print_text(text: str = "") -> None:
-    """Lines on stdout."""
+    """Print lines on stdout."""
     sys.stdout.write(f"{_shown_lines(text)}\n")
 
 
 def print_json(value: Any) -> None:
-    """One JSON value on stdout."""
+    """Print one JSON value on stdout."""
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
 
 
 def print_file(path: Path) -> None:
-    """A text file on stdout, however long it is."""
+    """Print a text file of any length on stdout."""
     with path.open(encoding="utf-8") as file:
         shutil.copyfileobj(file, sys.stdout)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], empty: str) -> None:
-    """A table on stdout, or the sentence `empty` on stderr where there are no rows."""
+    """Print a table on stdout, or the sentence `empty` on stderr if there are no rows."""
     if not rows:
         say(empty)
         return
@@ -163,9 +163,9 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], empty:
 
 
 def _blocks(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[list[int]]:
-    """Numbers of the columns of each part of a table, so that no cell is broken; each has the first column too.
+    """The column numbers of each part of a table, so that no cell is broken. Each part starts with the first column.
 
-    A column that is wider than there is room for is broken all the same, in a part of its own.
+    A column that is wider than the screen gets a part of its own, in which its cells are broken.
     """
     widths = [max(len(line[index]) for line in (columns, *rows)) for index in range(len(columns))]
     blocks: list[list[int]] = [[0]]
@@ -178,19 +178,19 @@ def _blocks(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -
 
 
 def without_markup(text: str) -> str:
-    """`text` for help, which is in rich's markup: brackets stand for themselves."""
+    """`text` for help, which is in rich's markup: brackets are shown as brackets."""
     from rich.markup import escape
 
     return escape(shown(text))
 
 
 def _shown_lines(text: str, indent: str = "") -> str:
-    """Every line of a text as it can be shown, those after the first one indented."""
+    """A text whose lines are safe to show, those after the first one indented."""
     return f"\n{indent}".join(shown(line) for line in text.split("\n"))
 
 
 def value_of(options: Sequence[str], arguments: Sequence[str]) -> str | None:
-    """What `arguments` give for the first of `options`, which may be different names of one; None where they do not."""
+    """The value that `arguments` give for an option, which has the names `options`; None if they do not give it."""
     for argument, following in itertools.pairwise([*arguments, ""]):
         name, equals, value = argument.partition("=")
         if name in options:
@@ -200,6 +200,6 @@ def value_of(options: Sequence[str], arguments: Sequence[str]) -> str | None:
 
 @contextlib.contextmanager
 def chatter_to_stderr() -> Iterator[None]:
-    """Libraries that print, such as downloads, do it on stderr while this is open."""
+    """While this is open, libraries that print, such as downloads, print on stderr."""
     with contextlib.redirect_stdout(sys.stderr):
         yield

@@ -18,14 +18,12 @@ if TYPE_CHECKING:
 
 Kind = Literal["modality", "prior"]
 
-app = option_types.Commands(
-    help="Modalities and priors that are plugins: which are installed, whether they work, and new ones."
-)
+app = option_types.Commands(help="List and check plugins, which add modalities and priors; write a new one.")
 
 
 @app.callback()
 def group() -> None:
-    """Modalities and priors that are plugins: which are installed, whether they work, and new ones."""
+    """List and check plugins, which add modalities and priors; write a new one."""
 
 
 @app.command("list", epilog="Example: anytime plugins list --check")
@@ -33,7 +31,7 @@ def list_(
     check: Annotated[bool, typer.Option("--check", help="Import each plugin to find out whether it works.")] = False,
     json: output.JsonOption = False,
 ) -> None:
-    """Declared modalities and priors; without --check none of them is imported."""
+    """List the modalities and priors that are declared. Without --check, none of them is imported."""
     from anytime_core.discovery.checks import check_plugin
     from anytime_core.discovery.plugins import list_plugins
     from anytime_core.entry_points import DISABLE_VARIABLE, unknown_disabled
@@ -41,7 +39,7 @@ def list_(
     plugins = list_plugins()
     for name in unknown_disabled(plugins):
         similar = nearest(name, {plugin.name for plugin in plugins})
-        output.say(f"warning: {DISABLE_VARIABLE} names '{name}'{similar}, and no such plugin is installed")
+        output.say(f"warning: {DISABLE_VARIABLE} names '{name}'{similar}, but no such plugin is installed")
     if check:
         plugins = [check_plugin(plugin) for plugin in plugins]
     if json:
@@ -67,14 +65,16 @@ def list_(
 
 @app.command("check", epilog="Example: anytime plugins check image")
 def check(
-    name: Annotated[str, typer.Argument(help="Modality or prior to check.", show_default=False)],
+    name: Annotated[str, typer.Argument(help="The modality or prior to check.", show_default=False)],
     kind: Annotated[
-        Kind | None, typer.Option(help="Which one, if a modality and a prior have this name.", show_default=False)
+        Kind | None,
+        typer.Option(help="Which one to check if a modality and a prior have this name.", show_default=False),
     ] = None,
     config: Annotated[
         str | None,
         typer.Option(
-            help="A recipe or a YAML file with the plugin's sections. Default: its defaults.", show_default=False
+            help="A recipe or a YAML file with the plugin's sections. Default: the plugin's defaults.",
+            show_default=False,
         ),
     ] = None,
     overrides: Annotated[
@@ -83,7 +83,7 @@ def check(
     ] = None,
     json: output.JsonOption = False,
 ) -> None:
-    """Run the contract of its kind on a modality or prior; the exit status is 1 if it is not kept."""
+    """Check that a modality or prior keeps the contract of its kind. The exit status is 1 if it does not."""
     from anytime_core.discovery.plugins import GROUPS, group_of
 
     def tell(result: CheckResult) -> None:
@@ -98,7 +98,7 @@ def check(
     failed = [result for result in results if not result.good]
     if failed:
         output.say(
-            f"{group.what} '{name}' fails {len(failed)} of {len(results)} checks; the contract is shown by "
+            f"{group.what} '{name}' fails {len(failed)} of {len(results)} checks; to read the contract: "
             f"python -m pydoc {contract}"
         )
         raise typer.Exit(1)
@@ -155,22 +155,23 @@ _CONTRACTS = {
 @app.command("new", epilog="Examples: anytime plugins new heart-beats; anytime plugins new gated --kind prior")
 def new(
     name: Annotated[
-        str, typer.Argument(help="Of the modality or prior, such as motion or heart-beats.", show_default=False)
+        str,
+        typer.Argument(help="Name of the new modality or prior, such as motion or heart-beats.", show_default=False),
     ],
     kind: Annotated[
-        Kind, typer.Option(help="What it adds: a kind of data, or a model of the codes of any data.")
+        Kind, typer.Option(help="What it adds: modality, a kind of data; or prior, a model of the codes of any data.")
     ] = "modality",
     out: Annotated[
         Path | None,
         typer.Option(
             parser=option_types.path,
             metavar="<path>",
-            help="Folder to make. Default: anytime-<name>.",
+            help="Folder to create. Default: anytime-<name>.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Write a complete plugin, which installs, passes the contract of its kind and trains as it is."""
+    """Write a complete plugin that can be installed, passes the contract of its kind, and trains without changes."""
     from anytime_core.discovery.plugins import GROUPS
     from anytime_core.discovery.templates import write_plugin
 

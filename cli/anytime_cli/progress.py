@@ -1,7 +1,7 @@
-"""How far a command is, on stderr: a bar for each activity on a terminal, a line now and then elsewhere.
+"""The progress of a command, on stderr: a bar for each activity on a terminal, a line now and then elsewhere.
 
-Both say the same, the most important first: what is being done, how much of it is done, the loss where there is one,
-how much is done in a second, and the time left. Whatever else there is to tell follows where there is room.
+Both say the same, the most important first: what is being done, how much of it is done, the loss if there is one, how
+much is done in a second, and the time left. Other numbers follow if there is room.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from anytime_core.training.log import Progress
 
 _FIRST_SECONDS, _SECONDS = 5.0, 30.0
-"""Without a terminal: after what time the first line is said, and how long it is quiet at most from then on."""
+"""Without a terminal: seconds until the first line, and the longest silence after it."""
 _TENTHS = 10
 _PACE_SECONDS = 60.0
-"""Over which the pace is measured."""
+"""The time over which the pace is measured."""
 _BAR, _NAME = 12, 11
 """Characters of a bar, and the fewest of a name."""
 _ESSENTIAL = 4
-"""How many numbers a long name is cut for: what is done, the loss, the pace, and the time left."""
+"""A long name is cut so that these many parts fit: what is done, the loss, the pace, and the time left."""
 _NAMES = {"rate": "learning rate"}
 
 
@@ -41,7 +41,7 @@ class Advance(Protocol):
     """Moves a progress bar."""
 
     def __call__(self, done: int, total: int, now: str = ..., /) -> None:
-        """How much is done of how much there is, and what is being done now."""
+        """Show how much is done, how much there is in all, and what is being done now."""
         ...
 
 
@@ -51,11 +51,11 @@ class Activity:
 
     Attributes:
         name: what is being done.
-        clock: in seconds.
-        done: pieces done.
-        total: pieces in all.
-        values: numbers to tell, the most important first.
-        note: what is being done beside pieces, such as `validating`.
+        clock: the time in seconds.
+        done: the number of pieces done.
+        total: the number of pieces in all.
+        values: numbers to show, the most important first.
+        note: what is being done between pieces, such as `validating`.
     """
 
     name: str
@@ -67,11 +67,11 @@ class Activity:
     _moments: deque[tuple[float, int]] = field(default_factory=deque, repr=False)
 
     def reach(self, done: int, total: int, values: Mapping[str, float] | None = None, note: str = "") -> None:
-        """So much is done."""
+        """Set how much is done."""
         if done < self.done:
             self._moments.clear()
         self.done, self.total, self.values, self.note = done, total, values or self.values, note
-        if not note:  # what takes its time beside pieces says nothing of the pace of these
+        if not note:  # work between pieces says nothing about their pace
             now = self.clock()
             if len(self._moments) > 1 and now - self._moments[-2][0] < _PACE_SECONDS / 100:
                 self._moments.pop()
@@ -81,18 +81,18 @@ class Activity:
 
     @property
     def pace(self) -> float | None:
-        """Pieces a second of late; None while nobody knows."""
+        """Recent pieces per second; None until that is known."""
         if len(self._moments) < 2:
             return None
         (first, before), (last, after) = self._moments[0], self._moments[-1]
         return (after - before) / (last - first) if after > before and last > first else None
 
     def line(self) -> str:
-        """All there is to tell."""
+        """The name and all other parts."""
         return "  ".join([self._name, *self._parts])
 
     def fitting(self, width: int) -> str:
-        """As much of it as stands in `width` characters; a long name is cut for the numbers that matter most."""
+        """As much of the line as fits into `width` characters; a long name is cut so that the essential parts fit."""
         parts = self._parts
         room = width - len("  ".join(parts[:_ESSENTIAL])) - 2
         name = self._name
@@ -109,7 +109,7 @@ class Activity:
 
     @property
     def _parts(self) -> list[str]:
-        """What there is to tell beside the name, the most important first."""
+        """Everything but the name, the most important first."""
         parts = [f"{self.done:,}/{self.total:,}"]
         told = [f"{_NAMES.get(name, name)} {value:.4g}" for name, value in self.values.items()]
         parts += told[:1]
@@ -120,12 +120,12 @@ class Activity:
 
 
 class Lines:
-    """Says now and then how far an activity is, and is never quiet for long, even while nothing moves.
+    """Says now and then how far an activity is. It is never quiet for long, even while nothing moves.
 
     Args:
         say: writes a line.
-        tenths: say each tenth of an activity, too, and its end.
-        clock: in seconds.
+        tenths: also write a line at each tenth of an activity and at its end.
+        clock: the time in seconds.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class Lines:
         self._ended.set()
 
     def show(self, activity: Activity) -> None:
-        """How far it is."""
+        """Show how far an activity is."""
         with self._lock:
             self._now = activity
             every = max(1, activity.total // _TENTHS)
@@ -154,7 +154,7 @@ class Lines:
         self.remind()
 
     def remind(self) -> None:
-        """Say how far it is where it has been quiet for long."""
+        """Say how far the activity is if there was no line for long."""
         with self._lock:
             if self._now is not None and self.clock() >= self._next:
                 self._tell()
@@ -173,7 +173,7 @@ class Bars:
     """A bar for each activity on a terminal.
 
     Args:
-        transient: whether they are gone at the end.
+        transient: whether they disappear at the end.
     """
 
     def __init__(self, *, transient: bool = False) -> None:
@@ -204,7 +204,7 @@ class Bars:
         self._bars.stop()
 
     def show(self, activity: Activity) -> None:
-        """How far it is."""
+        """Show how far an activity is."""
         if id(activity) not in self._tasks:
             self._tasks[id(activity)] = self._bars.add_task("", activity=activity)
         self._bars.update(self._tasks[id(activity)], completed=activity.done, total=activity.total)
@@ -216,7 +216,7 @@ def _board(*, transient: bool = False, tenths: bool = False) -> Bars | Lines:
 
 @contextlib.contextmanager
 def bar(activity: str) -> Iterator[Advance]:
-    """What is done and all there is to do, of one activity after the other."""
+    """Show the progress of one activity after the other."""
     with _board(transient=True) as board:
         now = Activity(activity)
 
@@ -232,10 +232,10 @@ def bar(activity: str) -> Iterator[Advance]:
 
 
 class TrainingBoard:
-    """Progress of a training, a bar for each stage, and how long all of it will take once that can be told.
+    """Shows the progress of a training, a bar for each stage, and passes on how long it will take once that is known.
 
     Args:
-        on_forecast: called with seconds that each stage will still take.
+        on_forecast: called with the seconds that each stage will still take.
     """
 
     def __init__(self, on_forecast: Callable[[Mapping[Stage, float]], None]) -> None:

@@ -11,14 +11,14 @@ import typer
 
 from anytime_cli import option_types, output
 
-app = option_types.Commands(help="Shipped configs: list, show or copy them; baselines of each.")
+app = option_types.Commands(help="List, show or copy the shipped configs; list the baselines.")
 
-NameArgument = Annotated[str, typer.Argument(help="Name, such as image/mnist.", show_default=False)]
+NameArgument = Annotated[str, typer.Argument(help="Name of the recipe, such as image/mnist.", show_default=False)]
 
 
 @app.command("list")
 def list_(json: output.JsonOption = False) -> None:
-    """All recipes of all installed modalities."""
+    """List the recipes of all installed modalities."""
     from anytime_core.discovery.recipes import list_recipes
 
     recipes = list_recipes()
@@ -32,7 +32,7 @@ def list_(json: output.JsonOption = False) -> None:
 
 @app.command("baselines", epilog="Example: anytime train --config image/mnist --baseline dedicated-8")
 def baselines(json: output.JsonOption = False) -> None:
-    """Models to compare with that anytime train --baseline makes of any recipe."""
+    """List the models to compare with. anytime train --baseline makes them of any recipe."""
     from anytime_core.discovery.baselines import BASELINES
 
     rows = [(name, baseline.description) for name, baseline in BASELINES.items()]
@@ -44,7 +44,7 @@ def baselines(json: output.JsonOption = False) -> None:
 
 @app.command("show", epilog="Example: anytime recipes show image/mnist > mine.yaml")
 def show(name: NameArgument, json: output.JsonOption = False) -> None:
-    """Print a recipe with all the values that it leaves at their default, and what --quick changes of them."""
+    """Print a recipe with all its values, including defaults, and what --quick changes."""
     import yaml
 
     from anytime_core.config_differences import changed_values, nested

@@ -1,4 +1,4 @@
-"""`anytime reconstruct`: a user's own files through the autoencoder."""
+"""`anytime reconstruct`: a user's own files, encoded and decoded again."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def reconstruct(
         list[Path], typer.Argument(parser=option_types.path, help="Files of the run's modality.", show_default=False)
     ],
     run: option_types.RunOption = None,
-    budget: Annotated[str, typer.Option(help="Share of the codes (0.6 or 60%) or number of them (42codes).")] = "1.0",
+    budget: Annotated[str, typer.Option(help="Share of the codes (0.6 or 60%) or number of codes (42codes).")] = "1.0",
     out: Annotated[
         Path | None,
         typer.Option(
@@ -46,16 +46,17 @@ def reconstruct(
     original_size: Annotated[
         bool,
         typer.Option(
-            "--original-size", help="Write pictures as large as they were; where data.fit cropped them, on background."
+            "--original-size",
+            help="Write pictures at their original size. Parts that data.fit cut off are background.",
         ),
     ] = False,
     keep_rate: Annotated[
-        bool, typer.Option("--keep-rate", help="Write sounds at the rate that they had, not at the run's.")
+        bool, typer.Option("--keep-rate", help="Write sounds at their original sample rate, not the run's.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda, cuda:N or mps.")] = "auto",
     json: output.JsonOption = False,
 ) -> None:
-    """Encode files, keep as many codes as the budget buys, and write what they decode to."""
+    """Encode files, keep as many codes as the budget allows, and write what they decode to."""
     startup.import_torch()
     restore = _restored(original_size=original_size, keep_rate=keep_rate)
     from anytime_core.budget import Budget
@@ -93,9 +94,9 @@ def reconstruct(
 
 
 def _restored(*, original_size: bool, keep_rate: bool) -> Restored | None:
-    """What of the form of files is given back. Raises UsageError for both."""
+    """Which property of the files is restored, None if none is. Raises UsageError if both are asked for."""
     from anytime_core.errors import UsageError
 
     if original_size and keep_rate:
-        raise UsageError("--original-size is for pictures, and --keep-rate for sounds: leave one of them out")
+        raise UsageError("--original-size is for pictures, --keep-rate is for sounds: leave one of them out")
     return "size" if original_size else "rate" if keep_rate else None

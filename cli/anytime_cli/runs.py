@@ -1,4 +1,4 @@
-"""`anytime runs`: the runs here, one of them in detail, and looking after them."""
+"""`anytime runs`: list, show, compare, rename, prune and remove runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from anytime_core.display import shown
 if TYPE_CHECKING:
     from anytime_core.in_training import InTraining
 
-app = option_types.Commands(help="Runs: what they are and how far they got; without a command a list of them.")
+app = option_types.Commands(help="List, show and look after runs. Without a command, list them.")
 
 RootOption = Annotated[
     Path, typer.Option(parser=option_types.path, metavar="<path>", help="Folder that holds run folders.")
@@ -26,19 +26,19 @@ _RUNS = Path("runs")
 
 @app.callback(invoke_without_command=True)
 def runs(context: typer.Context, root: RootOption = _RUNS, json: output.JsonOption = False) -> None:
-    """Runs: what they are and how far they got; without a command a list of them."""
+    """List, show and look after runs. Without a command, list them."""
     from anytime_core.errors import UsageError
 
     if context.invoked_subcommand is None:
         list_(root, json=json)
     elif json or root != _RUNS:
         option = "--json" if json else "--root"
-        raise UsageError(f"{option} stands before {context.invoked_subcommand}: put it behind")
+        raise UsageError(f"{option} stands before {context.invoked_subcommand}: put it after the command")
 
 
 @app.command("list", epilog="Example: anytime runs list --root experiments")
 def list_(root: RootOption = _RUNS, json: output.JsonOption = False) -> None:
-    """Run folders, the latest last."""
+    """List run folders, the latest last."""
     from anytime_core.errors import RunError
     from anytime_core.in_training import in_training
     from anytime_core.record import list_runs, read_record
@@ -98,7 +98,7 @@ def _fields(training: InTraining | None) -> dict[str, Any] | None:
 
 
 def _progress(stages: Iterable[str], training: InTraining | None, stopped: str | None) -> str:
-    """Finished stages, and where the next one is, or ended."""
+    """The finished stages, and how far the next one is or where it stopped."""
     now = f"in training: {training}" if training is not None else stopped
     return "; ".join(filter(None, (", ".join(stages), now))) or "none"
 
@@ -111,7 +111,7 @@ def show(
     ] = None,
     json: output.JsonOption = False,
 ) -> None:
-    """What a run is, what its stages cost, and what validation said."""
+    """Show how a run was made, what its stages cost, and its validation results."""
     from anytime_core.in_training import in_training
     from anytime_core.record import latest_run, read_record
     from anytime_core.run_folders import stopped_at
@@ -138,7 +138,7 @@ def show(
             ),
             *((f"weights of {name}", done.digest) for name, done in record.finished.items() if done.digest),
             *([("in training", str(training))] if training is not None else []),
-            *([("stopped", f"{stopped}: go on with anytime train --resume {folder}")] if stopped else []),
+            *([("stopped", f"{stopped}: resume with anytime train --resume {folder}")] if stopped else []),
             *(
                 (f"changed {change.at}", f"{key}={value} for {', '.join(change.stages)}")
                 for change in record.changes
@@ -172,7 +172,7 @@ def remove(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     json: output.JsonOption = False,
 ) -> None:
-    """Remove runs with all that is in their folders. One that is in training, and what is no run, is refused."""
+    """Remove runs with everything in their folders. It refuses a run in training, and a folder that is no run."""
     from anytime_core.errors import UsageError
     from anytime_core.run_folders import check_removable, remove_run, size_of
 
@@ -181,7 +181,7 @@ def remove(
         check_removable(folder)
     if not yes:
         if not sys.stdin.isatty():
-            raise UsageError("runs rm asks on a terminal only: add --yes to remove them without being asked")
+            raise UsageError("runs rm can only ask on a terminal: add --yes to remove them without being asked")
         for folder in folders:
             size = size_of(folder)
             output.say(f"{shown(folder)}: {size.files:,} files, {_megabytes(size.bytes)}")
@@ -196,7 +196,7 @@ def remove(
 @app.command("rename", epilog="Example: anytime runs rename runs/image-mnist-3 best")
 def rename(
     run: RunArgument,
-    name: Annotated[str, typer.Argument(help="Its new name, beside the other runs.", show_default=False)],
+    name: Annotated[str, typer.Argument(help="Its new name. It stays in the same folder.", show_default=False)],
     json: output.JsonOption = False,
 ) -> None:
     """Give a run another name."""
@@ -212,10 +212,10 @@ def rename(
 @app.command("compare", epilog="Example: anytime runs compare runs/image-digits-1 runs/image-digits-unordered-1")
 def compare(
     first: Annotated[Path, typer.Argument(parser=option_types.path, help="A run folder.", show_default=False)],
-    second: Annotated[Path, typer.Argument(parser=option_types.path, help="Another one.", show_default=False)],
+    second: Annotated[Path, typer.Argument(parser=option_types.path, help="Another run folder.", show_default=False)],
     json: output.JsonOption = False,
 ) -> None:
-    """Two runs side by side: in what their configs differ, and what validation said of each."""
+    """Compare two runs: where their configs differ, and their validation results."""
     from anytime_core.run_folders import compare_runs
 
     comparison = compare_runs(first, second)
@@ -230,7 +230,7 @@ def compare(
         ("result", *names), [(key, *map(_cell, pair)) for key, pair in comparison.results.items()], "no results"
     )
     if comparison.same_data is False:
-        output.say("they saw different data, so that their results are not of one scale")
+        output.say("they saw different data, so their results cannot be compared")
 
 
 def _cell(value: object) -> str:
@@ -242,12 +242,12 @@ def _cell(value: object) -> str:
 @app.command("prune", epilog="Example: anytime runs prune runs/image-mnist-1 --dry-run")
 def prune(
     run: RunArgument,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be freed, and remove nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be freed. Remove nothing.")] = False,
     json: output.JsonOption = False,
 ) -> None:
-    """Remove what samples and evaluations do not need: checkpoints of finished stages, and all previews but the last.
+    """Remove what sampling and evaluation do not need: checkpoints of finished stages, and all previews but the last.
 
-    Without its checkpoint a finished stage cannot be given more steps.
+    Without its checkpoint, a finished stage cannot be trained for more steps.
     """
     from anytime_core.run_folders import prune_run
 

@@ -45,8 +45,8 @@ def sample(
     budget: Annotated[
         str,
         typer.Option(
-            help="Share of the codes (0.6 or 60%), number of them (42codes), deadline for all samples (200ms, 1.5s), "
-            "or adaptive: as many as each sample is worth."
+            help="Share of the codes (0.6 or 60%), number of codes (42codes), deadline for all samples (200ms, 1.5s), "
+            "or adaptive: as many codes as each sample is worth."
         ),
     ] = "1.0",
     num: Annotated[
@@ -54,15 +54,15 @@ def sample(
         typer.Option(
             min=1,
             max=output.MOST_SAMPLES,
-            help="How many samples. Default: 16, or as --label counts.",
+            help="Number of samples. Default: 16, or the counts of --label.",
             show_default=False,
         ),
     ] = None,
     label: Annotated[
         list[str] | None,
         typer.Option(
-            help="Class by its name, or as index:3 by its number. Default: each in turn. With a number of samples, as "
-            "in cat=10, also several.",
+            help="Class of the samples, by name or by number, as in index:3. Default: each class in turn. May be "
+            "repeated with a number of samples for each class, as in cat=10.",
             show_default=False,
         ),
     ] = None,
@@ -80,7 +80,7 @@ def sample(
     format: Annotated[
         str | None,
         typer.Option(
-            help="Suffix of the files, such as png or flac, or npz for one file of arrays that numpy reads. Default: "
+            help="Suffix of the files, such as png or flac, or npz for one file of numpy arrays. Default: "
             "the modality's own.",
             show_default=False,
         ),
@@ -89,17 +89,17 @@ def sample(
         bool, typer.Option("--progressive", help="Also write each sample from five growing numbers of codes.")
     ] = False,
     pack: Annotated[
-        bool, typer.Option("--pack", help="Write tar shards as WebDataset reads them, not one file a sample.")
+        bool, typer.Option("--pack", help="Write tar shards that WebDataset reads, not one file per sample.")
     ] = False,
     shard: Annotated[
-        str | None, typer.Option(help="Draw part i of n, written i/n with i from 0.", show_default=False)
+        str | None, typer.Option(help="Draw one of n parts of the samples: 0/n, 1/n, ...", show_default=False)
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda, cuda:N or mps.")] = "auto",
     json: output.JsonOption = False,
 ) -> None:
     """Draw new samples from a trained run and write them as files, with a preview and samples.json.
 
-    Ctrl-C decodes and writes what is there. The same command goes on with a job that was killed.
+    After Ctrl-C, what is drawn so far is decoded and written. The same command continues a job that was killed.
     """
     startup.import_torch()
     from anytime_core.budget import Budget
@@ -163,7 +163,7 @@ def sample(
 
 
 _PARTS = ("codes", "decode", "write")
-"""Of the seconds in the record, those after loading."""
+"""The seconds in the record that are spent after loading."""
 
 
 def _say_whether_missed(seconds: float, took: float) -> None:
@@ -177,7 +177,7 @@ def _say_whether_missed(seconds: float, took: float) -> None:
 
 
 def _process_shard() -> str | None:
-    """The part of this process, where torchrun or accelerate launch started several."""
+    """The part of this process if torchrun or accelerate launch started several, else None."""
     from anytime_core.distributed import launched
 
     rank, processes = launched()
@@ -185,7 +185,7 @@ def _process_shard() -> str | None:
 
 
 def _part(shard: str | None, most: int) -> tuple[int, int]:
-    """i and n of `i/n`, n at most about `most`; the only part where there is no shard."""
+    """i and n of `i/n`; the only part, (0, 1), if there is no shard. At most `most` shards are suggested."""
     from anytime_core.errors import UsageError
 
     if shard is None:
@@ -193,14 +193,14 @@ def _part(shard: str | None, most: int) -> tuple[int, int]:
     index, _, count = shard.partition("/")
     written = index.isdecimal() and count.isdecimal() and shard.isascii()
     if written and max(len(index), len(count)) > len(str(output.MOST_SAMPLES)):
-        raise UsageError(f"--shard {shard[:40]}... is of too many: use at most {most} shards")
+        raise UsageError(f"--shard {shard[:40]}... has too many digits: use at most {most} shards")
     if not (written and int(index) < int(count)):
         raise UsageError(f"--shard '{shard}' is not of the form i/n with 0 <= i < n, such as 0/4")
     return int(index), int(count)
 
 
 def _indices(num: int, part: int, parts: int) -> range:
-    """Global indices of part i of n: i, i + n, i + 2n, ..."""
+    """The global indices of part i of n: i, i + n, i + 2n, ..."""
     from anytime_core.errors import UsageError
 
     if parts > num:

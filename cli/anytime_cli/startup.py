@@ -1,4 +1,4 @@
-"""What a command does before its work, so that people wait less for it."""
+"""What a command does before its work, so that it starts sooner."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import sys
 
 
 def import_torch() -> None:
-    """Import torch, which every command on models needs, without searching what it makes for garbage.
+    """Import torch, which every command on models needs, without garbage collection of its modules.
 
-    Of its modules nothing is ever freed, and Python would look through all of them again and again, a tenth of the time
-    that the import takes; nor are they looked through afterwards.
+    Nothing in its modules is ever freed. Searching them for garbage again and again would take a tenth of the time of
+    the import, so they are not searched later either.
     """
     if "torch" in sys.modules:
         return

@@ -48,7 +48,7 @@ def train(
         StageChoice | None,
         typer.Option(
             help="Train one stage of an existing run, or all that are not finished. Default: all; with --resume, those "
-            "that the run was begun with.",
+            "that the run was started with.",
             show_default=False,
         ),
     ] = None,
@@ -81,20 +81,24 @@ def train(
             "it is then thrown away and trained again.",
         ),
     ] = False,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", show_default=False)] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="auto, float32, bfloat16 or float16.", show_default=False)
+    device: Annotated[
+        str | None, typer.Option(help="Device: auto, cpu, cuda, cuda:N or mps.", show_default=False)
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of weights and data order.", show_default=False)] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="Precision: auto, float32, bfloat16 or float16.", show_default=False)
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the weights and the data order.", show_default=False)
+    ] = None,
     deterministic: Annotated[
-        bool, typer.Option("--deterministic", help="Train the same weights every time, on a GPU too. This is slower.")
+        bool, typer.Option("--deterministic", help="Train to the same weights every time, on a GPU too. Slower.")
     ] = False,
     json: output.JsonOption = False,
 ) -> None:
     """Train an ordered autoencoder, write its codes, and train a prior on them.
 
-    Without options, it trains on digits that are embedded; with --modality audio, on embedded sounds. Everything goes
-    into one run folder.
+    Without options, it trains on small pictures of digits that come with the toolkit; with --modality audio, on plucked
+    strings. Everything goes into one run folder.
     """
     startup.import_torch()
     from anytime_core.discovery.resolve import check_said_once
@@ -122,7 +126,7 @@ def train(
         "resume": goes_on,
         "force": force,
     }
-    first = launched()[0] == 0  # of several processes, it speaks for all
+    first = launched()[0] == 0  # of several processes, the first one prints
     with output.chatter_to_stderr():
         if dry_run:
             planned = outline(**arguments)
@@ -178,4 +182,4 @@ def _show(folder: Path, record: RunRecord, *, json: bool) -> None:
         if "prior" in record.stages:
             output.say(f"next: anytime sample --run {shlex.quote(str(folder))} --budget 0.6")
         elif record.codebook_size is not None:
-            output.say(f"next: anytime train --run {shlex.quote(str(folder))}, for the stages that are left")
+            output.say(f"next: anytime train --run {shlex.quote(str(folder))}, to train the stages that are left")

@@ -234,7 +234,7 @@ def test_a_ledger_that_is_a_link_is_not_written_through(planted, run_copy, tmp_p
     partial.mkdir()
     (partial / FILLING).touch()
     (partial / planted).symlink_to(outside / "precious")
-    with pytest.raises(UsageError, match=f"{planted} is no file of this work's own: remove it"):
+    with pytest.raises(UsageError, match=f"{planted} is not a file of this job: remove it"):
         write_samples(run, tmp_path / "out", range(3), 1.0, SamplingOptions(engine="plain"))
 
 

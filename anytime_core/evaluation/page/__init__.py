@@ -1,1 +1,1 @@
-"""The page that people look at."""
+"""The HTML page of an evaluation."""

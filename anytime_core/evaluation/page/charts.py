@@ -1,4 +1,4 @@
-"""Charts over a number of codes as inline SVG. Colours and fonts come from the style of the page around them."""
+"""Charts against numbers of codes, as inline SVG. Colours and fonts come from the style of the page around them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from anytime_core.evaluation.measures import need_logarithms
 
 _WIDTH, _HEIGHT = 380.0, 236.0
 _LEFT, _TOP, _BOTTOM = 52.0, 12.0, 196.0  # edges of the plot; the right one leaves room for labels
-_LETTER, _LINE = 7.0, 13.0  # width and height of a letter of a label, with what keeps it off others
+_LETTER, _LINE = 7.0, 13.0  # width and height of a letter of a label, with the space around it
 _LONGEST_LABEL = 16  # letters
 
 
@@ -23,10 +23,10 @@ class Line:
 
     Attributes:
         name: what it shows, for tooltips and screen readers.
-        points: number of codes and value, by ascending codes.
-        label: written at its end where several lines have one; empty for none.
-        accented: in the accent colour rather than grey.
-        dashed: with hollow points.
+        points: numbers of codes and values, by ascending codes.
+        label: written at its end if several lines have one; empty for none.
+        accented: whether it has the accent colour, not grey.
+        dashed: whether it is dashed, with hollow points.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Bar:
-    """What the codes after `first` up to and including `last` bring, each."""
+    """What each code after `first`, up to and including `last`, brings."""
 
     first: int
     last: int
@@ -53,7 +53,7 @@ class Scale:
         low, high: values at its ends.
         start, end: positions of its ends.
         ticks: values to mark.
-        logarithmic: equal ratios are equal distances.
+        logarithmic: whether equal ratios have equal distances.
     """
 
     low: float
@@ -64,7 +64,7 @@ class Scale:
     logarithmic: bool = False
 
     def __call__(self, value: float) -> float:
-        """Position of a value."""
+        """The position of a value."""
         low, high = self.low, self.high
         if self.logarithmic:
             low, high, value = math.log(low), math.log(high), math.log(value)
@@ -78,12 +78,12 @@ def line_chart(
     unit: str = "code",
     levels: Mapping[str, float] | None = None,
 ) -> str:
-    """Lines against codes or calls; on a logarithmic scale where they need one.
+    """Lines against codes or calls; on a logarithmic scale if they need one.
 
     Args:
         title: for screen readers.
-        lines: at least one, each with a point; those that come first are drawn on top.
-        share: values are shares, on a scale from 0 to 1.
+        lines: at least one, each with at least one point; the first are drawn on top.
+        share: whether values are shares, on a scale from 0 to 1.
         unit: what is counted, in the singular.
         levels: name -> value to compare with, a thin line each.
     """
@@ -110,7 +110,7 @@ def line_chart(
 
 
 def bar_chart(title: str, bars: Sequence[Bar]) -> str:
-    """Bars over the codes that they are about, from zero; at least one."""
+    """Bars from zero, over the codes that they stand for; at least one."""
     x = _code_scale(max(bar.last for bar in bars))
     values = [bar.value for bar in bars]
     y = _linear_scale(min(0.0, *values), max(0.0, *values))
@@ -125,7 +125,7 @@ def bar_chart(title: str, bars: Sequence[Bar]) -> str:
 
 
 def value_scale(values: Sequence[float]) -> Scale:
-    """A vertical scale that shows all values, from zero where the smallest is less than half the largest."""
+    """A vertical scale that shows all values, from zero if the smallest is less than half the largest."""
     low, high = min(values), max(values)
     if need_logarithms(values):
         return Scale(low / 1.2, high * 1.2, _BOTTOM, _TOP, logarithmic_ticks(low / 1.2, high * 1.2), logarithmic=True)
@@ -133,7 +133,7 @@ def value_scale(values: Sequence[float]) -> Scale:
 
 
 def round_ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Round values at equal distances, from at most `low` to at least `high`, at most `most` steps between the two."""
+    """Round values at equal distances, from at most `low` to at least `high`, with at most `most` steps."""
     least = (high - low) / most
     power = 10.0 ** math.floor(math.log10(least))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least * (1 - 1e-9))
@@ -142,7 +142,7 @@ def round_ticks(low: float, high: float, most: int = 5) -> list[float]:
 
 
 def logarithmic_ticks(low: float, high: float, most: int = 7) -> list[float]:
-    """Powers of ten between two positive values, with their double and fivefold where these are not too many."""
+    """Powers of ten between two positive values, with two and five times each if these are not too many."""
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks = [factor * 10.0**exponent for exponent in exponents for factor in (1, 2, 5)]
     ticks = [tick for tick in ticks if low <= tick <= high]
@@ -153,7 +153,7 @@ def logarithmic_ticks(low: float, high: float, most: int = 7) -> list[float]:
 
 
 def brief(value: float) -> str:
-    """A number with four digits that matter."""
+    """A number with four significant digits."""
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
 
@@ -169,7 +169,7 @@ def _share_scale() -> Scale:
 
 
 def _code_scale(codes: int, letters: int = 0) -> Scale:
-    """A horizontal scale up to a number of codes, with room for labels at its right."""
+    """A horizontal scale up to a number of codes, with room for labels at the right."""
     whole_quarters = codes % 4 == 0
     ticks = [codes / 4 * quarter for quarter in range(5)] if whole_quarters else round_ticks(0, max(codes, 5))
     return Scale(0, codes, _LEFT, _WIDTH - 14 - letters * _LETTER, [tick for tick in ticks if tick <= codes])
@@ -205,7 +205,7 @@ def _draw_line(svg: Element, line: Line, x: Scale, y: Scale, unit: str) -> None:
 
 
 def _draw_level(svg: Element, name: str, value: float, x: Scale, y: Scale, ends: Sequence[Sequence[float]]) -> None:
-    """A thin line with its name on the side where the lines of the chart, whose `ends` these are, are farther away."""
+    """A thin line with its name, on the side where the lines of the chart, which end at `ends`, are farther away."""
     height = y(value)
     left, right = (min(abs(height - other) for other in side) for side in ends)
     mark = _add(svg, "line", class_="level", x1=x.start, x2=x.end, y1=height, y2=height)
@@ -217,7 +217,7 @@ def _draw_level(svg: Element, name: str, value: float, x: Scale, y: Scale, ends:
 
 
 def _write_label(svg: Element, line: Line, x: Scale, y: Scale, taken: list[tuple[float, float]]) -> None:
-    """The name of a line as near to its end as it touches none of the spots `taken`, which its own are added to."""
+    """The name of a line, as near to its end as it can be without touching the spots `taken`; its own are added."""
     text = _shortened(line.label)
     across, end = x(line.points[-1][0]), y(line.points[-1][1])
     left, right = across + 9, across + 9 + len(text) * _LETTER
@@ -261,7 +261,7 @@ def _range(bar: Bar) -> str:
 
 
 def _add(parent: Element, tag: str, text: str = "", **attributes: str | float) -> Element:
-    """A new element in `parent`; a trailing underscore keeps the name of an attribute from being a Python keyword."""
+    """Add an element to `parent`; a trailing underscore keeps the name of an attribute from being a Python keyword."""
     element = ElementTree.SubElement(parent, tag)
     for name, value in attributes.items():
         element.set(name.rstrip("_"), value if isinstance(value, str) else f"{value:.1f}")

@@ -1,4 +1,4 @@
-"""The pictures of an evaluation's page: samples at each budget beside real ones, and those that share first codes."""
+"""The pictures of an evaluation's page: samples at each budget beside real ones, and samples that share first codes."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ from anytime_core.training.batches import ordered_batches
 
 _COLUMNS = 8
 _SHOWN, _COMPARED = 32, 16
-"""New samples in a picture, and those of validation data and of their reconstructions; half as many of what one plays,
-whose pictures are larger."""
+"""How many new samples a picture shows, and how many of validation data and their reconstructions.
+
+It is half as many if one plays samples, such as sounds, because their pictures are larger."""
 _PLAYED, _COMPARED_PLAYED = 6, 3
-"""How many of them one can play."""
+"""How many of them can be played."""
 _CANDIDATES = 250
-"""Validation samples that those in the picture are picked from."""
+"""Validation samples from which those in the picture are picked."""
 _PRIORITY_ROWS = 4
 
 
 @dataclass(frozen=True)
 class RealSamples:
-    """Validation samples [B, *sample_shape] and their labels [B], None where the data has none."""
+    """Validation samples [B, *sample_shape] and their labels [B], None if the data has none."""
 
     x: Tensor
     labels: Tensor | None
@@ -46,11 +47,11 @@ def shown_samples(
     """What the page shows at each number of codes: the first samples, reconstructions, and samples of other runs.
 
     Args:
-        run: that the page is about; without a prior it has no samples.
+        run: the page is about it; without a prior it has no samples.
         codes: ascending numbers of codes.
         options: of sampling.
         real: samples to reconstruct.
-        others: name -> run that is compared with; of those without a prior there is nothing to show.
+        others: name -> run to compare with; runs without a prior show nothing.
     """
     length = run.prior.code_length if run.prior is not None else run.code_length
     own = _Samples(run, options) if run.prior is not None else None
@@ -68,7 +69,7 @@ def shown_samples(
 
 
 def real_samples(run: Run, datasets: Datasets) -> RealSamples:
-    """Some validation samples, one of each class in turn as new samples are."""
+    """Some validation samples, from each class in turn as new samples are."""
     batch = next(iter(ordered_batches(datasets.validation, _CANDIDATES, limit=_CANDIDATES, workers=0)))
     x, labels = batch["x"], batch.get("label")
     if labels is not None and datasets.classes:
@@ -84,12 +85,12 @@ def real_samples(run: Run, datasets: Datasets) -> RealSamples:
 
 
 def real_sheet(run: Run, real: RealSamples) -> Sheet:
-    """What the page shows of validation data."""
+    """The sheet of validation data."""
     return _sheet(run, "Validation data", real.x, real.labels)
 
 
 class _Samples:
-    """The first samples of a run at any number of codes."""
+    """The first samples of a run, at any number of codes."""
 
     def __init__(self, run: Run, options: SamplingOptions) -> None:
         self.run, self.options = run, options
@@ -106,7 +107,7 @@ class _Samples:
 
 
 def _sheet(run: Run, caption: str, x: Tensor, labels: Tensor | None = None, played: int = _COMPARED_PLAYED) -> Sheet:
-    """A sheet of samples; the first `played` as files too, where one plays them."""
+    """A sheet of samples; the first `played` are files too, if the modality's samples can be played."""
     media_type = _played(run)
     played = played if media_type else 0
     names = () if labels is None else tuple(run.record.classes[label] for label in labels[:played].tolist())
@@ -120,7 +121,7 @@ def _sheet(run: Run, caption: str, x: Tensor, labels: Tensor | None = None, play
 
 
 def _played(run: Run) -> str:
-    """The type of files that one plays, such as `audio/wav`; empty for samples that one looks at."""
+    """The media type of samples that are played, such as `audio/wav`; empty for samples that are looked at."""
     media_type = mimetypes.guess_type(f"x{run.modality.suffixes[0]}")[0] or ""
     return media_type if media_type.startswith(("audio/", "video/")) else ""
 
@@ -133,7 +134,7 @@ def priority_codes(run: Run, options: SamplingOptions) -> list[PriorityCodes]:
 
 
 def _sharing(run: Run, number: int, options: SamplingOptions) -> bytes:
-    """Each row goes on from the first `number` codes of one sample."""
+    """Samples in rows; each row goes on from the first `number` codes of one sample."""
     first = _drawn(run, _PRIORITY_ROWS, Budget(number, "codes"), options)
     labels = None if first.labels is None else first.labels.repeat_interleave(_COLUMNS)
     codes = first.codes.repeat_interleave(_COLUMNS, 0)

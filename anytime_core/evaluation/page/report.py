@@ -1,4 +1,4 @@
-"""The page of an evaluation: one HTML file that needs nothing else, neither network nor other files."""
+"""The page of an evaluation: one HTML file that needs neither network nor other files."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from anytime_core.evaluation.tables import comparisons, full_table
 
 _TEMPLATE = "report.html"
 _SMALL_PICTURE, _WIDE_PICTURE = 240, 800
-"""Pixels: narrower pictures are shown enlarged, pixel by pixel; wider ones get a line of their own."""
+"""In pixels: narrower pictures are shown enlarged, pixel by pixel; wider ones get a line of their own."""
 _MOST_LABELS = 10
-"""Stops of the slider that have a label, as many as a phone has room for."""
+"""How many stops of the slider have a label: a phone has room for these."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """How the run came about, and its evaluation.
+    """How the run and its evaluation were made.
 
     Attributes:
-        config: of the run, YAML.
-        commands: that reproduce it, in order.
-        changes: of the config while it was trained, which the commands do not repeat.
-        quick: what the config is the quick variant of, such as the name of a recipe; empty for a whole one.
+        config: of the run, as YAML.
+        commands: they reproduce it, in order.
+        changes: of the config during training, which the commands do not repeat.
+        quick: the recipe or config that this is the quick variant of; empty if it is not quick.
     """
 
     config: str
@@ -51,11 +51,11 @@ def render_report(
     """The page.
 
     Args:
-        evaluations: of the run that it is about, then of its baselines.
-        shown: by ascending budget.
-        priority: by ascending number of shared codes; empty for a run without a prior.
-        origin: of the run.
-        real: validation data, beside what is shown at every budget.
+        evaluations: of the run that the page is about, then of its baselines.
+        shown: what each budget shows, by ascending budget.
+        priority: samples by ascending number of shared codes; empty for a run without a prior.
+        origin: how the run was made.
+        real: validation data, shown at every budget.
     """
     environment = Environment(
         loader=PackageLoader("anytime_core.evaluation.page", ""),
@@ -95,7 +95,7 @@ def render_report(
 
 @dataclass(frozen=True)
 class _Run:
-    """An evaluation with what it is called on the page, and whether the page is about it rather than a baseline."""
+    """An evaluation with its name on the page, and whether the page is about it, not a baseline."""
 
     name: str
     evaluation: Evaluation
@@ -128,7 +128,7 @@ def _facts(own: Evaluation) -> Iterator[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class _Picture:
-    """A PNG within the page, with the size that it is shown at if there is room."""
+    """A PNG within the page, with the size that it has on the page if there is room."""
 
     source: str
     width: int
@@ -152,7 +152,7 @@ class _Figure:
 
 @dataclass(frozen=True)
 class _Stop:
-    """A stop of the slider: a budget, what is shown there and how good new samples are."""
+    """A stop of the slider: a budget, what is shown there, and how good new samples are."""
 
     codes: int
     says: str
@@ -206,8 +206,8 @@ def _sharing(priority: PriorityCodes) -> tuple[str, _Picture]:
 
 
 def _picture(png: bytes, pixelated: bool) -> _Picture:
-    """A picture for the page; small ones with `pixelated` are enlarged by a whole number."""
-    # The header of a PNG has width and height at these places.
+    """A picture for the page; if `pixelated`, small ones are enlarged by a whole number."""
+    # The header of a PNG has its width and height here.
     width, height = (int.from_bytes(png[start : start + 4], "big") for start in (16, 20))
     scale = max(1, 2 * _SMALL_PICTURE // max(width, 1)) if pixelated and width <= _SMALL_PICTURE else 1
     return _Picture(_data_uri(png, "image/png"), scale * width, scale * height, scale > 1)
@@ -222,7 +222,7 @@ def _data_uri(content: bytes, media_type: str) -> str:
 
 @dataclass(frozen=True)
 class _Chart:
-    """A drawing with what is written above it."""
+    """A drawing with its title and note."""
 
     title: str
     note: str
@@ -239,7 +239,7 @@ def _quality_charts(runs: Sequence[_Run]) -> Iterator[_Chart]:
 
 
 def _lines(measure: Measure, run: _Run) -> Iterator[Line]:
-    """The solid and the dashed line of a run, as far as it has the numbers; a label is at the first of them."""
+    """The solid and the dashed line of a run, as far as it has the numbers; the first one has the label."""
     solid, dashed = (curve(run.evaluation, column) for column in (measure.column, measure.reconstructed))
     if solid:
         yield Line(f"{run.name}, samples" if measure.reconstructed else run.name, solid, run.name, run.own)

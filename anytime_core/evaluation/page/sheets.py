@@ -1,4 +1,4 @@
-"""Samples as an evaluation's page shows them: pictures of many, and some of them to play."""
+"""Samples as an evaluation's page shows them: pictures of many, and some to play."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Sheet:
-    """A picture of some samples, with some of them as files where one plays them.
+    """A picture of samples, with some of them as files if they can be played.
 
     Attributes:
         caption: what they are.
-        picture: a PNG of all samples, for sounds their spectrograms.
-        media: the first samples as files of type `media_type`, empty where the picture says it all.
+        picture: a PNG of all samples; for sounds, of their spectrograms.
+        media: the first samples as files of type `media_type`; empty if the picture says it all.
         media_type: such as `audio/wav`.
-        labels: what each of `media` is or is meant to be, empty where the data has no labels.
+        labels: the label of each of `media`; empty if the data has no labels.
     """
 
     caption: str
@@ -30,8 +30,8 @@ class Shown:
 
     Attributes:
         budget: share of the codes.
-        codes: number of them.
-        sheets: new samples, the same ones at every budget, reconstructions, and new samples of other runs.
+        codes: their number.
+        sheets: new samples, which are the same at every budget, reconstructions, and new samples of other runs.
     """
 
     budget: float
@@ -44,7 +44,7 @@ class PriorityCodes:
     """Samples that share their first codes; each row of the picture shares others.
 
     Attributes:
-        shared: number of codes that those of a row share.
+        shared: number of codes that the samples of a row share.
         picture: a PNG.
     """
 

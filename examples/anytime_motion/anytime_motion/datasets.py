@@ -1,12 +1,12 @@
 """Generated motion: a figure that walks, runs, marches, hops, squats or waves.
 
 A gait is a cycle of key poses. Each joint follows a trigonometric polynomial through its key angles, in the phase of
-an oscillator whose tempo drifts; the other side of the body is half a cycle behind, or in step. Each performance has a
-tempo, vigour, posture and asymmetry of its own, and smooth noise. The hips are as high as the legs hold them, and in
-the air as gravity has it. Leg angles of walking are after Winter, "Biomechanics and Motor Control of Human Movement"
+an oscillator whose tempo drifts. The other side of the body is half a cycle behind, or in step. Each performance has a
+tempo, vigour, posture and asymmetry of its own, and smooth noise. The hips are as high as the legs hold them, or as
+gravity has them in the air. Leg angles of walking follow Winter, "Biomechanics and Motor Control of Human Movement"
 (2009).
 
-Letters: n samples, S time steps.
+n is the number of samples, S of time steps.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SMOOTHING = np.hanning(RATE // 3 + 2)
 Keys = tuple[float, ...]
 """Angles in degrees at evenly spaced phases of a cycle."""
 
-_HANGING: tuple[Keys, Keys] = (0,), (10,)  # shoulder and elbow of an arm that does nothing
+_HANGING: tuple[Keys, Keys] = (0,), (10,)  # shoulder and elbow of an idle arm
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Gait:
         tempo: slowest and fastest, in cycles a second.
         hip, knee, ankle, shoulder, elbow: of one side.
         trunk: its lean.
-        alternating: whether the other side is half a cycle behind; else both move together.
-        one_armed: whether only one arm, either of them, moves; the other one hangs.
+        alternating: whether the other side is half a cycle behind; else both sides move together.
+        one_armed: whether only one arm moves, left or right; the other one hangs.
         flight: begin and end of the time in the air, as shares of the cycle.
     """
 
@@ -121,7 +121,7 @@ GAITS: dict[str, Gait] = {
         one_armed=True,
     ),
 }
-"""Gaits by the name of their class."""
+"""Gaits by the names of their classes."""
 
 CLASSES = tuple(GAITS)
 """Names of the labels."""
@@ -146,35 +146,35 @@ class Motions:
 
 
 def load_datasets(config: DataConfig) -> Datasets:
-    """Training and validation performances: the same in every call, all classes in turn."""
-    # Validation comes first, so that it stays the same whatever the number of training samples.
+    """Training and validation performances: they are the same in every call, with all classes in turn."""
+    # Validation comes first, so that it does not depend on the number of training samples.
     parts = range(config.validation), range(config.validation, config.validation + config.train)
     validation, train = (perform(numbers, config.steps, config.seed) for numbers in parts)
     return Datasets(train, validation, CLASSES)
 
 
 def perform(numbers: Sequence[int], steps: int, seed: int) -> Motions:
-    """Performances of the given numbers, each following from its number and the seed; its class is its number modulo 6.
+    """Performances by number: each follows from its number and the seed; its class is its number modulo 6.
 
-    The hips are put where the lowest part of the feet is on the ground, or as high over it as in flight.
+    The hips are placed so that the lowest part of the feet is on the ground, or as high above it as in flight.
     """
     moving = [_performance(number, steps, seed) for number in numbers]
     values = torch.from_numpy(np.stack(moving))
     flight = values[:, -1].clone()
-    lowest = pose(values).joints()[:, :, 1].amin(1) - flight  # [n, S], against the hips
+    lowest = pose(values).joints()[:, :, 1].amin(1) - flight  # [n, S], relative to the hips
     values[:, -1] = flight - lowest
     return Motions(from_units(values), torch.tensor(numbers) % len(CLASSES))
 
 
 def _performance(number: int, steps: int, seed: int) -> np.ndarray:
-    """Degrees, and in place of the hips' height that of the flight, in metres: float32 [12, S]."""
+    """Degrees and, instead of the height of the hips, the height of the flight in metres: float32 [12, S]."""
     noise = np.random.default_rng([seed, number])
     gait = GAITS[CLASSES[number % len(CLASSES)]]
     tempo = noise.uniform(*gait.tempo)
     drift = 0.02 * _smooth(noise, 1, steps)[0]
     phase = noise.uniform() + tempo * np.arange(steps) / RATE + drift  # in cycles
     lag = 0.5 * gait.alternating + noise.normal(0, 0.015)
-    # Who is quick takes larger strides.
+    # Quick figures take larger strides.
     vigour = noise.normal(1, 0.08) * (2 * tempo / sum(gait.tempo)) ** 0.5
     sides = [
         _limbs(gait, phase_of_side, vigour * noise.normal(1, 0.04), moves_arm=moves_arm)
@@ -197,9 +197,9 @@ def _limbs(gait: Gait, phase: np.ndarray, vigour: float, *, moves_arm: bool) -> 
 
 
 def _curves(keys: tuple[Keys, ...], phase: np.ndarray, vigour: float) -> np.ndarray:
-    """Trigonometric polynomials through keys at `phase` [S] in cycles, their swing about the mean times `vigour`.
+    """Trigonometric polynomials through keys at `phase` [S] in cycles: [len(keys), S].
 
-    [len(keys), S].
+    Their swing about the mean is multiplied by `vigour`.
     """
     coefficients = _fourier(keys)
     turns = np.exp(2j * np.pi * _HARMONICS * phase)
@@ -217,7 +217,7 @@ def _fourier(keys: tuple[Keys, ...]) -> np.ndarray:
 
 
 def _flight(gait: Gait, phase: np.ndarray, tempo: float) -> np.ndarray:
-    """Height in metres of the feet over the ground [S]: a throw's parabola while in the air."""
+    """Height of the feet above the ground in metres, [S]: the parabola of a throw while in the air."""
     height = np.zeros_like(phase)
     for begin, end in gait.flight:
         seconds = (end - begin) / tempo
@@ -227,7 +227,7 @@ def _flight(gait: Gait, phase: np.ndarray, tempo: float) -> np.ndarray:
 
 
 def _smooth(noise: np.random.Generator, rows: int, steps: int) -> np.ndarray:
-    """Noise of deviation 1 that changes over about a third of a second: [rows, S]."""
+    """Noise of standard deviation 1 that changes over about a third of a second: [rows, S]."""
     window = _SMOOTHING / np.linalg.norm(_SMOOTHING)
     white = noise.normal(size=(rows, steps + len(window) - 1))
     return sliding_window_view(white, len(window), axis=1) @ window

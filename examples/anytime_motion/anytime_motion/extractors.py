@@ -1,6 +1,6 @@
 """Kinematic statistics, by which sets of motions are compared.
 
-Letters: B batch, S time steps.
+S is the number of time steps.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _FULL_SPEED = 360.0  # degrees a second
 
 
 def kinematic_statistics(x: Tensor) -> Tensor:
-    """What a movement is like, whenever in its cycle it begins: [B, 12, S] -> [B, 112].
+    """Features of a movement that do not depend on where in its cycle it begins: [B, 12, S] -> [B, 112].
 
-    Of each channel: mean, deviation, speed, and amplitude in five bands of frequencies from 0.3 Hz. Of each pair of
-    limbs: how far left and right go together. Of the figure: mean angle and speed of its limbs against the vertical.
+    For each channel: mean, deviation, speed, and amplitude in five bands of frequencies from 0.3 Hz. For each pair of
+    limbs: how much left and right move together. For the figure: mean angle to the vertical and speed of its limbs.
     """
     values = to_units(x)
     speeds = values[:, :-1].diff(dim=-1) * RATE / _FULL_SPEED
@@ -42,7 +42,7 @@ def _bands(moving: Tensor) -> Tensor:
 
 
 def _limb_angles(values: Tensor) -> list[Tensor]:
-    """Means of the angles against the vertical of shanks and forearms, which no channel holds, and of their speeds."""
+    """Mean angles of shanks and forearms to the vertical, which no channel holds, and their mean speeds."""
     limbs = pose(values)
     chains = [(leg[1], leg[2]) for leg in limbs.legs] + [(arm[1], arm[2]) for arm in limbs.arms]
     along = torch.stack([end - begin for begin, end in chains], 1)  # [B, 4, 2, S]

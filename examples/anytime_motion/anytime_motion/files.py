@@ -24,7 +24,7 @@ def read_motion(path: Path, steps: int) -> Tensor:
     """The first `steps` time steps in a file, float32 [12, steps] in [-1, 1].
 
     Raises:
-        DataError: the file is missing, no motion, shorter, or holds values that are no numbers.
+        DataError: the file is missing, not a motion, too short, or holds NaN or infinite values.
     """
     try:
         table = _read_csv(path, steps) if path.suffix.lower() == ".csv" else _read_npy(path, steps)
@@ -42,7 +42,7 @@ def read_motion(path: Path, steps: int) -> Tensor:
 
 
 def write_motion(x: Tensor, path: Path) -> None:
-    """Write a sample [12, S], values outside [-1, 1] clipped, in the format that the suffix says.
+    """Write a sample [12, S] in the format of the suffix; values outside [-1, 1] are clipped. S is the number of steps.
 
     Raises:
         DataError: no format has that suffix.

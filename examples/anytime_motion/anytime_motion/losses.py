@@ -11,5 +11,5 @@ def mean_squared_error(x_hat: Tensor, x: Tensor) -> Tensor:
 
 
 def motion_loss(x_hat: Tensor, x: Tensor) -> Tensor:
-    """Squared errors of the values, and of their changes from one time step to the next, against jitter."""
+    """Squared errors of the values and, against jitter, of their changes from one time step to the next."""
     return mean_squared_error(x_hat, x) + mean_squared_error(x_hat.diff(dim=-1), x.diff(dim=-1))

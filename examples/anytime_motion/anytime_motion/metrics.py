@@ -25,7 +25,7 @@ def joint_speed_error(x_hat: Tensor, x: Tensor) -> Tensor:
 
 
 def explained_variance(x_hat: Tensor, x: Tensor) -> Tensor:
-    """Share of the movement about each channel's mean over time that is explained: 1 where nothing is missing."""
+    """Share of the movement about each channel's mean over time that is explained: 1 if nothing is missing."""
     movement = (x - x.mean(-1, keepdim=True)).square().flatten(1).mean(1)
     return 1 - mean_squared_error(x_hat, x) / movement.clamp(min=_LEAST_VARIANCE)
 

@@ -1,6 +1,6 @@
-"""The motion modality: what `anytime_core.modality.Modality` asks for, built from this package's other rooms.
+"""The motion modality: what `anytime_core.modality.Modality` asks for, built from the other modules of this package.
 
-They are imported where they are used, so that a list of plugins or a config costs no import of torch.
+They are imported where they are used, so that listing plugins or reading a config does not import torch.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class MotionModality:
         return build_feature_network()
 
     def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Each motion's left and right exchanged with probability 1/2 where the config says so, else `x` itself."""
+        """Each motion's left and right exchanged with probability 1/2 if the config says so, else `x` itself."""
         from anytime_motion.skeleton import mirror_some
 
         return mirror_some(x, generator) if self.config.data.mirror else x

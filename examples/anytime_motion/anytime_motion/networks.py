@@ -1,6 +1,6 @@
 """Encoder and decoder of motion, and a network that tells gaits apart: convolutions over time.
 
-Letters: B batch, C channels of the latent map, S time steps. Each entry of `widths` halves the time steps once.
+C is the number of channels of the latent map, S of time steps. Each entry of `widths` halves the time steps once.
 """
 
 from __future__ import annotations

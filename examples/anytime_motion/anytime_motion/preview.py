@@ -1,6 +1,6 @@
 """Pictures of motion: each sample as a figure that moves on while time passes, its left limbs blue, its right ones red.
 
-Letters: B batch, S time steps.
+S is the number of time steps.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from anytime_motion.skeleton import Limbs, pose, to_units
 _COLUMNS = 8
 _POSES = 6
 _WALKED = 3.1  # metres from a sample's first pose to its last
-_WIDTH, _BOTTOM, _TOP = 4.3, -0.1, 2.3  # metres of a sample's part of the picture
-_INCHES = 1.9  # of that width
+_WIDTH, _BOTTOM, _TOP = 4.3, -0.1, 2.3  # in metres: a sample's part of the picture
+_INCHES = 1.9  # inches of the picture for this width
 _LEFT, _RIGHT, _TRUNK, _GROUND = "tab:blue", "tab:red", "0.2", "0.8"
 
 Line = tuple[np.ndarray, str, float]
@@ -52,7 +52,7 @@ def _draw(row: PreviewRow, columns: int, panel: Axes) -> None:
 
 
 def _lines(samples: Limbs, index: int) -> Iterator[Line]:
-    """Of one sample: the ground, the ways of ankles and wrists, and poses at evenly spaced time steps."""
+    """The lines of one sample: the ground, the paths of ankles and wrists, and poses at evenly spaced time steps."""
     (left_leg, right_leg), (left_arm, right_arm) = samples.legs, samples.arms
     limbs = [(left_leg, _LEFT), (left_arm, _LEFT), (right_leg, _RIGHT), (right_arm, _RIGHT)]
     left_edge = index * _WIDTH

@@ -1,9 +1,9 @@
 """The planar figure, seen from its right side and facing right: its channels, their ranges, and where its joints are.
 
-Letters: B batch, S time steps.
+S is the number of time steps.
 
-Angles are in degrees. Those of hip, shoulder and trunk are from the vertical, forwards positive; knee and elbow are 0
-when stretched and positive when bent; the ankle is 0 where the foot is at right angles to the shank, and positive with
+Angles are in degrees. Hip, shoulder and trunk are measured from the vertical, forwards positive. Knee and elbow are 0
+when stretched and positive when bent. The ankle is 0 if the foot is at right angles to the shank, and positive with
 raised toes.
 """
 
@@ -47,13 +47,13 @@ def to_units(x: Values) -> Values:
 
 
 def from_units(values: Values) -> Values:
-    """Degrees and metres [..., 12, S] -> samples in [-1, 1], what is out of range brought to its end."""
+    """Degrees and metres [..., 12, S] -> samples in [-1, 1]; values out of range are clipped."""
     low, high = _like(values)
     return ((values - low) / (high - low) * 2 - 1).clip(-1, 1)
 
 
 def mirror_some(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Samples [B, 12, S], of each of which left and right change places with probability 1/2."""
+    """Samples [B, 12, S]; in each, left and right change places with probability 1/2."""
     mirrored = torch.rand(len(x), generator=generator).to(x.device) < 0.5
     return torch.where(mirrored[:, None, None], x[:, _MIRRORED], x)
 

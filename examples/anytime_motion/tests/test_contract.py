@@ -1,4 +1,4 @@
-"""The contract that the toolkit holds every modality to."""
+"""The contract that every modality must keep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a config of sounds may say. Nothing here needs torch, so that mistakes in a config are found at once.
+"""The sections of a config of sounds. Nothing here needs torch, so that mistakes in a config are found at once.
 
 Letters: C channels of the latent map, L audio samples of a clip, T frames of the latent map.
 """
@@ -27,7 +27,7 @@ class DataConfig(Section):
         "plucks", description="plucks, folder, webdataset, fsdd, vctk, speechcommands, ljspeech, librispeech, yesno"
     )
     root: Path | None = Field(None, description="folder of the data set; null: the usual places, see anytime doctor")
-    download: bool = Field(False, description="download the data set where it is missing")
+    download: bool = Field(False, description="download the data set if it is missing")
     rate: int = Field(8000, ge=1000, le=192_000, description="audio samples a second; files are resampled to it")
     length: int = Field(2048, ge=64, le=2**22, description="audio samples of a clip")
     cut: Literal["start", "all"] = Field(
@@ -35,15 +35,15 @@ class DataConfig(Section):
     )
     channels: Channels = Field(
         "mean",
-        description="of files with several: their mean, or the loudest where they cancel each other out; left; loudest",
+        description="of files with several: their mean, or the loudest if they cancel each other out; left; loudest",
     )
     top_db: float | None = Field(
-        30.0, gt=0, description="trim what is this many dB below the peak at both ends; null: trim nothing"
+        30.0, gt=0, description="trim both ends where they are this many dB below the peak; null: trim nothing"
     )
     peak: float = Field(0.95, gt=0, le=1, description="largest absolute value of a file after normalisation")
     shift: int = Field(0, ge=0, description="audio samples by which training clips are moved at random, at most")
     validation_share: float = Field(
-        0.1, gt=0, lt=1, description="share of files kept for validation where the data set has no split"
+        0.1, gt=0, lt=1, description="share of files kept for validation if the data set has no split"
     )
     cache: Path | None = Field(None, description="folder of prepared clips; null: ~/.cache/anytime/clips")
 
@@ -146,7 +146,7 @@ class ResidualConfig(Section):
 
 
 def _largest_map(length: int, widths: tuple[int, ...], strides: tuple[int, ...], channels: int) -> int:
-    """See `WaveConfig.largest_map`; the layers of each rate have the widths before and after it."""
+    """See `WaveConfig.largest_map`; at each rate, layers have the widths before and after it."""
     largest = length * widths[0]
     for stride, width in zip(strides, (*widths[1:], 2 * channels), strict=True):
         length //= stride

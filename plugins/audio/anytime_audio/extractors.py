@@ -1,6 +1,6 @@
 """Feature extractors of sounds: cepstral statistics, and networks trained on speech that are loaded when asked for.
 
-Letters: B batch, L audio samples of a clip, L' of the same clip at 16 kHz.
+L is the number of audio samples of a clip, L' that of the same clip at 16 kHz.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from anytime_core.modality import Extractor, OfferedExtractor, WeightsSource
 
 _CEPSTRAL_PARTS = 6
 _SPEECH_RATE = 16_000  # Hz, which the networks were trained at
-_SOFTEST = 2**-15  # peak under which 16-bit sound is silence, which has no loudness
+_SOFTEST = 2**-15  # below this peak 16-bit sound is silence, which has no loudness
 _DNSMOS_SCORES = {
     "dnsmos overall": "ovrl_mos",
     "dnsmos signal": "sig_mos",
@@ -41,12 +41,12 @@ def offered_extractors(rate: int) -> Mapping[str, OfferedExtractor]:
 def cepstral_statistics(x: Tensor, rate: int) -> Tensor:
     """Statistics of 20 mel-frequency cepstral coefficients, by which words are told apart: [B, 1, L] -> [B, 180].
 
-    Of each coefficient: mean and deviation over the clip, deviation of its change from frame to frame, and its means
-    over six equal parts of the clip. Frames are 32 ms long and 10 ms apart; levels end 60 dB under the loudest.
+    For each coefficient: mean and deviation over the clip, deviation of its change from frame to frame, and means over
+    six equal parts of the clip. Frames are 32 ms long and 10 ms apart; levels end 60 dB below the loudest.
     """
     window, hop = round(0.032 * rate), round(0.01 * rate)
     padded = F.pad(x, (0, max(0, max(window, _CEPSTRAL_PARTS * hop) - x.shape[-1])))
-    # The channel axis stays: levels are relative to each clip's loudest, not to the batch's.
+    # The channel axis stays: levels are relative to the loudest of each clip, not of the batch.
     coefficients = _cepstral_coefficients(rate, window, hop).to(x.device)(padded).squeeze(1)  # [B, 20, frames]
     parts = [part.mean(-1) for part in coefficients.tensor_split(_CEPSTRAL_PARTS, -1)]
     return torch.cat([coefficients.mean(-1), coefficients.std(-1), coefficients.diff(dim=-1).std(-1), *parts], 1)
@@ -85,8 +85,8 @@ def _speaker(rate: int, source: WeightsSource) -> Extractor:
 def _dnsmos(rate: int, source: WeightsSource) -> Extractor:
     """Opinion scores from 1 to 5 that networks predict: [B, 4].
 
-    Of P.835, overall, signal and background (Reddy et al., "DNSMOS P.835", 2022), and of P.808 (Reddy et al., "DNSMOS",
-    2021). The package repeats clips shorter than nine seconds.
+    They are overall, signal and background of P.835 (Reddy et al., "DNSMOS P.835", 2022), and P.808 (Reddy et al.,
+    "DNSMOS", 2021). The package repeats clips shorter than nine seconds.
     """
     dnsmos = import_extra("speechmos.dnsmos", "dnsmos", "extractor 'dnsmos'")
 

@@ -1,6 +1,6 @@
 """Reconstruction losses of sounds, each (x_hat, x) [B, 1, L] -> [B].
 
-Letters: B batch, L audio samples, F frequencies, M mel bands, T frames.
+L is the number of audio samples, F of frequencies, M of mel bands, T of frames.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Measure = Callable[[Tensor, Tensor], Tensor]
 
 _WINDOW_SECONDS = (0.008, 0.016, 0.032, 0.064)
 _MEL_BANDS = (10, 20, 40, 80)
-# Of the amplitude of a full-scale sine: softer than -60 dB counts as silence.
+# Share of the amplitude of a full-scale sine: anything softer than -60 dB counts as silence.
 _FLOOR = 1e-3
 
 
@@ -36,8 +36,8 @@ def mean_absolute_error(x_hat: Tensor, x: Tensor) -> Tensor:
 def log_mel_distance(x_hat: Tensor, x: Tensor, *, rate: int) -> Tensor:
     """Mean absolute difference of log-mel spectra in nepers, averaged over windows of 8, 16, 32 and 64 ms.
 
-    Each with 10, 20, 40 and 80 mel bands and hops of a quarter of the window (after Kumar et al. 2023); a neper is
-    8.7 dB. Amplitudes are of sines, a full-scale one being 1, and those under -60 dB count as -60 dB.
+    They have 10, 20, 40 and 80 mel bands and hops of a quarter of the window (after Kumar et al. 2023); a neper is
+    8.7 dB. Amplitudes are those of sines, 1 at full scale; below -60 dB they count as -60 dB.
     """
     total = x.new_zeros(len(x))
     for size, bands in _resolutions(rate):
@@ -89,5 +89,5 @@ def _root_mean_square(values: Tensor) -> Tensor:
 
 
 def _resolutions(rate: int) -> list[tuple[int, int]]:
-    """Window sizes, as powers of two, with their numbers of mel bands."""
+    """Window sizes, which are powers of two, with their numbers of mel bands."""
     return [(2 ** round(math.log2(rate * s)), bands) for s, bands in zip(_WINDOW_SECONDS, _MEL_BANDS, strict=True)]

@@ -15,11 +15,11 @@ from anytime_core.errors import ConfigError
 _CAP = 100.0
 _PESQ_MODES = {8000: "nb", 16000: "wb"}
 _LOWEST_PESQ = 1.0
-_SHORTEST_SPEECH = 0.5  # seconds, under which STOI has no segment to compare
+_SHORTEST_SPEECH = 0.5  # seconds; shorter clips give STOI no segment to compare
 
 
 def signal_to_noise_ratio(x_hat: Tensor, x: Tensor) -> Tensor:
-    """SNR in dB, within +-100; says something only of models that were trained on the waveform's error."""
+    """SNR in dB, within +-100; it is only informative for models trained on the waveform's error."""
     signal = x.square().flatten(1).mean(1)
     ratio = signal / mean_squared_error(x_hat, x).clamp(min=1e-20)
     return (10 * ratio.clamp(min=1e-20).log10()).clamp(-_CAP, _CAP)
@@ -32,7 +32,7 @@ def scale_invariant_ratio(x_hat: Tensor, x: Tensor) -> Tensor:
     factor = ((estimated * true).sum(1, keepdim=True) + tiny) / (true.square().sum(1, keepdim=True) + tiny)
     noise = factor * true - estimated
     ratio = 10 * (((factor * true).square().sum(1) + tiny) / (noise.square().sum(1) + tiny)).log10()
-    silent = estimated.abs().amax(1) == 0  # to which the formula gives 0 dB
+    silent = estimated.abs().amax(1) == 0  # the formula gives these 0 dB
     return ratio.masked_fill(silent, -_CAP).clamp(-_CAP, _CAP)
 
 
@@ -40,7 +40,7 @@ def build_metrics(rate: int, length: int, *, speech: bool) -> Mapping[str, Measu
     """Metrics by name for clips of `length` audio samples at `rate` Hz; `speech` adds PESQ and STOI.
 
     Raises:
-        ConfigError: these need the extra `speech`, another rate or longer clips.
+        ConfigError: PESQ and STOI need the extra `speech`, another rate or longer clips.
     """
     metrics: dict[str, Measure] = {
         "log_mel": partial(log_mel_distance, rate=rate),
@@ -72,7 +72,7 @@ def _speech_metrics(rate: int, length: int) -> dict[str, Measure]:
         for estimated, true in zip(x_hat, x, strict=True):
             try:
                 scores.append(perceptual_evaluation_speech_quality(estimated, true, rate, _PESQ_MODES[rate]))
-            except (PesqError, ValueError):  # nothing in it that could be speech
+            except (PesqError, ValueError):  # it holds nothing that could be speech
                 scores.append(torch.full((1,), _LOWEST_PESQ))
         return torch.cat(scores).float()
 

@@ -1,6 +1,6 @@
-"""The audio modality: what `anytime_core.modality.Modality` asks for, built from this package's other rooms.
+"""The audio modality: what `anytime_core.modality.Modality` asks for, built from the other modules of this package.
 
-The rooms need torch and are imported where they are used, so that naming the modality stays quick.
+They need torch and are imported where they are used, so that listing the modality stays quick.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class AudioModality:
         return (1, self.config.data.length)
 
     def datasets(self) -> Datasets:
-        """The sounds that the config names. Raises DataError where they are missing, empty or unreadable."""
+        """The sounds that the config names. Raises DataError if they are missing, empty or unreadable."""
         from anytime_audio.datasets import load_datasets
 
         return load_datasets(self.config.data)
@@ -74,7 +74,7 @@ class AudioModality:
         return self._loss(x_hat, x)
 
     def metrics(self) -> Mapping[str, Callable[[Tensor, Tensor], Tensor]]:
-        """Log-mel and STFT distance, SNR and SI-SDR, and PESQ and STOI where the config asks for them."""
+        """Log-mel and STFT distance, SNR and SI-SDR, and PESQ and STOI if the config asks for them."""
         from anytime_audio.metrics import build_metrics
 
         data = self.config.data
@@ -93,7 +93,7 @@ class AudioModality:
         return build_feature_network(self.config.data.rate)
 
     def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Each clip moved by up to `data.shift` audio samples to either side, silence moving in; else `x` itself."""
+        """Each clip moved by up to `data.shift` audio samples to either side, with silence moving in; or `x` itself."""
         most = self.config.data.shift
         if not most:
             return x
@@ -120,7 +120,7 @@ class AudioModality:
         return Recording(path, self._form, self.config.encoding)
 
     def open_to_restore(self, path: Path) -> Recording:
-        """The same, written at the rate that the file has; what the run's rate cannot hold does not come back."""
+        """The same, written at the rate of the file; frequencies that the run's rate cannot hold stay lost."""
         from anytime_audio.datasets.recording import Recording
 
         return Recording(path, self._form, self.config.encoding, keep_rate=True)

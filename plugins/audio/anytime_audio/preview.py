@@ -1,8 +1,8 @@
 """Pictures of sounds: the clips of each row side by side, as waveforms over mel spectrograms.
 
-All rows have one scale of time, and one of levels, so that they can be compared. Pillow draws them: a
-plotting library takes longer to import than the samples take to be drawn.
-Letters: B batch, L audio samples, H and W pixels.
+All rows share one scale of time and one of levels, so that they can be compared. Pillow draws them: importing a
+plotting library takes longer than drawing the samples.
+L is the number of audio samples, H that of a picture's rows of pixels, T and M are frames and mel bands.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def spectrogram_sheet(rows: Sequence[PreviewRow], rate: int, path: Path) -> None
 
 
 def _wave(sound: np.ndarray, width: int) -> np.ndarray:
-    """[audio samples] -> a waveform uint8 [H, width, 3]: in each column from the lowest to the highest value."""
+    """[audio samples] -> a waveform uint8 [H, width, 3]; each column reaches from the lowest to the highest value."""
     starts = np.arange(width) * len(sound) // width
     heights = (1 - np.nan_to_num(sound).clip(-1, 1)) / 2 * (_WAVE - 1)
     tops, bottoms = np.minimum.reduceat(heights, starts), np.maximum.reduceat(heights, starts)
@@ -92,7 +92,7 @@ def _levels(clips: torch.Tensor, rate: int) -> torch.Tensor:
 
 
 def _spectrogram(decibels: torch.Tensor, width: int) -> Image.Image:
-    """[T, M], 0 the loudest, -> a picture `width` wide down to 70 dB under it, low bands at the bottom."""
+    """[T, M] in dB, 0 the loudest -> a picture `width` wide, down to 70 dB below, with low bands at the bottom."""
     levels = (decibels / _RANGE_DB + 1).clamp(0, 1).T.flip(0).numpy()
     stops = np.linspace(0, 1, len(_LEVELS))
     colours = np.stack([np.interp(levels, stops, channel) for channel in _LEVELS.T], -1)
@@ -109,7 +109,7 @@ def _separate(draw: ImageDraw.ImageDraw, clips: int, width: int, top: int, botto
 
 
 def _mark_frequencies(draw: ImageDraw.ImageDraw, font: _Font, rate: int, top: int) -> None:
-    """Octaves at the left of a spectrogram, as far apart as their text is high."""
+    """Octaves at the left of a spectrogram, at least as far apart as their text is high."""
     free = top + _MEL
     for frequency in _FREQUENCIES:
         y = top + _MEL - round(_MEL * _mel(frequency) / _mel(rate / 2))
@@ -132,6 +132,6 @@ def _mark_seconds(draw: ImageDraw.ImageDraw, font: _Font, seconds: float, top: i
 
 
 def _mel(frequency: float) -> float:
-    """Of Slaney's scale: linear up to 1000 Hz, then logarithmic."""
+    """Hz to mel on Slaney's scale: linear up to 1000 Hz, then logarithmic."""
     low, step = 1000.0, 200 / 3
     return frequency / step if frequency < low else low / step + math.log(frequency / low) / (math.log(6.4) / 27)

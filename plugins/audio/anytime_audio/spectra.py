@@ -1,6 +1,6 @@
 """Spectra of clips, in frequencies and in mel bands.
 
-Letters: B batch, L audio samples, F frequencies, M mel bands, T frames.
+L is the number of audio samples, F of frequencies, M of mel bands, T of frames.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def mel_filters(size: int, bands: int, rate: int, scale: Literal["htk", "slaney"
     """[F, M], how much each frequency counts in each band of the mel scale, up to half the rate."""
     from torchaudio.functional import melscale_fbanks
 
-    with torch.inference_mode(False):  # what is kept must be fit for training later on
+    with torch.inference_mode(False):  # kept tensors must be usable in later training
         return melscale_fbanks(size // 2 + 1, 0.0, rate / 2, bands, rate, norm=None, mel_scale=scale)
 
 

@@ -1,4 +1,4 @@
-"""What a config of images may say. Nothing here needs torch, so that mistakes in a config are found at once."""
+"""The sections of a config of images. Nothing here needs torch, so that mistakes in a config are found at once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class DataConfig(Section):
 
     name: Name = Field("digits", description="digits, mnist, fashion-mnist, cifar10, celeba, folder or webdataset")
     root: Path | None = Field(None, description="folder of the data set; null: the usual places, see anytime doctor")
-    download: bool = Field(False, description="download the data set where it is missing")
+    download: bool = Field(False, description="download the data set if it is missing")
     size: int | None = Field(None, ge=4, le=4096, description="pixels of each side; null: the data set's own")
     fit: Fit = Field(
         "crop",
@@ -30,7 +30,7 @@ class DataConfig(Section):
     )
     color: Literal["grey", "rgb"] | None = Field(None, description="grey or rgb; null: the data set's own")
     flip: bool = Field(False, description="mirror images left to right at random in training")
-    shift: int = Field(0, ge=0, le=4096, description="move images by up to so many pixels at random in training")
+    shift: int = Field(0, ge=0, le=4096, description="move images by up to this many pixels at random in training")
     background: str = Field(
         "white",
         description="what lies behind transparent pixels and in margins: white, black, grey, or #rrggbb in quotes",
@@ -42,10 +42,10 @@ class DataConfig(Section):
         None, gt=0, description="value of white in floating-point greys; null: 1, or full scale of the bits they need"
     )
     frames: Literal["first", "all"] = Field(
-        "first", description="folder, webdataset: of animations and many pages the first picture, or all of them"
+        "first", description="folder, webdataset: of animations and many pages, take the first picture or all of them"
     )
     validation_share: float = Field(
-        0.1, gt=0, lt=1, description="folder, webdataset: share of images kept for validation where none is named so"
+        0.1, gt=0, lt=1, description="folder, webdataset: share of images kept for validation if none is named so"
     )
 
     @field_validator("background")
@@ -59,7 +59,7 @@ _GROUNDS = {"white": (255, 255, 255), "grey": (128, 128, 128), "black": (0, 0, 0
 
 
 def background_colour(background: str) -> tuple[int, int, int]:
-    """Red, green and blue, 0..255, of `data.background`. Raises ValueError where it is no such colour."""
+    """Red, green and blue, 0..255, of `data.background`. Raises ValueError if it is not such a colour."""
     if background in _GROUNDS:
         return _GROUNDS[background]
     if not re.fullmatch("#[0-9a-fA-F]{6}", background):
@@ -82,7 +82,7 @@ def sample_shape(config: DataConfig) -> tuple[int, int, int]:
 
 
 def padded_side(size: int, halvings: int) -> int:
-    """Pixels of a side of the images inside networks that halve it so many times: the next multiple of 2^halvings."""
+    """Side in pixels of images inside networks that halve it `halvings` times: the next multiple of 2^halvings."""
     return -(-size // 2**halvings) * 2**halvings
 
 

@@ -1,6 +1,7 @@
 """Image data sets: scikit-learn's digits, torchvision's collections, and any folder or tar shards of images.
 
-Letters: n images, C channels, H and W pixels. Items are float32 in [-1, 1]; storage is uint8.
+n is the number of images, C of channels, H and W are height and width in pixels. Items are float32 in [-1, 1], stored
+as uint8.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ from anytime_image.survey import survey
 
 _IN_MEMORY_BYTES = 2**31
 _LOOKED_AT = 2000
-"""Files of a set too large for memory that are looked at beforehand, spread over it."""
+"""How many files of a set too large for memory are looked at beforehand, spread evenly."""
 
 
 class ImageTensor:
-    """Images held in memory: `images` uint8 [n, C, H, W] and, where known, `labels` int64 [n]."""
+    """Images held in memory: `images` uint8 [n, C, H, W] and, if known, `labels` int64 [n]."""
 
     def __init__(self, images: Tensor, labels: Tensor | None) -> None:
         self.images, self.labels = images, labels
@@ -47,7 +48,7 @@ class ImageTensor:
         return item if self.labels is None else {**item, "label": int(self.labels[index])}
 
     def item_labels(self) -> np.ndarray | None:
-        """The label of each item, int64 [n], where known."""
+        """The label of each item, int64 [n], if known."""
         return None if self.labels is None else self.labels.numpy()
 
     def batch(self, indices: Sequence[int]) -> dict[str, Tensor]:
@@ -58,17 +59,17 @@ class ImageTensor:
 
 
 class ImageFiles:
-    """Images decoded from their files when asked for.
+    """Images that are decoded from their files when they are needed.
 
     Args:
         files: of the images.
-        labels: of the files, where known.
+        labels: of the files, if known.
         shape: (C, H, W).
-        rendering: what the files leave open.
-        frames: how many images are in each file; None: one.
+        rendering: how pictures look where files leave it open.
+        frames: how many images each file holds; None: one.
 
     Raises:
-        DataError: an item's file cannot be read.
+        DataError: the file of an item cannot be read.
     """
 
     def __init__(
@@ -91,14 +92,14 @@ class ImageFiles:
         return item if self.labels is None else {**item, "label": self.labels[position]}
 
     def item_labels(self) -> np.ndarray | None:
-        """The label of each item, int64 [n], where known."""
+        """The label of each item, int64 [n], if known."""
         if self.labels is None:
             return None
         labels = np.asarray(self.labels, np.int64)
         return labels if self._ends is None else np.repeat(labels, np.diff(self._ends, prepend=0))
 
     def place(self, index: int) -> tuple[int, int]:
-        """The position of an item's file, and which of its images it is. Raises IndexError after the last."""
+        """The position of an item's file, and the number of the image in it. Raises IndexError after the last."""
         if not 0 <= index < len(self):
             raise IndexError(index)
         if self._ends is None:
@@ -113,10 +114,10 @@ class ImageFiles:
 
 
 def load_datasets(config: DataConfig) -> Datasets:
-    """Training and validation images; `settled` is `config` with what it left to the data, where there was such.
+    """Training and validation images; `settled` is `config` with the values that it left to the data.
 
     Raises:
-        DataError: saying where the data was looked for, or which file is at fault.
+        DataError: the data was not found, or a file is at fault; the message says where, or which.
     """
     if config.name == "digits":
         return _digits(config)
@@ -200,13 +201,13 @@ def _folder(config: DataConfig) -> Datasets:
 
 
 def _webdataset(config: DataConfig) -> Datasets:
-    """Images of tar shards, decoded when asked for however few they are."""
+    """Images of tar shards; they are decoded when they are needed, however few they are."""
     split = split_shards(config.root, IMAGE_SUFFIXES, share=config.validation_share, noun="image")
     return _of_files(config, split, in_memory=False)
 
 
 def _of_files(config: DataConfig, split: SplitFiles, *, in_memory: bool) -> Datasets:
-    """Images of files, rendered alike. Those held in memory are decoded now, and what cannot be read is left out."""
+    """Images of files, rendered alike. Those held in memory are decoded now, and unreadable ones are left out."""
     every_frame = config.frames == "all"
     parts = (split.train, split.validation)
     most = None if in_memory or every_frame else _LOOKED_AT
@@ -241,12 +242,12 @@ def _of_files(config: DataConfig, split: SplitFiles, *, in_memory: bool) -> Data
 
 
 def rendering_of(config: DataConfig) -> Rendering:
-    """What `config` says of how pictures look."""
+    """How pictures look, from `config`."""
     return Rendering(background_colour(config.background), config.white, config.float_white, config.fit)
 
 
 def _decode_all(files: ImageFiles, damaged: Damaged) -> ImageTensor:
-    """Decode every image once; unreadable ones are left out and told to `damaged`."""
+    """Decode every image once; unreadable ones are left out and reported to `damaged`."""
     images, kept = [], []
     for index in range(len(files)):
         try:

@@ -1,6 +1,6 @@
 """Feature extractors of images: networks trained on ImageNet, each loaded when it is asked for.
 
-Letters: B batch, C channels (1 or 3), H and W pixels.
+C is the number of channels (1 or 3), H and W are height and width in pixels.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from anytime_image.pixels import to_uint8
 _INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 _LARGEST_WEIGHTS = 2**28
 _EFFICIENTNET_SIDE = 224
-# Images enlarged to a network's own size take megabytes each in its first layers.
+# An image enlarged to a network's own size takes megabytes in its first layers.
 _AT_A_TIME = 32
 
 
@@ -31,7 +31,7 @@ def _inception(source: WeightsSource) -> Extractor:
     """Inception-v3 as in Heusel et al., "GANs Trained by a Two Time-Scale Update Rule" (2017): [B, 2048].
 
     It is torch-fidelity's, whose resizing and pooling are those of the original TensorFlow graph. Only the published
-    weights are taken, known by their SHA-256, as distances in the features of others could not be compared.
+    weights are taken, by their SHA-256: distances in features of other weights could not be compared.
     """
     port = import_extra("torch_fidelity.feature_extractor_inceptionv3", "inception", "extractor 'inception'")
     weights = _inception_weights(source, port.URL_INCEPTION_V3)
@@ -73,7 +73,7 @@ EXTRACTORS: Mapping[str, OfferedExtractor] = {
 
 
 def _inception_weights(source: WeightsSource, url: str) -> bytes:
-    """The published weights: nothing of another file is loaded, which as a pickle could run code of its own."""
+    """The published weights; no other file is loaded, because a pickle can run code."""
     if source.file is None and not source.download:
         raise UsageError(
             f"extractor 'inception' needs weights: use --download, or get {url} and use --extractor inception=FILE"
@@ -91,7 +91,7 @@ def _inception_weights(source: WeightsSource, url: str) -> bytes:
 
 
 def _downloaded(url: str) -> Path:
-    """The file that torch-fidelity itself would download, where it would keep it."""
+    """The file that torch-fidelity itself would download, at the path where it would keep it."""
     file = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if file.exists():
         return file
@@ -106,7 +106,7 @@ def _downloaded(url: str) -> Path:
 
 
 def _to_rgb(x: Tensor) -> Tensor:
-    """[B, C, H, W] in [-1, 1] -> uint8 [B, 3, H, W], what a file of it would hold; grey is repeated."""
+    """[B, C, H, W] in [-1, 1] -> uint8 [B, 3, H, W], as a file would hold it; grey is repeated."""
     return to_uint8(x).expand(-1, 3, -1, -1)
 
 

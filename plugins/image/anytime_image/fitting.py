@@ -1,6 +1,6 @@
 """How pictures of any shape become squares, and squares pictures of that shape again.
 
-Letters: C channels, H and W pixels.
+C is the number of channels, H and W are height and width in pixels.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ class Box(NamedTuple):
     height: int
 
     def cut(self, image: Tensor) -> Tensor:
-        """That part of [C, H, W]."""
+        """Cut this part out of [C, H, W]."""
         return image[:, self.top : self.top + self.height, self.left : self.left + self.width]
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Which part of a picture is seen, and where in the square.
+    """The part of a picture that is seen, and its place in the square.
 
     Attributes:
         size: width and height of the picture.
@@ -47,7 +47,7 @@ class Placement:
     place: Box
 
     def fitted(self, seen: Tensor, ground: Tensor) -> Tensor:
-        """The square [C, side, side] of what is seen, uint8 [C, H, W], on a ground [C, 1, 1]."""
+        """The square [C, side, side] of the seen part, uint8 [C, H, W], on a ground [C, 1, 1]."""
         return _laid(seen, self.place, (self.side, self.side), ground)
 
     def restored(self, square: Tensor, ground: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ _CHANGES: Mapping[Fit, str] = {
 
 
 def fitting_note(sizes: Mapping[tuple[int, int], int], side: int, fit: Fit) -> tuple[str, ...]:
-    """A sentence on what becomes of pictures, from how many there are of each size (width, height); none if nothing."""
+    """A sentence on how pictures change, from how many have each size (width, height); none if they do not."""
     placements = {size: placed(size, side, fit) for size in sizes}
     shown = [size for size in sizes if size != (side, side)]
     if not shown:
@@ -111,13 +111,13 @@ def fitting_note(sizes: Mapping[tuple[int, int], int], side: int, fit: Fit) -> t
 
 
 def _ends(sizes: Mapping[tuple[int, int], int]) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The sizes of the smallest and of the largest area."""
+    """The sizes with the smallest and with the largest area."""
     ordered = sorted(sizes, key=lambda size: (size[0] * size[1], size))
     return ordered[0], ordered[-1]
 
 
 def _change(placement: Placement, fit: Fit) -> float:
-    """How much `fit` changes a picture: percent of an area, or how many times it is stretched; 0 for a square."""
+    """How much `fit` changes a picture: percent of an area, or the factor that it is stretched by; 0 for a square."""
     width, height = placement.size
     if width == height:
         return 0.0

@@ -18,4 +18,4 @@ def mean_absolute_error(x_hat: Tensor, x: Tensor) -> Tensor:
 
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": mean_squared_error, "l1": mean_absolute_error}
-"""Losses by their name in the config."""
+"""Losses by their names in the config."""

@@ -11,12 +11,12 @@ from torch import Tensor
 from anytime_image.losses import mean_squared_error
 
 PEAK = 2.0
-"""Largest difference of two pixel values, as samples lie in [-1, 1]."""
+"""Largest difference of two pixel values: samples lie in [-1, 1]."""
 
 _WINDOW, _DEVIATION = 11, 1.5
 _REACH = 3.5  # standard deviations to either side
 _STEADY = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2
-"""The constants of the paper, which keep dark and even places from dividing by nothing."""
+"""The constants of the paper, which avoid division by zero in dark and even places."""
 
 
 def peak_signal_to_noise_ratio(x_hat: Tensor, x: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-"""The image modality: what `anytime_core.modality.Modality` asks for, built from this package's other rooms.
+"""The image modality: what `anytime_core.modality.Modality` asks for, built from the other modules of this package.
 
-The rooms need torch and are imported where they are used, so that naming the modality stays quick.
+They need torch and are imported where they are used, so that listing the modality stays quick.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ class ImageModality:
 
     @property
     def _sides(self) -> tuple[int, int]:
-        """Pixels of a side of images, and of what networks see."""
+        """The side of images in pixels, and the side that networks see."""
         size = self.sample_shape()[1]
         return size, padded_side(size, len(self.config.network.widths))
 
     def datasets(self) -> Datasets:
-        """The images that the config names. Raises DataError where they are missing, empty or unreadable."""
+        """The images that the config names. Raises DataError if they are missing, empty or unreadable."""
         from anytime_image.datasets import load_datasets
 
         datasets = load_datasets(self.config.data)
@@ -95,7 +95,7 @@ class ImageModality:
         return build_feature_network(channels, size)
 
     def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Each image moved and mirrored at random as the config says; edges are repeated where it moved away."""
+        """Each image moved and mirrored at random as the config says; edges are repeated into the gap."""
         import torch
         import torch.nn.functional as F
 
@@ -123,7 +123,7 @@ class ImageModality:
         return to_float(read_image(path, self.sample_shape(), rendering_of(self.config.data)))
 
     def open_to_restore(self, path: Path) -> Picture:
-        """An image file, whose reconstruction is written as large as it is. Raises DataError naming the file."""
+        """An image file; its reconstruction is written at the same size. Raises DataError naming the file."""
         from anytime_image.datasets import rendering_of
         from anytime_image.restoring import Picture
 

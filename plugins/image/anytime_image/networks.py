@@ -1,7 +1,7 @@
 """Image encoders and decoders, and a network that tells images apart.
 
-Letters: B batch, C channels of the latent map, H and W pixels. Each entry of `widths` halves the resolution once: with
-two of them 28 x 28 pixels become a 7 x 7 map.
+C is the number of channels of the latent map, H and W are height and width in pixels. Each entry of `widths` halves the
+resolution once: with two of them 28 x 28 pixels become a 7 x 7 map.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _FEATURE_MAP = 4  # pixels of a side
 def build_encoder(config: NetworkConfig, image_channels: int) -> nn.Sequential:
     """[B, image_channels, H, W] -> [B, C, H / 2^n, W / 2^n] with n = len(widths).
 
-    Without depth these are the networks of Xu et al. 2021: convolutions 4x4 of stride 2, normalisation, ReLU, and a
-    3x3 convolution to C channels.
+    Without depth these are the networks of Xu et al. 2021: 4x4 convolutions of stride 2, normalisation, ReLU, and a 3x3
+    convolution to C channels.
     """
     layers: list[nn.Module] = []
     before = image_channels
@@ -50,9 +50,9 @@ def build_decoder(config: NetworkConfig, channels: int, image_channels: int) -> 
 
 
 def build_feature_network(image_channels: int, size: int) -> nn.Sequential:
-    """[B, image_channels, size, size] -> [B, 128]: convolutions that halve the image until 4 pixels are left of a side.
+    """[B, image_channels, size, size] -> [B, 128]: convolutions that halve the image until its side has 4 pixels.
 
-    Three of them at least, the first ones at full resolution where the image is small; then a layer over all pixels.
+    There are at least three, the first ones at full resolution if the image is small; then a layer over all pixels.
     """
     halvings = math.ceil(math.log2(size / _FEATURE_MAP))
     strides = [1] * (len(_FEATURE_WIDTHS) - halvings) + [2] * halvings
@@ -65,7 +65,7 @@ def build_feature_network(image_channels: int, size: int) -> nn.Sequential:
 
 
 def _channels_last(layers: list[nn.Module]) -> nn.Sequential:
-    """A chain of layers in the memory format in which convolutions are fastest, on CPUs and on GPUs."""
+    """A chain of layers in the memory format that makes convolutions fastest, on CPUs and on GPUs."""
     network = nn.Sequential(*layers)
     for parameter in network.parameters():
         if parameter.ndim == 4:

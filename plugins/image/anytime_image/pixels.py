@@ -1,7 +1,7 @@
 """Images as pixels: float32 in [-1, 1], uint8, and Pillow's pictures.
 
-Nothing here needs torchvision, whose import takes longer than drawing and writing samples.
-Letters: C channels (1 or 3), H and W pixels.
+Nothing here needs torchvision: importing it takes longer than drawing and writing samples.
+C is the number of channels (1 or 3), H and W are height and width in pixels.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def to_float(images: Tensor) -> Tensor:
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Float in [-1, 1] -> uint8, values outside clipped."""
+    """Float in [-1, 1] -> uint8; values outside are clipped."""
     return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
@@ -36,7 +36,7 @@ def from_picture(picture: Image.Image) -> Tensor:
 
 
 def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """uint8 [..., C, H, W] with other numbers of pixels, by averages of those that are near."""
+    """Resize uint8 [..., C, H, W], by averages of pixels that are near."""
     if images.shape[-2:] == size:
         return images
     stacked = images.reshape(-1, *images.shape[-3:])

@@ -19,7 +19,7 @@ _PAPER = 255
 
 
 def contact_sheet(rows: Sequence[PreviewRow]) -> Image.Image:
-    """Rows of images [B, C, H, W], small ones enlarged pixel by pixel, captions at the left."""
+    """Draw rows of images [B, C, H, W], small ones enlarged pixel by pixel, with captions at the left."""
     font = ImageFont.load_default(_TEXT)
     margin = max((int(font.getlength(row.caption)) for row in rows), default=0)
     margin += 2 * _GAP + 8 if margin else 0
@@ -36,7 +36,7 @@ def contact_sheet(rows: Sequence[PreviewRow]) -> Image.Image:
 
 
 def animation_frames(steps: Sequence[Tensor]) -> list[Image.Image]:
-    """One picture for each of some images [C, H, W], small ones enlarged pixel by pixel."""
+    """One picture for each image [C, H, W], small ones enlarged pixel by pixel."""
     return [_strip(x.unsqueeze(0)) for x in steps]
 
 

@@ -1,6 +1,6 @@
 """A picture file as pixels: whatever its mode, depth and size, it becomes uint8 grey or RGB of one shape.
 
-Letters: C channels, H and W pixels.
+C is the number of channels, H and W are height and width in pixels.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ IMAGE_SUFFIXES = frozenset(
     | ({".avif"} if _AVIF else set())
 )
 _FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", *(("AVIF",) if _AVIF else ()))
-"""Of these suffixes. Pillow goes by content, and would read others too, EPS by running another program."""
+"""Pillow's formats for these suffixes. It goes by content and would read others too, EPS by running another program."""
 
 _SAVE_AS = "save them as PNG or JPEG"
 UNREAD_SUFFIXES: Mapping[str, str] = {
@@ -44,9 +44,9 @@ UNREAD_SUFFIXES: Mapping[str, str] = {
     **dict.fromkeys((".exr", ".hdr", ".dcm"), "save them as TIFF"),
     **({} if _AVIF else {".avif": "install Pillow 11.3 or newer"}),
 }
-"""Suffixes of pictures that are not read -> the way out."""
+"""Suffixes of pictures that are not read -> what to do with them."""
 
-# Decoders meet damage with all of these.
+# Decoders raise all of these at damage.
 _DAMAGED = (
     OSError,
     SyntaxError,
@@ -60,25 +60,25 @@ _DAMAGED = (
     ImageCms.PyCMSError,
 )
 _WITH_FRAMES = ("GIF", "WEBP", "PNG", "TIFF", "AVIF")
-"""Formats of animations and pages; a second picture in a JPEG is of the camera's making."""
-_BITS_PER_SAMPLE = 258  # of TIFF
+"""Formats of animations and pages; a second picture in a JPEG was added by the camera."""
+_BITS_PER_SAMPLE = 258  # a tag of TIFF
 _LARGE_PIXELS = 2**24  # beyond a telephone's photographs
 _STRIP_PIXELS = 2**22
-_ROUNDING = 1.01  # what resampling and rounding bring above white
+_ROUNDING = 1.01  # resampling and rounding may exceed white by this factor
 
-# Pillow turns what libtiff says into an exception; libtiff also writes it to the terminal, without asking.
-with suppress(OSError, AttributeError, TypeError):  # another way of linking
+# Pillow raises what libtiff reports as an exception; libtiff also writes it to the terminal.
+with suppress(OSError, AttributeError, TypeError):  # libtiff may be linked in another way
     ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 
 
 @dataclass(frozen=True)
 class Rendering:
-    """What a file leaves open of how a picture looks.
+    """How a picture looks where its file leaves it open.
 
     Attributes:
-        background: red, green and blue, 0..255, of what lies behind transparent pixels and in margins.
+        background: red, green and blue, 0..255, behind transparent pixels and in margins.
         white: value of white in greys of 16 and 32 bits; None: the full scale of the fewest bits that hold the picture.
-        float_white: the same of floating-point greys.
+        float_white: the same for floating-point greys.
         fit: how it becomes a square.
     """
 
@@ -93,18 +93,18 @@ class Rendering:
 
 
 UNSAID = Rendering()
-"""Where nothing is said."""
+"""The default."""
 
 
 @dataclass(frozen=True)
 class Description:
-    """What is known of a picture before it becomes one of the configured shape.
+    """Properties of a picture file before it is brought to the configured shape.
 
     Attributes:
         size: width and height.
-        frames: of an animation, or pages; 1 for a single picture.
-        kind: of greys that do not say what white is: `integer` or `float`; None for all others.
-        smallest, largest: values of such greys, 0 for all others.
+        frames: number of pictures of an animation, or of pages; 1 for a single picture.
+        kind: `integer` or `float` if greys do not say what white is; None for all others.
+        smallest, largest: values of such greys; 0 for all others.
     """
 
     size: tuple[int, int]
@@ -119,7 +119,7 @@ def read_image(
 ) -> Tensor:
     """A file as uint8 [C, H, W]: any mode becomes grey or RGB, any shape the square that `rendering.fit` makes of it.
 
-    Of more than 2^24 pixels, no more is held than the decoder needs: formats that can are decoded at a smaller size.
+    Beyond 2^24 pixels, no more is held than the decoder needs: formats that allow it are decoded at a smaller size.
 
     Args:
         path: the file.
@@ -128,8 +128,8 @@ def read_image(
         frame: which picture of an animation or of many pages.
 
     Raises:
-        DataError: the file is missing, no image, truncated, holds values that are no numbers, or is so large that
-            decoding it would be an attack.
+        DataError: the file is missing, not an image, truncated, holds NaN or infinite values, or is so large that it
+            may be an attack.
     """
     grey, side = shape[0] == 1, max(shape[1:])
     with _opened(path) as image:
@@ -143,7 +143,7 @@ def read_image(
         if math.prod(image.size) > _LARGE_PIXELS:
             seen = from_picture(_reduced(image, placement, grey, white, rendering.background))
         else:
-            # Cut first: a long picture resized by its shorter side would be as long again.
+            # Crop first: a long picture resized by its shorter side would still be long.
             seen = placement.seen.cut(from_picture(_flat(image, grey, white, rendering.background)))
     return placement.fitted(seen, rendering.ground(shape[0]))
 
@@ -156,11 +156,11 @@ def shown_size(path: Path) -> tuple[int, int]:
 
 
 def describe(path: Path | ShardFile, *, count_frames: bool) -> Description:
-    """What a file is like; only greys that do not say what white is are decoded for it.
+    """The properties of a file; it is only decoded if its greys do not say what white is.
 
     Args:
         path: the file.
-        count_frames: tell how many frames there are, not only whether there is more than one (then 2).
+        count_frames: count the frames; else 2 stands for more than one.
 
     Raises:
         DataError: as `read_image`.
@@ -177,10 +177,10 @@ def describe(path: Path | ShardFile, *, count_frames: bool) -> Description:
 
 
 def full_scale(largest: float, kind: str) -> float:
-    """The value of white where `largest` is the largest of greys that do not say it: 2^b - 1, b as small as can be.
+    """The value of white in greys that do not say it, of which `largest` is the largest: 2^b - 1 for the smallest b.
 
-    So it is 255, 4095 or 65535 for integers, of at least 8 bits, and 1 or 255 for floating-point values; small steps
-    that rounding makes beyond it are no further bit.
+    So it is 255, 4095 or 65535 for integers, which have at least 8 bits, and 1 or 255 for floating-point values. Values
+    slightly beyond it, from rounding, do not count as another bit.
     """
     bits, beyond = (1, _ROUNDING) if kind == "float" else (8, 1.0)
     while largest > beyond * (2**bits - 1):
@@ -190,13 +190,13 @@ def full_scale(largest: float, kind: str) -> float:
 
 @contextmanager
 def _opened(path: Path | ShardFile) -> Iterator[Image.Image]:
-    """An image whose header alone is read; what is wrong with it, then or later, becomes a DataError.
+    """An opened image, with only its header read; any error, now or in the block, becomes a DataError.
 
-    The header may claim more pixels than a picture has.
+    The header may claim more pixels than a picture may have.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        # Pillow warns of what is larger than its limit, and refuses only what is twice as large.
+        # Pillow only warns of images beyond its limit, and refuses those twice as large.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
             if isinstance(path, Path):
@@ -224,7 +224,7 @@ def _is_deep(image: Image.Image) -> bool:
 
 
 def _declared_white(image: Image.Image) -> float | None:
-    """The value of white where the file says it: Pillow scales PGM itself, and TIFF has greys of 9 to 15 bits."""
+    """The value of white if the file states it: Pillow scales PGM itself, and TIFF has greys of 9 to 15 bits."""
     if image.format == "PPM" and image.mode != "F":
         return 65535.0
     bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))[0]
@@ -232,7 +232,7 @@ def _declared_white(image: Image.Image) -> float | None:
 
 
 def _white(image: Image.Image, rendering: Rendering, path: Path | ShardFile) -> float:
-    """The value of white of a deep picture, whose values are found to be numbers; of no meaning for others."""
+    """The value of white in a deep picture, after a check that its values are finite; without meaning for others."""
     if not _is_deep(image):
         return 255.0
     kind = "float" if image.mode == "F" else "integer"
@@ -242,7 +242,7 @@ def _white(image: Image.Image, rendering: Rendering, path: Path | ShardFile) -> 
 
 
 def _strips(image: Image.Image, multiple: int = 1) -> Iterator[tuple[int, Image.Image]]:
-    """The first row and the pixels of parts from top to bottom, a `multiple` of rows but for the last."""
+    """Yield the first row and the pixels of parts from top to bottom; all but the last have a `multiple` of rows."""
     width, height = image.size
     rows = multiple * max(1, _STRIP_PIXELS // (width * multiple))
     for top in range(0, height, rows):
@@ -250,7 +250,7 @@ def _strips(image: Image.Image, multiple: int = 1) -> Iterator[tuple[int, Image.
 
 
 def _extremes(image: Image.Image, path: Path | ShardFile) -> tuple[float, float]:
-    """The smallest and the largest value. Raises DataError where one is NaN or infinite."""
+    """The smallest and the largest value. Raises DataError if one is NaN or infinite."""
     smallest, largest = math.inf, -math.inf
     for top, strip in _strips(image):
         values = np.asarray(strip)
@@ -258,8 +258,8 @@ def _extremes(image: Image.Image, path: Path | ShardFile) -> tuple[float, float]
         if not finite.all():
             row, column = np.argwhere(~finite)[0].tolist()
             raise DataError(
-                f"{path} holds {values[row, column]:g} in row {top + row}, column {column} of its pixels, where only "
-                "numbers say how bright they are: replace it, or leave the picture out"
+                f"{path} holds {values[row, column]:g} in row {top + row}, column {column} of its pixels, which is no "
+                "brightness: replace it, or leave the picture out"
             )
         smallest, largest = min(smallest, float(values.min())), max(largest, float(values.max()))
     return smallest, largest
@@ -268,17 +268,17 @@ def _extremes(image: Image.Image, path: Path | ShardFile) -> tuple[float, float]
 def _reduced(
     image: Image.Image, placement: Placement, grey: bool, white: float, background: tuple[int, int, int]
 ) -> Image.Image:
-    """What is seen at whole fractions of its size, twice what it fills or more, averaged strip by strip."""
+    """The seen part reduced by whole factors, strip by strip, to at least twice the size that it will fill."""
     across, down = (
         max(1, length // (2 * wanted)) for length, wanted in zip(placement.seen[2:], placement.place[2:], strict=True)
     )
     columns, rows = placement.seen.width // across, placement.seen.height // down
-    # What is seen lies in the middle.
+    # The seen part lies in the middle.
     left, top = (image.width - columns * across) // 2, (image.height - rows * down) // 2
     part = image.crop((left, top, left + columns * across, top + rows * down))
     result = Image.new("L" if grey else "RGB", (columns, rows))
     for first, strip in _strips(part, down):
-        # Not by `reduce`, which makes 254 of 255 where it averages many.
+        # Not by `reduce`, which turns 255 into 254 if it averages many.
         size = (columns, strip.height // down)
         flat = _flat(strip, grey, white, background).resize(size, Image.Resampling.BOX)
         result.paste(flat, (0, first // down))

@@ -1,4 +1,4 @@
-"""A user's picture as a square, and its reconstruction as large as the picture was."""
+"""A user's picture as a square, and its reconstruction at the size of the picture."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from anytime_image.reading import Rendering, read_image, shown_size
 
 
 class Picture:
-    """One file. `write` undoes what made it a square; around a square that was cropped lies the background.
+    """One file. `write` undoes what made it a square; around a cropped square it puts the background.
 
     Args:
         path: the file.
@@ -22,7 +22,7 @@ class Picture:
         rendering: how the file becomes one.
 
     Raises:
-        DataError: naming a file that cannot be read.
+        DataError: the file cannot be read.
     """
 
     def __init__(self, path: Path, shape: tuple[int, int, int], rendering: Rendering) -> None:
@@ -44,7 +44,7 @@ class Picture:
 
 
 def save(image: Tensor, path: Path) -> None:
-    """Write uint8 [C, H, W] as a picture. Raises DataError where the format holds none so large."""
+    """Write uint8 [C, H, W] as a picture. Raises DataError if the format cannot hold one so large."""
     try:
         to_picture(image).save(path)
     except (OSError, ValueError) as error:

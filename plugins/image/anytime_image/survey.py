@@ -1,4 +1,4 @@
-"""What a set of picture files is like, found out before the first of them is used: sizes, frames, and what is white."""
+"""Properties of a set of picture files, found before the first is used: sizes, frames, and the value of white."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Survey:
     Attributes:
         parts: the files of each part.
         looked_at: how many files were looked at.
-        described: what is known of those that can be read.
+        described: the properties of those that can be read.
     """
 
     parts: Sequence[Sequence[Path | ShardFile]]
@@ -35,12 +35,12 @@ class Survey:
     described: dict[Place, Description]
 
     def white(self, kind: str) -> float | None:
-        """The value of white in greys of `kind`, one for all of them; None where there are none."""
+        """The value of white in greys of `kind`, the same for all; None if there are none."""
         largest = [seen.largest for seen in self.described.values() if seen.kind == kind]
         return full_scale(max(largest), kind) if largest else None
 
     def frames(self, part: int) -> list[int]:
-        """How many pictures are in each file of a part, 1 where that is not known."""
+        """How many pictures each file of a part holds, 1 if that is not known."""
         places = ((part, position) for position in range(len(self.parts[part])))
         return [self.described[place].frames if place in self.described else 1 for place in places]
 
@@ -53,7 +53,7 @@ class Survey:
         return {**forms, **({"other sizes": others} if others else {})}
 
     def notes(self, side: int, rendering: Rendering, *, every_frame: bool) -> tuple[str, ...]:
-        """Sentences for whoever wonders what became of the pictures, squares of `side` pixels."""
+        """Sentences that tell users how the pictures become squares of `side` pixels."""
         notes: list[str] = []
         files = sum(map(len, self.parts))
         if self.looked_at < files:
@@ -67,8 +67,8 @@ class Survey:
             )
         elif animated:
             notes.append(
-                f"of {counted(len(animated), 'files')} of several frames or pages the first picture is taken, such as "
-                f"{self._name(animated[0])}; data.frames=all takes every one"
+                f"of {counted(len(animated), 'files')} of several frames or pages, such as {self._name(animated[0])}, "
+                "the first picture is taken; data.frames=all takes all"
             )
         for kind, noun, key, white in (
             ("integer", "greys of 16 and 32 bits", "data.white", rendering.white),
@@ -90,7 +90,7 @@ class Survey:
 
 
 def survey(parts: Sequence[Sequence[Path | ShardFile]], *, every_frame: bool, most: int | None = None) -> Survey:
-    """Look at all files, or at `most` of them spread evenly; what cannot be read is met again when it is used."""
+    """Look at all files, or at `most` of them spread evenly; unreadable ones are reported when they are used."""
     places = [(part, position) for part, files in enumerate(parts) for position in range(len(files))]
     if most is not None and len(places) > most:
         places = [places[index * len(places) // most] for index in range(most)]

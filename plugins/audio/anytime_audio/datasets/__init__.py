@@ -1,7 +1,7 @@
-"""Sound data sets: synthesised plucked strings, torchaudio's collections, spoken digits, and any folder
-or tar shards of sounds.
+"""Sound data sets: synthesised plucked strings, torchaudio's collections, spoken digits, and any folder or tar shards
+of sounds.
 
-Letters: n clips, L audio samples of a clip. Items are float32 [1, L] in [-1, 1]; storage is 16-bit.
+n is the number of clips, L that of the audio samples of a clip. Items are float32 [1, L] in [-1, 1]; storage is 16-bit.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from anytime_core.display import counted
 from anytime_core.found import Found, PassedOver, class_counts, count_forms
 from anytime_core.modality import Datasets
 
-_HEADERS = 200  # that are looked at for their rates; of MP3 files all frames are counted
+_HEADERS = 200  # files read for their rates; in MP3 files this counts all frames
 _TRAINING_PLUCKS, _VALIDATION_PLUCKS = 3600, 480
 
 
 def clip_form(config: DataConfig) -> ClipForm:
-    """What files are turned into."""
+    """The form of the clips that files become."""
     return ClipForm(config.rate, config.length, config.cut, config.top_db, config.peak, config.channels)
 
 
@@ -33,7 +33,7 @@ def load_datasets(config: DataConfig) -> Datasets:
     """Training and validation clips.
 
     Raises:
-        DataError: saying where the data was looked for, which file is at fault, or why the cache cannot be written.
+        DataError: the data was not found, a file is at fault, or the cache cannot be written; the message says which.
     """
     if config.name == "plucks":
         return _plucks(config)
@@ -66,7 +66,7 @@ def _labels(clips: Clips) -> list[int] | None:
 
 
 def _together(kinds: Sequence[PassedOver]) -> list[PassedOver]:
-    """What was passed over for one reason in both parts as one kind."""
+    """What was passed over in both parts, with equal reasons counted together."""
     if len(kinds) < 2:
         return list(kinds)
     examples = tuple(example for kind in kinds for example in kind.examples)

@@ -1,8 +1,8 @@
 """Clips that are decoded once and kept: a memory-mapped cache whose name follows from files and options.
 
-A cache is a folder of `clips.int16`, [n, L] little-endian, and `index.json`: the file that each clip comes from, how
-many files could not be used and why the first of them, what is odd about others, by how much all were trimmed, cut and
-padded, and the checksum.
+A cache is a folder of `clips.int16`, [n, L] little-endian, and `index.json`. The index holds the file that each clip
+comes from, how many files could not be used and why for the first ones, what is odd about others, by how much all were
+trimmed, cut and padded, and the checksum. n is the number of clips, L that of their audio samples.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ from anytime_core.found import PassedOver
 _FORMAT = 3
 _CLIPS, _INDEX = "clips.int16", "index.json"
 _AHEAD = 4  # files for each core that are decoded before they are needed
-_HELD = 2**22  # audio samples of the clips of a file that are held; a longer one is decoded by itself
+_HELD = 2**22  # audio samples of a file's clips that may be held; a longer file is decoded when it is needed
 _INDEX_LIMIT = 2**30  # a line for each clip
 
 logger = logging.getLogger(__name__)
 
 
 class Clips:
-    """Clips int16 [n, L], in memory or memory-mapped, and where known their labels int64 [n].
+    """Clips int16 [n, L], in memory or memory-mapped, and, if known, their labels int64 [n].
 
     Attributes:
         notes: what is odd about the files that they come from.
@@ -84,9 +84,9 @@ class Clips:
 
 
 def cached_clips(source: LabelledFiles, form: ClipForm, folder: Path, name: str) -> Clips:
-    """The clips of `source`, from the cache in `folder` where it is, else decoded and put there.
+    """The clips of `source`, from the cache in `folder` if they are there, else decoded and put there.
 
-    Another process that needs the same cache waits for this one. Files that cannot be used are left out, and told of in
+    Another process that needs the same cache waits for this one. Files that cannot be used are left out and listed in
     `passed_over`.
 
     Raises:
@@ -113,14 +113,14 @@ def cached_clips(source: LabelledFiles, form: ClipForm, folder: Path, name: str)
 
 
 def _digest(files: Sequence[Path | ShardFile], form: ClipForm) -> str:
-    """A name for what clips are made of: files, as JSON that is never whole in memory, and options."""
+    """A name that follows from files and options, by way of JSON that is never whole in memory."""
     head = json.dumps({"format": _FORMAT, **asdict(form), "files": []}).removesuffix("]}")
     signatures = (", " * bool(number) + json.dumps(_signature(file)) for number, file in enumerate(files))
     return digest(text.encode() for text in itertools.chain([head], signatures, ["]}"]))[:16]
 
 
 def _signature(file: Path | ShardFile) -> tuple[str | int, ...]:
-    """What changes when a file does; a file that is gone is reported when it is read."""
+    """Values that change when a file does; a file that is gone is reported when it is read."""
     path, *place = (file.shard, file.offset) if isinstance(file, ShardFile) else (file,)
     try:
         status = path.stat()
@@ -130,7 +130,7 @@ def _signature(file: Path | ShardFile) -> tuple[str | int, ...]:
 
 
 def _read_index(place: Path, form: ClipForm, files: int) -> dict[str, Any] | None:
-    """What `index.json` says, None where there is no whole cache."""
+    """The contents of `index.json`; None if there is no complete cache."""
     if not place.exists():
         return None
     try:
@@ -165,7 +165,7 @@ def _build(files: Sequence[Path | ShardFile], form: ClipForm, place: Path) -> di
     damaged = Damaged("sounds")
     odd: dict[Remark, list[str]] = {}
     fitting = Fitting()
-    # By a name, so that what a killed process left is written over, not left.
+    # A fixed name, so that what a killed process left is overwritten.
     with filling(place, name="clips") as partial:
         remove_partial_files(partial)
         with (partial / _CLIPS).open("wb") as output:
@@ -201,7 +201,7 @@ def _build(files: Sequence[Path | ShardFile], form: ClipForm, place: Path) -> di
 
 
 class _Decoded:
-    """A file that was decoded, or failed to be. Only one of many clips is decoded again, when they are asked for."""
+    """A file that was decoded, or could not be. A file of many clips is decoded again when they are needed."""
 
     def __init__(self, path: Path | ShardFile, form: ClipForm) -> None:
         self.remarks: list[Remark] = []
@@ -210,7 +210,7 @@ class _Decoded:
             sound = prepare(path, form, self.remarks.append)
             if sound.length <= _HELD:
                 self._clips = list(sound.clips())
-            # What it held is in the clips now, or is read again.
+            # Its sound is in the clips now, or is read again.
             self._sound: PreparedSound | DataError = replace(sound, sound=None) if self._clips else sound
         except DataError as error:
             self._sound = error
@@ -218,19 +218,19 @@ class _Decoded:
 
     @property
     def sound(self) -> PreparedSound:
-        """What is known of it. Raises DataError where it cannot be used."""
+        """The prepared sound. Raises DataError if it cannot be used."""
         if isinstance(self._sound, DataError):
             raise self._sound
         return self._sound
 
     def clips(self) -> Iterator[np.ndarray]:
-        """Clips, float32 [n, L], a few at a time. Raises DataError where there are none."""
+        """Clips, float32 [n, L], a few at a time. Raises DataError if there are none."""
         sound = self.sound
         yield from sound.clips() if self._clips is None else self._clips
 
 
 def _decode(files: Sequence[Path | ShardFile], form: ClipForm) -> Iterator[_Decoded]:
-    """Each file in order; decoded on all cores, a few ahead."""
+    """Each file in order; they are decoded on all cores, a few ahead."""
     cores = os.cpu_count() or 1
     ahead: deque[Future[_Decoded]] = deque()
     with ThreadPoolExecutor(cores) as pool:

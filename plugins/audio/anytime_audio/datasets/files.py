@@ -1,6 +1,6 @@
 """Sound files: reading them at any rate and channel count, preparing clips of them, and writing them.
 
-Letters: L audio samples of a clip.
+L is the number of audio samples of a clip.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from anytime_core.errors import DataError
 
 _SUBTYPES: dict[Encoding, str] = {"16bit": "PCM_16", "24bit": "PCM_24", "float": "FLOAT"}
 _LONGEST = 2**29  # audio samples that are prepared: three hours at 48 kHz
-_HELD = 2**22  # audio samples that are held while it is found out what is trimmed
+_HELD = 2**22  # audio samples that are held while the ends to trim are found
 _SHORTEST = 0.01  # seconds
 _TRIM_WINDOW = 0.032  # seconds
 _SILENCE = 1e-4  # three steps of 16-bit sound
@@ -33,14 +33,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ClipForm:
-    """What clips are like.
+    """The form of clips.
 
     Attributes:
         rate: audio samples a second.
         length: L.
         cut: `start` makes one clip of a file, `all` as many as it fills (the last one padded if it is half full).
-        top_db: what is this much below the peak is trimmed at both ends; None trims nothing.
-        peak: largest absolute value of a file.
+        top_db: both ends are trimmed where they are this many dB below the peak; None trims nothing.
+        peak: the largest absolute value of a file after normalisation.
         channels: see `read_blocks`.
     """
 
@@ -54,12 +54,12 @@ class ClipForm:
 
 @dataclass(frozen=True)
 class PreparedSound:
-    """A sound of which it is known how it becomes clips.
+    """A sound that is ready to become clips.
 
     Attributes:
-        path, form: the file, and what its clips are like.
-        extent: what is left of it at `form.rate`.
-        sound: that, where it is short enough to be held, float32; None: it is read again.
+        path, form: the file, and the form of its clips.
+        extent: the part of it that is not trimmed, at `form.rate`.
+        sound: this part as float32, if it is short enough to be held; None: it is read again.
         whole: audio samples at `form.rate` before anything was trimmed.
     """
 
@@ -71,14 +71,14 @@ class PreparedSound:
 
     @property
     def length(self) -> int:
-        """Audio samples of all clips."""
+        """The number of audio samples of all clips."""
         if self.form.cut == "start":
             return self.form.length
         return max(1, (self.kept + self.form.length // 2) // self.form.length) * self.form.length
 
     @property
     def kept(self) -> int:
-        """Audio samples that are not trimmed."""
+        """The number of audio samples that are not trimmed."""
         return self.extent.stop - self.extent.start
 
     def clips(self) -> Iterator[np.ndarray]:
@@ -95,7 +95,7 @@ class PreparedSound:
         yield np.pad(pending, (0, left - len(pending))).reshape(-1, self.form.length)
 
     def _kept(self) -> Iterator[np.ndarray]:
-        """What is not trimmed."""
+        """The sound without its trimmed ends."""
         if self.sound is not None:
             yield self.sound
             return
@@ -109,10 +109,10 @@ class PreparedSound:
 
 
 def prepare(path: Path | ShardFile, form: ClipForm, remark: OnRemark = ignore_remark) -> PreparedSound:
-    """Find out how a file becomes clips: what is trimmed, and its peak. A long one is not held.
+    """Find out how a file becomes clips: what is trimmed, and its peak. A long file is not held in memory.
 
     Raises:
-        DataError: as `read_blocks` does, or where nothing but silence is in it.
+        DataError: as in `read_blocks`, or the file holds only silence.
     """
     window = max(4, round(_TRIM_WINDOW * form.rate))
     blocks: list[np.ndarray] = []
@@ -149,13 +149,13 @@ def read_clips(path: Path | ShardFile, form: ClipForm, remark: OnRemark = ignore
     """The clips in a file, float32 [n, L]: trimmed, normalised to the peak, cut, and padded with silence at the end.
 
     Raises:
-        DataError: as `prepare` does.
+        DataError: as in `prepare`.
     """
     return np.concatenate(list(prepare(path, form, remark).clips()))
 
 
 def check_audible(peak: float, path: Path | ShardFile) -> None:
-    """Raise DataError if `peak`, the largest absolute value in a file, is that of silence."""
+    """Raise DataError if `peak`, the largest absolute value in a file, is so small that the file is silent."""
     if peak < _SILENCE:
         raise DataError(f"{path} is silent: nothing is left of it")
 
@@ -167,7 +167,7 @@ def write_sound(blocks: Iterable[np.ndarray], path: Path, rate: int, encoding: E
 
     Raises:
         DataError: soundfile knows no format of that suffix, or none that holds the encoding.
-        OSError: the disk is full, or the folder not there.
+        OSError: the disk is full, or the folder does not exist.
     """
     subtype = _SUBTYPES[encoding]
     container = path.suffix.removeprefix(".").upper()

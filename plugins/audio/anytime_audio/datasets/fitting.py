@@ -1,4 +1,4 @@
-"""What becoming clips does to sounds: how many are trimmed, cut and padded, and by how much."""
+"""How sounds change when they become clips: how many are trimmed, cut and padded, and by how much."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ class Change:
     """One way in which sounds change.
 
     Attributes:
-        sounds: how many do.
-        shares: the sum, over these, of the share of each that is taken away or added.
+        sounds: how many change.
+        shares: the sum over these of the share of each that is removed or added.
     """
 
     sounds: int = 0
     shares: float = 0.0
 
     def add(self, changed: int, whole: int) -> None:
-        """A sound of which `changed` of `whole` audio samples are taken away or added."""
+        """Count a sound of which `changed` of `whole` audio samples are removed or added."""
         if changed > 0:
             self.sounds += 1
             self.shares += changed / whole
 
 
 class Fitting:
-    """What became of some sounds.
+    """How sounds changed when they became clips.
 
     Attributes:
         sounds: how many there are.
-        trimmed: silence at both ends, of the whole sound.
-        cut: what is in no clip, of what is left then.
-        padded: silence behind the end, of the clips.
+        trimmed: silence removed at both ends, as a share of the whole sound.
+        cut: what is in no clip, as a share of what is left after trimming.
+        padded: silence added at the end, as a share of the clips.
     """
 
     def __init__(self) -> None:
@@ -43,14 +43,14 @@ class Fitting:
         self.trimmed, self.cut, self.padded = Change(), Change(), Change()
 
     def add(self, sound: PreparedSound) -> None:
-        """One more sound."""
+        """Count one more sound."""
         self.sounds += 1
         self.trimmed.add(sound.whole - sound.kept, sound.whole)
         self.cut.add(sound.kept - sound.length, sound.kept)
         self.padded.add(sound.length - sound.kept, sound.length)
 
     def numbers(self) -> list[float]:
-        """All of it as numbers, for `fitting_note`."""
+        """All counts as plain numbers, for `fitting_note`."""
         changes = (self.trimmed, self.cut, self.padded)
         return [self.sounds, *(value for change in changes for value in (change.sounds, change.shares))]
 
@@ -59,10 +59,10 @@ NUMBERS = len(Fitting().numbers())
 
 
 def fitting_note(parts: Sequence[Sequence[float]], form: ClipForm) -> tuple[str, ...]:
-    """A sentence on what became of the sounds of all parts, from the `numbers` of each; none if nothing.
+    """A sentence on how the sounds of all parts changed, from the `numbers` of each; none if they did not.
 
     Args:
-        parts: `Fitting.numbers()` each.
+        parts: `Fitting.numbers()` of each part.
         form: of the clips.
     """
     sounds, *changes = map(sum, zip(*parts, strict=True))

@@ -1,4 +1,4 @@
-"""libmpg123's remarks on MP3 files, which it writes to the terminal behind everybody's back, are kept from it."""
+"""Keeping libmpg123's remarks on MP3 files, which it writes straight to standard error, off the terminal."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _STANDARD_ERROR = 2
 
 
 class _Muffler:
-    """While any thread decodes, standard error goes to a file; what is no remark of the library follows at once after.
+    """While any thread decodes, standard error goes to a file; all but the library's remarks is passed on afterwards.
 
-    There is one standard error for all threads, and the library has no switch that can be reached from here.
+    All threads share one standard error, and the library has no switch that can be reached from here.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class _Muffler:
 
     def enter(self) -> None:
         with self._lock:
-            if self._threads == 0 and sys.__stderr__ is not None:  # else it may be somebody's file
+            if self._threads == 0 and sys.__stderr__ is not None:  # without it, the descriptor may be another file
                 with suppress(OSError):
                     self._begin()
             self._threads += 1
@@ -72,7 +72,7 @@ _MUFFLER = _Muffler()
 
 @contextmanager
 def muffled(wanted: bool) -> Iterator[None]:
-    """Nothing that libmpg123 says in this block reaches the terminal, if that is `wanted`."""
+    """If `wanted`, keep libmpg123's remarks in this block off the terminal."""
     if not wanted or not hasattr(os, "pread"):
         yield
         return

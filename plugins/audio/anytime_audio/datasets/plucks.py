@@ -1,8 +1,8 @@
 """Plucked strings (Karplus and Strong, "Digital Synthesis of Plucked-String and Drum Timbres", 1983).
 
-A burst of noise goes round a delay line whose length is the period; each round it is averaged with its neighbour, so
-that high partials die first. Tuning and pick position follow Jaffe and Smith, "Extensions of the Karplus-Strong
-Plucked-String Algorithm" (1983).
+A burst of noise goes round a delay line whose length is the period. In each round every value is averaged with its
+neighbour, so that high partials die first. Tuning and pick position follow Jaffe and Smith, "Extensions of the
+Karplus-Strong Plucked-String Algorithm" (1983).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _OCTAVES = 2
 
 
 def pluck(index: int, form: ClipForm) -> np.ndarray:
-    """Clip number `index`, float32 [L]; the same in every call. Its pitch class is `index` modulo 12."""
+    """Clip number `index`, float32 [length]; it is the same in every call. Its pitch class is `index` modulo 12."""
     from scipy.signal import lfilter
 
     noise = np.random.default_rng([index, 1983])

@@ -28,21 +28,21 @@ SOUND_SUFFIXES = frozenset(
 _VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 UNREAD_SUFFIXES: Mapping[str, str] = dict.fromkeys(
     (".m4a", ".m4b", ".aac", ".wma", ".amr", ".3gp", ".ape", ".wv", ".mka", ".ac3", ".sph", *_VIDEO_SUFFIXES),
-    "convert them to FLAC or WAV, such as with ffmpeg",
+    "convert them to FLAC or WAV, for example with ffmpeg",
 )
-"""Suffixes of sounds that are not read -> the way out."""
+"""Suffixes of sounds that are not read -> what to do with them."""
 
 Remark = Literal["truncated", "cancelling"]
-"""What is odd about a sound that is used all the same."""
+"""What may be odd about a sound that is used all the same."""
 
 REMARKS: Mapping[Remark, tuple[str, str]] = {
     "truncated": ("ends early and is used as far as it goes", "end early and are used as far as they go"),
     "cancelling": (
-        "has channels that cancel each other out, of which the loudest is taken (data.channels)",
-        "have channels that cancel each other out, of which the loudest is taken (data.channels)",
+        "has channels that cancel each other out; the loudest is taken (data.channels)",
+        "have channels that cancel each other out; the loudest is taken (data.channels)",
     ),
 }
-"""What is said of one sound, and of several."""
+"""The words for one sound, and for several."""
 
 OnRemark = Callable[[Remark], None]
 
@@ -52,12 +52,12 @@ _LOWEST_RATE, _HIGHEST_RATE = 1000, 2**20
 _MOST_CHANNELS = 64
 _MOST_FRAMES_PER_BYTE = 2**14  # three times what silence takes in FLAC's largest blocks
 _UNKNOWN_FRAMES = 2**63 - 1
-_UNKNOWN_BYTES = 2**31 - 2**12  # what writers of streams claim, and more
-_LARGEST = 1e6  # of a float file that is not normalised
-_CANCELLED = 1e-3  # energy of the mean, in that of a channel
+_UNKNOWN_BYTES = 2**31 - 2**12  # writers of streams claim this or more
+_LARGEST = 1e6  # value in a float file that is not normalised
+_CANCELLED = 1e-3  # energy of the mean, as a share of the energy of a channel
 _MP3_PADDING = 2 * 1152
 
-# libsndfile's log of what a header claims and what is there.
+# libsndfile logs what a header claims and what is there.
 _CLAIMS = re.compile(
     r"^\s*(?:data|SSND|riff|Data Size)\s*: (?P<claimed>\d+) \(should be (?P<there>\d+)\)", re.MULTILINE
 )
@@ -72,7 +72,7 @@ def ignore_remark(remark: Remark) -> None:
 
 
 def warning_of(path: Path | ShardFile) -> OnRemark:
-    """Remarks on a single file as warnings."""
+    """Log remarks on a single file as warnings."""
     return lambda remark: logger.warning("%s %s", shown(path), REMARKS[remark][0])
 
 
@@ -86,12 +86,12 @@ def read_blocks(
     Args:
         path: the file.
         rate: audio samples a second.
-        channels: which of them are taken; where their mean is next to nothing, as of channels in antiphase, it is the
-            one of most energy.
-        remark: told what is odd: `cancelling` before the first block, `truncated` after the last.
+        channels: which of them are taken. If their mean is next to nothing, as for channels in antiphase, the channel
+            of most energy is taken instead.
+        remark: called with what is odd: `cancelling` before the first block, `truncated` after the last.
 
     Raises:
-        DataError: the file is missing, no sound, empty, or holds values that no sound has.
+        DataError: the file is missing, not a sound, empty, or holds values that no sound has.
     """
     with _open(path) as file:
         mixed = _mixer(path, file.channels, channels, remark)
@@ -106,30 +106,30 @@ def read_blocks(
 
 
 def header_rate(path: Path | ShardFile) -> str:
-    """The rate that a sound file's header states, such as `44100 Hz`. Raises DataError as `read_blocks` does."""
+    """The rate that a sound file's header states, such as `44100 Hz`. Raises DataError as `read_blocks`."""
     return f"{header(path)[0]} Hz"
 
 
 def header(path: Path | ShardFile) -> tuple[int, int]:
-    """Rate and frames that a sound file's header states. Raises DataError as `read_blocks` does."""
+    """The rate and the number of frames that a sound file's header states. Raises DataError as `read_blocks`."""
     with _open(path) as file:
         return file.samplerate, file.frames
 
 
 def _blocks(file: soundfile.SoundFile, remark: OnRemark = ignore_remark) -> Iterator[np.ndarray]:
-    """Blocks [n, channels] as far as the file goes."""
+    """Yield blocks [n, channels] as far as the file goes."""
     frames, truncated = 0, _claims_more(file)
     step = _FLAC_BLOCK if file.format == "FLAC" else _BLOCK
     ended = False
     while not ended:
         parts: list[np.ndarray] = []
-        # Not file.blocks, which makes up sound where a file is shorter than it says.
+        # Not file.blocks, which invents sound if a file is shorter than it says.
         while not ended and sum(map(len, parts)) < _BLOCK:
             try:
                 with muffled(file.format == "MP3"):
                     part = file.read(step, dtype="float32", always_2d=True)
             except soundfile.LibsndfileError:
-                if not frames or file.frames >= _UNKNOWN_FRAMES:  # where nobody knows how much is missing
+                if not frames or file.frames >= _UNKNOWN_FRAMES:  # nobody knows how much is missing
                     raise
                 truncated = ended = True
                 break
@@ -144,7 +144,7 @@ def _blocks(file: soundfile.SoundFile, remark: OnRemark = ignore_remark) -> Iter
 
 
 def _claims_more(file: soundfile.SoundFile) -> bool:
-    """Whether the header speaks of more sound than the file has, or the end of a stream is missing."""
+    """Whether the header claims more sound than the file has, or the end of a stream is missing."""
     log = file.extra_info
     claims = [*_CLAIMS.finditer(log), *_CLAIMS_FRAMES.finditer(log)]
     return _NO_END in log or any(int(claim["there"]) < int(claim["claimed"]) < _UNKNOWN_BYTES for claim in claims)
@@ -153,11 +153,11 @@ def _claims_more(file: soundfile.SoundFile) -> bool:
 def _mixer(
     path: Path | ShardFile, number: int, channels: Channels, remark: OnRemark
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """What makes blocks [n] of blocks [n, number]."""
+    """A function from blocks [n, number] to mono blocks [n]."""
     if number == 1 or channels == "left":
         return lambda block: np.ascontiguousarray(block[:, 0])
     energy, energy_of_mean = np.zeros(number), 0.0
-    with _open(path) as file, np.errstate(all="ignore"):  # what no sound holds is refused when it is read again
+    with _open(path) as file, np.errstate(all="ignore"):  # values that no sound has are refused when it is read again
         for block in _blocks(file):
             energy += np.square(block, dtype=np.float64).sum(0)
             energy_of_mean += float(np.square(block.mean(1), dtype=np.float64).sum())
@@ -202,12 +202,12 @@ def _open(path: Path | ShardFile) -> Iterator[soundfile.SoundFile]:
 def _may_be_mp3(opened: BinaryIO) -> bool:
     if isinstance(opened, io.BytesIO):
         start = bytes(opened.getbuffer()[:3])
-    else:  # past the buffer, as libsndfile reads from the descriptor's own position
+    else:  # without the buffer: libsndfile reads from the descriptor's own position
         start = os.read(opened.fileno(), 3)
         os.lseek(opened.fileno(), 0, os.SEEK_SET)
     return start == b"ID3" or (len(start) == 3 and start[0] == 0xFF and start[1] >= 0xE0)
 
 
 def _readable(opened: BinaryIO) -> BinaryIO | int:
-    """What soundfile reads faster: the file's descriptor where it has one."""
+    """The file's descriptor if it has one, from which soundfile reads faster."""
     return opened if isinstance(opened, io.BytesIO) else opened.fileno()

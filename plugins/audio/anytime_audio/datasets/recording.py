@@ -1,6 +1,6 @@
 """A user's recording of any length as overlapping clips, which are joined again with cross-fades, at any rate.
 
-Letters: L audio samples of a clip.
+L is the number of audio samples of a clip.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from anytime_audio.config import Encoding
 from anytime_audio.datasets.files import ClipForm, check_audible, write_sound
 from anytime_audio.datasets.reading import header, read_blocks, warning_of
 
-_OVERLAP = 8  # the cross-fade's part of a clip is one over this
+_OVERLAP = 8  # a cross-fade takes one over this of a clip
 
 
 class Recording:
-    """One file. It is read block by block, twice: once for its level when it is opened, once when it is iterated.
+    """One file. It is read block by block, twice: when it is opened, for its level, and when it is iterated.
 
-    What is odd about it, such as an early end, is a warning.
+    Anything odd about it, such as an early end, is logged as a warning.
 
-    Iterating gives clips float32 [1, L], normalised together to the peak of training clips. `write` undoes that.
+    Iterating yields clips float32 [1, L], normalised together to the peak of training clips. `write` undoes this.
 
     Args:
         path: the file.
         form: of clips.
         encoding: of the file that is written.
-        keep_rate: write at the rate of the file, as long as it is; else at that of clips.
+        keep_rate: write at the rate of the file and as long as it is; else at the rate of clips.
 
     Raises:
-        DataError: on opening, as `read_blocks`, or where the file is silent.
+        DataError: on opening, as in `read_blocks`, or the file is silent.
     """
 
     def __init__(self, path: Path, form: ClipForm, encoding: Encoding, *, keep_rate: bool = False) -> None:
@@ -48,7 +48,7 @@ class Recording:
         self.gain = form.peak / peak
 
     def __len__(self) -> int:
-        """Number of clips."""
+        """The number of clips."""
         return 1 + max(0, -(-(self.length - self.form.length) // (self.form.length - self.overlap)))
 
     def __iter__(self) -> Iterator[Tensor]:
@@ -73,7 +73,7 @@ class Recording:
             return
         rate, frames = header(self.path)
         expected = round(self.length * rate / self.form.rate)
-        # A header that is wrong, as of a file that ends early, is far from what was read.
+        # If a header is wrong, as in a file that ends early, it is far from what was read.
         frames = frames if abs(frames - expected) <= 1 + rate / self.form.rate else expected
         write_sound(_resampled(self._joined(clips), self.form.rate, rate, frames), path, rate, self.encoding)
 
@@ -94,7 +94,7 @@ class Recording:
 
 
 def _resampled(blocks: Iterable[np.ndarray], before: int, rate: int, frames: int) -> Iterator[np.ndarray]:
-    """Blocks at the rate `before` as `frames` audio samples at another one."""
+    """Blocks at the rate `before`, resampled to `frames` audio samples at another rate."""
     resampler = soxr.ResampleStream(before, rate, 1, dtype="float32")
     for block in blocks:
         part = resampler.resample_chunk(block)[:frames]

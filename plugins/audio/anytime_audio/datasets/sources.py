@@ -1,7 +1,7 @@
-"""Which files a named data set consists of, with their labels and its split.
+"""The files of a named data set, with their labels and split.
 
-torchaudio's data sets download, check and lay out the collections; the files are read by
-`anytime_audio.datasets.reading`, as torchaudio's own reader needs a further package.
+torchaudio's data sets download, check and unpack the collections. The files are read by
+`anytime_audio.datasets.reading`, because torchaudio's own reader needs another package.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ def find_files(name: str, root: Path | None, *, download: bool, share: float) ->
 
     Args:
         name: `folder`, `webdataset`, or a collection.
-        root: the config's `data.root`.
-        download: fetch the collection where it is missing.
-        share: of the files, for validation, where the data set has no split of its own.
+        root: the `data.root` of the config.
+        download: fetch the collection if it is missing.
+        share: of the files, for validation, if the data set has no split of its own.
 
     Raises:
-        DataError: naming every place that was looked at.
+        DataError: the data set was not found; the message names every place that was searched.
     """
     if name == "folder":
         return split_folder(root, SOUND_SUFFIXES, share=share, noun="sound", unread=UNREAD_SUFFIXES)
@@ -64,7 +64,7 @@ def _fsdd(root: Path, download: bool, share: float) -> SplitFiles:
 
 
 def _vctk(root: Path, download: bool, share: float) -> SplitFiles:
-    """VCTK 0.92, its second microphone as in torchaudio; labels are speakers."""
+    """VCTK 0.92, with the second microphone as in torchaudio; labels are speakers."""
     from torchaudio import datasets
 
     datasets.VCTK_092(str(root), download=download)
@@ -128,13 +128,13 @@ def _held_out(files: list[Path], root: Path, share: float) -> tuple[list[Path], 
 
 
 def _by_folder(train: list[Path], validation: list[Path]) -> SplitFiles:
-    """Files labelled by the names of the folders they lie in."""
+    """Files labelled by the names of their folders."""
     named = [[(path, path.parent.name) for path in part] for part in (train, validation)]
     return _labelled(named[0], named[1])
 
 
 def _labelled(train: list[tuple[Path, str]], validation: list[tuple[Path, str]]) -> SplitFiles:
-    """Files with the names of their classes, without those of classes that nothing is trained on."""
+    """Files with the names of their classes; classes without training files are left out."""
     classes = tuple(sorted({name for _, name in train}))
     numbers = {name: number for number, name in enumerate(classes)}
     parts = [[(path, numbers[name]) for path, name in part if name in numbers] for part in (train, validation)]

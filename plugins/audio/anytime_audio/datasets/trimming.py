@@ -1,4 +1,4 @@
-"""Where a long sound begins and ends, found while it is read, as `librosa.effects.trim` finds it in a whole one."""
+"""The begin and end of a long sound, found while it is read, as `librosa.effects.trim` finds them in a whole one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _AT_ONCE = 2**18
 
 
 class Extent(NamedTuple):
-    """What is left of a sound: audio samples from `start` up to `stop`, of which the largest has the value `peak`."""
+    """What is left of a sound: audio samples from `start` up to `stop`; the largest absolute value is `peak`."""
 
     start: int
     stop: int
@@ -18,21 +18,21 @@ class Extent(NamedTuple):
 
 
 class Outline:
-    """Level and peak of a sound, of a hundred and some frames a second.
+    """The level and peak of a sound in overlapping frames.
 
     Args:
-        window, hop: audio samples of a frame, and from one to the next.
+        window, hop: audio samples of a frame, and from one frame to the next.
     """
 
     def __init__(self, window: int, hop: int) -> None:
         self.window, self.hop, self.length = window, hop, 0
         self._levels: list[np.ndarray] = []
         self._peaks: list[np.ndarray] = []  # of pieces of `hop`
-        self._framed = np.zeros(window // 2, np.float32)  # what the next frame starts in; librosa pads as much
+        self._framed = np.zeros(window // 2, np.float32)  # the beginning of the next frame; librosa pads as much
         self._piece = np.zeros(0, np.float32)
 
     def add(self, block: np.ndarray) -> None:
-        """The next audio samples, float32 [n]."""
+        """Add the next audio samples, float32 [n]."""
         self.length += len(block)
         for start in range(0, len(block), _AT_ONCE):  # frames overlap, so they take a multiple of the memory
             part = block[start : start + _AT_ONCE]
@@ -43,7 +43,7 @@ class Outline:
             self._piece = piece[whole:]
 
     def extent(self, top_db: float | None) -> Extent:
-        """What is left when all was added: what is `top_db` below the loudest frame is trimmed at both ends."""
+        """What is left once all is added: both ends are trimmed where they are `top_db` below the loudest frame."""
         peaks = np.concatenate([*self._peaks, [np.abs(self._piece).max(initial=0)]])
         if top_db is None:
             return Extent(0, self.length, float(peaks.max()))

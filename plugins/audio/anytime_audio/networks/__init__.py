@@ -1,8 +1,8 @@
 """Encoders and decoders of sound: three families of 1-D convolutions behind one option, `network.kind`.
 
-Beside them `features`, of two-dimensional convolutions, tells sounds apart.
+`features`, with two-dimensional convolutions, tells sounds apart.
 
-Letters: B batch, C channels of the latent map, L audio samples of a clip, T frames of the latent map.
+C is the number of channels of the latent map, T of its frames, L of the audio samples of a clip.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The 1-D convolution that all families use."""
+"""The 1-D convolution that all families of networks use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class Convolution(nn.Conv1d):
-    """Conv1d by way of 2-D kernels with channels last, which on CPUs are two to three times as fast."""
+    """Conv1d by 2-D kernels with channels last: two to three times as fast on CPUs. T is the length in time."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, channels, T] -> [B, channels, T'], as Conv1d does."""

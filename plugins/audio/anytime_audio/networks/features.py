@@ -1,6 +1,6 @@
 """A small network that tells sounds apart: convolutions over a log-mel spectrogram.
 
-Letters: B batch, L audio samples, M mel bands, T frames.
+L is the number of audio samples, M of mel bands, T of frames.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _MAP = 4  # bands and frames
 
 
 def build_feature_network(rate: int) -> nn.Sequential:
-    """[B, 1, L] at `rate` Hz -> [B, 128]: a spectrogram of which nothing is trained, convolutions, and a linear layer.
+    """[B, 1, L] at `rate` Hz -> [B, 128]: a fixed spectrogram, trained convolutions, and a linear layer.
 
-    Frames are 32 ms long and 10 ms apart; levels end 60 dB under each clip's loudest. Before the last layer a map of
-    any length is averaged to 4 x 4, so that it is known what was high or low, early or late.
+    Frames are 32 ms long and 10 ms apart; levels end 60 dB below each clip's loudest. Before the last layer a map of
+    any length is averaged to 4 x 4, which keeps what was high or low, early or late.
     """
     layers: list[nn.Module] = [*_log_mel(rate), nn.BatchNorm2d(1)]
     for before, width in itertools.pairwise((1, *_WIDTHS)):
@@ -32,7 +32,7 @@ def build_feature_network(rate: int) -> nn.Sequential:
 
 
 def _log_mel(rate: int) -> tuple[nn.Module, nn.Module]:
-    """[B, 1, L] -> [B, 1, M, T] in dB. Silence is put around a clip, so that it may be shorter than a window."""
+    """[B, 1, L] -> [B, 1, M, T] in dB. Silence is added around a clip, so that it may be shorter than a window."""
     window = round(_WINDOW_SECONDS * rate)
     bands = min(_BANDS, window // 4)
     spectrogram = MelSpectrogram(rate, window, hop_length=round(_HOP_SECONDS * rate), n_mels=bands, pad_mode="constant")

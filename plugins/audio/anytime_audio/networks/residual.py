@@ -2,7 +2,7 @@
 
 Zeghidour et al., "SoundStream" (2021); Kumar et al., "High-Fidelity Audio Compression with Improved RVQGAN" (2023).
 
-Letters: B batch, C channels of the latent map, L audio samples, T frames.
+C is the number of channels of the latent map, L of audio samples, T of frames.
 """
 
 from __future__ import annotations

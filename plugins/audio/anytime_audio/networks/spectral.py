@@ -1,10 +1,10 @@
 """Networks at the frame rate: 1-D ConvNeXt blocks over STFT frames, and a decoder that predicts an STFT.
 
-The decoder is that of Siuzdak, "Vocos: Closing the gap between time-domain and Fourier-based neural vocoders" (ICLR
-2024); the blocks are those of Liu et al., "A ConvNet for the 2020s" (CVPR 2022). All layers work on one frame per hop,
-so they see 1 / hop of what convolutions over audio samples would.
+The decoder follows Siuzdak, "Vocos: Closing the gap between time-domain and Fourier-based neural vocoders" (ICLR
+2024); the blocks follow Liu et al., "A ConvNet for the 2020s" (CVPR 2022). All layers work on one frame per hop,
+so they process 1 / hop of what convolutions over audio samples would.
 
-Letters: B batch, C channels of the latent map, L audio samples, T frames, F frequencies, W width.
+C is the number of channels of the latent map, L of audio samples, T of frames, F of frequencies, W the width.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The networks of Xu et al. 2021 for sound: plain strided convolutions over audio samples, and a learned post filter.
 
-Letters: B batch, C channels of the latent map, L audio samples, T frames.
+C is the number of channels of the latent map, L of audio samples, T of frames.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _convolution(before: int, after: int, kernel: int, stride: int = 1) -> nn.Mo
 
 
 class _PostFilter(nn.Module):
-    """A learned filter of the output (Donahue et al., "Adversarial Audio Synthesis", 2019), at first the identity."""
+    """A learned filter of the output (Donahue et al., "Adversarial Audio Synthesis", 2019), first the identity."""
 
     def __init__(self, taps: int) -> None:
         super().__init__()
