@@ -65,7 +65,7 @@ def test_what_a_quantizer_cannot_have_is_skipped_with_the_reason():
         if result.outcome != "passed"
     }
     assert said == {
-        ("table-is-what-is-looked-up", "skipped", "the vector of a position depends on the codes before it"),
+        ("table-is-what-is-looked-up", "skipped", "the vector of a code depends on the codes before it"),
         ("continuous-codes-pass-through", "skipped", "its codes are discrete"),
     }
 
@@ -157,6 +157,16 @@ FAULTS: dict[str, tuple[str, Mapping[str, Any], str]] = {
         {"lookup": lambda self, codes: looked_up(self, nn.functional.pad(codes, (0, 5 - codes.shape[1])))},
         "lookup() of 1 codes has shape (8, 5, 4)",
     ),
+    "a decoder that sees dropped codes": (
+        "dropped-codes-are-not-assembled",
+        {"assembled": lambda self, vectors, kept: (vectors + vectors.mean(1, keepdim=True), kept)},
+        "depends on codes after them",
+    ),
+    "positions that are known too early": (
+        "dropped-codes-are-not-assembled",
+        {"assembled": lambda self, vectors, kept: (vectors, torch.ones_like(kept))},
+        "of 1 codes, not 1 positions are known",
+    ),
     "a table a position that is not shared": (
         "table-has-a-vector-a-code",
         {"code_vectors": lambda self: self.codebook.expand(5, -1, -1)},
@@ -179,7 +189,7 @@ FAULTS: dict[str, tuple[str, Mapping[str, Any], str]] = {
     "a scale over positions": (
         "one-position-of-one-number-is-enough",
         {"forward": scales_by_positions},
-        "not finite with N = 1",
+        "not finite with 1 positions",
     ),
     "one loss for all": ("loss-is-a-number-a-row", out_with(loss=lambda out, z: out.loss.mean()), "has shape ()"),
     "a negative loss": ("loss-is-a-number-a-row", out_with(loss=lambda out, z: -out.loss), "below 0"),
@@ -261,6 +271,7 @@ def test_an_autoencoder_learns_codes_that_add_to_those_before_them():
     torch.manual_seed(0)
     autoencoder = build_autoencoder(modality, config)
     assert type(autoencoder.quantizer) is ResidualQuantizer
+    assert autoencoder.spec.grid == (2, autoencoder.latent_shape[0])
     data = modality.datasets().train
     x = torch.stack([data[index]["x"] for index in range(64)])
     optimizer = torch.optim.AdamW(autoencoder.parameters(), lr=2e-3)

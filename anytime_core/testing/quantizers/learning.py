@@ -1,4 +1,4 @@
-"""How it learns. Letters: B batch, N code length, D code dimension."""
+"""How it learns. Letters: B batch, P positions, N code length, D code dimension."""
 
 from __future__ import annotations
 
@@ -9,7 +9,17 @@ import torch
 from safetensors.torch import load, save
 from torch import nn
 
-from anytime_core.testing.quantizers.subject import BATCH, DIM, LENGTH, Subject, check, quantised, trained, vectors
+from anytime_core.testing.quantizers.subject import (
+    BATCH,
+    DIM,
+    POSITIONS,
+    Subject,
+    check,
+    length_of,
+    quantised,
+    trained,
+    vectors,
+)
 from anytime_core.truncation import prefix_mask
 
 _TRAINING_STEPS = 100
@@ -31,9 +41,10 @@ def dropped_positions_say_nothing(subject: Subject, folder: Path) -> None:
     first = subject.make()
     second = deepcopy(first)
     for step in range(3):
-        kept = prefix_mask(torch.randint(1, LENGTH, (BATCH,)), LENGTH)  # nobody keeps the last position
+        # Nobody keeps a code of the last position.
+        kept = prefix_mask(torch.randint(1, POSITIONS, (BATCH,)), length_of(first))
         z = vectors()
-        changed = torch.where(kept.unsqueeze(-1), z, 100 * vectors())
+        changed = torch.where(kept[:, :POSITIONS].unsqueeze(-1), z, 100 * vectors())
         outputs = []
         for quantizer, seen in ((first, z), (second, changed)):
             torch.manual_seed(step)
@@ -56,7 +67,7 @@ def gradients_pass_through(subject: Subject, folder: Path) -> None:
     (out.vectors.square().sum() + out.loss.sum()).backward()
     assert z.grad is not None, "no gradient arrives at the encoder's vectors"
     assert z.grad.isfinite().all(), "the gradient is not finite"
-    still = [position for position in range(LENGTH) if not z.grad[:, position].abs().max() > 0]
+    still = [position for position in range(POSITIONS) if not z.grad[:, position].abs().max() > 0]
     assert not still, f"the gradient is 0 at positions {still}"
     missing = [name for name, parameter in quantizer.named_parameters() if parameter.grad is None]
     assert not missing, f"no gradient reaches {', '.join(missing)}"
@@ -83,13 +94,14 @@ def weights_survive_safetensors(subject: Subject, folder: Path) -> None:
 @check()
 def training_leaves_little_error(subject: Subject, folder: Path) -> None:
     """Between two linear layers, training steps on vectors of one bit each undercut the error of a constant answer."""
-    x = torch.randint(2, (32, LENGTH, 1)) * 2 - 1 + 0.1 * torch.randn(32, LENGTH, DIM)
+    x = torch.randint(2, (32, POSITIONS, 1)) * 2 - 1 + 0.1 * torch.randn(32, POSITIONS, DIM)
     quantizer = subject.make()
     encoder, decoder = nn.Linear(DIM, DIM), nn.Linear(DIM, DIM)
     optimizer = torch.optim.AdamW(nn.ModuleList([encoder, quantizer, decoder]).parameters(), lr=0.02)
     for _ in range(_TRAINING_STEPS):
         out = quantised(quantizer, encoder(x))
-        error = (decoder(out.vectors) - x).square().mean()
+        seen, _ = quantizer.assembled(out.vectors, torch.ones(out.vectors.shape[:2], dtype=torch.bool))
+        error = (decoder(seen) - x).square().mean()
         optimizer.zero_grad()
         (error + out.loss.mean()).backward()
         optimizer.step()

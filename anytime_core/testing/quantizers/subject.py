@@ -1,6 +1,6 @@
 """What is checked, and what some quantizers can do and others need not.
 
-Letters: B batch, N code length, D code dimension, K codebook size.
+Letters: B batch, P positions, N code length, D code dimension, K codebook size.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from anytime_core.quantizers.base import Quantized, Quantizer
 from anytime_core.quantizers.config import QuantizerSection
 from anytime_core.testing.checks import Capability, Checks
 
-BATCH, LENGTH, DIM = 8, 5, 4
+BATCH, POSITIONS, DIM = 8, 5, 4
 CLOSE = 1e-5
 
 
@@ -34,10 +34,10 @@ class Subject:
     section: type[QuantizerSection]
     config: Mapping[str, Any]
 
-    def make(self, length: int = LENGTH, dim: int = DIM) -> Quantizer:
-        """A new one, of N = `length` and D = `dim`."""
+    def make(self, positions: int = POSITIONS, dim: int = DIM) -> Quantizer:
+        """A new one, of P = `positions` and D = `dim`."""
         values = self.section.model_validate(self.config).model_dump(exclude={"kind"})
-        made: Quantizer = self.quantizer(length, dim, **values)
+        made: Quantizer = self.quantizer(positions, dim, **values)
         return made
 
     @property
@@ -47,7 +47,7 @@ class Subject:
 
     @property
     def independent(self) -> bool:
-        """Whether the vector of a position follows from its own code alone."""
+        """Whether the vector of a code follows from that code alone."""
         quantizer = self.make().eval()
         codes = random_codes(quantizer)
         others = codes.clone()
@@ -55,20 +55,25 @@ class Subject:
         return torch.equal(quantizer.lookup(codes)[:, -1], quantizer.lookup(others)[:, -1])
 
 
-def vectors(length: int = LENGTH, dim: int = DIM) -> Tensor:
-    """Vectors to quantise, [B, N, D]."""
-    return torch.randn(BATCH, length, dim)
+def vectors(positions: int = POSITIONS, dim: int = DIM) -> Tensor:
+    """Vectors to quantise, [B, P, D]."""
+    return torch.randn(BATCH, positions, dim)
 
 
-def random_codes(quantizer: Quantizer, length: int = LENGTH) -> Tensor:
+def random_codes(quantizer: Quantizer) -> Tensor:
     """Any codes, [B, N]."""
     assert quantizer.size is not None  # as the check's needs have it
-    return torch.randint(quantizer.size, (BATCH, length))
+    return torch.randint(quantizer.size, (BATCH, length_of(quantizer)))
+
+
+def length_of(quantizer: Quantizer, positions: int = POSITIONS) -> int:
+    """N."""
+    return quantizer.stages * positions
 
 
 def quantised(quantizer: Quantizer, z: Tensor) -> Quantized:
-    """`z` [B, N, D] quantised, with all positions kept."""
-    return quantizer(z, torch.ones(z.shape[:2], dtype=torch.bool))
+    """`z` [B, P, D] quantised, with all codes kept."""
+    return quantizer(z, torch.ones(len(z), length_of(quantizer, z.shape[1]), dtype=torch.bool))
 
 
 def indices(quantizer: Quantizer, z: Tensor) -> Tensor:
@@ -91,7 +96,7 @@ check: Checks[Subject] = Checks(
         "discrete": Capability(lambda subject: not subject.continuous, "its codes are continuous"),
         "continuous": Capability(lambda subject: subject.continuous, "its codes are discrete"),
         "independent": Capability(
-            lambda subject: subject.independent, "the vector of a position depends on the codes before it"
+            lambda subject: subject.independent, "the vector of a code depends on the codes before it"
         ),
     }
 )
