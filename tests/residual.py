@@ -1,6 +1,6 @@
-"""A residual quantizer of several stages: each code of a position adds to what its earlier ones say.
+"""A residual quantizer: codes of a second stage add to the vectors of the first, and so on (Zeghidour et al. 2021).
 
-Zeghidour et al., "SoundStream: An End-to-End Neural Audio Codec", 2021, section III-C. Letters: P positions, S stages.
+Letters: B batch, P positions, Q stages, N = Q * P code length, n a prefix length, D code dimension, K codebook size.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from anytime_core.quantizers.config import QuantizerSection
 class ResidualConfig(QuantizerSection):
     """Residual quantisation."""
 
-    kind: Literal["residual"] = Field("residual", description="each code adds to those before it")
+    kind: Literal["residual"] = Field("residual", description="each stage adds to the ones before it")
     size: int = Field(16, ge=2, description="codebook size K")
     stages: int = Field(2, ge=1, description="codes of a position")
 
@@ -28,45 +28,42 @@ class ResidualConfig(QuantizerSection):
 
 
 class ResidualQuantizer(Quantizer):
-    """Code s * P + p is the vector nearest to what the codes before it leave of position p."""
+    """The codes of all positions at the first stage, then those that add to them: code s P + p is of position p."""
 
-    def __init__(self, positions: int, code_dim: int, *, size: int, stages: int) -> None:
+    def __init__(self, positions: int, dim: int, *, size: int, stages: int) -> None:
         super().__init__()
         self.size, self.shared, self.stages, self.positions = size, False, stages, positions
-        self.codebooks = nn.Parameter(0.5 * torch.randn(stages, size, code_dim))
+        scales = 0.5 ** torch.arange(stages).repeat_interleave(positions)
+        self.steps = nn.Parameter(scales[:, None, None] * torch.randn(stages * positions, size, dim))
 
     def forward(self, z: Tensor, kept: Tensor) -> Quantized:
         codes = self.encode(z)
-        vectors = self.lookup(codes)  # [B, S * P, D]
-        left = z.float().repeat(1, self.stages, 1) - self._before(vectors).detach()
-        error = (left - vectors.detach()).square().mean(-1) * 0.25 + (left.detach() - vectors).square().mean(-1)
-        # The first stage lets gradients through, so that any number of stages adds up to the identity.
-        through = torch.cat([z, torch.zeros_like(z).repeat(1, self.stages - 1, 1)], 1)
-        straight = through + (vectors - through).detach()
-        return Quantized(straight, codes, (error * kept).sum(-1) / kept.shape[-1])
+        vectors, wanted = self.lookup(codes), z.repeat(1, self.stages, 1)
+        error = (wanted - vectors.detach()).square().mean(-1) * 0.25 + (wanted.detach() - vectors).square().mean(-1)
+        return Quantized(wanted + (vectors - wanted).detach(), codes, (error * kept).sum(-1) / kept.shape[-1])
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
         with torch.autocast(z.device.type, enabled=False):
             left, codes = z.float(), []
-            for codebook in self.codebooks:
-                codes.append(torch.cdist(left, codebook.expand(len(z), -1, -1)).argmin(-1))
-                left = left - codebook[codes[-1]]
+            for steps in self.steps.split(self.positions):
+                stage = torch.cdist(left.transpose(0, 1), steps).argmin(-1)  # [P, B]
+                left = left - steps.gather(1, stage.unsqueeze(-1).expand(-1, -1, steps.shape[-1])).transpose(0, 1)
+                codes.append(stage.T)
             return torch.cat(codes, 1)
 
     def lookup(self, codes: Tensor) -> Tensor:
-        stages = torch.arange(codes.shape[1], device=codes.device) // self.positions
-        return self.codebooks[stages, codes]
+        steps = self.steps[torch.arange(codes.shape[1], device=codes.device), codes]  # [B, n, D]
+        vectors: list[Tensor] = []
+        for stage in steps.split(self.positions, 1):
+            vectors.append(stage + vectors[-1][:, : stage.shape[1]] if vectors else stage)
+        return torch.cat(vectors, 1)
 
     def code_vectors(self) -> Tensor:
-        return self.codebooks.detach().repeat_interleave(self.positions, 0)
+        return self.steps.detach()
 
     def assembled(self, vectors: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
-        shape = (len(vectors), self.stages, self.positions)
-        summed = (vectors * kept.unsqueeze(-1)).view(*shape, -1).sum(1)
-        return summed, kept.view(shape)[:, 0]
-
-    def _before(self, vectors: Tensor) -> Tensor:
-        """What the earlier codes of the same position add up to."""
-        staged = vectors.view(len(vectors), self.stages, self.positions, -1)
-        return (staged.cumsum(1) - staged).flatten(1, 2)
+        """Of each position the vector of its last kept code."""
+        stages = kept.unflatten(1, (self.stages, self.positions)).sum(1)  # [B, P]
+        last = (stages.clamp(min=1) - 1) * self.positions + torch.arange(self.positions, device=kept.device)
+        return vectors.gather(1, last.unsqueeze(-1).expand(-1, -1, vectors.shape[-1])), stages > 0

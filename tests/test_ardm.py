@@ -12,7 +12,6 @@ from conftest import AGNOSTIC, TINY, tiny_config
 from drawing import codes_of, gumbel
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import chi2
 from torch import Tensor
 
 from anytime_core.config_parsing import parse_config
@@ -150,27 +149,6 @@ def test_what_is_known_of_other_positions_matters_and_what_is_not_known_does_not
         prior.position.weight[6] = position
 
 
-@pytest.mark.parametrize("digits", DIGITS.values(), ids=DIGITS.keys())
-def test_the_estimated_bound_is_the_bound_over_all_orders(digits):
-    """Against the definition: the mean over orders of the log probability of drawing the codes in that order."""
-    prior = build(digits, length=3, classes=0, prefix_share=0.0)
-    codes = torch.randint(0, K, (1, 3), generator=torch.Generator().manual_seed(1))
-    exact = torch.zeros(3, dtype=torch.float64)
-    orders = list(itertools.permutations(range(3)))
-    for stage, order in itertools.product(range(len(prior.digits)), orders):
-        level = torch.full((1, 3), stage)
-        for position in order:
-            logits = prior.logits(prior.token_of[level, codes], stage, None)[0, position].double()
-            exact[position] += logits.log_softmax(-1)[prior.digit_of[stage, codes[0, position]]] / len(orders)
-            level[0, position] += 1
-    repeated = codes.expand(30_000, -1)
-    estimates = prior.log_prob(repeated, None, torch.Generator().manual_seed(2)).double()
-    errors = estimates.std(0) / math.sqrt(len(estimates))
-    assert ((estimates.mean(0) - exact).abs() < 4 * errors + 1e-6).all()
-    total = estimates.sum(1).mean().item()
-    assert total == pytest.approx(exact.sum().item(), abs=4 * (estimates.sum(1).std() / math.sqrt(30_000)).item())
-
-
 def test_the_loss_is_the_bound_and_the_share_of_plain_cross_entropy():
     codes, labels = torch.randint(0, K, (512, N)), torch.zeros(512, dtype=torch.int64)
     prior = build(cross_entropy=0.0)
@@ -264,34 +242,6 @@ def test_graphs_draw_the_codes_of_the_plain_engine(digits, certain):
             drawn[name, seed], _ = draw_in_calls(engine, partial, 0, plan, in_order(certain))
     for seed in (0, 1):
         assert torch.equal(drawn["plain", seed], drawn["graph", seed])
-
-
-@pytest.mark.parametrize("digits", [None, in_base(3, 2)], ids=["one digit", "two digits"])
-def test_codes_follow_the_models_own_distribution(digits):
-    """100,000 samples, one by one, against the joint of three codes of three values: the mean over all orders."""
-    prior = build(digits, length=3, size=3, classes=0)
-    codes = torch.tensor(list(itertools.product(range(3), repeat=3)))
-    joint = torch.zeros(27, dtype=torch.float64)
-    orders = list(itertools.permutations(range(3)))
-    with torch.no_grad():
-        for order in orders:
-            log_probability = torch.zeros(27, dtype=torch.float64)
-            for stage in range(len(prior.digits)):
-                level = torch.full(codes.shape, stage)
-                for position in order:
-                    logits = prior.logits(prior.token_of[level, codes], stage, None)[:, position].double()
-                    digit = prior.digit_of[stage, codes[:, position]].unsqueeze(1)
-                    log_probability += logits.log_softmax(-1).gather(1, digit).squeeze(1)
-                    level[:, position] += 1
-            joint += log_probability.exp() / len(orders)
-    assert joint.sum().item() == pytest.approx(1, abs=1e-9)
-    samples = 100_000
-    drawn = draw(prior, "eager", samples, 3, make_plan(prior.losses(), None))
-    seen = (drawn * torch.tensor([9, 3, 1])).sum(1).bincount(minlength=27).double()
-    statistic = ((seen - samples * joint).square() / (samples * joint)).sum().item()
-    assert chi2.sf(statistic, 26) > 1e-3
-    shuffled = ((seen.roll(1) - samples * joint).square() / (samples * joint)).sum().item()
-    assert chi2.sf(shuffled, 26) < 1e-6
 
 
 def test_orders_follow_from_seed_and_index_and_fewer_codes_keep_theirs():

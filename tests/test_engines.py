@@ -207,17 +207,6 @@ def test_logits_of_any_shape_are_those_of_the_prior_at_every_position(name, batc
     torch.testing.assert_close(decoded_logits(engine(name, prior), codes), expected, rtol=0, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("vectors", VECTORS)
-@pytest.mark.parametrize("classes", [0, CLASSES])
-@pytest.mark.parametrize("batch", [1, SMALL])
-@pytest.mark.parametrize("name", RUNNABLE)
-def test_logits_of_any_prior_are_those_of_the_prior_at_every_position(name, batch, classes, vectors):
-    prior = build(vectors=vectors, classes=classes)
-    codes = some_codes(prior, batch)
-    expected = plain_logits(prior, codes)
-    torch.testing.assert_close(decoded_logits(engine(name, prior), codes), expected, rtol=0, atol=TOLERANCE)
-
-
 @pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("name", ["eager", "numba"])
@@ -378,16 +367,6 @@ def test_an_engine_can_be_stopped_after_any_code_and_used_again(name):
             codes = next(drawing)
         drawing.close()
         assert torch.equal(codes, expected[:, :stop])
-
-
-@pytest.mark.parametrize("name", RUNNABLE)
-def test_batches_drawn_side_by_side_do_not_disturb_each_other(name):
-    prior = build()
-    drawings = [begin(engine(name, prior), prior, N, seed=seed) for seed in (3, 4)]
-    *_, (third, fourth) = zip(*drawings, strict=True)
-    assert torch.equal(third, draw(name, prior, seed=3))
-    assert torch.equal(fourth, draw(name, prior, seed=4))
-    assert not torch.equal(third, fourth)
 
 
 # Threads

@@ -30,7 +30,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"size": 8, "update": "gradient"},
         {"size": 8, "update": "gradient", "shared": False},
     ],
-    "fsq": [{"levels": [2]}, {"levels": [2, 3, 5], "shared": False}],
+    "fsq": [{"levels": [2]}, {"levels": [2, 3, 5]}, {"levels": [2, 3, 5], "shared": False}],
 }
 """Sections that are held to the contract too, beside the defaults of every kind."""
 
@@ -65,6 +65,7 @@ def test_what_a_quantizer_cannot_have_is_skipped_with_the_reason():
         if result.outcome != "passed"
     }
     assert said == {
+        ("table-is-what-is-looked-up", "skipped", "the vector of a code depends on the codes before it"),
         ("continuous-codes-pass-through", "skipped", "its codes are discrete"),
     }
 
@@ -156,6 +157,16 @@ FAULTS: dict[str, tuple[str, Mapping[str, Any], str]] = {
         {"lookup": lambda self, codes: looked_up(self, nn.functional.pad(codes, (0, 5 - codes.shape[1])))},
         "lookup() of 1 codes has shape (8, 5, 4)",
     ),
+    "a decoder that sees dropped codes": (
+        "dropped-codes-are-not-assembled",
+        {"assembled": lambda self, vectors, kept: (vectors + vectors.mean(1, keepdim=True), kept)},
+        "depends on codes after them",
+    ),
+    "positions that are known too early": (
+        "dropped-codes-are-not-assembled",
+        {"assembled": lambda self, vectors, kept: (vectors, torch.ones_like(kept))},
+        "of 1 codes, not 1 positions are known",
+    ),
     "a table a position that is not shared": (
         "table-has-a-vector-a-code",
         {"code_vectors": lambda self: self.codebook.expand(5, -1, -1)},
@@ -178,7 +189,7 @@ FAULTS: dict[str, tuple[str, Mapping[str, Any], str]] = {
     "a scale over positions": (
         "one-position-of-one-number-is-enough",
         {"forward": scales_by_positions},
-        "not finite with N = 1",
+        "not finite with 1 positions",
     ),
     "one loss for all": ("loss-is-a-number-a-row", out_with(loss=lambda out, z: out.loss.mean()), "has shape ()"),
     "a negative loss": ("loss-is-a-number-a-row", out_with(loss=lambda out, z: -out.loss), "below 0"),
@@ -261,7 +272,6 @@ def test_an_autoencoder_learns_codes_that_add_to_those_before_them():
     autoencoder = build_autoencoder(modality, config)
     assert type(autoencoder.quantizer) is ResidualQuantizer
     assert autoencoder.spec.grid == (2, autoencoder.latent_shape[0])
-    assert autoencoder.code_length == 2 * autoencoder.latent_shape[0]
     data = modality.datasets().train
     x = torch.stack([data[index]["x"] for index in range(64)])
     optimizer = torch.optim.AdamW(autoencoder.parameters(), lr=2e-3)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from copy import deepcopy
 
 import pytest
 import torch
@@ -135,94 +134,11 @@ def test_the_kind_in_the_config_chooses_the_quantizer(config, expected):
     assert type(build_quantizer(config, N, D)) is expected
 
 
-@pytest.mark.parametrize("config", CONFIGS)
-def test_training_and_encoding_agree_on_codes_and_vectors(config):
-    quantizer, z = build_quantizer(config, N, D), torch.randn(B, N, D)
-    full_forward(quantizer, z)
-    out = full_forward(quantizer.eval(), z)
-    assert out.codes.dtype == torch.int64
-    assert torch.equal(out.codes, quantizer.encode(z))
-    torch.testing.assert_close(out.vectors, quantizer.lookup(out.codes))
-    assert out.vectors.shape == z.shape
-    assert out.loss.shape == (B,)
-
-
-@pytest.mark.parametrize("config", CONFIGS)
-def test_the_table_of_code_vectors_is_what_lookup_looks_up(config):
-    quantizer = build_quantizer(config, N, D)
-    table, codes = quantizer.code_vectors(), torch.randint(quantizer.size, (B, N))
-    assert table.shape == ((quantizer.size, D) if config.shared else (N, quantizer.size, D))
-    assert not table.requires_grad
-    expected = table[codes] if config.shared else table[torch.arange(N), codes]
-    torch.testing.assert_close(quantizer.lookup(codes), expected)
-    assert len(table.reshape(-1, D).unique(dim=0)) == table.shape[:-1].numel(), "two codes share a vector"
-
-
-@pytest.mark.parametrize("config", CONFIGS)
-@pytest.mark.parametrize("length", [1, N - 1])
-def test_a_prefix_of_the_codes_looks_up_a_prefix_of_the_vectors(config, length):
-    quantizer = build_quantizer(config, N, D)
-    codes = torch.randint(quantizer.size, (B, N))
-    torch.testing.assert_close(quantizer.lookup(codes[:, :length]), quantizer.lookup(codes)[:, :length])
-
-
 @pytest.mark.parametrize("config", VQ_CONFIGS)
 def test_encoding_the_vectors_of_codes_gives_the_codes_back(config):
     quantizer = build_quantizer(config, N, D)
     codes = torch.randint(K, (B, N))
     assert torch.equal(quantizer.encode(quantizer.lookup(codes)), codes)
-
-
-@pytest.mark.parametrize("config", CONFIGS)
-def test_evaluation_never_changes_the_state(config):
-    quantizer = build_quantizer(config, N, D).eval()
-    before = state_of(quantizer)
-    full_forward(quantizer, torch.randn(B, N, D))
-    quantizer.encode(torch.randn(B, N, D))
-    assert same_state(before, state_of(quantizer))
-
-
-@pytest.mark.parametrize("config", CONFIGS)
-def test_a_quantizer_with_loaded_state_goes_on_as_the_saved_one(config):
-    saved, z = build_quantizer(config, N, D), torch.randn(B, N, D)
-    full_forward(saved, z)
-    loaded = build_quantizer(config, N, D)
-    assert not torch.equal(loaded.code_vectors(), saved.code_vectors())
-    loaded.load_state_dict(saved.state_dict())
-    outputs = []
-    for quantizer in (saved, loaded):
-        torch.manual_seed(1)
-        outputs.append(full_forward(quantizer, z))
-    assert torch.equal(outputs[0].codes, outputs[1].codes)
-    assert torch.equal(outputs[0].vectors, outputs[1].vectors)
-    assert same_state(state_of(saved), state_of(loaded))
-
-
-@pytest.mark.parametrize("config", CONFIGS)
-def test_autocast_does_not_change_the_codes(config):
-    quantizer, z = build_quantizer(config, N, D).eval(), torch.randn(500, N, D)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        encoded, quantized = quantizer.encode(z), full_forward(quantizer, z)
-    assert torch.equal(quantized.codes, quantizer.encode(z))
-    assert torch.equal(encoded, quantizer.encode(z))
-
-
-@pytest.mark.parametrize("config", CONFIGS)
-@pytest.mark.parametrize("steps", [1, 3])
-def test_dropped_positions_change_neither_loss_nor_state(config, steps):
-    quantizer = build_quantizer(config, N, D)
-    other = deepcopy(quantizer)
-    for step in range(steps):
-        kept = prefix_mask(torch.randint(1, N, (B,)), N)  # nobody keeps the last position
-        z = torch.randn(B, N, D)
-        changed = torch.where(kept.unsqueeze(-1), z, 100 * torch.randn(B, N, D))
-        torch.manual_seed(step)
-        out = quantizer(z, kept)
-        torch.manual_seed(step)
-        out_changed = other(changed, kept)
-        assert torch.equal(out.loss, out_changed.loss)
-        assert torch.equal(out.codes[kept], out_changed.codes[kept])
-        assert same_state(state_of(quantizer), state_of(other))
 
 
 @pytest.mark.parametrize("config", VQ_CONFIGS)
@@ -397,17 +313,3 @@ def test_continuous_codes_pass_through_with_their_gradient_and_without_loss():
     assert out.codes is None
     assert quantizer.size is None
     assert torch.equal(out.loss, torch.zeros(B))
-
-
-@pytest.mark.parametrize(
-    "ask",
-    [
-        lambda quantizer: quantizer.encode(torch.zeros(B, N, D)),
-        lambda quantizer: quantizer.lookup(torch.zeros(B, N, dtype=torch.int64)),
-        lambda quantizer: quantizer.code_vectors(),
-    ],
-    ids=["encode", "lookup", "code_vectors"],
-)
-def test_asking_continuous_codes_for_indices_is_an_error(ask):
-    with pytest.raises(ValueError, match="continuous codes"):
-        ask(ContinuousCodes(N, D))

@@ -133,7 +133,7 @@ def draws_follow_the_probabilities(subject: Subject, folder: Path) -> None:
     prior: Any = subject.trained(_tiny(subject))
     every = _all_codes(prior)
     expected = prior.log_prob(every, None).double().sum(1).exp() * _SAMPLES
-    codes = _drawn(prior, _SAMPLES, prior.code_length)
+    codes = _drawn(prior, _SAMPLES)
     powers = prior.codebook_size ** torch.arange(prior.code_length - 1, -1, -1)
     seen = (codes * powers).sum(1).bincount(minlength=len(every)).double()
     found = chisquare(seen, expected / expected.sum() * _SAMPLES).pvalue
@@ -153,16 +153,6 @@ def coldest_draws_are_the_likeliest(subject: Subject, folder: Path) -> None:
         drawn = head.draw(parameters, noise, shaping)
         assert drawn.dtype == torch.int64, f"draw() gives {drawn.dtype}, not int64"
         assert torch.equal(drawn, likeliest), f"draw() with {shaping} does not take the likeliest code"
-
-
-@check("causal", "discrete")
-@torch.no_grad()
-def fewer_codes_are_the_first_ones(subject: Subject, folder: Path) -> None:
-    """With the same noise, the codes drawn at a smaller length are the first codes of a larger length."""
-    prior: Any = subject.trained()
-    whole = _drawn(prior, BATCH, prior.code_length)
-    for length in range(1, prior.code_length):
-        assert torch.equal(_drawn(prior, BATCH, length), whole[:, :length]), f"the first {length} codes differ"
 
 
 @check("causal", "discrete", "guided")
@@ -198,11 +188,11 @@ def _noise(prior: CausalPrior, batch: int, length: int) -> Any:
     return noise_of(0, range(batch), length, prior.distribution.noise)
 
 
-def _drawn(prior: CausalPrior, batch: int, length: int) -> Tensor:
-    """Codes [B, n] from the same noise, drawn with the plain engine."""
-    stepper = PlainEngine(prior).open(None, batch, length)
-    choose = drawing(prior.distribution, _noise(prior, batch, length), Shaping())
-    return torch.stack(list(steps(stepper, range(length), choose)), 1)
+def _drawn(prior: CausalPrior, batch: int) -> Tensor:
+    """Codes [B, N] of the plain engine."""
+    stepper = PlainEngine(prior).open(None, batch, prior.code_length)
+    choose = drawing(prior.distribution, _noise(prior, batch, prior.code_length), Shaping())
+    return torch.stack(list(steps(stepper, range(prior.code_length), choose)), 1)
 
 
 def _difference(found: Tensor, wanted: Tensor, positions: slice = slice(None)) -> float:

@@ -6,6 +6,7 @@ P is the number of parameters of one code, R the number of rows of a batch.
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,14 +36,21 @@ class _Case:
     labels: Tensor | None
     wanted: Tensor
 
-    def open(self, rows: Tensor) -> Stepper:
-        """A stepper of some rows of the batch."""
+    @property
+    def length(self) -> int:
+        """N."""
+        return self.codes.shape[1]
+
+    def open(self, rows: Tensor, length: int | None = None) -> Stepper:
+        """A stepper of some rows of the batch, for all codes or the first `length`."""
         labels = None if self.labels is None else self.labels[rows]
-        return self.engine.open(labels, len(rows), self.codes.shape[1])
+        return self.engine.open(labels, len(rows), length or self.length)
 
     def step(self, stepper: Stepper, rows: Tensor, position: int) -> Tensor:
-        """The parameters of the code at a position of these rows, [R, P]."""
-        found = stepper.step(position, self.codes[rows, position - 1] if position else None)
+        """What it says of the code at a position of these rows, [R, P]."""
+        # What is compiled is run as it is written, since compiling takes minutes.
+        with torch.compiler.set_stance("force_eager"):
+            found = stepper.step(position, self.codes[rows, position - 1] if position else None)
         wanted = (len(rows), self.wanted.shape[-1])
         assert found.shape == wanted, f"a step of engine {self.engine.name} gives {tuple(found.shape)}, not {wanted}"
         return found.float().clone()  # it may be a buffer
@@ -76,7 +84,7 @@ def batches_go_on_with_the_rows_that_are_kept(subject: Subject, folder: Path) ->
         for keeps in ({0: [1, 3, 4, 7], 2: [3]}, {1: list(range(BATCH)), 3: [0, BATCH - 1]}):
             rows = torch.arange(BATCH)
             stepper = case.open(rows)
-            for position in range(case.codes.shape[1]):
+            for position in range(case.length):
                 case.compare(case.step(stepper, rows, position), rows, position, " after keep()")
                 if position in keeps:
                     kept = torch.tensor(keeps[position])
@@ -91,10 +99,21 @@ def batches_do_not_disturb_each_other(subject: Subject, folder: Path) -> None:
     for case in _cases(subject):
         orders = torch.arange(BATCH), torch.arange(BATCH).flip(0)
         pair = [(case.open(rows), rows) for rows in orders]
-        for position in range(case.codes.shape[1]):
+        for position in range(case.length):
             found = [case.step(stepper, rows, position) for stepper, rows in pair]
             for (_, rows), parameters in zip(pair, found, strict=True):
                 case.compare(parameters, rows, position, " beside another batch")
+
+
+@check("causal", "discrete")
+@torch.no_grad()
+def fewer_codes_are_the_first_ones(subject: Subject, folder: Path) -> None:
+    """A batch of fewer codes has the steps of the first ones of more codes: a budget changes no code."""
+    rows = torch.arange(BATCH)
+    for case, length in itertools.product(_cases(subject), (1, 2)):
+        stepper = case.open(rows, length)
+        for position in range(min(length, case.length)):
+            case.compare(case.step(stepper, rows, position), rows, position, f" of {length}")
 
 
 @check("causal", "discrete")
@@ -107,7 +126,7 @@ def engines_leave_settings_alone(subject: Subject, folder: Path) -> None:
         before = {key: value.clone() for key, value in state.items()}
         threads, generator = torch.get_num_threads(), torch.get_rng_state()
         stepper = case.open(rows)
-        for position in range(case.codes.shape[1]):
+        for position in range(case.length):
             case.step(stepper, rows, position)
             assert torch.get_num_threads() == threads, f"engine {name} changes torch's number of threads"
         assert torch.equal(torch.get_rng_state(), generator), f"engine {name} uses the global generator"
@@ -132,14 +151,14 @@ def _check_steps(subject: Subject, device: torch.device) -> None:
     for case in _cases(subject, device):
         for rows in (torch.arange(BATCH), torch.arange(1)):
             stepper = case.open(rows)
-            for position in range(case.codes.shape[1]):
+            for position in range(case.length):
                 case.compare(case.step(stepper, rows, position), rows, position)
 
 
 def _all_steps(case: _Case, rows: Tensor) -> Tensor:
     """The parameters [R, N, P] of the rows, as one batch."""
     stepper = case.open(rows)
-    return torch.stack([case.step(stepper, rows, position) for position in range(case.codes.shape[1])], 1)
+    return torch.stack([case.step(stepper, rows, position) for position in range(case.length)], 1)
 
 
 def _cases(subject: Subject, device: torch.device | None = None) -> Iterator[_Case]:
@@ -157,6 +176,4 @@ def _cases(subject: Subject, device: torch.device | None = None) -> Iterator[_Ca
                     engine = maker(prior, "float32")
                 except UsageError:  # it runs on another device
                     continue
-                # Compiled code runs uncompiled, since compiling takes minutes.
-                with torch.compiler.set_stance("force_eager"):
-                    yield _Case(engine, codes, labels, wanted)
+                yield _Case(engine, codes, labels, wanted)

@@ -32,8 +32,8 @@ def null_label_stands_for_any(subject: Subject, folder: Path) -> None:
 
 
 def _told(subject: Subject) -> tuple[Prior, Tensor, Tensor]:
-    """A trained prior with labels, labels [B], and codes of these labels."""
-    prior = subject.trained(subject.spec.narrowed(classes=CLASSES))
+    """A trained prior of one code, which nothing but the label tells it of, labels [B], and codes of theirs."""
+    prior = subject.trained(subject.spec.narrowed(1, CLASSES))
     labels = some_labels(prior.spec, 96)
     assert labels is not None
     return prior, labels, counting(prior.spec, labels, len(labels))

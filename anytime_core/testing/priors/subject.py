@@ -31,7 +31,7 @@ _KNOWN_SPECS = (
     CodeSpec(length=_LENGTH, size=_SIZE, dim=1, grid=(1, 2, 3), levels=_LEVELS),
 )
 """Channels, positions of a map, pixels."""
-_TRAINING_STEPS, _LEARNING_RATE = 40, 3e-3
+_TRAINING_STEPS, _TRAINING_BATCH, _LEARNING_RATE = 40, 24, 3e-3
 
 
 @dataclass
@@ -84,10 +84,13 @@ class Subject:
         return made.eval()
 
     def trained(self, spec: CodeSpec | None = None) -> Prior:
-        """A prior that has learned `spec` for some steps, so that codes and labels matter, in evaluation mode."""
+        """One in evaluation mode that has learned `spec` for some steps, so that codes and labels matter to it.
+
+        Without labels its positions share a table of code vectors, with labels each has its own.
+        """
         spec = spec or self.spec
         if spec not in self._trained:
-            self._trained[spec] = _train(self.make(spec))
+            self._trained[spec] = _train(self.make(spec, "per position" if spec.classes else "shared"))
         return self._trained[spec]
 
     @property
@@ -105,8 +108,8 @@ class Subject:
 def _train(prior: Prior) -> Prior:
     optimizer = torch.optim.AdamW(prior.train().parameters(), lr=_LEARNING_RATE)
     for _ in range(_TRAINING_STEPS):
-        labels = some_labels(prior.spec)
-        loss = prior(counting(prior.spec, labels), labels).mean()
+        labels = some_labels(prior.spec, _TRAINING_BATCH)
+        loss = prior(counting(prior.spec, labels, _TRAINING_BATCH), labels).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -138,15 +141,14 @@ def some_codes(spec: CodeSpec, batch: int = BATCH) -> Tensor:
 
 
 def counting(spec: CodeSpec, labels: Tensor | None, batch: int = BATCH) -> Tensor:
-    """Codes [B, N] that mostly count up from 0, by one or by one more than the label, so that there is a pattern."""
-    step = torch.ones(batch, dtype=torch.int64) if labels is None else labels + 1
-    codes = torch.zeros(batch, 0, dtype=torch.int64)
-    previous = -step
+    """Codes [B, N] that mostly count up, from 0 or from twice the label: something to be learned."""
+    previous = (torch.zeros(batch, dtype=torch.int64) if labels is None else 2 * labels) - 1
+    codes = []
     for _ in range(spec.length):
-        any_code, jumps = torch.randint(_size(spec), (batch,)), torch.rand(batch) < 0.2
-        previous = torch.where(jumps, any_code, (previous + step) % _size(spec))
-        codes = torch.cat([codes, previous.unsqueeze(1)], 1)
-    return codes
+        any_code, jumps = torch.randint(_size(spec), (batch,)), torch.rand(batch) < 0.1
+        previous = torch.where(jumps, any_code, (previous + 1) % _size(spec))
+        codes.append(previous)
+    return torch.stack(codes, 1)
 
 
 check: Checks[Subject] = Checks(

@@ -8,7 +8,7 @@ from pathlib import Path
 from anytime_core.quantizers.base import CodeSpec, Quantizer
 from anytime_core.quantizers.config import QuantizerSection
 from anytime_core.testing.configs import check_fields, check_round_trip
-from anytime_core.testing.quantizers.subject import DIM, LENGTH, Subject, check
+from anytime_core.testing.quantizers.subject import DIM, Subject, check, length_of
 
 
 @check()
@@ -32,7 +32,8 @@ def codebook_size_is_known_beforehand(subject: Subject, folder: Path) -> None:
 def codes_can_be_described(subject: Subject, folder: Path) -> None:
     """Size and digits make a CodeSpec; the digits number every code once."""
     quantizer = subject.make()
-    spec = CodeSpec(length=LENGTH, size=quantizer.size, dim=DIM, grid=(LENGTH,), radices=quantizer.radices)
+    length = length_of(quantizer)
+    spec = CodeSpec(length=length, size=quantizer.size, dim=DIM, grid=(length,), radices=quantizer.radices)
     if spec.radices is not None:
         product = math.prod(spec.radices)
         assert product == spec.size, (
