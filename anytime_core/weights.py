@@ -23,7 +23,7 @@ from anytime_core.data.allocation import LimitedElements
 from anytime_core.data.files import replacing
 from anytime_core.data.reading import open_regular
 from anytime_core.digest import digest
-from anytime_core.discovery.plugins import find_plugin, load_modality
+from anytime_core.discovery.plugins import find_modality, load_modality
 from anytime_core.display import shown
 from anytime_core.errors import ConfigError, RunError, UsageError
 from anytime_core.modality import Modality
@@ -253,7 +253,7 @@ def load_autoencoder(path: Path) -> tuple[OrderedAutoencoder, Modality]:
 def require_plugin(modality: str, path: Path) -> None:
     """Raise RunError if the modality that the file `path` names is not installed."""
     try:
-        find_plugin(modality)
+        find_modality(modality)
     except UsageError as error:
         raise RunError(f"{shown(path)} needs a plugin: {error}; install it, see anytime plugins list") from error
 

@@ -18,7 +18,7 @@ from anytime_core.config import Config
 from anytime_core.config_parsing import apply_overrides, parse_config
 from anytime_core.results import AutoencoderValidation
 from anytime_core.run import Run, load
-from anytime_core.training.train import train
+from anytime_core.training.train import train_stages
 from anytime_image.config import ImageConfig
 
 TINY: dict[str, Any] = {
@@ -82,7 +82,7 @@ def _gradients_stay_on():
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a run trained on the embedded digits; tests must not change it."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    train(tiny_config(), folder, recipe="image/tiny")
+    train_stages(tiny_config(), folder, recipe="image/tiny")
     return folder
 
 
@@ -96,7 +96,7 @@ def agnostic_folder(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory)
     """The tiny run with an order-agnostic prior; tests must not change it."""
     folder = tmp_path_factory.mktemp("runs") / "agnostic"
     shutil.copytree(tiny_folder, folder)
-    train(tiny_config(*AGNOSTIC), folder, stages=["prior"], force=True)
+    train_stages(tiny_config(*AGNOSTIC), folder, stages=["prior"], force=True)
     return folder
 
 

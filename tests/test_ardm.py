@@ -27,7 +27,7 @@ from anytime_core.record import read_record
 from anytime_core.run import load
 from anytime_core.sampling.in_calls import draw_in_calls, sample_orders
 from anytime_core.sampling.options import SamplingOptions
-from anytime_core.training.train import train
+from anytime_core.training.train import train_stages
 from anytime_core.weights import load_prior, save_prior
 from anytime_image.config import ImageConfig
 
@@ -465,7 +465,7 @@ def test_mistakes_in_its_config_are_named(change, message):
 
 def test_levels_are_digits_of_fsq_codes_only(tmp_path):
     with pytest.raises(ConfigError, match=r"prior\.base=levels"):
-        train(tiny_config(*AGNOSTIC, "prior.base=levels"), tmp_path / "run")
+        train_stages(tiny_config(*AGNOSTIC, "prior.base=levels"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -481,7 +481,7 @@ def test_levels_are_digits_of_fsq_codes_only(tmp_path):
     ],
 )
 def test_runs_draw_codes_digit_by_digit(tmp_path, changes, radices):
-    train(tiny_config(*AGNOSTIC, *changes), tmp_path / "run")
+    train_stages(tiny_config(*AGNOSTIC, *changes), tmp_path / "run")
     run = load(tmp_path / "run", device="cpu")
     assert isinstance(run.prior, ARDMPrior)
     assert run.prior.digits.radices == radices

@@ -26,7 +26,7 @@ from anytime_core.errors import RunError
 from anytime_core.record import read_record
 from anytime_core.training.autoencoder import OrderedLoss
 from anytime_core.training.collapse import advice, worthless_prefixes
-from anytime_core.training.train import train
+from anytime_core.training.train import train_stages
 from anytime_image.config import ImageConfig
 from anytime_image.modality import ImageModality
 
@@ -153,13 +153,13 @@ def test_no_prior_is_trained_on_codes_that_say_nothing_unless_forced(tmp_path, c
     folder = tmp_path / "run"
     config = tiny_config(*UNTAUGHT, "training.autoencoder.steps=100")
     with pytest.raises(RunError, match=r"ignores its input: .* try --set .* --force"):
-        train(config, folder)
+        train_stages(config, folder)
     assert "the autoencoder ignores its input" in caplog.text
     assert list(read_record(folder).stages) == ["autoencoder"]
     with pytest.raises(RunError, match="ignores its input"):
-        train(config, folder, stages=("codes", "prior"))
+        train_stages(config, folder, stages=("codes", "prior"))
     caplog.clear()
-    record = train(config, folder, stages=("codes", "prior"), force=True)
+    record = train_stages(config, folder, stages=("codes", "prior"), force=True)
     assert list(record.stages) == ["autoencoder", "codes", "prior"]
     assert "going on anyway" in caplog.text
 
@@ -167,18 +167,20 @@ def test_no_prior_is_trained_on_codes_that_say_nothing_unless_forced(tmp_path, c
 def test_samples_that_are_all_alike_are_said_and_are_no_collapse(tmp_path, caplog):
     root = small(0.0, tmp_path / "pictures")
     config = tiny_config("data.name=folder", f"data.root={root}", *SHORT, "training.autoencoder.steps=100")
-    train(config, tmp_path / "run")
+    train_stages(config, tmp_path / "run")
     assert "training samples are all alike" in caplog.text
     assert "ignores its input" not in caplog.text
 
 
 def test_data_that_fill_little_of_their_range_are_said(tmp_path, caplog):
-    train(tiny_config("data.name=folder", f"data.root={small(0.04, tmp_path / 'pictures')}", *SHORT), tmp_path / "run")
+    train_stages(
+        tiny_config("data.name=folder", f"data.root={small(0.04, tmp_path / 'pictures')}", *SHORT), tmp_path / "run"
+    )
     assert "training samples stay within 0.043 of 0, and networks learn best where they fill [-1, 1]" in caplog.text
 
 
 def test_a_training_of_few_steps_is_not_judged(tmp_path):
-    record = train(tiny_config(*UNTAUGHT, "training.autoencoder.steps=99"), tmp_path / "run")
+    record = train_stages(tiny_config(*UNTAUGHT, "training.autoencoder.steps=99"), tmp_path / "run")
     assert list(record.stages) == ["autoencoder", "codes", "prior"]
 
 
@@ -204,6 +206,6 @@ def test_every_prefix_is_better_than_the_mean_sample_and_more_codes_are_better(t
     changes += [f"network.decoder_norm={norm}", "training.autoencoder.steps=300", "training.autoencoder.batch_size=64"]
     changes += ["training.autoencoder.learning_rate=0.003"]
     config = parse_config(apply_overrides(find_config("image/folder").read(), changes), ImageConfig)
-    validation = train(config, tmp_path / "run", stages=("autoencoder",)).stages["autoencoder"].validation
+    validation = train_stages(config, tmp_path / "run", stages=("autoencoder",)).stages["autoencoder"].validation
     assert_every_prefix_helps(validation)
     assert validation.reconstruction["loss"][-1] < 0.5 * validation.mean_sample["loss"]

@@ -24,7 +24,7 @@ from anytime_core.config_parsing import apply_overrides, parse_config
 from anytime_core.jobs.sampling import write_samples
 from anytime_core.record import RUN_FILE, STAGES, read_record
 from anytime_core.run import load
-from anytime_core.training.train import train
+from anytime_core.training.train import train_stages
 from anytime_image.config import ImageConfig
 
 pytestmark = pytest.mark.slow
@@ -58,7 +58,7 @@ def training(folder: Path) -> None:
     done = read_record(folder / "run").stages if (folder / "run" / RUN_FILE).exists() else {}
     todo = [stage for stage in STAGES if stage not in done]
     if todo:
-        train(config, folder / "run", stages=todo, resume=True)
+        train_stages(config, folder / "run", stages=todo, resume=True)
 
 
 def sampling(folder: Path) -> None:

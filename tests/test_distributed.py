@@ -26,7 +26,7 @@ from anytime_core.record import STAGES
 from anytime_core.training import fit as fit_module
 from anytime_core.training.batches import shuffled_batches
 from anytime_core.training.log import Progress
-from anytime_core.training.train import train
+from anytime_core.training.train import train_stages
 
 PROCESSES = 2
 STEPS = 4
@@ -119,7 +119,7 @@ def launch(scenario: Callable[[int, Path], None], folder: Path) -> None:
 
 def train_once(rank: int, folder: Path) -> None:
     spoken: list[Progress] = []
-    train(config(), folder / "together", on_progress=spoken.append)
+    train_stages(config(), folder / "together", on_progress=spoken.append)
     (folder / f"spoken-{rank}.json").write_text(json.dumps([(one.stage, one.step) for one in spoken]))
     (folder / f"left-{rank}.json").write_text(json.dumps(dist.is_initialized()))
 
@@ -127,7 +127,7 @@ def train_once(rank: int, folder: Path) -> None:
 def train_in_a_group(rank: int, folder: Path) -> None:
     dist.init_process_group("gloo")
     torch.save(values(), folder / f"values-{rank}.pt")
-    train(config(), folder / "codes", stages=["codes", "prior"], force=True)
+    train_stages(config(), folder / "codes", stages=["codes", "prior"], force=True)
 
     fit_module._REPORT_EVERY = 2
     train_step = fit_module._Fit._step
@@ -139,16 +139,16 @@ def train_in_a_group(rank: int, folder: Path) -> None:
 
     fit_module._Fit._step = signalling  # type: ignore[method-assign]
     try:
-        train(config(), folder / "stopped", stages=["autoencoder"])
+        train_stages(config(), folder / "stopped", stages=["autoencoder"])
     except InterruptedTrainingError as error:
         (folder / f"stopped-{rank}.txt").write_text(f"{error.exit_status}: {error}")
     fit_module._Fit._step = train_step  # type: ignore[method-assign]
-    train(config(), folder / "resumed", stages=["autoencoder"], resume=True)
+    train_stages(config(), folder / "resumed", stages=["autoencoder"], resume=True)
 
     odd = config()
     odd.core.training.prior.__dict__["batch_size"] = 15
     try:
-        train(odd, folder / "odd")
+        train_stages(odd, folder / "odd")
     except ConfigError as error:
         (folder / f"odd-{rank}.txt").write_text(str(error))
     dist.destroy_process_group()  # which must still be there
@@ -158,7 +158,7 @@ def train_in_a_group(rank: int, folder: Path) -> None:
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that one process trained, and one that it stopped after two steps."""
     folder = tmp_path_factory.mktemp("alone")
-    train(config(), folder / "run")
+    train_stages(config(), folder / "run")
 
     class Died(BaseException):
         pass
@@ -168,7 +168,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
             raise Died
 
     with pytest.raises(Died):
-        train(config(), folder / "stopped", on_progress=die)
+        train_stages(config(), folder / "stopped", on_progress=die)
     return folder
 
 
@@ -280,7 +280,7 @@ def test_two_processes_go_on_from_a_checkpoint_of_one(alone, together):
 
 def test_one_process_goes_on_from_a_checkpoint_of_two(alone, together, tmp_path):
     shutil.copytree(together / "stopped", tmp_path / "run")
-    train(config(), tmp_path / "run", stages=["autoencoder"], resume=True)
+    train_stages(config(), tmp_path / "run", stages=["autoencoder"], resume=True)
     assert close(weights(tmp_path / "run"), weights(alone / "run"))
 
 

@@ -43,7 +43,7 @@ from anytime_core.results import PriorValidation
 from anytime_core.run import Run, load
 from anytime_core.sampling import sampler as sampler_module
 from anytime_core.sampling.options import SamplingOptions
-from anytime_core.training.train import train
+from anytime_core.training.train import train_stages
 from anytime_core.weights import read_weights
 from anytime_image.datasets import ImageTensor
 from anytime_image.modality import ImageModality
@@ -83,7 +83,7 @@ def folder(judged, evaluation, tmp_path) -> Path:
 def unordered(tmp_path_factory) -> Run:
     """A baseline without a prior."""
     path = tmp_path_factory.mktemp("runs") / "unordered"
-    train(tiny_config("autoencoder.truncation.distribution=none"), path, stages=["autoencoder"])
+    train_stages(tiny_config("autoencoder.truncation.distribution=none"), path, stages=["autoencoder"])
     return load(path, device="cpu")
 
 
@@ -469,7 +469,9 @@ def test_data_without_labels_and_extractors_still_has_its_reconstructions(tiny_r
     modality.datasets = unlabelled
     modality.extractors = dict
     path = shutil.copytree(tiny_run.folder, tmp_path / "run")
-    train(tiny_config("prior.class_conditional=false", "training.prior.steps=2"), path, stages=["prior"], force=True)
+    train_stages(
+        tiny_config("prior.class_conditional=false", "training.prior.steps=2"), path, stages=["prior"], force=True
+    )
     run = load(path, device="cpu")
     run = dataclasses.replace(run, modality=modality, record=run.record.model_copy(update={"classes": ()}))
     (result,) = evaluate(run, tmp_path / "evaluation", OPTIONS)

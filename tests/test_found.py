@@ -22,7 +22,7 @@ from anytime_core.record import STAGES, RunRecord, read_record
 from anytime_core.relocation import location_keys, relocated
 from anytime_core.run import load
 from anytime_core.training.log import Progress
-from anytime_core.training.train import outline, train
+from anytime_core.training.train import outline_stages, train_stages
 from anytime_image.config import ImageConfig
 from anytime_image.datasets import ImageTensor
 from anytime_image.modality import ImageModality
@@ -187,7 +187,7 @@ def run_after(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ImageModality, "datasets", lambda self: data())
         for stage in STAGES:
-            train(tiny_config(*QUICK), folder, stages=[stage])
+            train_stages(tiny_config(*QUICK), folder, stages=[stage])
             folders[stage] = shutil.copytree(folder, root / stage)
     return folders
 
@@ -219,7 +219,7 @@ def test_a_training_that_goes_on_refuses_other_data(run_after, lies_there, now, 
     before = (started / "run.json").read_bytes()
     lies_there(now)
     with pytest.raises(DataError, match=rf"{message}.* in /pictures.*data\.root.: DIR.*force=True"):
-        train(tiny_config(*QUICK), started, stages=[stage], resume=resume)
+        train_stages(tiny_config(*QUICK), started, stages=[stage], resume=resume)
     assert (started / "run.json").read_bytes() == before
 
 
@@ -228,7 +228,7 @@ def test_a_training_that_is_forced_goes_on_with_what_there_is(run_after, tmp_pat
     folder = shutil.copytree(run_after[stage], tmp_path / "run")
     now = data(("cow", "cat", "dog"), digest="b")
     lies_there(now)
-    record = train(tiny_config(*QUICK), folder, stages=[stage], resume=True, force=True)
+    record = train_stages(tiny_config(*QUICK), folder, stages=[stage], resume=True, force=True)
     assert (record.found, record.classes) == (now.found, now.classes)
     assert read_record(folder) == record
 
@@ -241,10 +241,12 @@ def test_codes_that_were_half_written_of_other_data_begin_anew_where_they_are_fo
     config = tiny_config(*QUICK, "training.codes.batch_size=4", "training.checkpoint_minutes=0")
     lies_there(data())
     with pytest.raises(KeyboardInterrupt):
-        train(config, started, stages=["codes"], force=True, on_progress=stop)
+        train_stages(config, started, stages=["codes"], force=True, on_progress=stop)
     steps: list[int] = []
     lies_there(data(("dog", "cat")))
-    train(config, started, stages=["codes"], resume=True, force=True, on_progress=lambda one: steps.append(one.step))
+    train_stages(
+        config, started, stages=["codes"], resume=True, force=True, on_progress=lambda one: steps.append(one.step)
+    )
     assert steps == [1, 2, 3, 4]
 
 
@@ -252,20 +254,20 @@ def test_codes_that_were_half_written_of_other_data_begin_anew_where_they_are_fo
 @pytest.mark.parametrize(("stage", "resume"), [("codes", False), ("codes", True)])
 def test_data_that_was_only_moved_is_gone_on_with(started, lies_there, now, stage, resume):
     lies_there(now)
-    record = train(tiny_config(*QUICK), started, stages=[stage], resume=resume, force=True)
+    record = train_stages(tiny_config(*QUICK), started, stages=[stage], resume=resume, force=True)
     assert record.found == now.found
 
 
 @pytest.mark.parametrize(("now", "message"), CHANGES)
 def test_a_stage_autoencoder_that_begins_anew_takes_what_there_is(started, lies_there, now, message):
     lies_there(now)
-    record = train(tiny_config(*QUICK), started, stages=["autoencoder"], force=True)
+    record = train_stages(tiny_config(*QUICK), started, stages=["autoencoder"], force=True)
     assert (record.found, record.classes, list(record.stages)) == (now.found, now.classes, ["autoencoder"])
 
 
 def test_stage_prior_keeps_what_its_codes_were_made_of(started, lies_there):
     lies_there(data(("cow", "pig"), digest="b"))
-    record = train(tiny_config(*QUICK), started, stages=["prior"], force=True)
+    record = train_stages(tiny_config(*QUICK), started, stages=["prior"], force=True)
     assert (record.found, record.classes) == (FOUND, ("cat", "dog"))
 
 
@@ -281,7 +283,7 @@ def test_a_run_that_did_not_record_what_it_found_is_compared_by_its_classes(star
     run = load(started, device="cpu")
     lies_there(data(digest="b"))
     assert data_of(run)[1] == ()
-    assert train(tiny_config(*QUICK), started, stages=["codes"], force=True).found == FOUND.model_copy(
+    assert train_stages(tiny_config(*QUICK), started, stages=["codes"], force=True).found == FOUND.model_copy(
         update={"digest": "b"}
     )
     lies_there(data(("cow", "dog")))
@@ -289,7 +291,7 @@ def test_a_run_that_did_not_record_what_it_found_is_compared_by_its_classes(star
         data_of(run)
     without_found(started)
     with pytest.raises(DataError, match=r"cow new; cat gone"):
-        train(tiny_config(*QUICK), started, stages=["codes"])
+        train_stages(tiny_config(*QUICK), started, stages=["codes"])
 
 
 # Evaluation
@@ -391,10 +393,12 @@ def test_a_batch_of_one_is_refused_before_anything_is_written(tmp_path, lies_the
     further = ("autoencoder.tell_decoder=false",) if identity else ("network.widths=[4,4,4]",)
     config = tiny_config(*QUICK, *further, *overrides)
     if message is None:
-        assert outline(config, tmp_path / "run", stages=["autoencoder"]).steps == {"autoencoder": 1 if identity else 2}
+        assert outline_stages(config, tmp_path / "run", stages=["autoencoder"]).steps == {
+            "autoencoder": 1 if identity else 2
+        }
     else:
         with pytest.raises(ConfigError, match=message):
-            train(config, tmp_path / "run", stages=["autoencoder"])
+            train_stages(config, tmp_path / "run", stages=["autoencoder"])
     assert not (tmp_path / "run").exists()
 
 
@@ -403,7 +407,7 @@ def test_networks_of_others_are_tried_too(tmp_path, lies_there, monkeypatch):
     monkeypatch.setattr(ImageModality, "encoder", lambda self: Averaging())
     config = tiny_config(*QUICK, "network.widths=[16,16,16]", "network.decoder_norm=group")
     with pytest.raises(ConfigError, match=f"{ONE}.*give more than one training sample$"):
-        outline(config, tmp_path / "run", stages=["autoencoder"])
+        outline_stages(config, tmp_path / "run", stages=["autoencoder"])
 
 
 # The command
@@ -471,7 +475,7 @@ def test_the_weights_that_a_dry_run_tells_are_those_of_the_run(started, lies_the
     lies_there(data())
     run = load(started, device="cpu")
     assert run.prior is not None
-    assert outline(tiny_config(*QUICK), tmp_path / "new").weights == {
+    assert outline_stages(tiny_config(*QUICK), tmp_path / "new").weights == {
         "autoencoder": sum(weight.numel() for weight in run.autoencoder.parameters()),
         "prior": sum(weight.numel() for weight in run.prior.parameters()),
     }
@@ -491,11 +495,11 @@ def test_a_finished_stage_has_nothing_to_go_on_with(anytime, started, lies_there
 
 def test_a_dry_run_of_a_run_says_where_it_would_go_on(started, lies_there):
     lies_there(data())
-    planned = outline(tiny_config(*QUICK, "training.prior.steps=5"), started, stages=["prior"], resume=True)
+    planned = outline_stages(tiny_config(*QUICK, "training.prior.steps=5"), started, stages=["prior"], resume=True)
     assert (planned.steps, planned.done, planned.found) == ({"prior": 5}, 2, FOUND)
     lies_there(data(train=13))
     with pytest.raises(DataError, match=MORE):
-        outline(tiny_config(*QUICK), started, stages=["codes"])
+        outline_stages(tiny_config(*QUICK), started, stages=["codes"])
 
 
 # The stages that were asked for

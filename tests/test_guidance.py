@@ -33,7 +33,7 @@ from anytime_core.run import Run, load
 from anytime_core.sampling.in_calls import draw_in_calls, sample_orders
 from anytime_core.sampling.options import SamplingOptions
 from anytime_core.sampling.steps import open_stepper
-from anytime_core.training.train import train
+from anytime_core.training.train import train_stages
 
 N, K, CLASSES, BATCH = 5, 20, 3, 9
 GUIDANCES = (0.0, 0.5, 1.0, 2.5)
@@ -64,7 +64,7 @@ def guidable(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
     for name, overrides in {"transformer": (), "ardm": AGNOSTIC}.items():
         folder = tmp_path_factory.mktemp("guidable") / name
         shutil.copytree(tiny_folder, folder)
-        train(tiny_config(*overrides, HIDDEN), folder, stages=["prior"], force=True)
+        train_stages(tiny_config(*overrides, HIDDEN), folder, stages=["prior"], force=True)
         runs[name] = load(folder, device="cpu")
     return runs
 
@@ -248,7 +248,7 @@ def test_a_prior_that_always_knew_the_labels_cannot_be_guided(tiny_run, anytime,
 
 def test_a_prior_without_labels_cannot_be_guided(tiny_folder, tmp_path):
     shutil.copytree(tiny_folder, tmp_path / "run")
-    train(tiny_config("prior.class_conditional=false", HIDDEN), tmp_path / "run", stages=["prior"], force=True)
+    train_stages(tiny_config("prior.class_conditional=false", HIDDEN), tmp_path / "run", stages=["prior"], force=True)
     run = load(tmp_path / "run", device="cpu")
     assert run.sample(2).labels is None
     with pytest.raises(UsageError, match=r"guidance 0\.5 needs class labels"):

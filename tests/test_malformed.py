@@ -28,7 +28,7 @@ from anytime_cli.main import app
 from anytime_core import entry_points
 from anytime_core.config_parsing import apply_overrides, parse_config
 from anytime_core.discovery.plugins import GROUPS
-from anytime_core.training.train import train
+from anytime_core.training.train import train_stages
 
 Anytime = Callable[..., Result]
 
@@ -147,12 +147,12 @@ def _train_others(folder: Path, tiny_folder: Path) -> None:
     """Runs of another modality, without classes, without codes, and one whose data is gone."""
     short = [f"training.{stage}.{setting}" for stage in ("autoencoder", "prior") for setting in SHORT]
     sounds = ["data.name=folder", f"data.root={folder / 'sounds'}", f"data.cache={folder / 'clips'}"]
-    train(parse_config(apply_overrides(TINY_AUDIO, [*sounds, *short]), AudioConfig), folder / "audio")
+    train_stages(parse_config(apply_overrides(TINY_AUDIO, [*sounds, *short]), AudioConfig), folder / "audio")
     without_data = shutil.copytree(folder / "audio", folder / "without-data")
     edit_metadata(AUTOENCODER, _lose_data)(without_data)
-    train(tiny_config("autoencoder.quantizer.kind=none", *short), folder / "continuous", stages=["autoencoder"])
+    train_stages(tiny_config("autoencoder.quantizer.kind=none", *short), folder / "continuous", stages=["autoencoder"])
     unconditional = shutil.copytree(tiny_folder, folder / "unconditional")
-    train(tiny_config("prior.class_conditional=false", *short), unconditional, stages=["prior"], force=True)
+    train_stages(tiny_config("prior.class_conditional=false", *short), unconditional, stages=["prior"], force=True)
 
 
 def _lose_data(metadata: dict) -> dict:

@@ -17,7 +17,7 @@ from anytime_core.discovery.baselines import BASELINES
 from anytime_core.errors import ConfigError
 from anytime_core.pca import linear_networks, principal_components, scalar_codebooks
 from anytime_core.run import Run, load
-from anytime_core.training.train import train
+from anytime_core.training.train import train_stages
 from anytime_image.modality import ImageModality
 
 SAMPLES, SHAPE = 600, (2, 3, 4)
@@ -128,7 +128,7 @@ def test_what_principal_components_cannot_have_is_refused_with_the_way_out(overr
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A whole run; tests must not change it."""
     folder = tmp_path_factory.mktemp("runs") / "pca"
-    train(pca_config(), folder, baseline="pca")
+    train_stages(pca_config(), folder, baseline="pca")
     return load(folder, device="cpu")
 
 
@@ -165,13 +165,13 @@ def test_samples_within_a_budget_are_prefixes_of_whole_ones(run):
 
 def test_the_same_seed_fits_the_same_files(run, tmp_path):
     torch.manual_seed(99)
-    train(pca_config(), tmp_path / "again", stages=("autoencoder",))
+    train_stages(pca_config(), tmp_path / "again", stages=("autoencoder",))
     name = "autoencoder.safetensors"
     assert (tmp_path / "again" / name).read_bytes() == (run.folder / name).read_bytes()
 
 
 def test_continuous_components_reconstruct(tmp_path):
-    train(pca_config("autoencoder.quantizer.kind=none"), tmp_path / "run", stages=("autoencoder",))
+    train_stages(pca_config("autoencoder.quantizer.kind=none"), tmp_path / "run", stages=("autoencoder",))
     run = load(tmp_path / "run", device="cpu")
     x = run.modality.datasets().train.batch(range(200))["x"]
     errors = [(run.reconstruct(x, budget) - x).square().mean() for budget in (0.25, 0.5, 1.0)]
@@ -181,5 +181,5 @@ def test_continuous_components_reconstruct(tmp_path):
 def test_fewer_training_samples_than_components_are_refused_before_anything_is_written(tmp_path):
     config = pca_config("data.size=64", "autoencoder.code_length=2000")
     with pytest.raises(ConfigError, match=r"2000 principal components .* found \d+: set autoencoder\.code_length="):
-        train(config, tmp_path / "run", stages=("autoencoder",))
+        train_stages(config, tmp_path / "run", stages=("autoencoder",))
     assert not (tmp_path / "run").exists()

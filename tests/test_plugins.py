@@ -23,7 +23,7 @@ import yaml
 from anytime_core.discovery.checks import check_plugin
 from anytime_core.discovery.plugins import (
     MODALITIES,
-    find_plugin,
+    find_modality,
     list_plugins,
     load_modality,
 )
@@ -139,7 +139,7 @@ def test_a_wheel_that_pip_installs_is_found_until_it_is_gone(site, tmp_path):
     assert check_plugin(plugin).state == "ok"
     (site.folder / info).rename(tmp_path / info)
     with pytest.raises(UsageError, match="no modality 'toy'"):
-        find_plugin("toy")
+        find_modality("toy")
 
 
 def test_a_distribution_without_a_version_is_listed(site):
@@ -319,7 +319,7 @@ def test_a_disabled_plugin_is_listed_and_not_imported(site, monkeypatch, value):
     assert plugin.state == "disabled"
     assert check_plugin(plugin) == plugin
     assert listed("image").state == "ok"
-    for refusing in (find_plugin, load_modality):
+    for refusing in (find_modality, load_modality):
         with pytest.raises(PluginError) as refused:
             refusing("toy")
         assert str(refused.value) == plugin.problem

@@ -26,7 +26,7 @@ from anytime_core.run import Run, load
 from anytime_core.sampling.options import SamplingOptions
 from anytime_core.section import Section
 from anytime_core.testing import check_prior
-from anytime_core.training.train import train
+from anytime_core.training.train import train_stages
 
 GATED = ("prior.kind=gated", "prior.width=32")
 
@@ -52,7 +52,7 @@ def gated_folder(site: Path, tiny_folder: Path, tmp_path_factory: pytest.TempPat
     """The tiny run with the prior of the template; tests must not change it."""
     folder = tmp_path_factory.mktemp("runs") / "gated"
     shutil.copytree(tiny_folder, folder)
-    train(tiny_config(*GATED, "prior.label_dropout=0.2"), folder, stages=["prior"], force=True)
+    train_stages(tiny_config(*GATED, "prior.label_dropout=0.2"), folder, stages=["prior"], force=True)
     return folder
 
 
@@ -199,7 +199,7 @@ def test_a_prior_that_fails_in_training_is_named(site, tiny_folder, tmp_path, mo
     monkeypatch.setattr(prior, name, change(getattr(prior, name)))
     shutil.copytree(tiny_folder, tmp_path / "run")
     with pytest.raises(PluginError, match=said) as refused:
-        train(tiny_config(*GATED), tmp_path / "run", stages=["prior"], force=True)
+        train_stages(tiny_config(*GATED), tmp_path / "run", stages=["prior"], force=True)
     assert "\n" not in str(refused.value)
 
 

@@ -22,7 +22,7 @@ from anytime_core.errors import DataError, UsageError
 from anytime_core.jobs.sampling import write_samples
 from anytime_core.run import Run, load
 from anytime_core.sampling.options import SamplingOptions
-from anytime_core.training.train import train
+from anytime_core.training.train import train_stages
 
 CODES, CODEBOOK = 8, 16
 ONE = np.zeros((1, 8, 8), dtype=np.float32)
@@ -305,7 +305,7 @@ def documented(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("documented")
     short = ("training.autoencoder.steps=2", "training.prior.steps=2")
     sizes = ("network.channels=16", "autoencoder.quantizer.size=64")
-    train(tiny_config(*sizes, *short), folder / "runs" / "image-digits-1")
+    train_stages(tiny_config(*sizes, *short), folder / "runs" / "image-digits-1")
     return folder
 
 

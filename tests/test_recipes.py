@@ -18,7 +18,7 @@ from anytime_core.evaluation.evaluate import evaluate
 from anytime_core.evaluation.options import EvaluationOptions
 from anytime_core.record import RunRecord
 from anytime_core.run import Run, load
-from anytime_core.training.train import train
+from anytime_core.training.train import train_stages
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +40,7 @@ def default_run(request, tmp_path_factory) -> Run:
     """A default recipe, whole."""
     torch.set_num_threads(2)
     folder = tmp_path_factory.mktemp("runs") / request.param.replace("/", "-")
-    train(recipe_config(request.param), folder, recipe=request.param)
+    train_stages(recipe_config(request.param), folder, recipe=request.param)
     return load(folder, device="cpu")
 
 
@@ -69,7 +69,7 @@ def test_on_mnist_order_pays_within_one_epoch_up_to_three_quarters_of_the_codes(
         "training.autoencoder.validations=1",
     )
     curves = [
-        errors(train(recipe_config("image/mnist", *short, extra), tmp_path / name, stages=["autoencoder"]))
+        errors(train_stages(recipe_config("image/mnist", *short, extra), tmp_path / name, stages=["autoencoder"]))
         for name, extra in (("ordered", "seed=0"), ("unordered", "autoencoder.truncation.distribution=none"))
     ]
     ordered, unordered = curves
@@ -86,7 +86,7 @@ def test_spoken_digits_are_recognised_after_a_short_training_and_better_with_mor
         "training.autoencoder.steps=400",
         "training.autoencoder.validations=1",
     )
-    record = train(recipe_config("audio/fsdd", *short), tmp_path / "fsdd", stages=["autoencoder"])
+    record = train_stages(recipe_config("audio/fsdd", *short), tmp_path / "fsdd", stages=["autoencoder"])
     distances = errors(record, "log_mel")
     assert all(more < less for less, more in itertools.pairwise(distances.values())), distances
     run = load(tmp_path / "fsdd", device="cpu")

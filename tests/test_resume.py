@@ -27,7 +27,7 @@ from anytime_core.training import stages as stages_module
 from anytime_core.training import validation
 from anytime_core.training.log import Progress, ignore_progress
 from anytime_core.training.preparation import Preparation
-from anytime_core.training.train import train
+from anytime_core.training.train import train_stages
 
 STEPS = 6
 QUICK = (
@@ -77,7 +77,7 @@ def config_of(pictures: Path, *overrides: str) -> Config:
 def whole(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was never stopped; tests must not change it."""
     folder = tmp_path_factory.mktemp("whole") / "run"
-    train(config_of(pictures), folder)
+    train_stages(config_of(pictures), folder)
     return folder
 
 
@@ -134,10 +134,10 @@ def unfinished(folder: Path) -> list[str]:
 def test_going_on_gives_what_a_training_without_a_stop_gives(pictures, whole, tmp_path, stage, step):
     folder = tmp_path / "run"
     with pytest.raises(Died):
-        train(config_of(pictures), folder, on_progress=dying_at(stage, step))
+        train_stages(config_of(pictures), folder, on_progress=dying_at(stage, step))
     seen: list[Progress] = []
     torch.manual_seed(99)
-    train(config_of(pictures), folder, stages=unfinished(folder), resume=True, on_progress=seen.append)
+    train_stages(config_of(pictures), folder, stages=unfinished(folder), resume=True, on_progress=seen.append)
     assert outcome(folder) == outcome(whole)
     assert (seen[0].stage, seen[0].step) == (stage, step), "only the step that died is done again"
     assert left_over(folder) == []
@@ -149,8 +149,8 @@ def test_many_stops_one_after_another_give_the_same(pictures, whole, tmp_path):
         for step in (2, 4):
             todo = unfinished(folder) if folder.exists() else STAGES
             with pytest.raises(Died):
-                train(config_of(pictures), folder, stages=todo, resume=True, on_progress=dying_at(stage, step))
-    train(config_of(pictures), folder, stages=unfinished(folder), resume=True)
+                train_stages(config_of(pictures), folder, stages=todo, resume=True, on_progress=dying_at(stage, step))
+    train_stages(config_of(pictures), folder, stages=unfinished(folder), resume=True)
     assert outcome(folder) == outcome(whole)
 
 
@@ -158,19 +158,19 @@ def test_an_order_agnostic_prior_goes_on_too(pictures, whole, tmp_path):
     config = config_of(pictures, "prior.kind=ardm")
     for name in ("straight", "stopped"):
         shutil.copytree(whole, tmp_path / name)
-    train(config, tmp_path / "straight", stages=["prior"], force=True)
+    train_stages(config, tmp_path / "straight", stages=["prior"], force=True)
     with pytest.raises(Died):
-        train(config, tmp_path / "stopped", stages=["prior"], force=True, on_progress=dying_at("prior", 3))
-    train(config, tmp_path / "stopped", stages=["prior"], resume=True)
+        train_stages(config, tmp_path / "stopped", stages=["prior"], force=True, on_progress=dying_at("prior", 3))
+    train_stages(config, tmp_path / "stopped", stages=["prior"], resume=True)
     assert outcome(tmp_path / "stopped") == outcome(tmp_path / "straight")
 
 
 def test_a_stage_that_is_not_resumed_starts_anew(pictures, whole, tmp_path):
     folder = tmp_path / "run"
     with pytest.raises(Died):
-        train(config_of(pictures), folder, on_progress=dying_at("autoencoder", 4))
+        train_stages(config_of(pictures), folder, on_progress=dying_at("autoencoder", 4))
     seen: list[Progress] = []
-    train(config_of(pictures), folder, on_progress=seen.append)
+    train_stages(config_of(pictures), folder, on_progress=seen.append)
     assert seen[0].step == 1
     assert outcome(folder)["autoencoder.safetensors"] == outcome(whole)["autoencoder.safetensors"]
 
@@ -178,17 +178,17 @@ def test_a_stage_that_is_not_resumed_starts_anew(pictures, whole, tmp_path):
 def test_without_a_checkpoint_going_on_starts_the_stage(pictures, whole, tmp_path):
     folder = tmp_path / "run"
     with pytest.raises(Died):
-        train(config_of(pictures), folder, on_progress=dying_at("autoencoder", 1))
-    train(config_of(pictures), folder, resume=True)
+        train_stages(config_of(pictures), folder, on_progress=dying_at("autoencoder", 1))
+    train_stages(config_of(pictures), folder, resume=True)
     assert outcome(folder) == outcome(whole)
 
 
 def test_missing_codes_are_written_again(pictures, whole, tmp_path):
     folder = tmp_path / "run"
     with pytest.raises(Died):
-        train(config_of(pictures), folder, on_progress=dying_at("codes", 5))
+        train_stages(config_of(pictures), folder, on_progress=dying_at("codes", 5))
     shutil.rmtree(folder / "codes")
-    train(config_of(pictures), folder, stages=unfinished(folder), resume=True)
+    train_stages(config_of(pictures), folder, stages=unfinished(folder), resume=True)
     assert outcome(folder) == outcome(whole)
 
 
@@ -198,7 +198,7 @@ def test_missing_codes_are_written_again(pictures, whole, tmp_path):
 def test_the_last_two_checkpoints_are_kept(pictures, whole, tmp_path):
     folder = tmp_path / "run"
     with pytest.raises(Died):
-        train(config_of(pictures), folder, on_progress=dying_at("autoencoder", 5))
+        train_stages(config_of(pictures), folder, on_progress=dying_at("autoencoder", 5))
     names = sorted(path.name for path in (folder / "checkpoints").iterdir())
     assert names == ["autoencoder-00000003.safetensors", "autoencoder-00000004.safetensors"]
     assert len(list((whole / "checkpoints").iterdir())) == 2
@@ -207,7 +207,9 @@ def test_the_last_two_checkpoints_are_kept(pictures, whole, tmp_path):
 def test_checkpoints_are_written_by_time(pictures, tmp_path):
     folder = tmp_path / "run"
     with pytest.raises(Died):
-        train(config_of(pictures, "training.checkpoint_minutes=60"), folder, on_progress=dying_at("autoencoder", STEPS))
+        train_stages(
+            config_of(pictures, "training.checkpoint_minutes=60"), folder, on_progress=dying_at("autoencoder", STEPS)
+        )
     assert not (folder / "checkpoints").exists()
 
 
@@ -256,7 +258,7 @@ def died(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that died in step 5 of stage autoencoder; tests must not change it."""
     folder = tmp_path_factory.mktemp("died") / "run"
     with pytest.raises(Died):
-        train(config_of(pictures), folder, on_progress=dying_at("autoencoder", 5))
+        train_stages(config_of(pictures), folder, on_progress=dying_at("autoencoder", 5))
     return folder
 
 
@@ -284,7 +286,7 @@ def test_going_on_from_the_one_before_gives_the_same(pictures, died, whole, tmp_
     folder = shutil.copytree(died, tmp_path / "run")
     flip(folder / "checkpoints" / "autoencoder-00000004.safetensors")
     seen: list[Progress] = []
-    train(config_of(pictures), folder, resume=True, on_progress=seen.append)
+    train_stages(config_of(pictures), folder, resume=True, on_progress=seen.append)
     assert seen[0].step == 4
     assert outcome(folder) == outcome(whole)
 
@@ -310,7 +312,7 @@ def test_checkpoints_of_earlier_versions_have_no_digest(pictures, died, whole, t
     folder = shutil.copytree(died, tmp_path / "run")
     for path in (folder / "checkpoints").iterdir():
         rewritten(lambda metadata, state: metadata.pop("digest"))(path)
-    train(config_of(pictures), folder, resume=True)
+    train_stages(config_of(pictures), folder, resume=True)
     assert outcome(folder) == outcome(whole)
 
 
@@ -327,36 +329,36 @@ def test_a_checkpoint_that_was_made_up_is_one_line(pictures, died, gone, tmp_pat
     for path in (folder / "checkpoints").iterdir():
         rewritten(change)(path)
     with pytest.raises(UsageError, match=r"the checkpoint of step 4 is of another model .*autoencoder --force$"):
-        train(config_of(pictures), folder, resume=True)
+        train_stages(config_of(pictures), folder, resume=True)
 
 
 def test_codes_are_not_gone_on_with_in_batches_of_another_size(pictures, tmp_path):
     folder = tmp_path / "run"
     with pytest.raises(Died):
-        train(config_of(pictures), folder, on_progress=dying_at("codes", 5))
+        train_stages(config_of(pictures), folder, on_progress=dying_at("codes", 5))
     changed = config_of(pictures, "training.codes.batch_size=7")
     with pytest.raises(UsageError, match=r"training\.codes has changed: leave it as it was, or start .* --stage codes"):
-        train(changed, folder, stages=["codes"], resume=True)
+        train_stages(changed, folder, stages=["codes"], resume=True)
 
 
 @pytest.mark.parametrize("override", ["network.channels=5", "seed=1", "autoencoder.truncation.ratio=0.5"])
 def test_a_checkpoint_of_another_config_is_refused_and_kept(pictures, tmp_path, override):
     folder = tmp_path / "run"
     with pytest.raises(Died):
-        train(config_of(pictures), folder, on_progress=dying_at("autoencoder", 5))
+        train_stages(config_of(pictures), folder, on_progress=dying_at("autoencoder", 5))
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     section = override.partition("=")[0].partition(".")[0]
     with pytest.raises(UsageError, match=rf"{section} has changed.*--stage autoencoder"):
-        train(config_of(pictures, override), folder, resume=True)
+        train_stages(config_of(pictures, override), folder, resume=True)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 def test_how_fast_it_is_trained_may_change(pictures, tmp_path):
     folder = tmp_path / "run"
     with pytest.raises(Died):
-        train(config_of(pictures), folder, on_progress=dying_at("autoencoder", 5))
+        train_stages(config_of(pictures), folder, on_progress=dying_at("autoencoder", 5))
     changed = config_of(pictures, "training.autoencoder.learning_rate=1e-5", "prior.width=16")
-    train(changed, folder, resume=True, stages=["autoencoder"])
+    train_stages(changed, folder, resume=True, stages=["autoencoder"])
     rates = [json.loads(line).get("rate") for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert rates[0] > 1e-4
     assert 0 < rates[-2] < 1e-5
@@ -371,12 +373,12 @@ def test_a_signal_leaves_a_checkpoint_to_go_on_from(pictures, whole, tmp_path, s
     folder, config = tmp_path / "run", config_of(pictures, "training.checkpoint_minutes=60")
     handlers = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(InterruptedTrainingError, match=rf"step 3 of stage {stage}.*--resume") as caught:
-        train(config, folder, on_progress=signalling_at(stage, 3, number))
+        train_stages(config, folder, on_progress=signalling_at(stage, 3, number))
     assert caught.value.exit_status == status
     assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == handlers
     assert [path for path in left_over(folder) if "codes" not in path] == []
     seen: list[Progress] = []
-    train(config, folder, stages=unfinished(folder), resume=True, on_progress=seen.append)
+    train_stages(config, folder, stages=unfinished(folder), resume=True, on_progress=seen.append)
     assert (seen[0].stage, seen[0].step) == (stage, 4)
     assert outcome(folder) == outcome(whole)
 
@@ -387,7 +389,7 @@ def test_a_second_interrupt_does_not_wait_for_a_checkpoint(pictures, tmp_path):
         os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        train(config_of(pictures), tmp_path / "run", on_progress=on_progress)
+        train_stages(config_of(pictures), tmp_path / "run", on_progress=on_progress)
 
 
 # Writers, and what goes wrong
@@ -396,7 +398,7 @@ def test_a_second_interrupt_does_not_wait_for_a_checkpoint(pictures, tmp_path):
 def test_a_second_training_of_the_same_run_is_refused(pictures, tmp_path):
     folder = tmp_path / "run"
     with locked(folder, "training", "training it"), pytest.raises(UsageError, match=rf"process {os.getpid()} on"):
-        train(config_of(pictures), folder)
+        train_stages(config_of(pictures), folder)
     assert not folder.exists()
 
 
@@ -406,7 +408,7 @@ def test_a_dead_training_leaves_the_run_free(pictures, whole, tmp_path):
     (folder / ".training.lock").touch()
     (folder / ".training.holder").write_text('{"pid": 1')
     (folder / ".partial-1-run.json").touch()
-    train(config_of(pictures), folder)
+    train_stages(config_of(pictures), folder)
     assert outcome(folder) == outcome(whole)
     assert left_over(folder) == []
 
@@ -414,10 +416,10 @@ def test_a_dead_training_leaves_the_run_free(pictures, whole, tmp_path):
 def test_a_diverging_training_names_the_last_good_checkpoint(pictures, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     with pytest.raises(Died):
-        train(config_of(pictures), folder, on_progress=dying_at("autoencoder", 5))
+        train_stages(config_of(pictures), folder, on_progress=dying_at("autoencoder", 5))
     monkeypatch.setattr(fit_module, "one_cycle", lambda progress: float("nan"))
     with pytest.raises(AnytimeError, match=r"step 5; go on from step 4 .*--resume .*run --set training.autoenc"):
-        train(config_of(pictures), folder, resume=True)
+        train_stages(config_of(pictures), folder, resume=True)
     names = sorted(path.name for path in (folder / "checkpoints").iterdir())
     assert names == ["autoencoder-00000003.safetensors", "autoencoder-00000004.safetensors"]
 
@@ -430,7 +432,7 @@ def test_a_collapsed_codebook_is_said(pictures, tmp_path, monkeypatch, caplog, s
         "reconstruction_curve",
         lambda *arguments: dataclasses.replace(measure(*arguments), codebook_use=share),
     )
-    train(config_of(pictures, "autoencoder.quantizer.size=4"), tmp_path / "run", stages=["autoencoder"])
+    train_stages(config_of(pictures, "autoencoder.quantizer.size=4"), tmp_path / "run", stages=["autoencoder"])
     assert ("collapsed" in caplog.text and "dead_threshold" in caplog.text) == warned
 
 
@@ -465,7 +467,7 @@ def test_running_out_of_memory_says_what_to_lower(pictures, whole, tmp_path, mon
     stage = message.removeprefix("stage ").partition(":")[0].partition(",")[0]
     stages = STAGES[STAGES.index(stage) :]
     with pytest.raises(AnytimeError) as caught:
-        train(config_of(pictures), shutil.copytree(whole, tmp_path / "run"), stages=stages, force=True)
+        train_stages(config_of(pictures), shutil.copytree(whole, tmp_path / "run"), stages=stages, force=True)
     assert str(caught.value) == message
 
 
@@ -481,11 +483,11 @@ def test_a_full_disk_leaves_the_last_checkpoint(pictures, whole, tmp_path, monke
             monkeypatch.setattr(os, "fsync", full)
 
     with pytest.raises(OSError, match="No space left"):
-        train(config_of(pictures), folder, on_progress=fail)
+        train_stages(config_of(pictures), folder, on_progress=fail)
     monkeypatch.setattr(os, "fsync", flush)
     assert left_over(folder) == []
     seen: list[Progress] = []
-    train(config_of(pictures), folder, resume=True, on_progress=seen.append)
+    train_stages(config_of(pictures), folder, resume=True, on_progress=seen.append)
     assert seen[0].step == 5
     assert outcome(folder) == outcome(whole)
 
@@ -498,7 +500,7 @@ def test_a_folder_that_vanishes_is_named(pictures, tmp_path):
             shutil.rmtree(folder)
 
     with pytest.raises(FileNotFoundError) as caught:
-        train(config_of(pictures), folder, on_progress=vanish)
+        train_stages(config_of(pictures), folder, on_progress=vanish)
     assert str(caught.value.filename).startswith(str(folder))
     assert not folder.exists()
 
@@ -511,7 +513,7 @@ def test_a_signal_after_the_last_step_of_all_stops_nothing(pictures, whole, tmp_
         return validate(*arguments, **keywords)
 
     monkeypatch.setattr(stages_module, "validate_prior", signalled)
-    assert list(train(config_of(pictures), folder).stages) == list(STAGES)
+    assert list(train_stages(config_of(pictures), folder).stages) == list(STAGES)
     assert outcome(folder) == outcome(whole)
 
 
@@ -615,5 +617,5 @@ def test_a_finished_stage_is_trained_again_by_force_whichever_way_it_is_asked_fo
     folder = shutil.copytree(whole, tmp_path / "run")
     before = (folder / "prior.safetensors").read_bytes()
     changed = config_of(pictures, "training.prior.learning_rate=0.01")
-    train(changed, folder, stages=["prior"], resume=True, force=True)
+    train_stages(changed, folder, stages=["prior"], resume=True, force=True)
     assert (folder / "prior.safetensors").read_bytes() != before

@@ -18,7 +18,7 @@ from anytime_core.in_training import LOCK, in_training, telling_status
 from anytime_core.record import read_record
 from anytime_core.run import load
 from anytime_core.run_folders import compare_runs, prune_run, remove_run, rename_run
-from anytime_core.training.train import train
+from anytime_core.training.train import train_stages
 
 
 @pytest.fixture
@@ -85,7 +85,9 @@ def test_a_status_of_another_process_is_not_believed(run):
 def test_a_training_tells_its_status_and_takes_it_away(tmp_path):
     folder, seen = tmp_path / "run", []
     short = ("training.autoencoder.steps=2", "training.autoencoder.validations=1")
-    train(tiny_config(*short), folder, stages=["autoencoder"], on_progress=lambda _: seen.append(in_training(folder)))
+    train_stages(
+        tiny_config(*short), folder, stages=["autoencoder"], on_progress=lambda _: seen.append(in_training(folder))
+    )
     assert (seen[0].stage, seen[0].step, seen[0].steps, seen[0].process) == ("autoencoder", 1, 2, os.getpid())
     assert in_training(folder) is None
     assert list(folder.glob(".training*")) == []
@@ -210,13 +212,13 @@ def test_runs_are_compared_by_what_differs_and_by_their_results(anytime, run, ag
 def test_values_that_are_changed_while_a_run_is_under_way_are_kept(run, tmp_path):
     assert read_record(run).changes == ()
     more = ("training.prior.steps=24", "training.prior.batch_size=16")
-    record = train(tiny_config(*more), run, stages=["prior"], resume=True)
+    record = train_stages(tiny_config(*more), run, stages=["prior"], resume=True)
     assert record.stages["prior"].steps == 24
     (change,) = record.changes
     assert (change.stages, change.values) == (
         ("prior",),
         {"training.prior.steps": 24, "training.prior.batch_size": 16},
     )
-    train(tiny_config(*more), run, stages=["prior"], force=True)
-    train(tiny_config(*more, "prior.layers=1"), run, stages=["prior"], force=True)
+    train_stages(tiny_config(*more), run, stages=["prior"], force=True)
+    train_stages(tiny_config(*more, "prior.layers=1"), run, stages=["prior"], force=True)
     assert [change.values for change in read_record(run).changes[1:]] == [{"prior.layers": 1}]

@@ -24,7 +24,7 @@ from anytime_core.record import STAGES, RunRecord, read_record
 from anytime_core.run import load
 from anytime_core.training.codes import CodesWriter
 from anytime_core.training.log import Progress
-from anytime_core.training.train import train
+from anytime_core.training.train import train_stages
 
 QUICK = (
     "network.channels=6",
@@ -78,7 +78,7 @@ RANDOM = ("data.flip=true", "training.codes.copies=2", "prior.dropout=0.2")
 def trained(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A quick run; tests must not change it."""
     folder = tmp_path_factory.mktemp("trained") / "run"
-    train(quick_config(pictures, *RANDOM), folder)
+    train_stages(quick_config(pictures, *RANDOM), folder)
     return folder
 
 
@@ -92,7 +92,7 @@ def encoded(pictures: Path, unlabelled: Path, tmp_path_factory: pytest.TempPathF
     """Runs by their data, finished up to stage codes; tests must not change them."""
     folders = {root: tmp_path_factory.mktemp("encoded") / "run" for root in (pictures, unlabelled)}
     for root, folder in folders.items():
-        train(quick_config(root, *RANDOM), folder, stages=("autoencoder", "codes"))
+        train_stages(quick_config(root, *RANDOM), folder, stages=("autoencoder", "codes"))
     return folders
 
 
@@ -106,7 +106,7 @@ def encoded_copy(encoded: dict[Path, Path], pictures: Path, tmp_path: Path) -> P
 
 def test_the_same_seed_gives_the_same_files(pictures, trained, tmp_path):
     torch.manual_seed(99)
-    train(quick_config(pictures, *RANDOM), tmp_path / "again")
+    train_stages(quick_config(pictures, *RANDOM), tmp_path / "again")
     assert len(outcome(trained)) == 6
     assert outcome(tmp_path / "again") == outcome(trained)
 
@@ -114,26 +114,28 @@ def test_the_same_seed_gives_the_same_files(pictures, trained, tmp_path):
 def test_deterministic_operations_are_asked_for_while_training_only(pictures, trained, tmp_path):
     asked: list[bool] = []
     config = quick_config(pictures, *RANDOM, "training.deterministic=true")
-    train(config, tmp_path / "run", on_progress=lambda _: asked.append(torch.are_deterministic_algorithms_enabled()))
+    train_stages(
+        config, tmp_path / "run", on_progress=lambda _: asked.append(torch.are_deterministic_algorithms_enabled())
+    )
     assert all(asked)
     assert not torch.are_deterministic_algorithms_enabled()
     assert outcome(tmp_path / "run") == outcome(trained)
 
 
 def test_another_seed_gives_other_files(pictures, trained, tmp_path):
-    train(quick_config(pictures, *RANDOM, "seed=1"), tmp_path / "other")
+    train_stages(quick_config(pictures, *RANDOM, "seed=1"), tmp_path / "other")
     before, after = outcome(trained), outcome(tmp_path / "other")
     labels = {"codes/train-labels.npy", "codes/validation-labels.npy"}
     assert {name for name in before if before[name] == after[name]} == labels
 
 
 def test_a_seed_of_any_size_trains(pictures, tmp_path):
-    assert set(train(quick_config(pictures, f"seed={2**63 - 1}"), tmp_path / "run").stages) == set(STAGES)
+    assert set(train_stages(quick_config(pictures, f"seed={2**63 - 1}"), tmp_path / "run").stages) == set(STAGES)
 
 
 def test_stages_in_two_calls_give_the_files_of_one(pictures, trained, encoded_copy):
     assert list(read_record(encoded_copy).stages) == ["autoencoder", "codes"]
-    train(quick_config(pictures, *RANDOM), encoded_copy, stages=("prior",))
+    train_stages(quick_config(pictures, *RANDOM), encoded_copy, stages=("prior",))
     assert list(read_record(encoded_copy).stages) == list(STAGES)
     assert outcome(encoded_copy) == outcome(trained)
 
@@ -192,7 +194,7 @@ def test_tensorboard_gets_the_numbers_too(tiny_folder):
 
 def test_every_step_of_every_stage_is_reported(pictures, tmp_path):
     reported: list[Progress] = []
-    train(quick_config(pictures), tmp_path / "run", on_progress=reported.append)
+    train_stages(quick_config(pictures), tmp_path / "run", on_progress=reported.append)
     for stage in STAGES:
         own = [progress for progress in reported if progress.stage == stage and not progress.activity]
         assert [progress.step for progress in own] == list(range(1, own[0].steps + 1))
@@ -202,8 +204,8 @@ def test_every_step_of_every_stage_is_reported(pictures, tmp_path):
 def test_a_forecast_of_all_stages_is_told_once_and_changes_nothing_that_is_learned(pictures, tmp_path):
     config = quick_config(pictures, "training.autoencoder.steps=14", "training.prior.steps=14")
     told: list[Progress] = []
-    train(config, tmp_path / "watched", on_progress=told.append)
-    train(config, tmp_path / "alone")
+    train_stages(config, tmp_path / "watched", on_progress=told.append)
+    train_stages(config, tmp_path / "alone")
     (progress,) = [progress for progress in told if progress.forecast is not None]
     assert (progress.stage, progress.step) == ("autoencoder", 10)
     assert list(progress.forecast) == list(STAGES)
@@ -214,19 +216,19 @@ def test_a_forecast_of_all_stages_is_told_once_and_changes_nothing_that_is_learn
 
 def test_samples_that_are_encoded_and_measured_can_be_bounded(pictures, tmp_path):
     bounds = ("training.codes.samples=3", "training.codes.batch_size=2", "training.autoencoder.final_samples=2")
-    record = train(quick_config(pictures, *bounds), tmp_path / "run", stages=STAGES[:2])
+    record = train_stages(quick_config(pictures, *bounds), tmp_path / "run", stages=STAGES[:2])
     assert record.stages["autoencoder"].validation.samples == 2
     whole = np.load(tmp_path / "run" / "codes" / "train.npy")
     copies = quick_config(pictures).core.training.codes.copies
     assert len(whole) == 3 * copies
-    everything = train(quick_config(pictures, "training.codes.copies=1"), tmp_path / "all", stages=STAGES[:2])
+    everything = train_stages(quick_config(pictures, "training.codes.copies=1"), tmp_path / "all", stages=STAGES[:2])
     assert everything.stages["autoencoder"].validation.samples > 2
     rows = np.load(tmp_path / "all" / "codes" / "train.npy")
     assert np.array_equal(whole[:3], rows[[position * len(rows) // 3 for position in range(3)]])
 
 
 def test_copies_give_that_many_rows_of_which_the_first_are_not_augmented(pictures, trained, tmp_path):
-    train(quick_config(pictures, *RANDOM, "training.codes.copies=1"), tmp_path / "one", stages=STAGES[:2])
+    train_stages(quick_config(pictures, *RANDOM, "training.codes.copies=1"), tmp_path / "one", stages=STAGES[:2])
     one, two = (np.load(folder / "codes" / "train.npy") for folder in (tmp_path / "one", trained))
     labels = np.load(trained / "codes" / "train-labels.npy")
     assert len(two) == len(labels) == 2 * len(one)
@@ -261,12 +263,12 @@ def test_codes_of_pictures_that_cannot_be_read_are_left_out_with_their_labels(
         ("training samples that cannot be read", 4),
         ("validation samples that cannot be read", 1),
     ]
-    train(config, encoded_copy, stages=("prior",))
+    train_stages(config, encoded_copy, stages=("prior",))
 
 
 def train_codes(config: Config, folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Stage codes once more: codes and labels of each part."""
-    train(config, folder, stages=("codes",), force=True)
+    train_stages(config, folder, stages=("codes",), force=True)
     assert {path.name.removesuffix("-labels.npy").removesuffix(".npy") for path in (folder / "codes").iterdir()} == {
         "train",
         "validation",
@@ -324,7 +326,7 @@ def test_codes_of_which_no_sample_can_be_read_are_an_error(tmp_path):
 )
 def test_each_kind_of_model_trains_and_samples(pictures, tmp_path, overrides, code_length, codebook_size):
     config = quick_config(pictures, *overrides)
-    record = train(config, tmp_path / "run")
+    record = train_stages(config, tmp_path / "run")
     assert (record.code_length, record.codebook_size) == (code_length, codebook_size)
     codes = np.load(tmp_path / "run" / "codes" / "train.npy")
     assert codes.shape[1] == code_length
@@ -339,7 +341,7 @@ def test_each_kind_of_model_trains_and_samples(pictures, tmp_path, overrides, co
 
 def test_continuous_codes_train_an_autoencoder_that_reconstructs(pictures, tmp_path):
     config = quick_config(pictures, "autoencoder.quantizer.kind=none")
-    record = train(config, tmp_path / "run", stages=("autoencoder",))
+    record = train_stages(config, tmp_path / "run", stages=("autoencoder",))
     assert record.codebook_size is None
     run = load(tmp_path / "run", device="cpu")
     x = run.modality.datasets().validation.batch([0, 1])["x"]
@@ -348,7 +350,7 @@ def test_continuous_codes_train_an_autoencoder_that_reconstructs(pictures, tmp_p
 
 
 def test_a_prior_of_the_leading_codes_draws_that_many(pictures, encoded_copy):
-    record = train(quick_config(pictures, *RANDOM, "prior.code_length=2"), encoded_copy, stages=("prior",))
+    record = train_stages(quick_config(pictures, *RANDOM, "prior.code_length=2"), encoded_copy, stages=("prior",))
     assert len(record.stages["prior"].validation.bits_per_position) == 2
     run = load(encoded_copy, device="cpu")
     assert run.sample(3).codes.shape == (3, 2)
@@ -373,7 +375,7 @@ def test_the_prior_is_conditional_where_that_is_wanted_and_possible(
     root = pictures if labels else unlabelled
     folder = shutil.copytree(encoded[root], tmp_path / "copy")
     config = quick_config(root, *RANDOM, f"prior.class_conditional={class_conditional}")
-    assert train(config, folder, stages=("prior",)).classes == (("dark", "light") if labels else ())
+    assert train_stages(config, folder, stages=("prior",)).classes == (("dark", "light") if labels else ())
     run = load(folder, device="cpu")
     if conditional:
         assert run.sample(4).labels.tolist() == [0, 1, 0, 1]
@@ -394,15 +396,15 @@ def test_the_prior_is_conditional_where_that_is_wanted_and_possible(
 def test_a_stage_without_the_one_before_it_names_the_command_to_run(pictures, tmp_path, finished, stage, needed):
     folder = tmp_path / "run"
     if finished:
-        train(quick_config(pictures), folder, stages=finished)
+        train_stages(quick_config(pictures), folder, stages=finished)
     with pytest.raises(RunError, match=f"stage {needed}") as refused:
-        train(quick_config(pictures), folder, stages=(stage,))
+        train_stages(quick_config(pictures), folder, stages=(stage,))
     assert f"anytime train --run {folder} --stage {needed}" in str(refused.value)
     assert folder.exists() == bool(finished)
 
 
 def test_training_the_autoencoder_again_drops_what_came_after_it(pictures, run_copy):
-    record = train(quick_config(pictures, *RANDOM), run_copy, stages=("autoencoder",), force=True)
+    record = train_stages(quick_config(pictures, *RANDOM), run_copy, stages=("autoencoder",), force=True)
     assert list(record.stages) == ["autoencoder"]
     assert read_record(run_copy) == record
     assert load(run_copy, device="cpu").prior is None
@@ -418,7 +420,7 @@ def test_a_stage_that_dies_never_leaves_its_new_files_under_an_old_record(pictur
 
     before, finished = outcome(run_copy), list(read_record(run_copy).stages)
     with pytest.raises(KeyboardInterrupt):
-        train(quick_config(pictures, *RANDOM, "seed=1"), run_copy, stages=(stage,), on_progress=die, force=True)
+        train_stages(quick_config(pictures, *RANDOM, "seed=1"), run_copy, stages=(stage,), on_progress=die, force=True)
     if outcome(run_copy) == before:
         assert list(read_record(run_copy).stages) == finished
     else:
@@ -428,20 +430,20 @@ def test_a_stage_that_dies_never_leaves_its_new_files_under_an_old_record(pictur
 def test_stage_prior_needs_no_data(pictures, tmp_path):
     data, folder = shutil.copytree(pictures, tmp_path / "data"), tmp_path / "run"
     config = quick_config(data)
-    train(config, folder, stages=("autoencoder", "codes"))
+    train_stages(config, folder, stages=("autoencoder", "codes"))
     shutil.rmtree(data)
-    assert list(train(config, folder, stages=("prior",)).stages) == list(STAGES)
+    assert list(train_stages(config, folder, stages=("prior",)).stages) == list(STAGES)
     assert load(folder, device="cpu").sample(2, label="light").labels.tolist() == [1, 1]
 
 
 def test_stage_codes_without_its_data_changes_nothing(pictures, tmp_path):
     data, folder = shutil.copytree(pictures, tmp_path / "data"), tmp_path / "run"
     config = quick_config(data)
-    train(config, folder, stages=("autoencoder",))
+    train_stages(config, folder, stages=("autoencoder",))
     shutil.rmtree(data)
     record = (folder / "run.json").read_bytes()
     with pytest.raises(DataError, match=str(data)):
-        train(config, folder, stages=("codes",))
+        train_stages(config, folder, stages=("codes",))
     assert (folder / "run.json").read_bytes() == record
     assert not (folder / "codes").exists()
 
@@ -452,7 +454,7 @@ def test_stage_codes_without_its_data_changes_nothing(pictures, tmp_path):
 @pytest.mark.parametrize("stage", ["codes", "prior"])
 def test_a_later_stage_refuses_another_autoencoder_than_the_trained_one(pictures, run_copy, stage, override):
     with pytest.raises(ConfigError):
-        train(quick_config(pictures, *RANDOM, override), run_copy, stages=(stage,))
+        train_stages(quick_config(pictures, *RANDOM, override), run_copy, stages=(stage,))
     assert list(read_record(run_copy).stages) == list(STAGES)
 
 
@@ -462,7 +464,7 @@ def test_a_later_stage_refuses_another_autoencoder_than_the_trained_one(pictures
 def refused_untouched(config: Config, folder: Path, error: type[AnytimeError], message: str) -> None:
     before = sorted(folder.rglob("*")) if folder.exists() else None
     with pytest.raises(error, match=message):
-        train(config, folder)
+        train_stages(config, folder)
     assert (sorted(folder.rglob("*")) if folder.exists() else None) == before
 
 
@@ -506,13 +508,13 @@ def test_a_folder_that_is_not_empty_and_no_run_is_left_alone(pictures, tmp_path)
 
 
 def test_an_empty_folder_becomes_a_run(pictures, tmp_path):
-    assert set(train(quick_config(pictures), tmp_path, stages=("autoencoder",)).stages) == {"autoencoder"}
+    assert set(train_stages(quick_config(pictures), tmp_path, stages=("autoencoder",)).stages) == {"autoencoder"}
 
 
 def diverge(config: Config, folder: Path, stage: str, stages: Sequence[Any] = STAGES) -> RunRecord:
     """Train until the loss is no number; returns what is left of the run."""
     with pytest.raises(AnytimeError, match=rf"stage {stage}\b.* at step \d+.*training\.{stage}\.learning_rate"):
-        train(config, folder, stages=stages, force=True)
+        train_stages(config, folder, stages=stages, force=True)
     return read_record(folder)
 
 
@@ -539,5 +541,5 @@ def test_a_prior_that_diverges_does_not_pass_for_the_older_one(pictures, run_cop
 
 def test_numbers_of_a_diverging_training_are_still_json(pictures, encoded_copy):
     with pytest.raises(AnytimeError):
-        train(diverging_prior(pictures, 1), encoded_copy, stages=("prior",))
+        train_stages(diverging_prior(pictures, 1), encoded_copy, stages=("prior",))
     assert strict_json_lines(encoded_copy / "metrics.jsonl")

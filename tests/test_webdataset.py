@@ -35,7 +35,7 @@ from anytime_core.modality import Datasets, SampleDataset
 from anytime_core.run import Run, load
 from anytime_core.sampling.options import SamplingOptions
 from anytime_core.training.batches import ordered_batches
-from anytime_core.training.train import train
+from anytime_core.training.train import train_stages
 
 webdataset = pytest.importorskip("webdataset")
 
@@ -425,7 +425,7 @@ def test_a_run_is_trained_on_shards(tmp_path):
     quick = [f"training.{stage}.{key}" for stage in ("autoencoder", "prior") for key in ("steps=3", "batch_size=8")]
     data = ("name=webdataset", f"root={tmp_path / 'data'}", "size=8", "color=grey", "validation_share=0.3")
     config = tiny_config(*quick, *(f"data.{change}" for change in data), "training.workers=0")
-    train(config, tmp_path / "run")
+    train_stages(config, tmp_path / "run")
     run = load(tmp_path / "run", device="cpu")
     assert tuple(run.record.classes) == ("dark", "light")
     assert run.sample(2, label="light", seed=0).x.shape == (2, 1, 8, 8)

@@ -36,7 +36,7 @@ from anytime_core.jobs.sampling import write_samples
 from anytime_core.run import Run, load
 from anytime_core.sampling.adaptive import Gains, measured_gains
 from anytime_core.sampling.options import SamplingOptions
-from anytime_core.training.train import train
+from anytime_core.training.train import train_stages
 from anytime_image.modality import ImageModality
 
 Write = Callable[..., dict[str, Any]]
@@ -340,7 +340,7 @@ def test_the_names_and_numbers_of_the_classes_agree_between_samples_json_and_the
 def test_samples_of_an_unconditional_prior_have_no_class(write, tiny_folder, tmp_path):
     folder = shutil.copytree(tiny_folder, tmp_path / "unconditional")
     steps = ("training.prior.steps=1", "training.prior.validations=1")
-    train(tiny_config("prior.class_conditional=false", *steps), folder, stages=("prior",), force=True)
+    train_stages(tiny_config("prior.class_conditional=false", *steps), folder, stages=("prior",), force=True)
     write(tmp_path / "out", 3, of=load(folder, device="cpu"), pack=True)
     found = members(tmp_path / "out")
     assert list(found) == [f"{index:09d}.{kind}" for index in range(3) for kind in ("png", "json")]

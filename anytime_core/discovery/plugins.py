@@ -44,7 +44,7 @@ def list_modalities() -> list[Plugin]:
     return list_declared(MODALITIES)
 
 
-def find_plugin(name: str) -> Plugin:
+def find_modality(name: str) -> Plugin:
     """The one modality called `name`.
 
     Raises:
@@ -62,4 +62,4 @@ def load_modality(name: str) -> type[Modality]:
         PluginError: the plugin is disabled, declared twice, cannot be imported, or does not fit this version. The
             message names the entry point, distribution, version, cause and way out.
     """
-    return import_declared(find_plugin(name))
+    return import_declared(find_modality(name))

@@ -20,7 +20,7 @@ from anytime_core.config_parsing import (
     read_yaml,
 )
 from anytime_core.discovery.baselines import find_baseline
-from anytime_core.discovery.plugins import find_plugin, load_modality
+from anytime_core.discovery.plugins import find_modality, load_modality
 from anytime_core.discovery.quick import has_quick, quick_variant, without_quick
 from anytime_core.discovery.recipes import Recipe, default_recipe, find_config
 from anytime_core.display import shown
@@ -173,7 +173,7 @@ def _origin(source: Source, modality: str | None) -> tuple[Recipe | None, Mappin
     if isinstance(source, Mapping):
         return None, source
     if source is None:
-        recipe = default_recipe(find_plugin(CoreConfig().modality if modality is None else modality).name)
+        recipe = default_recipe(find_modality(CoreConfig().modality if modality is None else modality).name)
     elif isinstance(source, str | os.PathLike):
         recipe = find_config(os.fspath(source))
     else:

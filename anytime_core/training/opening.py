@@ -11,7 +11,7 @@ import anytime_core
 from anytime_core.config_differences import changed_values
 from anytime_core.config_parsing import parse_config
 from anytime_core.data.files import remove_partial_files, write_text
-from anytime_core.discovery.plugins import find_plugin
+from anytime_core.discovery.plugins import find_modality
 from anytime_core.distributed import rank
 from anytime_core.errors import ConfigError
 from anytime_core.record import CONFIG_FILE, Change, PluginRecord, RunRecord
@@ -33,7 +33,7 @@ def opened(training: Preparation, recipe: str | None, baseline: str | None, *, q
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     if started and recipe is None and baseline is None:
         recipe, baseline, quick = started.recipe, started.baseline, started.quick
-    plugin = find_plugin(core.modality)
+    plugin = find_modality(core.modality)
     if rank() == 0:
         for written in (training.folder, training.folder / CHECKPOINTS, training.previews):
             remove_partial_files(written)

@@ -23,7 +23,7 @@ from anytime_core.damaged import remembering_damaged, say_damaged, with_damaged
 from anytime_core.data.allocation import LimitedElements, TooLargeError, trainable_weights
 from anytime_core.data.files import PARTIAL_PREFIX
 from anytime_core.devices import local_rank, resolve_device, resolve_precision
-from anytime_core.discovery.plugins import find_plugin, load_modality
+from anytime_core.discovery.plugins import find_modality, load_modality
 from anytime_core.distributed import launched, rank, world_size
 from anytime_core.errors import ConfigError, RunError, UsageError
 from anytime_core.found import Found
@@ -196,7 +196,7 @@ class Preparation:
         """The record of the run that is in the folder already, None if there is none."""
         if (self.folder / RUN_FILE).exists():
             record = read_record(self.folder)
-            find_plugin(record.modality)
+            find_modality(record.modality)
             if record.modality != self.config.core.modality:
                 raise UsageError(
                     f"run {self.folder} is of modality '{record.modality}', the config of "

@@ -15,8 +15,7 @@ from anytime_core.training.finished import check_finished
 from anytime_core.training.log import OnProgress, ignore_progress
 from anytime_core.training.outline import Outline, finished_outline
 from anytime_core.training.planning import Plan, Resume, StageChoice, plan
-from anytime_core.training.train import outline as outline_stages
-from anytime_core.training.train import train as train_stages
+from anytime_core.training.train import outline_stages, train_stages
 
 
 def train(

@@ -30,7 +30,7 @@ from anytime_core.training.same_data import checked_against_data
 from anytime_core.training.stages import run_stage
 
 
-def train(
+def train_stages(
     config: Config,
     folder: Path,
     *,
@@ -117,13 +117,13 @@ def train(
     return record
 
 
-def outline(
+def outline_stages(
     config: Config, folder: Path, *, stages: Sequence[Stage] = STAGES, resume: bool = False, force: bool = False
 ) -> Outline:
-    """What `train` would do with the same arguments. Nothing is trained, and nothing is written into the run folder.
+    """What `train_stages` would do with the same arguments. Nothing is trained, and nothing is written.
 
     Raises:
-        AnytimeError: anything that `train` would find wrong before its first step.
+        AnytimeError: anything that `train_stages` would find wrong before its first step.
     """
     training = Preparation(config, folder, stages, ignore_progress)
     with blaming(config.core.prior.kind), training.environment():
