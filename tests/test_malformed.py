@@ -842,7 +842,7 @@ SAMPLE = [
     Case("sample --label seven=2", 2, "no class 'seven'", "the classes are 0, 1, 2"),
     Case("sample --label 3=2 --shard 2/4", 2, "--shard 2/4", "use at most 2 shards"),
     *(
-        Case(f"sample --label 3={count}", 2, f"'{count}' no number of samples of class '3'", "as in 3=10")
+        Case(f"sample --label 3={count}", 2, f"'{count}' is no number of samples of class '3'", "as in 3=10")
         for count in ("", "0", "-1", "1.5", "ten", "1" + "0" * 12)
     ),
     Case("sample --label 3=999999999999 --label 4=2", 2, "make 1000000000001 samples", "use at most"),

@@ -57,7 +57,7 @@ def validation_is_held_out(subject: Subject, folder: Path) -> None:
     assert len(held_out) > 1 or len(validation) == 1, "all validation samples are the same"
     learned = (content(train[index]["x"]) for index in spread(len(train), 50 * LOOKED_AT))
     shared = sum(content in held_out for content in learned)
-    assert not shared, f"{shared} training samples are also validation samples"
+    assert not shared, f"{shared} training samples are validation samples too"
 
 
 @check("batches")
