@@ -213,7 +213,7 @@ def test_a_killed_evaluation_goes_on_where_it_was(evaluation, tiny_run, folder):
 
 def test_another_seed_does_not_go_on_with_what_the_first_one_left(tiny_run, folder):
     kill(tiny_run, folder, "drawing")
-    other = dataclasses.replace(OPTIONS, seed=1)
+    other = dataclasses.replace(OPTIONS, sampling=SamplingOptions(seed=1))
     classifier = (folder / CLASSIFIER_FILE).read_bytes()
     (result,) = evaluate(tiny_run, folder, other)
     assert result.seed == 1
@@ -611,7 +611,7 @@ def test_each_number_of_calls_has_its_rows_on_the_plane_of_codes_and_calls(by_ca
 
 
 def test_plans_other_than_the_best_are_said(agnostic_run, folder):
-    options = dataclasses.replace(OPTIONS, budgets=(Budget(1.0),), calls=(3,), plan="certain")
+    options = dataclasses.replace(OPTIONS, budgets=(Budget(1.0),), calls=(3,), sampling=SamplingOptions(plan="certain"))
     (certain,) = evaluate(agnostic_run, folder, options)
     assert (certain.plan, certain.calls) == ("certain", 3)
     with pytest.raises(UsageError, match="no plan 'even'"):
