@@ -60,6 +60,12 @@ class Registry(Generic[T]):
         declared = [plugin.name for plugin in list_declared(self.group)] if self.group is not None else []
         return iter(dict.fromkeys([*self.built_in, *declared]))
 
+    def described(self) -> dict[str, str]:
+        """Each kind and what it is in a line, or the distribution that declares it; nothing is imported."""
+        declared = list_declared(self.group) if self.group is not None else []
+        own = {name: kind.description for name, kind in self.built_in.items()}
+        return {**{plugin.name: f"from {plugin.distribution} {plugin.version}" for plugin in declared}, **own}
+
     def __contains__(self, kind: object) -> bool:
         return kind in list(self)
 

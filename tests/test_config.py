@@ -17,7 +17,9 @@ from anytime_core.discovery.plugins import load_modality
 from anytime_core.discovery.quick import quick_variant, without_quick
 from anytime_core.discovery.recipes import default_recipe, list_recipes
 from anytime_core.errors import ConfigError
+from anytime_core.priors.registry import PRIORS
 from anytime_core.quantizers.config import FSQConfig, VQConfig
+from anytime_core.quantizers.registry import QUANTIZERS
 from anytime_image.config import ImageConfig
 
 RECIPES = [pytest.param(recipe, id=recipe.name) for recipe in list_recipes()]
@@ -573,3 +575,10 @@ def test_a_quick_block_is_laid_over_a_config_and_one_that_names_a_kind_stands_fo
 
 def test_the_digits_recipe_is_the_default_for_images():
     assert default_recipe("image").name == "image/digits"
+
+
+def test_the_help_of_training_names_every_kind(anytime):
+    shown = anytime("train", "--help").out
+    for registry in (PRIORS, QUANTIZERS):
+        for kind, description in registry.described().items():
+            assert f"{kind}  {description}" in shown

@@ -55,9 +55,22 @@ class TrainCommand(option_types.Command):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help, with what a config may say of the modality and of the prior that are named."""
-        told = [_modality_options(sys.argv) or OTHER_OPTIONS, _prior_options(sys.argv)]
+        told = [_kinds(), _modality_options(sys.argv) or OTHER_OPTIONS, _prior_options(sys.argv)]
         self.epilog = "\n\n".join(filter(None, (EXAMPLES, *told)))
         super().format_help(ctx, formatter)
+
+
+def _kinds() -> str:
+    """The kinds of priors and of quantizers."""
+    from anytime_core.priors.registry import PRIORS
+    from anytime_core.quantizers.registry import QUANTIZERS
+
+    lines = []
+    for registry, key in ((PRIORS, "prior.kind"), (QUANTIZERS, "autoencoder.quantizer.kind")):
+        lines.append(f"Kinds of {registry.what}s, for --set {key}=KIND:")
+        lines += [f"{kind}  {description}" for kind, description in sorted(registry.described().items())]
+    lines.append("The values of one: anytime train --set prior.kind=KIND --help")
+    return "\n\n".join(map(output.without_markup, lines))
 
 
 def _modality_options(arguments: Sequence[str]) -> str:
