@@ -49,6 +49,11 @@ _HOMES = {
 }
 
 
+def __dir__() -> list[str]:
+    """Public names, before they are imported too."""
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     """Public names are imported on first use: `import anytime_core` stays free of torch."""
     if name not in _HOMES:

@@ -67,7 +67,7 @@ def apply_overrides(
     Quotes around them are removed, and `null` or nothing means no path.
 
     If a section has kinds, such as the quantizer, changing the `kind` drops the section's other values, which belonged
-    to the old kind.
+    to the old kind. So kinds are changed first, wherever they stand among the overrides.
 
     Args:
         data: the layout of a YAML config.
@@ -78,11 +78,8 @@ def apply_overrides(
         ConfigError: an override has no `=`, has invalid YAML, or is below a value that is not a section.
     """
     result = _copy(data)
-    for override in overrides:
-        keys, shown = (
-            overridden_key(override).split("."),
-            _named(override),
-        )
+    for override in sorted(overrides, key=lambda one: not overridden_key(one).endswith(".kind")):
+        keys, shown = overridden_key(override).split("."), _named(override)
         if (isinstance(override, str) and "=" not in override) or not all(keys) or len(keys) > _MOST_KEYS:
             raise ConfigError(f"{shown} is not of the form key.subkey=value")
         value = _overriding_value(override, _annotations(keys, modality_config), shown)
@@ -289,6 +286,8 @@ def _describe(detail: Any, known: list[str]) -> str:
         return f"unknown key '{shortened(key)}'" + (" for this kind" if key in known else nearest(key, others))
     if detail["type"] == "union_tag_invalid":
         return f"{key}.kind: input should be {detail['ctx']['expected_tags']}, found {detail['ctx']['tag']!r}"
+    if detail["type"] == "no_name":
+        return f"{key}.{message}"
     if detail["type"] == "unknown_kind":
         return f"{key}: {message}"  # which names the value
     if detail["type"] == "model_type":

@@ -206,6 +206,8 @@ def import_declared(plugin: Plugin) -> type:
         raise PluginError(f"{plugin} calls itself {name!r}; {way_out}")
     if plugin.group.base and not (isinstance(found, type) and issubclass(found, imported(plugin.group.base))):
         raise PluginError(f"{plugin} does not derive from {plugin.group.base.replace(':', '.')}; {way_out}")
+    if missing := sorted(getattr(found, "__abstractmethods__", ())):
+        raise PluginError(f"{plugin} does not define {', '.join(missing)}; {way_out}")
     return found
 
 

@@ -34,6 +34,10 @@ class RunError(AnytimeError):
     """A run folder that is missing, unfinished, damaged or too new."""
 
 
+class MissingPluginError(RunError):
+    """A run needs a plugin that is not installed."""
+
+
 class InterruptedTrainingError(AnytimeError):
     """Ctrl-C or SIGTERM ended a training, which is in a checkpoint. The exit status is 130 or 143, as in a shell."""
 

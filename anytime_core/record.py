@@ -21,9 +21,9 @@ from pydantic import (
 from anytime_core.data.files import PARTIAL_PREFIX, write_json
 from anytime_core.data.reading import JSON_LIMIT, read_limited
 from anytime_core.display import shown
-from anytime_core.errors import RunError
+from anytime_core.errors import MissingPluginError, RunError
 from anytime_core.found import Found
-from anytime_core.results import Codes, Recorded, StageResult, Stages, Text
+from anytime_core.results import Codes, PluginRecord, Recorded, StageResult, Stages, Text
 from anytime_core.section import MOST_CODES
 from anytime_core.spelling import argument
 
@@ -62,13 +62,6 @@ class Change(Recorded):
     def _is_a_time(cls, at: str) -> str:
         datetime.datetime.fromisoformat(at)
         return at
-
-
-class PluginRecord(Recorded):
-    """The modality plugin that a run was trained with."""
-
-    distribution: Text
-    version: Text
 
 
 class RunRecord(Recorded):
@@ -242,7 +235,7 @@ def validated(model: type[_Versioned], data: Any, path: Path, way_out: str) -> _
         RunError: it is damaged, of a newer format, or of a plugin that is not installed.
     """
     version = data.get("format_version") if isinstance(data, dict) else None
-    if not isinstance(version, int):
+    if not isinstance(version, int) or version < 1:
         raise RunError(f"{shown(path)} is damaged: it has no format_version{way_out}")
     if version > FORMAT_VERSION:
         raise RunError(
@@ -254,10 +247,7 @@ def validated(model: type[_Versioned], data: Any, path: Path, way_out: str) -> _
     except ValidationError as error:
         first = error.errors()[0]
         if first["type"] == "unknown_kind" and first["ctx"]["plugins"]:
-            raise RunError(
-                f"{shown(path)} needs a plugin: {first['ctx']['absent']} is installed; install the distribution that "
-                "has it, see anytime plugins list"
-            ) from error
+            raise MissingPluginError(f"{shown(path)} needs a plugin: {first['ctx']['absent']} is installed") from error
         place = ".".join(str(part) for part in first["loc"])
         what = first["msg"].removeprefix("Value error, ")
         what = ": ".join(filter(None, (shown(place)[:_LONGEST_PLACE], what[:1].lower() + what[1:])))

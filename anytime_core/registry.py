@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from anytime_core.display import shown
-from anytime_core.entry_points import Group, find_declared, import_declared, imported, list_declared
+from anytime_core.entry_points import Group, Plugin, find_declared, import_declared, imported, list_declared
 from anytime_core.errors import PluginError, UsageError, nearest
 from anytime_core.section import Section
 
@@ -98,6 +98,10 @@ class Registry(Generic[T]):
         names = sorted([*self.built_in, *self._imported], key=lambda kind: kind != self.default)
         return [self.section_of(kind) for kind in names]
 
+    def plugin(self, kind: str) -> Plugin | None:
+        """The plugin that declares a kind; None if core has it."""
+        return None if kind in self.built_in else find_declared(self._declaring(kind), kind)
+
     def origin(self, kind: str) -> str:
         """A kind and, if another distribution declares it, that distribution, for messages."""
         if self.group is None or kind in self.built_in:
@@ -114,8 +118,10 @@ class Registry(Generic[T]):
         if isinstance(value, self.section):
             return value
         kind = value.get("kind", self.default) if isinstance(value, Mapping) else self.default
+        if not isinstance(kind, str):
+            raise PydanticCustomError("no_name", "kind: input should be a name, found {found}", {"found": repr(kind)})
         try:
-            section = self.section_of(str(kind))
+            section = self.section_of(kind)
         except UsageError as error:
             absent = {"absent": f"no {self.what} '{shown(str(kind))}'", "plugins": self.group is not None}
             unknown = PydanticCustomError("unknown_kind", "{message}", {**absent, "message": str(error)})

@@ -109,10 +109,25 @@ class CodesResult(StageResult):
     """Stage `codes`: the codes of the data, which are in files."""
 
 
+class PluginRecord(Recorded):
+    """A plugin that a run was trained with."""
+
+    distribution: Text
+    version: Text
+
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.version}"
+
+
 class PriorResult(StageResult):
-    """Stage `prior`: the weights that were kept, measured on all held-out samples."""
+    """Stage `prior`: the weights that were kept, measured on all held-out samples.
+
+    Attributes:
+        plugin: the plugin that the prior comes from; None if core has it.
+    """
 
     validation: PriorValidation = PriorValidation()
+    plugin: PluginRecord | None = None
 
 
 @with_config(ConfigDict(extra="forbid"))

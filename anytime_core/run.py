@@ -9,7 +9,7 @@ n is a prefix length.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,12 @@ from anytime_core.budget import SHARE_OR_CODES, Budget, Spending
 from anytime_core.data.locations import user_path
 from anytime_core.devices import resolve_device
 from anytime_core.display import shown
-from anytime_core.errors import RunError, UsageError, nearest
+from anytime_core.errors import AnytimeError, RunError, UsageError, nearest
 from anytime_core.in_training import in_training
 from anytime_core.labels import ClassLabels, Label, Labels
 from anytime_core.modality import Modality
 from anytime_core.priors.base import Prior
-from anytime_core.quantities import whole_number
+from anytime_core.quantities import shown_value, whole_number
 from anytime_core.record import RunRecord, latest_run
 from anytime_core.relocation import relocated
 from anytime_core.run_files import open_run_files
@@ -68,8 +68,9 @@ class Run:
         record: what `run.json` says.
         modality: the configured plugin.
         autoencoder: in evaluation mode.
-        prior: in evaluation mode; None if stage `prior` is not finished.
+        prior: in evaluation mode; None if stage `prior` is not finished, or if its plugin does not work.
         device: the device of both.
+        absent: why there is no prior although its stage is finished; None if that is not so.
     """
 
     folder: Path
@@ -78,6 +79,7 @@ class Run:
     autoencoder: OrderedAutoencoder
     prior: Prior | None
     device: torch.device
+    absent: AnytimeError | None = None
 
     @property
     def code_length(self) -> int:
@@ -107,7 +109,7 @@ class Run:
 
     def _shown_prior(self) -> str:
         if self.prior is None:
-            return "no prior yet"
+            return "no prior yet" if self.absent is None else "a prior whose plugin does not work"
         return f"{self.prior.kind} prior"
 
     @torch.inference_mode()
@@ -214,11 +216,11 @@ class Run:
                 "{'cat': 10, 'dog': 5}, or one class for all as label"
             )
         counts = tuple((labels or {}).items())
-        chosen = sampling_options(labels=counts, **options)
+        chosen = sampling_options(None, labels=counts, **options)
         if counts and num is not None:
             raise UsageError(f"number of samples {num} and counts of labels are both given: leave one of them out")
         wanted = sum(count for _, count in counts) if counts else 16 if num is None else num
-        wanted = whole_number("number of samples", wanted, "of at least 1", 1)
+        wanted = whole_number("number of samples", wanted, "in 1..10^12", 1, 10**12)
         return joined(list(self.sample_batches(range(wanted), budget, chosen)))
 
     def sample_batches(
@@ -246,6 +248,7 @@ class Run:
         num: int = 1,
         budgets: float | str | Budget | Sequence[float | str | Budget] | None = None,
         options: SamplingOptions | None = None,
+        **changes: Any,
     ) -> Iterator[Prefix]:
         """Draw `num` samples together, and yield them again and again, each time with more codes.
 
@@ -256,12 +259,13 @@ class Run:
             num: how many, as one batch.
             budgets: one or more shares or numbers of codes at which to yield them; None: after every code.
             options: how codes are drawn.
+            changes: any of `SamplingOptions`, by name, that differ from `options`.
 
         Yields:
             Growing prefixes, each decoded only if its `x` is asked for. Stop at any time.
         """
-        num = whole_number("number of samples", num, "of at least 1", 1)
-        sampler = self.sampler(options)
+        num = whole_number("number of samples", num, "in 1..10^12", 1, 10**12)
+        sampler = self.sampler(sampling_options(options, **changes))
         if budgets is None:
             return sampler.stream(range(num), None)
         several: list[Any] = list(budgets) if is_sequence(budgets) else [budgets]
@@ -278,6 +282,7 @@ class Run:
         *,
         label: Labels | None = None,
         options: SamplingOptions | None = None,
+        **changes: Any,
     ) -> Samples:
         """Draw the unknown codes, given the known ones.
 
@@ -293,6 +298,7 @@ class Run:
             known: booleans of the same shape.
             label: name or number of the class of all samples, in text `index:3`; or a sequence with one for each.
             options: how codes are drawn; the noise is the noise of samples 0..B-1.
+            changes: any of `SamplingOptions`, by name, that differ from `options`.
 
         Returns:
             Samples with all the codes that the prior models.
@@ -306,11 +312,12 @@ class Run:
         numbers = checked_codes(codes, prior.code_length, prior.codebook_size, given)
         missing = prior.code_length - numbers.shape[1]
         labels = self._labels.numbers(label, len(numbers))
-        return self.sampler(options).complete(F.pad(numbers, (0, missing)), F.pad(given, (0, missing)), labels)
+        sampler = self.sampler(sampling_options(options, **changes))
+        return sampler.complete(F.pad(numbers, (0, missing)), F.pad(given, (0, missing)), labels)
 
     def sampler(self, options: SamplingOptions | None = None) -> Sampler:
         """The sampler that the prior needs. Raises RunError if there is none, UsageError for a wrong option."""
-        return open_sampler(self._source, options or SamplingOptions())
+        return open_sampler(self._source, sampling_options(options))
 
     @cached_property
     def _source(self) -> Source:
@@ -353,7 +360,9 @@ class Run:
         return size
 
     def require_prior(self) -> Prior:
-        """The prior. Raises RunError naming the way out if the run has none yet."""
+        """The prior. Raises RunError, or PluginError, naming the way out if the run has none that works."""
+        if self.absent is not None:
+            raise self.absent
         if self.prior is None:
             if (training := in_training(self.folder)) is not None:
                 raise RunError(f"run {self.folder} is in training: {training}; it has a prior when that is done")
@@ -376,13 +385,15 @@ class Run:
         return ClassLabels(self.classes, self.require_prior().classes > 0, self.folder)
 
 
-def sampling_options(**chosen: Any) -> SamplingOptions:
-    """Options by their names. Raises UsageError for an unknown one, naming the nearest."""
+def sampling_options(options: SamplingOptions | None, **chosen: Any) -> SamplingOptions:
+    """`options`, or the default ones, changed by name. Raises UsageError for an unknown name, naming the nearest."""
+    if options is not None and not isinstance(options, SamplingOptions):
+        raise UsageError(f"options {shown_value(options)} are not SamplingOptions: give them, or options by name")
     names = [field.name for field in fields(SamplingOptions)]
     for name in chosen:
         if name not in names:
             raise UsageError(f"no option '{shown(name)}'{nearest(name, names)}: sampling has {', '.join(names)}")
-    return SamplingOptions(**chosen)
+    return replace(options or SamplingOptions(), **chosen)
 
 
 def load(folder: str | Path | None = None, *, device: str = "auto", settings: Sequence[str] = ()) -> Run:
@@ -402,8 +413,8 @@ def load(folder: str | Path | None = None, *, device: str = "auto", settings: Se
         UsageError: there is no such device, or a setting is not about the place of the data.
     """
     path = latest_run(Path("runs"), "folder") if folder is None else user_path(folder)
-    record, modality, autoencoder, prior = open_run_files(path)
+    files = open_run_files(path)
     place = resolve_device(device)
-    if settings:
-        modality = relocated(record, settings)
-    return Run(path, record, modality, autoencoder.to(place), None if prior is None else prior.to(place), place)
+    modality = relocated(files.record, settings) if settings else files.modality
+    prior = None if files.prior is None else files.prior.to(place)
+    return Run(path, files.record, modality, files.autoencoder.to(place), prior, place, files.absent)

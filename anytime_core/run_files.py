@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from anytime_core.autoencoder import OrderedAutoencoder
-from anytime_core.errors import RunError
+from anytime_core.errors import AnytimeError, MissingPluginError, PluginError, RunError
 from anytime_core.in_training import in_training
 from anytime_core.modality import Modality
 from anytime_core.priors.base import Prior
@@ -13,8 +14,27 @@ from anytime_core.record import AUTOENCODER_FILE, PRIOR_FILE, RUN_FILE, RunRecor
 from anytime_core.weights import load_autoencoder, load_prior, require_plugin
 
 
-def open_run_files(folder: Path) -> tuple[RunRecord, Modality, OrderedAutoencoder, Prior | None]:
-    """The contents of a run folder, on the CPU; the prior is None if its stage is not finished.
+@dataclass(frozen=True)
+class RunFiles:
+    """The contents of a run folder, on the CPU.
+
+    Attributes:
+        record: `run.json`.
+        modality: the configured plugin.
+        autoencoder: in evaluation mode.
+        prior: in evaluation mode; None if its stage is not finished, or if its plugin does not work.
+        absent: why there is no prior although its stage is finished; None if that is not so.
+    """
+
+    record: RunRecord
+    modality: Modality
+    autoencoder: OrderedAutoencoder
+    prior: Prior | None
+    absent: AnytimeError | None
+
+
+def open_run_files(folder: Path) -> RunFiles:
+    """Open the files of a run. The autoencoder is of use even if the plugin of the prior does not work.
 
     Raises:
         RunError: the run is missing, has no autoencoder, is damaged, of a newer format, or mixed from two trainings.
@@ -36,9 +56,23 @@ def open_run_files(folder: Path) -> tuple[RunRecord, Modality, OrderedAutoencode
             )
         raise RunError(f"run {folder} has no autoencoder yet: go on with anytime train --resume {folder}")
     autoencoder, modality = load_autoencoder(weights)
-    prior = load_prior(folder / PRIOR_FILE, autoencoder.spec) if "prior" in record.stages else None
+    prior, absent = _open_prior(folder, record, autoencoder) if "prior" in record.stages else (None, None)
     _check_same(folder, record, modality, autoencoder, prior)
-    return record, modality, autoencoder, prior
+    return RunFiles(record, modality, autoencoder, prior, absent)
+
+
+def _open_prior(
+    folder: Path, record: RunRecord, autoencoder: OrderedAutoencoder
+) -> tuple[Prior | None, AnytimeError | None]:
+    """The prior, or why its plugin does not give it."""
+    try:
+        return load_prior(folder / PRIOR_FILE, autoencoder.spec), None
+    except MissingPluginError as error:
+        plugin = record.stages["prior"].plugin
+        way_out = f"install {plugin}" if plugin is not None else "install the distribution that has it"
+        return None, MissingPluginError(f"{error}; {way_out}, see anytime plugins list")
+    except PluginError as error:
+        return None, error
 
 
 def _check_same(

@@ -198,7 +198,7 @@ def _state(file: _WeightsFile) -> dict[str, Tensor]:
 
 def _written_digest(file: _WeightsFile) -> str | None:
     described = _described(file)
-    return str(described["digest"]) if isinstance(described, dict) and described.get("digest") else None
+    return str(described["digest"]) if isinstance(described, dict) and "digest" in described else None
 
 
 def _shapes(file: _WeightsFile) -> Shapes:

@@ -577,6 +577,18 @@ def test_the_digits_recipe_is_the_default_for_images():
     assert default_recipe("image").name == "image/digits"
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_kind_of_a_section_is_changed_before_its_values_whatever_their_order(order):
+    for changes, section in (
+        (["prior.kind=ardm", "prior.base=4", "prior.width=64"], {"kind": "ardm", "base": 4, "width": 64}),
+        (["autoencoder.quantizer.kind=fsq", "autoencoder.quantizer.levels=[4,4]"], {"kind": "fsq", "levels": [4, 4]}),
+    ):
+        found = apply_overrides({}, changes[::order])
+        for key in changes[0].partition("=")[0].split(".")[:-1]:
+            found = found[key]
+        assert found == section
+
+
 def test_the_help_of_training_names_every_kind(anytime):
     shown = anytime("train", "--help").out
     for registry in (PRIORS, QUANTIZERS):

@@ -255,7 +255,7 @@ FAULTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "validation on training data": (
         "validation-is-held-out",
         with_data(lambda data: Datasets(data.train, data.train, data.classes)),
-        "training samples are also validation samples",
+        "validation samples too",
     ),
     "a data set that cannot be pickled": (
         "workers-can-have-it",

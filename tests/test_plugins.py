@@ -245,7 +245,10 @@ def test_a_damaged_list_of_entry_points_hides_no_other_plugin(site, points):
 
 
 NO_PRIOR = toy(kind="toy", api_version=1)
-PRIOR = f"from anytime_core.priors.base import CausalPrior\n{NO_PRIOR.replace('class Toy', 'class Toy(CausalPrior)')}"
+PRIOR = (
+    f"from anytime_core.priors.base import CausalPrior\n{NO_PRIOR.replace('class Toy', 'class Toy(CausalPrior)')}\n"
+    "Toy.__abstractmethods__ = frozenset()"
+)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from conftest import tiny_config
 
 from anytime_core.discovery.plugins import GROUPS
 from anytime_core.discovery.templates import write_plugin
-from anytime_core.errors import ConfigError, PluginError, UsageError
+from anytime_core.errors import ConfigError, PluginError, RunError, UsageError
 from anytime_core.priors.registry import PRIORS
 from anytime_core.priors.section import PriorSection
 from anytime_core.quantizers.base import CodeSpec
@@ -118,6 +118,18 @@ def test_a_run_whose_prior_is_not_installed_says_so_in_one_line(anytime, gated_f
         assert "anytime plugins list" in line
 
 
+def test_a_run_is_of_use_without_the_plugin_of_its_prior_and_names_the_distribution(anytime, gated_folder, uninstalled):
+    assert re.search(r"gated \(anytime.gated 0\.1\.0\)", anytime("runs", "show", gated_folder).out)
+    run = load(gated_folder, device="cpu")
+    assert "a prior whose plugin does not work" in repr(run)
+    assert run.decode(run.encode(torch.zeros(2, 1, 8, 8))).shape == (2, 1, 8, 8)
+    with pytest.raises(RunError, match=r"no prior 'gated' is installed; install anytime.gated 0\.1\.0, see anytime"):
+        run.sample(1)
+    refused = anytime("evaluate", "--run", gated_folder, "--num", 4)
+    assert refused.status == 1
+    assert "install anytime" in refused.err
+
+
 def test_a_prior_that_needs_its_label_is_not_guided(gated, monkeypatch):
     monkeypatch.setattr(type(gated.prior), "null_label", None)
     with pytest.raises(UsageError, match="guidance 2 needs a prior that was trained without labels"):
@@ -187,6 +199,12 @@ BREAKS_LOSS = r"does not keep the contract of priors: losses are \[\], where the
     [
         ("conditionals", raising, FAILS),
         ("conditionals", one_too_few, BREAKS),
+        (
+            "conditionals",
+            lambda function: lambda *codes: (function(*codes), None),
+            "are a tuple, where they should",
+        ),
+        ("conditionals", lambda _: lambda *_: None, "are a NoneType, where they should be a tensor"),
         ("__init__", raising, FAILS),
         ("log_prob", raising, FAILS),
         ("log_prob", one_too_few, BREAKS),
@@ -225,3 +243,18 @@ def test_a_prior_that_fails_in_sampling_is_named(anytime, gated_folder, monkeypa
     (line,) = [line for line in result.err.splitlines() if line.startswith("error: ")]
     assert re.search(said, line)
     assert not Path("out").exists()
+
+
+def test_a_prior_that_fails_is_named_before_the_autoencoder_is_trained(site, tmp_path, monkeypatch):
+    monkeypatch.setattr(PRIORS["gated"], "conditionals", lambda self, codes, labels: None)
+    with pytest.raises(PluginError, match="are a NoneType"):
+        train_stages(tiny_config(*GATED), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_prior_that_lacks_a_method_is_incompatible(site, monkeypatch):
+    prior = PRIORS["gated"]
+    monkeypatch.setattr(PRIORS, "_imported", {})
+    monkeypatch.setattr(prior, "__abstractmethods__", frozenset({"conditionals"}))
+    with pytest.raises(PluginError, match=r"prior 'gated' .* does not define conditionals; update or uninstall"):
+        _ = PRIORS["gated"]

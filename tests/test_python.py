@@ -187,7 +187,7 @@ def test_continuous_codes_have_no_numbers(tiny_run, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num": 2.5}, "number of samples 2.5 is not a whole number of at least 1"),
+        ({"num": 2.5}, "number of samples 2.5 is not a whole number in 1"),
         ({"num": "4"}, "number of samples '4'"),
         ({"labels": ["3", "5"]}, "do not say how many samples of each class"),
         ({"labels": {}}, "do not say how many samples of each class"),
@@ -323,3 +323,21 @@ def test_the_examples_in_docstrings_are_true(documented, monkeypatch, name):
         runner.run(test, out=said.append)
     assert runner.summarize(verbose=False).attempted > 0
     assert not said, "".join(said)
+
+
+def test_streams_and_completions_take_options_by_name_too(tiny_run):
+    (prefix,) = tiny_run.stream(3, "5codes", seed=4, temperature=0.5)
+    samples = tiny_run.sample(3, "5codes", seed=4, temperature=0.5)
+    assert torch.equal(prefix.codes, samples.codes)
+    known = torch.ones(3, 5, dtype=torch.bool)
+    whole = tiny_run.complete(samples.codes, known, label=samples.labels, options=SamplingOptions(seed=1), seed=4)
+    assert torch.equal(whole.codes[:, :5], samples.codes)
+    assert torch.equal(whole.codes, tiny_run.complete(samples.codes, known, label=samples.labels, seed=4).codes)
+    with pytest.raises(UsageError, match="are not SamplingOptions"):
+        tiny_run.stream(1, None, {"seed": 1})
+    with pytest.raises(UsageError, match=r"no option 'sed' \(did you mean 'seed'\?\)"):
+        tiny_run.stream(1, sed=3)
+
+
+def test_public_names_are_listed_before_they_are_imported():
+    assert set(anytime_core.__all__) <= set(dir(anytime_core))

@@ -319,7 +319,7 @@ def test_checkpoints_of_earlier_versions_have_no_digest(pictures, died, whole, t
 @pytest.mark.parametrize("gone", ["random.cpu", "model.", "optimizer."])
 def test_a_checkpoint_that_was_made_up_is_one_line(pictures, died, gone, tmp_path):
     def change(metadata: dict[str, Any], state: dict[str, Any]) -> None:
-        metadata["digest"] = ""
+        del metadata["digest"]
         name = next(name for name in state if name.startswith(gone))
         state[name] = state[name].reshape(-1)[:1].clone()
         if gone == "optimizer.":

@@ -48,9 +48,13 @@ def evaluate(
     Raises:
         UsageError: this run cannot follow an option, a run has other data, another process evaluates into the folder,
             or a file there that no evaluation wrote would be replaced.
+        PluginError: the plugin of a prior does not work.
         DataError: the data is gone, or has other classes than the run.
     """
     options = options or EvaluationOptions()
+    for opened in (run, *against):
+        if opened.absent is not None:
+            raise opened.absent
     codes = sorted({budget.codes(run.drawn_length) for budget in options.budgets})
     for other in against:
         _check_comparable(run, other)

@@ -287,9 +287,10 @@ class _Job:
         return mark["done"] <= len(self.indices) and (mark["output"] is not None) == (self.many is not None)
 
     def _measure_writing(self, output: Output) -> None:
-        """Write one sample and remove it, if no earlier call with a deadline has measured what writing costs."""
+        """Write a sample twice and remove it, if no earlier call with a deadline has measured what writing costs."""
         if self.run.costs.expected("write", 1) is None:
             x = self.run.decode(torch.zeros(1, 1, dtype=torch.int64))[0]
+            output.try_out(x)  # the first one imports what writes files
             started = time.perf_counter()
             output.try_out(x)
             self.run.costs.note("write", 1, time.perf_counter() - started)

@@ -158,10 +158,11 @@ class CausalPrior(Prior):
         """`conditionals`. Raises PluginError, which names the prior and its distribution, if the shape is wrong."""
         parameters = self.conditionals(codes, labels)
         wanted = (len(codes), codes.shape[1] + 1, self.distribution.size)
-        if parameters.shape != wanted:
+        found = list(parameters.shape) if isinstance(parameters, Tensor) else f"a {type(parameters).__name__}"
+        if found != list(wanted):
             raise PluginError(
                 f"{PRIORS.origin(self.kind)} does not keep the contract of priors: conditionals of codes "
-                f"{list(codes.shape)} are {list(parameters.shape)}, where they should be {list(wanted)}"
+                f"{list(codes.shape)} are {found}, where they should be a tensor {list(wanted)}"
             )
         return parameters
 

@@ -57,6 +57,8 @@ def checked(kind: str, what: str, values: Tensor, wanted: tuple[int, ...]) -> Te
         values: as the prior gives them.
         wanted: their shape.
     """
+    if not isinstance(values, Tensor):
+        raise breach(kind, f"{what} are a {type(values).__name__}, where they should be a tensor {list(wanted)}")
     if values.shape != wanted:
         raise breach(kind, f"{what} are {list(values.shape)}, where they should be {list(wanted)}")
     return values

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from anytime_core.display import shown
 from anytime_core.errors import UsageError, nearest
-from anytime_core.quantities import real_number, whole_number
+from anytime_core.quantities import real_number, shown_value, whole_number
 
 if TYPE_CHECKING:
     from anytime_core.priors.shaping import Shaping
@@ -102,6 +102,9 @@ class SamplingOptions:
             if label is None:
                 raise UsageError("a count of samples needs a class: name it, or leave labels out for all classes")
             _ = whole_number(f"label '{shown(str(label))}': count", count, "of at least 1", 1)
+        for name in ("engine", "precision", "plan"):
+            if not isinstance(getattr(self, name), str):
+                raise UsageError(f"{name} {shown_value(getattr(self, name))} is not a name")
         if self.precision != "auto" and self.precision not in PRECISIONS:
             raise UsageError(f"no precision '{self.precision}': use auto, {', '.join(PRECISIONS)}")
         if self.label is not None and not isinstance(self.label, str):

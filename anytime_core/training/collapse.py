@@ -92,9 +92,9 @@ def worthless_prefixes(curve: ReconstructionCurve) -> str | None:
     ]
     if not worse or len(worse) == len(curve.lengths):
         return None
-    codes = ", ".join(str(codes) for codes, _ in worse)
+    codes = ", ".join(str(codes) for codes, _ in worse) + (" code" if worse[-1][0] == 1 else " codes")
     return (
-        f"from {codes} codes reconstructions are worse than the mean sample: loss {max(loss for _, loss in worse):.4g} "
+        f"from {codes} reconstructions are worse than the mean sample: loss {max(loss for _, loss in worse):.4g} "
         f"against {mean:.4g}"
     )
 

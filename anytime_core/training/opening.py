@@ -14,7 +14,8 @@ from anytime_core.data.files import remove_partial_files, write_text
 from anytime_core.discovery.plugins import find_modality
 from anytime_core.distributed import rank
 from anytime_core.errors import ConfigError
-from anytime_core.record import CONFIG_FILE, Change, PluginRecord, RunRecord
+from anytime_core.record import CONFIG_FILE, Change, RunRecord
+from anytime_core.results import PluginRecord
 from anytime_core.training.checkpoints import FOLDER as CHECKPOINTS
 from anytime_core.training.preparation import Preparation
 

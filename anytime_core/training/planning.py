@@ -11,6 +11,7 @@ from anytime_core.data.locations import user_path
 from anytime_core.display import shown
 from anytime_core.distributed import launched
 from anytime_core.errors import UsageError, nearest
+from anytime_core.quantities import shown_value
 from anytime_core.record import RUN_FILE, STAGES, RunRecord, Stage, latest_run, read_record
 from anytime_core.run_folders import checkpoint_steps
 from anytime_core.spelling import argument
@@ -63,6 +64,8 @@ def plan(run: str | os.PathLike[str] | None, stage: StageChoice, resume: Resume)
         RunError: the run to resume is missing or damaged.
     """
     _check(stage, resume)
+    if not isinstance(run, str | os.PathLike | None):
+        raise UsageError(f"run {shown_value(run)} is not the path of a folder")
     folder = user_path(run) if run is not None else None
     if folder is None and resume == "auto":
         raise UsageError(

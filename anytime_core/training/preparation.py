@@ -30,6 +30,7 @@ from anytime_core.found import Found
 from anytime_core.in_training import LOCK
 from anytime_core.modality import Datasets, Modality
 from anytime_core.priors.base import Prior
+from anytime_core.priors.blame import blaming
 from anytime_core.priors.registry import PRIORS
 from anytime_core.quantizers.base import CodeSpec
 from anytime_core.record import AUTOENCODER_FILE, RUN_FILE, STAGES, RunRecord, Stage, read_record
@@ -243,6 +244,8 @@ class Preparation:
             core.prior.check(self.untrained.spec.narrowed(core.prior.code_length))
             if core.prior.class_conditional is True and not self.classes:
                 raise ConfigError("prior.class_conditional=true needs data with labels: use auto or false")
+            if PRIORS.plugin(core.prior.kind) is not None:
+                self._try_out_prior()
         if stages[0] == "autoencoder":
             _ = self.modality.metrics()
         _ = self.codes(self.untrained) if stages[0] == "prior" else self.datasets
@@ -271,6 +274,13 @@ class Preparation:
                 f"the config describes another autoencoder than that of {self.folder}: leave modality, networks and "
                 f"autoencoder as they are, or train from stage autoencoder into another {argument('run')}"
             )
+
+    def _try_out_prior(self) -> None:
+        """Let a plugin's prior look at a few codes, so that its faults show before the autoencoder is trained."""
+        with blaming(self.config.core.prior.kind), torch.random.fork_rng(devices=[]):
+            prior = self.prior(self.untrained, labelled=bool(self.classes))
+            codes = torch.randint(prior.codebook_size, (2, prior.code_length))
+            _ = prior(codes, torch.zeros(2, dtype=torch.int64) if prior.classes else None)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -14,11 +14,13 @@ from anytime_core.curve import reconstruction_curve, validated_lengths
 from anytime_core.distributed import rank
 from anytime_core.plotting import plot_curve
 from anytime_core.priors.any_order.base import AnyOrderPrior
+from anytime_core.priors.registry import PRIORS
 from anytime_core.record import PRIOR_FILE, Stage
 from anytime_core.results import (
     AutoencoderResult,
     AutoencoderValidation,
     CodesResult,
+    PluginRecord,
     PriorResult,
     PriorValidation,
     StageResult,
@@ -146,8 +148,13 @@ def _prior_stage(training: Preparation, surroundings: Surroundings) -> PriorResu
     if isinstance(best, AnyOrderPrior):
         steps = tuple(map(_bits, best.losses() / math.log(2)))
         validation = validation.model_copy(update={"bits_per_step": steps})
+    plugin = PRIORS.plugin(best.kind)
     return PriorResult(
-        steps=settings.steps, seconds=surroundings.seconds, digest=weights_digest(path), validation=validation
+        steps=settings.steps,
+        seconds=surroundings.seconds,
+        digest=weights_digest(path),
+        validation=validation,
+        plugin=None if plugin is None else PluginRecord(distribution=plugin.distribution, version=plugin.version),
     )
 
 

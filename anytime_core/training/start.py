@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from anytime_core.devices import resolve_device
 from anytime_core.discovery.resolve import Overrides, Source, Subject, resolve, resolve_run
-from anytime_core.errors import writing_to
+from anytime_core.errors import UsageError, writing_to
+from anytime_core.quantities import shown_value
 from anytime_core.run import Run, load
 from anytime_core.spelling import argument
 from anytime_core.training.finished import check_finished
@@ -73,6 +74,7 @@ def train(
         RunError: the run is damaged, or its autoencoder ignores its input.
         InterruptedTrainingError: Ctrl-C or SIGTERM came; there is a checkpoint.
     """
+    _check_types(overrides, modality=modality, baseline=baseline, quick=quick, force=force)
     planned = plan(run, stage, resume)
     subject = _subject(planned, config, overrides, modality, baseline, quick=quick)
     folder, device = planned.folder(subject.name), subject.config.core.training.device
@@ -112,6 +114,7 @@ def outline(
     Raises:
         AnytimeError: anything that `train` would find wrong before its first step.
     """
+    _check_types(overrides, modality=modality, baseline=baseline, quick=quick, force=force)
     planned = plan(run, stage, resume)
     subject = _subject(planned, config, overrides, modality, baseline, quick=quick)
     folder = planned.folder(subject.name)
@@ -120,6 +123,21 @@ def outline(
         return _named(finished_outline(folder, planned.started, device), subject)
     found = outline_stages(subject.config, folder, stages=planned.stages, resume=planned.resume, force=force)
     return _named(found, subject)
+
+
+def _check_types(overrides: Overrides, **others: object) -> None:
+    """Raise UsageError for arguments that are not of the type that they should be."""
+    if isinstance(overrides, str | bytes) or not isinstance(overrides, Iterable):
+        raise UsageError(
+            f"overrides {shown_value(overrides)} are not changes of the config: give a mapping such as {{'seed': 3}}, "
+            "or a list such as ['seed=3']"
+        )
+    for name, value in others.items():
+        if name in ("quick", "force"):
+            if not isinstance(value, bool):
+                raise UsageError(f"{name} {shown_value(value)} is not True or False")
+        elif value is not None and not isinstance(value, str):
+            raise UsageError(f"{name} {shown_value(value)} is not a name")
 
 
 def _subject(

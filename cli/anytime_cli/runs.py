@@ -14,6 +14,7 @@ from anytime_core.display import shown
 
 if TYPE_CHECKING:
     from anytime_core.in_training import InTraining
+    from anytime_core.record import RunRecord
 
 app = option_types.Commands(help="List, show and look after runs. Without a command, list them.")
 
@@ -103,6 +104,13 @@ def _progress(stages: Iterable[str], training: InTraining | None, stopped: str |
     return "; ".join(filter(None, (", ".join(stages), now))) or "none"
 
 
+def _prior(record: RunRecord) -> str:
+    """The kind of the run's prior, and the plugin that it comes from."""
+    done, kind = record.stages.get("prior"), record.config.get("prior", {}).get("kind", "transformer")
+    plugin = f" ({done.plugin})" if done is not None and done.plugin is not None else ""
+    return f"{shown(kind)}{plugin}" if done is not None else "none yet"
+
+
 @app.command("show", epilog="Example: anytime runs show runs/image-digits-1")
 def show(
     run: Annotated[
@@ -129,6 +137,7 @@ def show(
             ("recipe", f"{record.recipe}, quick variant" if record.quick else record.recipe),
             *([("baseline", record.baseline)] if record.baseline else []),
             ("modality", f"{record.modality} ({record.plugin.distribution} {record.plugin.version})"),
+            ("prior", _prior(record)),
             ("created", record.created),
             ("codes", f"{record.code_length} of {record.codebook_size}"),
             ("classes", ", ".join(record.classes) or "none"),

@@ -257,3 +257,19 @@ def test_weights_of_earlier_versions_have_no_digest(name, run_copy):
     rewritten(run_copy / name, lambda metadata, state: metadata.pop("digest"))
     assert weights_digest(run_copy / name) is None
     LOADERS[name](run_copy / name)
+
+
+@pytest.mark.parametrize("value", [None, 0, "", "x", [1]])
+@pytest.mark.parametrize("name", LOADERS)
+def test_a_digest_that_is_not_that_of_the_tensors_is_damage(name, value, run_copy):
+    rewritten(run_copy / name, lambda metadata, state: metadata.update(digest=value))
+    with pytest.raises(RunError, match="damaged"):
+        LOADERS[name](run_copy / name)
+
+
+@pytest.mark.parametrize("version", [0, -1])
+@pytest.mark.parametrize("name", LOADERS)
+def test_a_format_that_there_never_was_is_damage(name, version, run_copy):
+    rewritten(run_copy / name, lambda metadata, state: metadata.update(format_version=version))
+    with pytest.raises(RunError, match="damaged"):
+        LOADERS[name](run_copy / name)

@@ -28,6 +28,7 @@ def class_is_described(subject: Subject, folder: Path) -> None:
     config = getattr(prior, "Config", None)
     assert isinstance(config, type), f"Config is {config!r}, not a class"
     assert issubclass(config, PriorSection), f"Config is {config!r}, not a PriorSection"
+    assert next(iter(prior.engines()), None) == "plain", "engines() does not begin with those of its base class"
 
 
 @check()
