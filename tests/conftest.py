@@ -16,6 +16,7 @@ import torch
 from anytime_cli.main import main
 from anytime_core.config import Config
 from anytime_core.config_parsing import apply_overrides, parse_config
+from anytime_core.discovery.baselines import find_baseline
 from anytime_core.results import AutoencoderValidation
 from anytime_core.run import Run, load
 from anytime_core.training.train import train_stages
@@ -45,8 +46,10 @@ HEAVY = frozenset(
 """Packages that would each make people wait for new samples, some of them for seconds."""
 
 
-def tiny_config(*overrides: str) -> Config:
-    return parse_config(apply_overrides(TINY, overrides), ImageConfig)
+def tiny_config(*overrides: str, baseline: str | None = None) -> Config:
+    config = parse_config(TINY, ImageConfig)
+    changes = () if baseline is None else find_baseline(baseline).overrides(config.core.autoencoder.quantizer)
+    return parse_config(apply_overrides(apply_overrides(TINY, changes), overrides), ImageConfig)
 
 
 def assert_every_prefix_helps(validation: AutoencoderValidation) -> None:

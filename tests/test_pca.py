@@ -13,7 +13,6 @@ from torch import Tensor
 
 from anytime_core.autoencoder import OrderedAutoencoder, build_autoencoder
 from anytime_core.config import Config
-from anytime_core.discovery.baselines import BASELINES
 from anytime_core.errors import ConfigError
 from anytime_core.pca import linear_networks, principal_components, scalar_codebooks
 from anytime_core.run import Run, load
@@ -24,8 +23,7 @@ SAMPLES, SHAPE = 600, (2, 3, 4)
 
 
 def pca_config(*overrides: str) -> Config:
-    config = tiny_config()
-    return tiny_config(*BASELINES["pca"].overrides(config.core.autoencoder.quantizer), *overrides)
+    return tiny_config(*overrides, baseline="pca")
 
 
 def build(*overrides: str) -> OrderedAutoencoder:
