@@ -9,7 +9,7 @@ n is a prefix length.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,12 @@ from anytime_core.budget import SHARE_OR_CODES, Budget, Spending
 from anytime_core.data.locations import user_path
 from anytime_core.devices import resolve_device
 from anytime_core.display import shown
-from anytime_core.errors import AnytimeError, RunError, UsageError, nearest
+from anytime_core.errors import AnytimeError, RunError, UsageError
 from anytime_core.in_training import in_training
 from anytime_core.labels import ClassLabels, Label, Labels
 from anytime_core.modality import Modality
 from anytime_core.priors.base import Prior
-from anytime_core.quantities import shown_value, whole_number
+from anytime_core.quantities import whole_number
 from anytime_core.record import RunRecord, latest_run
 from anytime_core.relocation import relocated
 from anytime_core.run_files import open_run_files
@@ -46,7 +46,7 @@ from anytime_core.sampling import open_sampler
 from anytime_core.sampling.adaptive import measured_gains
 from anytime_core.sampling.deadline import COSTS_FILE, Costs
 from anytime_core.sampling.engines import Engines
-from anytime_core.sampling.options import SamplingOptions
+from anytime_core.sampling.options import SamplingOptions, changed_options
 from anytime_core.sampling.sampler import OnCode, Sampler
 from anytime_core.sampling.samples import Prefix, Samples, joined
 from anytime_core.sampling.source import Source
@@ -216,7 +216,7 @@ class Run:
                 "{'cat': 10, 'dog': 5}, or one class for all as label"
             )
         counts = tuple((labels or {}).items())
-        chosen = sampling_options(None, labels=counts, **options)
+        chosen = changed_options(None, labels=counts, **options)
         if counts and num is not None:
             raise UsageError(f"number of samples {num} and counts of labels are both given: leave one of them out")
         wanted = sum(count for _, count in counts) if counts else 16 if num is None else num
@@ -265,7 +265,7 @@ class Run:
             Growing prefixes, each decoded only if its `x` is asked for. Stop at any time.
         """
         num = whole_number("number of samples", num, "in 1..10^12", 1, 10**12)
-        sampler = self.sampler(sampling_options(options, **changes))
+        sampler = self.sampler(changed_options(options, **changes))
         if budgets is None:
             return sampler.stream(range(num), None)
         several: list[Any] = list(budgets) if is_sequence(budgets) else [budgets]
@@ -312,12 +312,12 @@ class Run:
         numbers = checked_codes(codes, prior.code_length, prior.codebook_size, given)
         missing = prior.code_length - numbers.shape[1]
         labels = self._labels.numbers(label, len(numbers))
-        sampler = self.sampler(sampling_options(options, **changes))
+        sampler = self.sampler(changed_options(options, **changes))
         return sampler.complete(F.pad(numbers, (0, missing)), F.pad(given, (0, missing)), labels)
 
     def sampler(self, options: SamplingOptions | None = None) -> Sampler:
         """The sampler that the prior needs. Raises RunError if there is none, UsageError for a wrong option."""
-        return open_sampler(self._source, sampling_options(options))
+        return open_sampler(self._source, changed_options(options))
 
     @cached_property
     def _source(self) -> Source:
@@ -383,17 +383,6 @@ class Run:
     @property
     def _labels(self) -> ClassLabels:
         return ClassLabels(self.classes, self.require_prior().classes > 0, self.folder)
-
-
-def sampling_options(options: SamplingOptions | None, **chosen: Any) -> SamplingOptions:
-    """`options`, or the default ones, changed by name. Raises UsageError for an unknown name, naming the nearest."""
-    if options is not None and not isinstance(options, SamplingOptions):
-        raise UsageError(f"options {shown_value(options)} are not SamplingOptions: give them, or options by name")
-    names = [field.name for field in fields(SamplingOptions)]
-    for name in chosen:
-        if name not in names:
-            raise UsageError(f"no option '{shown(name)}'{nearest(name, names)}: sampling has {', '.join(names)}")
-    return replace(options or SamplingOptions(), **chosen)
 
 
 def load(folder: str | Path | None = None, *, device: str = "auto", settings: Sequence[str] = ()) -> Run:

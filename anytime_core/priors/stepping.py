@@ -12,7 +12,7 @@ from torch import Tensor
 from anytime_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from anytime_core.priors.base import CausalPrior
+    from anytime_core.priors.base import Prior
 
 
 class Stepper(Protocol):
@@ -38,8 +38,8 @@ class Stepper(Protocol):
         ...
 
 
-class Engine(ABC):
-    """A way to run a causal prior code by code. The batches that it opens share its weights and nothing else.
+class PriorEngine(ABC):
+    """A way to run a prior.
 
     Args:
         prior: the prior, in evaluation mode, on the device on which it runs.
@@ -56,12 +56,16 @@ class Engine(ABC):
     name: ClassVar[str]
     precisions: ClassVar[tuple[str, ...]] = ("float32",)
 
-    def __init__(self, prior: CausalPrior, precision: str = "float32") -> None:
+    def __init__(self, prior: Prior, precision: str = "float32") -> None:
         if precision not in self.precisions:
             known = ", ".join(self.precisions)
             raise UsageError(f"engine '{self.name}' has no precision '{precision}': use {known}")
         self.prior: Any = prior
         self.precision = precision
+
+
+class Engine(PriorEngine):
+    """A way to run a causal prior code by code. The batches that it opens share its weights and nothing else."""
 
     @abstractmethod
     def open(self, labels: Tensor | None, batch: int, length: int) -> Stepper:

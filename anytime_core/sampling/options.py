@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from anytime_core.display import shown
@@ -136,6 +136,17 @@ class SamplingOptions:
     def rows(self, batch: int) -> int:
         """How many sequences go through the network for a batch: with guidance, two for each sample."""
         return 2 * batch if self.guided else batch
+
+
+def changed_options(options: SamplingOptions | None, **changes: Any) -> SamplingOptions:
+    """`options`, or the default ones, changed by name. Raises UsageError for an unknown name, naming the nearest."""
+    if options is not None and not isinstance(options, SamplingOptions):
+        raise UsageError(f"options {shown_value(options)} are not SamplingOptions: give them, or options by name")
+    names = [field.name for field in fields(SamplingOptions)]
+    for name in changes:
+        if name not in names:
+            raise UsageError(f"no option '{shown(name)}'{nearest(name, names)}: sampling has {', '.join(names)}")
+    return replace(options or SamplingOptions(), **changes)
 
 
 def _is_weight(value: float) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -94,7 +95,7 @@ def run_checks(
     return results
 
 
-class ContractTests:
+class ContractTests(ABC):
     """Base of pytest classes that run every check of a contract as a test of its own.
 
     Attributes:
@@ -104,9 +105,9 @@ class ContractTests:
     expected_failures: ClassVar[Mapping[str, str]] = {}
 
     @classmethod
+    @abstractmethod
     def checks(cls) -> Iterable[Check]:
         """The checks of the subject."""
-        raise NotImplementedError
 
     def pytest_generate_tests(self, metafunc: Any) -> None:
         """Make one test for each check."""

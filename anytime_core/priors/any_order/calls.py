@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from anytime_core.errors import UsageError
 from anytime_core.priors.any_order.base import AnyOrderPrior
 from anytime_core.priors.capture import Pool, capturing, require_cuda, warm_up
 from anytime_core.priors.heads import Categorical
 from anytime_core.priors.shaping import Shaping
+from anytime_core.priors.stepping import PriorEngine
 
 
 @dataclass(frozen=True)
@@ -57,29 +56,13 @@ class PartialCodes:
     labels: Tensor | None
 
 
-class CallEngine(ABC):
-    """A way to make the calls of an order-agnostic prior. Engines differ in how they compute logits.
-
-    Args:
-        prior: the prior, in evaluation mode, on the device on which it runs.
-        precision: one of `precisions`.
-
-    Attributes:
-        name: its name for `--engine`.
-        precisions: the precisions that it has.
-
-    Raises:
-        UsageError: it does not have this precision.
-    """
-
-    name: ClassVar[str]
-    precisions: ClassVar[tuple[str, ...]] = ("float32",)
+class CallEngine(PriorEngine):
+    """A way to make the calls of an order-agnostic prior. Engines differ in how they compute logits."""
 
     def __init__(self, prior: AnyOrderPrior, precision: str = "float32") -> None:
-        if precision not in self.precisions:
-            known = ", ".join(self.precisions)
-            raise UsageError(f"engine '{self.name}' has no precision '{precision}' for this prior: use {known}")
-        self.prior = prior if precision == "float32" else copy.deepcopy(prior).to(torch.bfloat16)
+        super().__init__(prior, precision)
+        if precision != "float32":
+            self.prior = copy.deepcopy(prior).to(torch.bfloat16)
 
     @contextlib.contextmanager
     def open(self, partial: PartialCodes) -> Iterator[PartialCodes]:
