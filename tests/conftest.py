@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from recorded import graph_device, recorded_graphs  # noqa: F401  # fixtures
 
 from anytime_cli.main import main
 from anytime_core.config import Config

@@ -227,18 +227,19 @@ def test_engines_draw_the_codes_of_the_plain_one(digits, vectors, certain, time_
         assert (plain[:, length:] == 0).all()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: graphs are captured on one only")
 @pytest.mark.parametrize("digits", DIGITS.values(), ids=DIGITS.keys())
 @pytest.mark.parametrize("certain", [False, True], ids=["in order", "most certain first"])
-def test_graphs_draw_the_codes_of_the_plain_engine(digits, certain):
-    prior = build(digits).cuda()
+def test_graphs_draw_the_codes_of_the_plain_engine(graph_device, digits, certain):
+    prior = build(digits).to(graph_device)
     plan = make_plan(prior.losses(), 2 * len(prior.digits))
     drawn = {}
     for name in ("plain", "graph"):
         engine = prior.engines()[name](prior, "float32")
         for seed in (0, 1):  # the second batch replays what the first one has captured
             given = blank(prior, 12, N, seed)
-            partial = PartialCodes(given.tokens.cuda(), given.order.cuda(), given.noise.cuda(), given.labels.cuda())
+            partial = PartialCodes(
+                *(value.to(graph_device) for value in (given.tokens, given.order, given.noise, given.labels))
+            )
             drawn[name, seed], _ = draw_in_calls(engine, partial, 0, plan, in_order(certain))
     for seed in (0, 1):
         assert torch.equal(drawn["plain", seed], drawn["graph", seed])

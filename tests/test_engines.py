@@ -747,11 +747,10 @@ def test_on_a_gpu_engines_draw_the_codes_of_the_plain_one(name, classes, vectors
     assert_draws_the_plain_codes(name, build(vectors=vectors, classes=classes, length=12), CUDA)
 
 
-@needs_gpu
 @pytest.mark.parametrize("shaping", [Shaping(0.7, top_k=5), Shaping(top_p=0.8), Shaping(temperature=0)])
-def test_graphs_shape_as_the_plain_engine_does(shaping):
-    prior = deepcopy(build(length=12)).to(CUDA)
-    labels, noise = torch.arange(SMALL, device=CUDA) % CLASSES, given_noise(0, range(SMALL), 12, CUDA)
+def test_graphs_shape_as_the_plain_engine_does(graph_device, shaping):
+    prior = deepcopy(build(length=12)).to(graph_device)
+    labels, noise = torch.arange(SMALL, device=graph_device) % CLASSES, given_noise(0, range(SMALL), 12, graph_device)
     drawn = []
     for name in ("plain", "graph"):
         *_, codes = draw_from(ENGINES[name](prior, "float32"), labels, noise, shaping)
@@ -759,11 +758,10 @@ def test_graphs_shape_as_the_plain_engine_does(shaping):
     assert torch.equal(*drawn)
 
 
-@needs_gpu
-def test_graphs_can_be_stopped_between_chunks_and_used_again():
-    prior = deepcopy(build(length=12)).to(CUDA)
+def test_graphs_can_be_stopped_between_chunks_and_used_again(graph_device):
+    prior = deepcopy(build(length=12)).to(graph_device)
     made = ENGINES["graph"](prior, "float32")
-    labels, noise = torch.arange(SMALL, device=CUDA) % CLASSES, given_noise(0, range(SMALL), 12, CUDA)
+    labels, noise = torch.arange(SMALL, device=graph_device) % CLASSES, given_noise(0, range(SMALL), 12, graph_device)
     drawing = draw_from(made, labels, noise)
     first = next(drawing).cpu().clone()
     drawing.close()

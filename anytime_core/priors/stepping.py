@@ -14,6 +14,9 @@ from anytime_core.errors import UsageError
 if TYPE_CHECKING:
     from anytime_core.priors.base import Prior
 
+WAY_OUT = "use a smaller --batch-size, or --engine eager"
+"""What to do where the work of an engine cannot be captured."""
+
 
 class Stepper(Protocol):
     """One batch of code sequences that is being drawn, from the first code to the last.

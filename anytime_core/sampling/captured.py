@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from anytime_core.capture import Captured, Pool, capture, warm_up
 from anytime_core.priors.base import CausalPrior
-from anytime_core.priors.capture import Pool, capturing, warm_up
 from anytime_core.priors.shaping import Shaping
-from anytime_core.priors.stepping import CapturedEngine
+from anytime_core.priors.stepping import WAY_OUT, CapturedEngine
 from anytime_core.sampling.guidance import GuidedStepper
 from anytime_core.sampling.noise import GivenNoise, Noise
 from anytime_core.sampling.steps import drawing, steps
@@ -53,8 +54,7 @@ class CapturedLoops:
         labels = labels if guidance == 1 else self.prior.with_null_labels(labels)
         loop = self._pool.take(shape)
         if loop is None:
-            with torch.cuda.device(whole.device):
-                loop = _Loop(self.engine, self.prior, labels, whole, shape)
+            loop = _Loop(self.engine, self.prior, labels, whole, shape)
         try:
             yield from loop.replay(labels, whole)
         finally:
@@ -75,15 +75,12 @@ class _Loop:
         self.choose = drawing(prior.distribution, GivenNoise(self.noise), shape.shaping)
         self.codes = torch.zeros(length, shape.batch, dtype=torch.int64, device=noise.device)
         self.ends = [min(first + _CHUNK, length) for first in range(0, length, _CHUNK)]
-        with capturing(f"{length} codes of a batch of {shape.batch}"):
-            warm_up(lambda: self._steps(range(length)))
-            self.graphs: list[torch.cuda.CUDAGraph] = []
-            for first, end in zip([0, *self.ends], self.ends, strict=False):
-                graph = torch.cuda.CUDAGraph()
-                pool = self.graphs[0].pool() if self.graphs else None
-                with torch.cuda.graph(graph, pool=pool):
-                    self._steps(range(first, end))
-                self.graphs.append(graph)
+        device, what = noise.device, f"{length} codes of a batch of {shape.batch}"
+        warm_up(lambda: self._steps(range(length)), device)
+        self.graphs: list[Captured[None]] = [
+            capture(partial(self._steps, range(first, end)), device, what=what, way_out=WAY_OUT)
+            for first, end in zip([0, *self.ends], self.ends, strict=False)
+        ]
 
     def _steps(self, positions: range) -> None:
         before = self.codes[positions.start - 1] if positions.start else None
@@ -94,6 +91,5 @@ class _Loop:
         self.stepper.restart(labels)
         self.noise.copy_(noise)
         for end, graph in zip(self.ends, self.graphs, strict=True):
-            with torch.cuda.device(noise.device):
-                graph.replay()
+            graph.replay()
             yield self.codes[:end].T.clone()  # the next batch of this shape overwrites the buffer

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,11 +16,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from anytime_core.capture import Captured, Pool, capture, require_capture, warm_up
 from anytime_core.priors.any_order.base import AnyOrderPrior
-from anytime_core.priors.capture import Pool, capturing, require_cuda, warm_up
 from anytime_core.priors.heads import Categorical
 from anytime_core.priors.shaping import Shaping
-from anytime_core.priors.stepping import PriorEngine
+from anytime_core.priors.stepping import WAY_OUT, PriorEngine
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ class GraphCalls(EagerCalls):
     name = "graph"
 
     def __init__(self, prior: AnyOrderPrior, precision: str = "float32") -> None:
-        require_cuda(prior.device)
+        require_capture(prior.device, what="engine 'graph'", way_out="use --device cuda, or --engine eager")
         super().__init__(prior, precision)
         self._pool: Pool[_Buffers] = Pool()
 
@@ -167,29 +168,25 @@ class GraphCalls(EagerCalls):
         """See `CallEngine`; `partial` comes from `open`."""
         assert isinstance(partial, _Buffers)
         key = (group, shaping, guidance)
-        with torch.cuda.device(partial.tokens.device):
-            if key not in partial.graphs:
-                partial.graphs[key] = self._capture(partial, *key)
-            partial.graphs[key].replay()
+        if key not in partial.graphs:
+            partial.graphs[key] = self._capture(partial, *key)
+        partial.graphs[key].replay()
 
-    def _capture(self, partial: PartialCodes, group: Group, shaping: Shaping, guidance: float) -> torch.cuda.CUDAGraph:
-        tokens, order = partial.tokens.clone(), partial.order.clone()
-        call = super().call
-        with capturing(f"a call for a batch of {len(partial.tokens)}"):
-            warm_up(lambda: call(partial, group, shaping, guidance))
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                call(partial, group, shaping, guidance)
+    def _capture(self, partial: PartialCodes, group: Group, shaping: Shaping, guidance: float) -> Captured[None]:
+        tokens, order, device = partial.tokens.clone(), partial.order.clone(), partial.tokens.device
+        work = functools.partial(super().call, partial, group, shaping, guidance)
+        warm_up(work, device)
+        captured = capture(work, device, what=f"a call for a batch of {len(tokens)}", way_out=WAY_OUT)
         partial.tokens.copy_(tokens)
         partial.order.copy_(order)
-        return graph
+        return captured
 
 
 @dataclass
 class _Buffers(PartialCodes):
     """A batch in static buffers, and the graphs that read and write them."""
 
-    graphs: dict[tuple[Group, Shaping, float], torch.cuda.CUDAGraph] = field(default_factory=dict)
+    graphs: dict[tuple[Group, Shaping, float], Captured[None]] = field(default_factory=dict)
 
     def take(self, partial: PartialCodes) -> None:
         """Take another batch of the same shape."""

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from anytime_core.priors.capture import require_cuda
+from anytime_core.capture import require_capture
 from anytime_core.priors.stepping import CapturedEngine
 from anytime_core.priors.transformer.eager import EagerStepper
 from anytime_core.priors.transformer.model import TransformerPrior
@@ -21,7 +21,7 @@ class GraphEngine(CapturedEngine):
     precisions: ClassVar[tuple[str, ...]] = ("float32", "bfloat16")
 
     def __init__(self, prior: TransformerPrior, precision: str = "float32") -> None:
-        require_cuda(prior.device)
+        require_capture(prior.device, what="engine 'graph'", way_out="use --device cuda, or --engine eager")
         super().__init__(prior, precision)
         self.weights = fold(prior, torch.float32 if precision == "float32" else torch.bfloat16)
 

@@ -1,0 +1,118 @@
+"""Work that is captured as a CUDA graph once, and replayed at no cost of starting kernels."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import torch
+
+from anytime_core.errors import AnytimeError, UsageError
+from anytime_core.exhaustion import exhausted
+
+T = TypeVar("T")
+V = TypeVar("V")
+
+_KEPT = 4
+"""How many unused graphs are kept with their buffers."""
+
+
+@dataclass(frozen=True)
+class Captured(Generic[T]):
+    """Captured work.
+
+    Attributes:
+        result: what the work returned while it was captured; each replay writes into its tensors.
+        replay: does the work again on the tensors that it had then, without waiting for the device.
+    """
+
+    result: T
+    replay: Callable[[], None]
+
+
+def capture(work: Callable[[], T], device: torch.device, *, what: str, way_out: str) -> Captured[T]:
+    """Capture `work`, which is not done by this.
+
+    Work that opens libraries or allocates memory of its own must have been done once before, see `warm_up`. It must not
+    wait for the device, and its shapes must not follow from values.
+
+    Args:
+        work: reads and writes tensors that outlive the graph.
+        device: on which it runs.
+        what: is captured, for messages.
+        way_out: what to do if it cannot be captured, for messages.
+
+    Raises:
+        AnytimeError: there is no memory on the device, or the work cannot be captured.
+    """
+    try:
+        return _captured(work, device)
+    except RuntimeError as error:
+        if exhausted(error) == "memory":
+            raise AnytimeError(f"no memory on {device} to capture {what}: {way_out}") from error
+        first_line = str(error).partition("\n")[0]
+        raise AnytimeError(f"{what} cannot be captured as a CUDA graph here ({first_line}): {way_out}") from error
+
+
+def warm_up(work: Callable[[], T], device: torch.device) -> T:
+    """The result of `work`, done on a stream of its own, so that capturing it is not the first to open libraries."""
+    if device.type != "cuda":
+        return work()
+    with torch.cuda.device(device):
+        stream, current = torch.cuda.Stream(), torch.cuda.current_stream()
+        stream.wait_stream(current)
+        with torch.cuda.stream(stream):
+            result = work()
+        current.wait_stream(stream)
+    return result
+
+
+def can_capture(device: torch.device) -> bool:
+    """Whether work on this device can be captured."""
+    return device.type == "cuda"
+
+
+def require_capture(device: torch.device, *, what: str, way_out: str) -> None:
+    """Raise UsageError, which begins with `what`, if work on this device cannot be captured."""
+    if not can_capture(device):
+        raise UsageError(f"{what} needs a CUDA device, not '{device}': {way_out}")
+
+
+def _captured(work: Callable[[], T], device: torch.device) -> Captured[T]:
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.device(device), torch.cuda.graph(graph):
+        result = work()
+
+    def replay() -> None:
+        with torch.cuda.device(device):
+            graph.replay()
+
+    return Captured(result, replay)
+
+
+class Pool(Generic[V]):
+    """Captured work with its buffers, by shape. One batch uses it at a time."""
+
+    def __init__(self) -> None:
+        self._free: OrderedDict[Hashable, list[V]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def take(self, shape: Hashable) -> V | None:
+        """What is unused of this shape, None if there is nothing."""
+        with self._lock:
+            free = self._free.get(shape)
+            return free.pop() if free else None
+
+    def give_back(self, shape: Hashable, value: V) -> None:
+        """Give it back for the next batch of this shape. What is of shapes that are long unused is dropped."""
+        with self._lock:
+            self._free.setdefault(shape, []).append(value)
+            self._free.move_to_end(shape)
+            while sum(map(len, self._free.values())) > _KEPT:
+                oldest = next(iter(self._free))
+                del self._free[oldest][:1]
+                if not self._free[oldest]:
+                    del self._free[oldest]

@@ -1,0 +1,101 @@
+"""CUDA graphs on the CPU: work is recorded operator by operator, and only these operators are replayed.
+
+As with a CUDA graph, recording does not do the work, a replay runs no Python code of it, reads and writes the tensors of
+the recording, and neither looks at values nor takes shapes from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+import anytime_core.capture
+from anytime_core.capture import Captured
+
+_FORBIDDEN = {"_local_scalar_dense", "nonzero", "lift_fresh", "masked_select", "unique_dim", "_unique2"}
+"""Operators that wait for the device, copy from the host, or whose shapes follow from values."""
+
+
+@pytest.fixture
+def recorded_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Capture by recording, on any device."""
+    monkeypatch.setattr(anytime_core.capture, "can_capture", lambda device: True)
+    monkeypatch.setattr(anytime_core.capture, "_captured", lambda work, device: recorded(work))
+
+
+@pytest.fixture
+def graph_device(request: pytest.FixtureRequest) -> torch.device:
+    """A device whose work can be captured: a GPU if there is one, else the CPU by recording."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    request.getfixturevalue("recorded_graphs")
+    return torch.device("cpu")
+
+
+def recorded(work: Callable[[], Any]) -> Captured[Any]:
+    """`work`, recorded."""
+    recorder = _Recorder()
+    with recorder:
+        result = work()
+    recorder.undo()
+    return Captured(result, recorder.replay)
+
+
+class _Recorder(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self._calls: list[tuple[Any, Any, Any, Any]] = []
+        self._made: set[int] = set()
+        self._before: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func.overloadpacket.__name__ in _FORBIDDEN:
+            raise RuntimeError(f"operation not permitted when stream is capturing: {func}")
+        for schema, value in zip(func._schema.arguments, args, strict=False):
+            if schema.is_write:
+                self._remember(value)
+        for schema in func._schema.arguments:
+            if schema.is_write and schema.name in kwargs:
+                self._remember(kwargs[schema.name])
+        result = func(*args, **kwargs)
+        self._calls.append((func, args, kwargs, result))
+        self._made |= {_storage(tensor) for tensor in _tensors(result)} - {
+            _storage(t) for t in _tensors((args, kwargs))
+        }
+        return result
+
+    def _remember(self, written: Any) -> None:
+        """Keep what is in tensors from outside before they are written for the first time."""
+        for tensor in _tensors(written):
+            if _storage(tensor) not in self._made and _storage(tensor) not in self._before:
+                whole = torch.empty(0, dtype=tensor.dtype).set_(tensor.untyped_storage())
+                self._before[_storage(tensor)] = (whole, whole.clone())
+
+    @torch.no_grad()
+    def undo(self) -> None:
+        """Put back what recording has overwritten."""
+        for tensor, before in self._before.values():
+            tensor.copy_(before)
+
+    @torch.inference_mode()
+    def replay(self) -> None:
+        for func, args, kwargs, recorded_result in self._calls:
+            new = func(*args, **kwargs)
+            for old, tensor in zip(_tensors(recorded_result), _tensors(new), strict=True):
+                if _storage(old) != _storage(tensor):
+                    old.copy_(tensor)
+
+
+def _tensors(values: Any) -> list[torch.Tensor]:
+    """All tensors in `values` but weights that a library has packed, which have no storage and never change."""
+    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, torch.Tensor) and not leaf.is_mkldnn]
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage()._cdata
