@@ -1,7 +1,7 @@
 """CUDA graphs on the CPU: work is recorded operator by operator, and only these operators are replayed.
 
-As with a CUDA graph, recording does not do the work, a replay runs no Python code of it, reads and writes the tensors of
-the recording, and neither looks at values nor takes shapes from them.
+As with a CUDA graph, recording does not do the work, a replay runs no Python code of it, reads and writes the tensors
+of the recording, and neither looks at values nor takes shapes from them.
 """
 
 from __future__ import annotations

@@ -45,19 +45,19 @@ def test_capturing_does_no_work_and_each_replay_does_it_again():
     "work", [lambda: torch.ones(1).item(), lambda: torch.ones(3).nonzero(), lambda: torch.tensor([1.0])]
 )
 def test_what_waits_for_the_device_cannot_be_captured(work):
-    with pytest.raises(AnytimeError, match="this cannot be captured as a CUDA graph here .*not permitted.*: do that$"):
+    with pytest.raises(AnytimeError, match=r"this cannot be captured as a CUDA graph here .*not permitted.*: do that$"):
         captured(work)
 
 
 def test_work_needs_a_device_with_graphs(monkeypatch):
-    with pytest.raises(UsageError, match="^engine 'x' needs a CUDA device, not 'cpu': use y$"):
+    with pytest.raises(UsageError, match=r"^engine 'x' needs a CUDA device, not 'cpu': use y$"):
         require_capture(CPU, what="engine 'x'", way_out="use y")
 
     def full(work, device):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nmore")
 
     monkeypatch.setattr("anytime_core.capture._captured", full)
-    with pytest.raises(AnytimeError, match="^no memory on cpu to capture this: do that$"):
+    with pytest.raises(AnytimeError, match=r"^no memory on cpu to capture this: do that$"):
         captured(lambda: None)
 
 
