@@ -18,6 +18,7 @@ from anytime_core.damaged import damaged
 from anytime_core.distributed import rank, world_size
 from anytime_core.errors import DataError, UsageError
 from anytime_core.modality import SampleDataset
+from anytime_core.transfer import to_device
 
 _MOST_DRAWS = 1000
 
@@ -191,6 +192,6 @@ def listed_batches(dataset: SampleDataset, lists: Sequence[Sequence[int]], *, wo
     return Batches(dataset, lists, workers, gaps=True)
 
 
-def to_device(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+def on_device(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
     """The batch on `device`."""
-    return {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+    return {name: to_device(value, device) for name, value in batch.items()}

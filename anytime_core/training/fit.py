@@ -17,10 +17,11 @@ from anytime_core.display import shown
 from anytime_core.distributed import rank, summed, synchronize_norms, world_size
 from anytime_core.errors import AnytimeError, UsageError
 from anytime_core.exhaustion import explained
-from anytime_core.training.batches import to_device
+from anytime_core.training.batches import on_device
 from anytime_core.training.checkpoints import Checkpoint
 from anytime_core.training.log import Progress
 from anytime_core.training.seeds import seed_process
+from anytime_core.training.step import CapturedStep, Step
 
 if TYPE_CHECKING:  # evaluations learn by the same schedule, and need no accelerate
     from anytime_core.training.surroundings import Surroundings
@@ -34,14 +35,18 @@ class Objective:
     """What a stage minimises.
 
     Attributes:
-        loss: (prepared model, batch, step) -> named scalars; the entry `loss` is minimised, the others are shown. Its
-            random numbers are torch's global ones or follow from the step.
+        inputs: (batch on the device, step) -> what `loss` takes, on the device. What the host draws at random is drawn
+            here: from torch's global random numbers, or following from the step.
+        loss: (prepared model, inputs) -> named scalars; the entry `loss` is minimised, the others are shown. It only
+            computes on the device and waits for nothing, so that it can be captured; which shapes it works on follows
+            from the shapes of its inputs.
         validate: (step) -> named numbers; the model with the smallest entry `selection` is kept.
         keep: called to keep the model when a validation was the best so far.
         state: tensors that `loss` changes in place, for checkpoints.
     """
 
-    loss: Callable[[nn.Module, Mapping[str, Tensor], int], Mapping[str, Tensor]]
+    inputs: Callable[[Mapping[str, Tensor], int], Mapping[str, Tensor]]
+    loss: Callable[[nn.Module, Mapping[str, Tensor]], Mapping[str, Tensor]]
     validate: Callable[[int], Mapping[str, float]]
     keep: Callable[[], None]
     state: Mapping[str, Tensor] = field(default_factory=dict)
@@ -86,10 +91,17 @@ class _Fit:
         self.accelerator, self.stage = surroundings.accelerator, surroundings.checkpoints.stage
         if world_size() > 1:
             synchronize_norms(model)
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=settings.learning_rate, betas=betas, weight_decay=settings.weight_decay
-        )
-        self.prepared, self.stepper = self.accelerator.prepare(model, self.optimizer)
+        self.step = Step(model, objective.loss, self.accelerator, settings, betas)
+        self.optimizer = self.step.optimizer
+        self.rate = settings.learning_rate
+        self.do_step: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = self.step
+        if surroundings.captures:
+            self.do_step = CapturedStep(
+                self.step,
+                required=surroundings.capture is True,
+                stage=self.stage,
+                make_room=lambda: False,
+            )
         self.best = math.inf
         self.shown: dict[str, float] = {}
 
@@ -119,22 +131,16 @@ class _Fit:
                 )
 
     def _step(self, batch: Mapping[str, Any], step: int) -> Mapping[str, Tensor]:
-        rate = self.settings.learning_rate * one_cycle((step - 1) / self.settings.steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        with self.accelerator.autocast():
-            losses = self.objective.loss(self.prepared, to_device(batch, self.accelerator.device), step - 1)
-        self.stepper.zero_grad(set_to_none=True)
-        self.accelerator.backward(losses["loss"])
-        self.accelerator.clip_grad_norm_(self.prepared.parameters(), self.settings.gradient_clip)
-        self.stepper.step()
-        return losses
+        self.rate = self.settings.learning_rate * one_cycle((step - 1) / self.settings.steps)
+        self.step.set_rate(self.rate)
+        moved = on_device(batch, self.accelerator.device)
+        return self.do_step(self.objective.inputs(moved, step - 1))
 
     def _report(self, losses: Mapping[str, Tensor], step: int) -> None:
-        means = summed(torch.stack([value.detach().float() for value in losses.values()])) / world_size()
+        means = summed(torch.stack([value.float() for value in losses.values()])) / world_size()
         numbers = dict(zip(losses, means.tolist(), strict=True))
         self._check_finite(numbers["loss"], "loss", step)
-        numbers["rate"] = self.optimizer.param_groups[0]["lr"]
+        numbers["rate"] = self.rate
         self.shown.update(numbers)
         self.surroundings.log.write(self.stage, step, numbers)
 
