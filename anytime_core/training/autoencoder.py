@@ -15,7 +15,7 @@ from anytime_core.config import CoreConfig, TruncationConfig
 from anytime_core.distributed import own_share, rank, summed, world_size
 from anytime_core.modality import Modality, SampleDataset
 from anytime_core.pca import linear_networks, principal_components, scalar_codebooks
-from anytime_core.training.batches import Batches, ordered_batches, shuffled_batches
+from anytime_core.training.batches import Batches, ShuffledBatches, ordered_batches
 from anytime_core.training.fit import Objective, fit
 from anytime_core.training.log import Progress
 from anytime_core.training.seeds import seed_process, step_generator
@@ -80,6 +80,10 @@ class OrderedLoss:
         )
         return drawn.unsqueeze(0) if share else torch.stack([full, drawn])
 
+    def weights(self, decodings: int) -> tuple[float, ...]:
+        """The weight of each of J decodings; they sum to one."""
+        return (1.0,) if decodings == 1 else (self.config.full_weight, 1 - self.config.full_weight)
+
     def __call__(self, autoencoder: nn.Module, x: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         """Named scalars: `loss`, the sum that is minimised, and its parts.
 
@@ -88,11 +92,10 @@ class OrderedLoss:
             x: [B, *sample_shape].
             lengths: [J, B], from `lengths`.
         """
-        weights = (1.0,) if len(lengths) == 1 else (self.config.full_weight, 1 - self.config.full_weight)
         decodings = lengths.unbind()
         out = autoencoder(x, decodings)
         reconstruction = x.new_zeros(())
-        for weight, kept, x_hat in zip(weights, decodings, out.x_hat, strict=True):
+        for weight, kept, x_hat in zip(self.weights(len(decodings)), decodings, out.x_hat, strict=True):
             losses = self.modality.reconstruction_loss(x_hat.float(), x) / self.reference
             if self.config.balance:
                 losses = losses * self._relative_weights(kept, losses.detach())
@@ -154,7 +157,7 @@ def train_autoencoder(
             keep,
             {"mean_losses": loss.mean_losses},
         ),
-        lambda done: shuffled_batches(
+        lambda done: ShuffledBatches(
             dataset, settings.batch_size, seed=seed, workers=config.training.workers, done=done
         ),
         settings,

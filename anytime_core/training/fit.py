@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,9 @@ from anytime_core.display import shown
 from anytime_core.distributed import rank, summed, synchronize_norms, world_size
 from anytime_core.errors import AnytimeError, UsageError
 from anytime_core.exhaustion import explained
-from anytime_core.training.batches import on_device
+from anytime_core.training.batches import ShuffledBatches
 from anytime_core.training.checkpoints import Checkpoint
+from anytime_core.training.device_batches import DeviceBatches
 from anytime_core.training.log import Progress
 from anytime_core.training.seeds import seed_process
 from anytime_core.training.step import CapturedStep, Step
@@ -28,6 +29,10 @@ if TYPE_CHECKING:  # evaluations learn by the same schedule, and need no acceler
 
 _WARMUP_SHARE = 0.05
 _REPORT_EVERY = 20
+"""Between two reports nothing waits for the device."""
+
+_SETTLED = 6
+"""After how many steps it is known what memory they need."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Objective:
 def fit(
     model: nn.Module,
     objective: Objective,
-    batches: Callable[[int], Iterable[Mapping[str, Any]]],
+    batches: Callable[[int], ShuffledBatches],
     settings: AutoencoderTraining | PriorTraining,
     surroundings: Surroundings,
     *,
@@ -100,22 +105,26 @@ class _Fit:
                 self.step,
                 required=surroundings.capture is True,
                 stage=self.stage,
-                make_room=lambda: False,
+                make_room=self._release_data,
             )
+        self.data: DeviceBatches | None = None
         self.best = math.inf
         self.shown: dict[str, float] = {}
 
-    def run(self, batches: Callable[[int], Iterable[Mapping[str, Any]]]) -> None:
+    def run(self, batches: Callable[[int], ShuffledBatches]) -> None:
         settings = self.settings
         validate_at = {math.ceil(settings.steps * (i + 1) / settings.validations) for i in range(settings.validations)}
         resumed, done = self.surroundings.resumed, self.surroundings.done
         self.model.train()
-        stream = iter(batches(done))  # which draws a random number
+        self.data = data = DeviceBatches(batches(done), self.accelerator.device)
+        stream = iter(data)  # which draws a random number
         if resumed:
             self._restore(resumed)
         for step in range(done + 1, settings.steps + 1):
             with self._explained(f"step {step}"):
                 losses = self._step(next(stream), step)
+            if step == done + _SETTLED:
+                data.keep()
             if step % _REPORT_EVERY == 0 or step in validate_at:
                 self._report(losses, step)
             if step in validate_at:
@@ -133,8 +142,17 @@ class _Fit:
     def _step(self, batch: Mapping[str, Any], step: int) -> Mapping[str, Tensor]:
         self.rate = self.settings.learning_rate * one_cycle((step - 1) / self.settings.steps)
         self.step.set_rate(self.rate)
-        moved = on_device(batch, self.accelerator.device)
-        return self.do_step(self.objective.inputs(moved, step - 1))
+        inputs = self.objective.inputs(batch, step - 1)
+        try:
+            return self.do_step(inputs)
+        except torch.OutOfMemoryError:
+            if world_size() > 1 or not self._release_data():
+                raise
+        return self.do_step(inputs)
+
+    def _release_data(self) -> bool:
+        """Free the memory of data that is kept on the device; returns whether there was any."""
+        return self.data is not None and self.data.release()
 
     def _report(self, losses: Mapping[str, Tensor], step: int) -> None:
         means = summed(torch.stack([value.float() for value in losses.values()])) / world_size()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from anytime_core.config import PriorTraining
 from anytime_core.priors.base import Prior
 from anytime_core.priors.blame import breach, checked
-from anytime_core.training.batches import on_device, ordered_batches, shuffled_batches
+from anytime_core.training.batches import ShuffledBatches, on_device, ordered_batches
 from anytime_core.training.codes import CodesDataset
 from anytime_core.training.fit import Objective, fit
 from anytime_core.training.seeds import seed_process
@@ -61,7 +61,7 @@ def train_prior(
     fit(
         prior,
         Objective(inputs, loss, validate, keep),
-        lambda done: shuffled_batches(train, settings.batch_size, seed=seed, workers=0, done=done),
+        lambda done: ShuffledBatches(train, settings.batch_size, seed=seed, workers=0, done=done),
         settings,
         surroundings,
         betas=(0.9, 0.98),

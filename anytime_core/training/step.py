@@ -89,10 +89,10 @@ class Step:
         """Do a step; returns the named scalars of the loss, on the device and without their graph."""
         with self.accelerator.autocast():
             losses = self.loss(self.prepared, inputs)
-        self.stepper.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(losses["loss"])
         self.accelerator.clip_grad_norm_(self.prepared.parameters(), self.settings.gradient_clip)
-        self.stepper.step()
+        (self.optimizer if self.accelerator.scaler is None else self.stepper).step()
         return {name: value.detach() for name, value in losses.items()}
 
     @contextmanager
