@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -83,14 +84,26 @@ def require_capture(device: torch.device, *, what: str, way_out: str) -> None:
 
 def _captured(work: Callable[[], T], device: torch.device) -> Captured[T]:
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.device(device), torch.cuda.graph(graph):
-        result = work()
+    # A capture that fails leaves its own stream as the current one.
+    with torch.cuda.device(device), torch.cuda.stream(torch.cuda.current_stream(device)):
+        try:
+            with torch.cuda.graph(graph):
+                result = work()
+        except RuntimeError:
+            _end_failed_capture(device)
+            raise
 
     def replay() -> None:
         with torch.cuda.device(device):
             graph.replay()
 
     return Captured(result, replay)
+
+
+def _end_failed_capture(device: torch.device) -> None:
+    """Let the device draw random numbers again: they are as in a capture until one ends well, as this one does."""
+    with contextlib.suppress(RuntimeError), torch.cuda.graph(torch.cuda.CUDAGraph()):
+        torch.zeros(1, device=device)
 
 
 class Pool(Generic[V]):

@@ -43,10 +43,12 @@ def graph_device(request: pytest.FixtureRequest) -> torch.device:
 def recorded(work: Callable[[], Any]) -> Captured[Any]:
     """`work`, recorded."""
     recorder, random = _Recorder(), torch.get_rng_state()
-    with recorder:
-        result = work()
-    recorder.undo()
-    torch.set_rng_state(random)  # recording, as capturing, draws nothing
+    try:
+        with recorder:
+            result = work()
+    finally:
+        recorder.undo()
+        torch.set_rng_state(random)  # recording, as capturing, draws nothing
     return Captured(result, recorder.replay)
 
 

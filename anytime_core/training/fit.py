@@ -194,10 +194,11 @@ class _Fit:
             self.model.load_state_dict(_below("model.", state))
             for name, value in self.objective.state.items():
                 value.copy_(state[f"objective.{name}"])
+            parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
             moments: dict[int, dict[str, Tensor]] = {}
             for name, value in _below("optimizer.", state).items():
                 number, _, moment = name.partition(".")
-                moments.setdefault(int(number), {})[moment] = value
+                moments.setdefault(int(number), {})[moment] = _laid_out(value, parameters[int(number)])
             self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
             if self.accelerator.scaler is not None and position.scaler:
                 self.accelerator.scaler.load_state_dict(position.scaler)
@@ -238,6 +239,13 @@ class _Fit:
 
 def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def _laid_out(moment: Tensor, parameter: Tensor) -> Tensor:
+    """A moment of a parameter with its strides, which the fused optimiser takes for granted; counts are as they are."""
+    if moment.shape != parameter.shape:
+        return moment
+    return torch.empty_like(parameter, device=moment.device, dtype=moment.dtype, requires_grad=False).copy_(moment)
 
 
 def one_cycle(progress: float) -> float:

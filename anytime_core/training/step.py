@@ -206,10 +206,15 @@ def _noting_waits(device: torch.device, *, look: bool) -> Iterator[list[str]]:
         return
     before = torch.cuda.get_sync_debug_mode()
     with warnings.catch_warnings(record=True) as noted:
+        warnings.filterwarnings("ignore", message="Synchronization debug mode")
         warnings.filterwarnings("always", message=_WAITED)
         torch.cuda.set_sync_debug_mode("warn")
         try:
             yield waits
         finally:
             torch.cuda.set_sync_debug_mode(before)
-    waits += [f"{one.filename}:{one.lineno}" for one in noted if str(one.message).startswith(_WAITED)]
+    for one in noted:
+        if str(one.message).startswith(_WAITED):
+            waits.append(f"{one.filename}:{one.lineno}")
+        else:
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
