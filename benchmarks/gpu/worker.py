@@ -28,7 +28,7 @@ _GRACE = 20.0
 _START = 120.0
 """Seconds after which a process should be at its first item."""
 _PATIENCE = 90.0
-"""Seconds that an item may take beyond several times what it should: the first of its kind makes a run, and compiles."""
+"""Seconds that an item may take beyond several times what it should, as the first makes a run and compiles."""
 _SMALL = 0.15
 """How long tiny sizes take over full ones on a GPU."""
 
