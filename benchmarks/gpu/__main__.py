@@ -53,7 +53,7 @@ def main() -> int:
         for part in parts:
             told = Setting(setting.device, folder, setting.data, schedule.end_of(part), dict(journal.found))
             try:
-                work_through(part, told, journal.add)
+                work_through(f"benchmarks.gpu.{part}", told, journal.add)
             except Exception as error:
                 journal.add(Measure.failed(f"part {part}", error))
     except KeyboardInterrupt:

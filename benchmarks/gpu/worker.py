@@ -37,7 +37,7 @@ def work_through(part: str, setting: Setting, add: Callable[[Measure], None]) ->
     """Do all items of a part, whatever happens to some.
 
     Args:
-        part: the name of its module.
+        part: its module, whose `items` are what is to be done.
         setting: what the part is told.
         add: is given each row.
     """
@@ -63,7 +63,7 @@ class _Process:
 
     def __init__(self, part: str, setting: Setting, done: list[str]) -> None:
         self.part, self.setting = part, setting
-        self.log = setting.folder / f"{part}.log"
+        self.log = setting.folder / f"{part.rpartition('.')[2]}.log"
         self.channel, theirs = get_context("spawn").Pipe(duplex=False)
         self.process = get_context("spawn").Process(target=_work, args=(part, setting, list(done), theirs, self.log))
         self.process.start()
@@ -133,7 +133,7 @@ def _work(part: str, setting: Setting, done: list[str], channel: Connection, log
             setting.found[measure.name] = measure.found
         send("row", measure)
 
-    items: list[Item] = importlib.import_module(f"benchmarks.gpu.{part}").items(setting)
+    items: list[Item] = importlib.import_module(part).items(setting)
     left_out: list[str] = []
     for item in items:
         if item.name in done:
