@@ -1,6 +1,6 @@
 """One step compiled by torch.compile: the same code for every position, which attends to the whole padded buffer.
 
-n is the number of codes to draw, W the width, H the number of heads, and E = W / H.
+n is the number of codes to draw, W the width, H the number of heads, E = W / H, and G the number of key-value heads.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class _CompiledStepper:
     def __init__(self, weights: FoldedWeights, compiled: _Step, labels: Tensor | None, batch: int, length: int) -> None:
         self.weights, self.compiled = weights, compiled
         self.first_input = weights.first_input(labels, batch)
-        shape = (len(weights.layers), batch, weights.heads, length, weights.width // weights.heads)
+        shape = (len(weights.layers), batch, weights.kv_heads, length, weights.head_size)
         self.keys, self.values = self.first_input.new_zeros(shape), self.first_input.new_zeros(shape)
 
     def step(self, position: int, previous: Tensor | None) -> Tensor:
@@ -82,8 +82,9 @@ def _step(
     heads: int,
     epsilon: float,
 ) -> Tensor:
-    """Input [B, W] at `position` [1] and buffers [layers, B, H, n, E], which it extends -> logits [B, K]."""
+    """Input [B, W] at `position` [1] and buffers [layers, B, G, n, E], which it extends -> logits [B, K]."""
     batch, width = x.shape
+    groups, size = keys.shape[2], keys.shape[4]
     written = (torch.arange(keys.shape[3], device=x.device) <= position).view(1, 1, 1, -1)
 
     def normalised(x: Tensor) -> Tensor:
@@ -93,8 +94,9 @@ def _step(
         return torch.addmm(parts[1], x, parts[0])
 
     for layer, layer_keys, layer_values in zip(layers, keys, values, strict=True):
-        projected = affine(normalised(x), layer.to_queries_keys_values).view(batch, 3, heads, 1, -1)
-        queries, new_keys, new_values = projected.unbind(1)
+        projected = affine(normalised(x), layer.to_queries_keys_values).view(batch, -1, 1, size)
+        queries, new_keys, new_values = projected.split((heads, groups, groups), 1)
+        queries = queries.reshape(batch, groups, -1, size)  # heads that share keys are like positions
         layer_keys.index_copy_(2, position, new_keys)
         layer_values.index_copy_(2, position, new_values)
         attended = F.scaled_dot_product_attention(queries, layer_keys, layer_values, attn_mask=written, scale=1.0)
