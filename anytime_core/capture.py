@@ -20,6 +20,9 @@ V = TypeVar("V")
 _KEPT = 4
 """How many unused graphs are kept with their buffers."""
 
+_capturing = threading.Lock()
+"""Captures of all threads use one stream."""
+
 
 @dataclass(frozen=True)
 class Captured(Generic[T]):
@@ -52,10 +55,15 @@ def capture(work: Callable[[], T], device: torch.device, *, what: str, way_out: 
     try:
         return _captured(work, device)
     except RuntimeError as error:
-        if exhausted(error) == "memory":
+        if out_of_memory(error):
             raise AnytimeError(f"no memory on {device} to capture {what}: {way_out}") from error
         first_line = str(error).partition("\n")[0]
         raise AnytimeError(f"{what} cannot be captured as a CUDA graph here ({first_line}): {way_out}") from error
+
+
+def out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error, or the one in whose handling it was raised, says that there is no memory."""
+    return isinstance(error, Exception) and (exhausted(error) == "memory" or out_of_memory(error.__context__))
 
 
 def warm_up(work: Callable[[], T], device: torch.device) -> T:
@@ -84,14 +92,19 @@ def require_capture(device: torch.device, *, what: str, way_out: str) -> None:
 
 def _captured(work: Callable[[], T], device: torch.device) -> Captured[T]:
     graph = torch.cuda.CUDAGraph()
-    # A capture that fails leaves its own stream as the current one.
-    with torch.cuda.device(device), torch.cuda.stream(torch.cuda.current_stream(device)):
+    # Other threads may go on allocating meanwhile. A capture that fails leaves its own stream as the current one.
+    with _capturing, torch.cuda.device(device), torch.cuda.stream(torch.cuda.current_stream(device)):
+        reason: RuntimeError | None = None
         try:
-            with torch.cuda.graph(graph):
-                result = work()
-        except RuntimeError:
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                try:
+                    result = work()
+                except RuntimeError as error:
+                    reason = error  # ending the capture raises another one, which does not say why
+                    raise
+        except RuntimeError as error:
             _end_failed_capture(device)
-            raise
+            raise reason or error from None
 
     def replay() -> None:
         with torch.cuda.device(device):
@@ -102,7 +115,7 @@ def _captured(work: Callable[[], T], device: torch.device) -> Captured[T]:
 
 def _end_failed_capture(device: torch.device) -> None:
     """Let the device draw random numbers again: they are as in a capture until one ends well, as this one does."""
-    with contextlib.suppress(RuntimeError), torch.cuda.graph(torch.cuda.CUDAGraph()):
+    with contextlib.suppress(RuntimeError), torch.cuda.graph(torch.cuda.CUDAGraph(), capture_error_mode="thread_local"):
         torch.zeros(1, device=device)
 
 
@@ -118,6 +131,17 @@ class Pool(Generic[V]):
         with self._lock:
             free = self._free.get(shape)
             return free.pop() if free else None
+
+    def made(self, make: Callable[[], V]) -> V:
+        """What `make` makes. If there is no memory for it, all that is unused is dropped, and it is made again."""
+        try:
+            return make()
+        except (RuntimeError, AnytimeError) as error:
+            if not self._free or not out_of_memory(error):
+                raise
+        with self._lock:
+            self._free.clear()
+        return make()
 
     def give_back(self, shape: Hashable, value: V) -> None:
         """Give it back for the next batch of this shape. What is of shapes that are long unused is dropped."""
