@@ -94,15 +94,15 @@ def _captured(work: Callable[[], T], device: torch.device) -> Captured[T]:
     graph = torch.cuda.CUDAGraph()
     # Other threads may go on allocating meanwhile. A capture that fails leaves its own stream as the current one.
     with _capturing, torch.cuda.device(device), torch.cuda.stream(torch.cuda.current_stream(device)):
-        reason: RuntimeError | None = None
+        reason: Exception | None = None
         try:
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 try:
                     result = work()
-                except RuntimeError as error:
+                except Exception as error:
                     reason = error  # ending the capture raises another one, which does not say why
                     raise
-        except RuntimeError as error:
+        except Exception as error:
             _end_failed_capture(device)
             raise reason or error from None
 

@@ -18,7 +18,6 @@ from anytime_core import capture
 from anytime_core.capture import Captured
 from anytime_core.config import AutoencoderTraining, PriorTraining
 from anytime_core.errors import AnytimeError
-from anytime_core.exhaustion import exhausted
 from anytime_core.quantizers.base import Quantizer
 
 if TYPE_CHECKING:  # evaluations learn by the same schedule, and need no accelerate
@@ -166,7 +165,7 @@ class CapturedStep:
                     lambda: self.step(static), self.device, what="a training step", way_out=self._way_out
                 )
         except AnytimeError as error:
-            if isinstance(error.__cause__, RuntimeError) and exhausted(error.__cause__) == "memory":
+            if capture.out_of_memory(error):
                 others = bool(self._graphs)
                 self._graphs.clear()
                 if self.make_room() or others:
