@@ -397,3 +397,25 @@ def test_processes_on_gpus_normalise_by_torch(monkeypatch):
         synchronize_norms(network)
         assert type(network[1][0]) is kind
         assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("overrides", [(), (*AGNOSTIC, "prior.base=4"), ("autoencoder.quantizer.kind=fsq",)], ids=str)
+def test_steps_on_a_gpu_are_captured_and_data_is_kept_there(overrides, tmp_path, monkeypatch):
+    released = []
+    monkeypatch.setattr(DeviceBatches, "release", released.append)
+    record = train_stages(
+        tiny_config(
+            *SHORT,
+            *overrides,
+            "training.device=cuda",
+            "training.precision=auto",
+            "training.autoencoder.steps=400",
+            "training.prior.steps=60",
+            "training.capture=true",
+        ),
+        tmp_path / "run",
+    )
+    validation = record.finished["autoencoder"].validation
+    assert validation.reconstruction["loss"][-1] < validation.mean_sample["loss"]
+    assert not released
