@@ -223,7 +223,7 @@ class StaticStepper:
         self.weights, self.operators, self.run = weights, operators, run
         folded = weights.folded
         self.first_input = folded.first_input(labels, batch).clone()
-        shape = (len(weights.layers), batch, folded.heads, length, folded.width // folded.heads)
+        shape = (len(weights.layers), batch, folded.kv_heads, length, folded.head_size)
         # Zeros, as what is not written yet must be finite.
         self.keys, self.values = self.first_input.new_zeros(shape), self.first_input.new_zeros(shape)
         self.positions = torch.arange(length, device=self.first_input.device)

@@ -1,6 +1,6 @@
 """A transformer prior's weights, with everything folded together that only training needs apart.
 
-W is the width, F the width of the feed-forward layer.
+W is the width, F the width of the feed-forward layer, E the size of a head, and G the number of key-value heads.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class LayerWeights:
     """The weights of one block; matrices are [in, out].
 
     The scales and biases of normalisations are folded into the matrices after them, and the attention's scale into the
-    queries.
+    queries. `to_queries_keys_values` is [W, W + 2 G E]: queries of all heads, then keys, then values.
     """
 
     to_queries_keys_values: tuple[Tensor, Tensor]
@@ -38,6 +38,7 @@ class FoldedWeights:
 
     Attributes:
         heads: the number of attention heads.
+        kv_heads: G, the number of heads of keys and values; attention head h reads head h // (heads // G) of them.
         epsilon: the epsilon of the normalisations.
         start: [classes or 1, W], the class embeddings.
         positions: [N, W], the position embeddings.
@@ -48,6 +49,7 @@ class FoldedWeights:
     """
 
     heads: int
+    kv_heads: int
     epsilon: float
     start: Tensor
     positions: Tensor
@@ -78,6 +80,11 @@ class FoldedWeights:
     def width(self) -> int:
         """W."""
         return self.positions.shape[1]
+
+    @property
+    def head_size(self) -> int:
+        """E."""
+        return self.width // self.heads
 
     @property
     def hidden(self) -> int:
@@ -129,6 +136,7 @@ def fold(prior: TransformerPrior, dtype: torch.dtype) -> FoldedWeights:
 
     return FoldedWeights(
         heads=prior.heads,
+        kv_heads=prior.kv_heads,
         epsilon=prior.norm.eps,
         start=copied(prior.start.weight),
         positions=copied(prior.position.weight),
