@@ -83,14 +83,13 @@ class Prior(nn.Module, ABC):
     def engines(cls) -> Mapping[str, Any]:
         """The ways to draw from it, by name; the reference `plain` is first."""
 
-    def fastest_engine(self, precision: str, batch: int, multiply_adds: float, *, stepped: bool) -> str:
+    def fastest_engine(self, precision: str, batch: int, multiply_adds: float) -> str:
         """The name of engine `auto`: the last engine that has the precision, unless a prior knows better.
 
         Args:
             precision: the precision that is asked for.
             batch: sequences per batch.
             multiply_adds: multiply-adds of the whole job.
-            stepped: whether the job needs an engine that draws one code at a time.
         """
         names = [name for name, maker in self.engines().items() if precision in maker.precisions]
         return names[-1] if names else "plain"  # which then says that it does not have the precision

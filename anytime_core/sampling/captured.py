@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -25,6 +25,8 @@ from anytime_core.sampling.steps import network_labels, open_stepper
 
 CHUNK = 8
 """Codes of the larger graph."""
+
+AnyChoice = TypeVar("AnyChoice", bound=Choice)
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class CapturedLoops:
 
     def __init__(self, engine: CapturedEngine, prior: CausalPrior) -> None:
         self.engine, self.prior = engine, prior
-        self._pool: Pool[Loop] = Pool()
+        self._pool: Pool[Loop[Any]] = Pool()
 
     def prefixes(
         self,
@@ -64,7 +66,9 @@ class CapturedLoops:
                 yield loop.draw(end)
 
     @contextmanager
-    def open(self, labels: Tensor | None, batch: int, length: int, choice: Choice, guidance: float) -> Iterator[Loop]:
+    def open(
+        self, labels: Tensor | None, batch: int, length: int, choice: AnyChoice, guidance: float
+    ) -> Iterator[Loop[AnyChoice]]:
         """A loop for one batch of up to `length` codes; arguments as in `prefixes`.
 
         Raises:
@@ -95,7 +99,7 @@ class CapturedLoops:
         return sorted({min(size, most) for size in powers if size >= length})
 
 
-class Loop:
+class Loop(Generic[AnyChoice]):
     """The graphs of one shape and the buffers that they read and write.
 
     Args:
@@ -109,7 +113,7 @@ class Loop:
     """
 
     @torch.inference_mode()
-    def __init__(self, stepper: Any, choice: Choice, batch: int, length: int) -> None:
+    def __init__(self, stepper: Any, choice: AnyChoice, batch: int, length: int) -> None:
         self.stepper, self.choice = stepper, choice
         device = choice.tensors[0].device
         self.position = torch.zeros(1, dtype=torch.int64, device=device)
@@ -128,7 +132,7 @@ class Loop:
             self._codes.index_copy_(0, self.position, previous.unsqueeze(0))
 
     @torch.inference_mode()
-    def begin(self, labels: Tensor | None, choice: Choice) -> None:
+    def begin(self, labels: Tensor | None, choice: AnyChoice) -> None:
         """Begin a batch: `labels` of all sequences that go through the network, and a choice of the same key."""
         self.stepper.restart(labels)
         if choice is not self.choice:

@@ -113,7 +113,7 @@ class Sampler(ABC, Generic[AnyEngine]):
             batch = indices[first : first + sizes.next()]
             started = time.perf_counter()
             with self._explained(len(batch)):
-                engine = self._engine(len(batch), len(indices), limit.length, stepped=limit.threshold is not None)
+                engine = self._engine(len(batch), len(indices), limit.length)
                 pace = None
                 if deadline is not None:
                     pace = deadline.pace(len(batch), -(-(len(indices) - first) // len(batch)))
@@ -142,9 +142,9 @@ class Sampler(ABC, Generic[AnyEngine]):
             UsageError: the prior cannot be given these codes.
         """
 
-    def _engine(self, batch: int, samples: int, length: int, *, stepped: bool = False) -> AnyEngine:
-        """The engine for batches of `batch` out of `samples` samples of `length` codes; `stepped`: code by code."""
-        engine: AnyEngine = self.source.engines.best(self.options, batch, samples, length, stepped=stepped)
+    def _engine(self, batch: int, samples: int, length: int) -> AnyEngine:
+        """The engine for batches of `batch` out of `samples` samples of `length` codes."""
+        engine: AnyEngine = self.source.engines.best(self.options, batch, samples, length)
         return engine
 
     @abstractmethod

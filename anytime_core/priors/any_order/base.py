@@ -117,6 +117,6 @@ class AnyOrderPrior(Prior):
 
         return CALL_ENGINES
 
-    def fastest_engine(self, precision: str, batch: int, multiply_adds: float, *, stepped: bool) -> str:
+    def fastest_engine(self, precision: str, batch: int, multiply_adds: float) -> str:
         """See `Prior`."""
         return "eager"

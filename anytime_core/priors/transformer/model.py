@@ -70,9 +70,9 @@ class TransformerPrior(CausalPrior):
             "compile": ImportedEngine(f"{package}.compiled:CompileEngine", both),
         }
 
-    def fastest_engine(self, precision: str, batch: int, multiply_adds: float, *, stepped: bool) -> str:
+    def fastest_engine(self, precision: str, batch: int, multiply_adds: float) -> str:
         """See `Prior`."""
-        return choose_engine(self.device, precision, batch, multiply_adds, stepped=stepped)
+        return choose_engine(self.device, precision, batch, multiply_adds)
 
     def conditionals(self, codes: Tensor, labels: Tensor | None) -> Tensor:
         """Logits [B, n + 1, K] of the codes at positions 0..n, given the first n codes, `codes` [B, n]."""
