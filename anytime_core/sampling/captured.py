@@ -76,21 +76,14 @@ class CapturedLoops:
         """
         shape = _Shape(batch, guidance, choice.key)
         lengths = self._lengths(length)
-        found = ((size, self._pool.take((size, shape))) for size in lengths)
-        size, loop = next((pair for pair in found if pair[1] is not None), (lengths[0], None))
-        labels_of_all = network_labels(self.prior, labels, guidance)
-        if loop is None:
-            stepper = partial(open_stepper, self.engine, self.prior, labels, batch, size, guidance)
-            loop = self._pool.made(lambda: Loop(stepper(), choice, batch, size))
-        loop.begin(labels_of_all, choice)
-        try:
+
+        def make() -> Loop[Any]:
+            stepper = open_stepper(self.engine, self.prior, labels, batch, lengths[0], guidance)
+            return Loop(stepper, choice, batch, lengths[0])
+
+        with self._pool.lent([(most, shape) for most in lengths], make) as loop:
+            loop.begin(network_labels(self.prior, labels, guidance), choice)
             yield loop
-        except Exception:
-            loop = None  # what has failed is not used again
-            raise
-        finally:
-            if loop is not None:
-                self._pool.give_back((size, shape), loop)
 
     def _lengths(self, length: int) -> list[int]:
         """The lengths of buffers that hold `length` codes: powers of two, or all codes; few serve all budgets."""
@@ -154,7 +147,8 @@ class Loop(Generic[AnyChoice]):
 
     def _captured(self, codes: int) -> Captured[None]:
         what = f"the drawing of codes for a batch of {self._codes.shape[1]}"
-        return capture(partial(self._steps, codes), self.position.device, what=what, way_out=WAY_OUT)
+        beside = next(iter(self._graphs.values()), None)
+        return capture(partial(self._steps, codes), self.position.device, what=what, way_out=WAY_OUT, beside=beside)
 
 
 def every_chunk(length: int) -> Sequence[int]:
