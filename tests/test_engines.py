@@ -65,7 +65,6 @@ KV_HEADS = (None, 2)
 """Of four heads."""
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 needs_compiler = pytest.mark.skipif(
     shutil.which(os.environ.get("CXX", "g++")) is None, reason="torch.compile needs a C++ compiler"
 )
@@ -749,7 +748,7 @@ def assert_draws_the_plain_codes(name: str, prior: TransformerPrior, device: tor
                 assert torch.equal(codes, drawn[-1][:, : codes.shape[1]])
 
 
-@needs_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("vectors", VECTORS)
 @pytest.mark.parametrize("classes", [0, CLASSES])
 @pytest.mark.parametrize("kv_heads", KV_HEADS)
@@ -781,7 +780,7 @@ def test_graphs_can_be_stopped_between_chunks_and_used_again(graph_device):
     assert torch.equal(codes.cpu()[:, : first.shape[1]], first)
 
 
-@needs_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("name", ["eager", "graph"])
 def test_on_a_gpu_bfloat16_draws_mostly_the_plain_codes(name):
     prior = deepcopy(build(length=12)).to(CUDA)
