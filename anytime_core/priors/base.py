@@ -78,6 +78,11 @@ class Prior(nn.Module, ABC):
         """About how many multiply-adds one code of one sequence costs."""
         return float(sum(weights.numel() for weights in self.parameters()))
 
+    @property
+    def kept_numbers(self) -> int:
+        """About how many numbers are kept for a sequence while it is drawn, such as its keys and values."""
+        return self.code_length
+
     @classmethod
     @abstractmethod
     def engines(cls) -> Mapping[str, Any]:

@@ -27,6 +27,7 @@ from anytime_core.sampling.sampler import Drawn, OnCode, Sampler
 from anytime_core.sampling.samples import Origin, Prefix, Samples
 from anytime_core.sampling.source import Source
 from anytime_core.sampling.steps import open_stepper, prefixes, steps
+from anytime_core.triton_support import runs_triton
 
 
 class CodeSampler(Sampler[Engine]):
@@ -160,8 +161,10 @@ class CodeSampler(Sampler[Engine]):
         return open_stepper(engine, self.prior, self._placed(labels), batch, length, self.options.guidance)
 
     @property
-    def _noise_numbers(self) -> int:
-        return self.prior.code_length * self.prior.distribution.noise.numbers
+    def _kept_numbers(self) -> int:
+        length, noise = self.prior.code_length, self.prior.distribution.noise.numbers
+        whole = self.device.type == "cuda" and not runs_triton(self.device)  # which graphs need there
+        return self.options.rows(1) * self.prior.kept_numbers + (length if whole else 1) * noise + length
 
     def _drawing(self, engine: Engine, indices: Sequence[int], length: int) -> Drawing:
         """What draws the codes of a batch, in captured work if the engine captures its steps."""

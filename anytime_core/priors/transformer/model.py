@@ -60,6 +60,11 @@ class TransformerPrior(CausalPrior):
         """See `Prior`."""
         return self.start.null_label
 
+    @property
+    def kept_numbers(self) -> int:
+        """See `Prior`: keys and values."""
+        return 2 * len(self.blocks) * self.code_length * self.position.embedding_dim * self.kv_heads // self.heads
+
     @classmethod
     def engines(cls) -> Mapping[str, EngineMaker]:
         """See `CausalPrior`. The modules of engines are imported when an engine is made."""
