@@ -25,7 +25,7 @@ _FORBIDDEN = {"_local_scalar_dense", "nonzero", "lift_fresh", "masked_select", "
 def recorded_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Capture by recording, on any device."""
     monkeypatch.setattr(anytime_core.capture, "can_capture", lambda device: True)
-    monkeypatch.setattr(anytime_core.capture, "_captured", lambda work, device: recorded(work))
+    monkeypatch.setattr(anytime_core.capture, "_captured", lambda work, device, beside: recorded(work))
 
 
 @pytest.fixture(params=["recorded", pytest.param("cuda", marks=pytest.mark.gpu)])

@@ -80,6 +80,11 @@ class ARDMPrior(AnyOrderPrior):
         """See `Prior`."""
         return self.start.null_label
 
+    @property
+    def kept_numbers(self) -> int:
+        """See `Prior`: the work of one layer."""
+        return self.code_length * self.config.width * (self.config.feedforward + 4)
+
     def forward(self, codes: Tensor, labels: Tensor | None) -> Tensor:
         """The training loss of each sequence [B, N] in nats per code, [B]; in training mode it tracks `step_losses`.
 
