@@ -28,10 +28,10 @@ def recorded_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(anytime_core.capture, "_captured", lambda work, device: recorded(work))
 
 
-@pytest.fixture
+@pytest.fixture(params=["recorded", pytest.param("cuda", marks=pytest.mark.gpu)])
 def graph_device(request: pytest.FixtureRequest) -> torch.device:
-    """A device whose work can be captured: a GPU if there is one, else the CPU by recording."""
-    if torch.cuda.is_available():
+    """A device whose work can be captured: the CPU by recording, then a GPU if there is one."""
+    if request.param == "cuda":
         return torch.device("cuda", torch.cuda.current_device())
     request.getfixturevalue("recorded_graphs")
     return torch.device("cpu")

@@ -55,12 +55,16 @@ SHAPES = {
     "width 10": {"width": 10, "heads": 2},
     "width 7": {"width": 7, "heads": 1, "size": 5},
     "heads of one": {"width": 6, "heads": 6, "feedforward": 1},
+    "heads in two groups": {"kv_heads": 2},
+    "heads in one group": {"kv_heads": 1, "layers": 1},
+    "groups of three heads": {"width": 18, "heads": 6, "kv_heads": 2},
     "one of each": {"width": 1, "heads": 1, "feedforward": 1, "size": 1, "vectors": "none"},
 }
 VECTORS = ("none", "shared", "per position")
+KV_HEADS = (None, 2)
+"""Of four heads."""
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 needs_compiler = pytest.mark.skipif(
     shutil.which(os.environ.get("CXX", "g++")) is None, reason="torch.compile needs a C++ compiler"
 )
@@ -74,6 +78,7 @@ def build(
     layers: int = 2,
     width: int = 32,
     heads: int = 4,
+    kv_heads: int | None = None,
     feedforward: int = 4,
     length: int = N,
     size: int = K,
@@ -82,7 +87,7 @@ def build(
     torch.manual_seed(0)
     shape = {"none": None, "shared": (size, 5), "per position": (length, size, 5)}[vectors]
     prior = TransformerPrior(
-        TransformerConfig(layers=layers, width=width, heads=heads, feedforward=feedforward),
+        TransformerConfig(layers=layers, width=width, heads=heads, kv_heads=kv_heads, feedforward=feedforward),
         codes_of(length, size, classes=classes),
         None if shape is None else torch.randn(shape),
     )
@@ -185,8 +190,9 @@ def test_engines_agree_on_the_smallest_batches(name, batch, vectors):
 @pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("vectors", VECTORS)
 @pytest.mark.parametrize("classes", [0, CLASSES])
-def test_a_batch_that_the_eager_engine_splits_has_the_codes_of_the_plain_one(monkeypatch, vectors, classes):
-    prior = build(vectors=vectors, classes=classes)
+@pytest.mark.parametrize("kv_heads", KV_HEADS)
+def test_a_batch_that_the_eager_engine_splits_has_the_codes_of_the_plain_one(monkeypatch, kv_heads, vectors, classes):
+    prior = build(vectors=vectors, classes=classes, kv_heads=kv_heads)
     made, opened = engine("eager", prior), []
     open_ = made.open
     monkeypatch.setattr(made, "open", lambda *arguments: opened.append(open_(*arguments)) or opened[-1])
@@ -262,8 +268,9 @@ def test_threads_within_a_step_of_numba_change_nothing(monkeypatch):
         ("numba", "int8", SMALL),
     ],
 )
-def test_rounded_weights_give_nearly_the_same_logits(name, precision, batch, vectors):
-    prior = build(vectors=vectors)
+@pytest.mark.parametrize("kv_heads", KV_HEADS)
+def test_rounded_weights_give_nearly_the_same_logits(kv_heads, name, precision, batch, vectors):
+    prior = build(vectors=vectors, kv_heads=kv_heads)
     codes = some_codes(prior, batch)
     expected = plain_logits(prior, codes)
     off = (decoded_logits(engine(name, prior, precision), codes) - expected).abs() / expected.std()
@@ -467,9 +474,11 @@ def assert_keeps_the_logits_of_the_rows(made: Engine, batch: int, keeps: dict[in
 @pytest.mark.parametrize("keeps", KEEPS.values(), ids=KEEPS)
 @pytest.mark.parametrize("vectors", ["none", "per position"])
 @pytest.mark.parametrize("classes", [0, CLASSES])
+@pytest.mark.parametrize("kv_heads", KV_HEADS)
 @pytest.mark.parametrize("name", RUNNABLE)
-def test_a_decoder_goes_on_with_the_rows_that_are_kept(name, classes, vectors, keeps):
-    assert_keeps_the_logits_of_the_rows(engine(name, build(vectors=vectors, classes=classes)), SMALL, keeps)
+def test_a_decoder_goes_on_with_the_rows_that_are_kept(name, kv_heads, classes, vectors, keeps):
+    made = engine(name, build(vectors=vectors, classes=classes, kv_heads=kv_heads))
+    assert_keeps_the_logits_of_the_rows(made, SMALL, keeps)
 
 
 @pytest.mark.usefixtures("two_threads")
@@ -668,8 +677,9 @@ def test_neither_numba_nor_the_compiler_is_loaded_before_an_engine_needs_it():
 @pytest.mark.usefixtures("uncompiled")
 @pytest.mark.parametrize("vectors", VECTORS)
 @pytest.mark.parametrize("classes", [0, CLASSES])
-def test_the_step_that_is_compiled_gives_the_logits_of_the_prior(classes, vectors):
-    prior = build(vectors=vectors, classes=classes)
+@pytest.mark.parametrize("kv_heads", KV_HEADS)
+def test_the_step_that_is_compiled_gives_the_logits_of_the_prior(kv_heads, classes, vectors):
+    prior = build(vectors=vectors, classes=classes, kv_heads=kv_heads)
     codes = some_codes(prior, SMALL)
     expected = plain_logits(prior, codes)
     torch.testing.assert_close(decoded_logits(engine("compile", prior), codes), expected, rtol=0, atol=TOLERANCE)
@@ -679,8 +689,9 @@ def test_the_step_that_is_compiled_gives_the_logits_of_the_prior(classes, vector
 
 @pytest.mark.usefixtures("uncompiled")
 @pytest.mark.parametrize("keeps", KEEPS.values(), ids=KEEPS)
-def test_the_step_that_is_compiled_goes_on_with_the_rows_that_are_kept(keeps):
-    assert_keeps_the_logits_of_the_rows(engine("compile", build()), SMALL, keeps)
+@pytest.mark.parametrize("kv_heads", KV_HEADS)
+def test_the_step_that_is_compiled_goes_on_with_the_rows_that_are_kept(kv_heads, keeps):
+    assert_keeps_the_logits_of_the_rows(engine("compile", build(kv_heads=kv_heads)), SMALL, keeps)
 
 
 @pytest.mark.usefixtures("uncompiled")
@@ -706,7 +717,7 @@ def test_where_torch_cannot_compile_the_error_names_the_cause_and_another_engine
 @pytest.mark.slow
 @needs_compiler
 def test_the_compiled_engine_draws_the_codes_of_the_plain_one():
-    prior = build(vectors="per position")
+    prior = build(vectors="per position", kv_heads=2)
     made = ENGINES["compile"](prior, "float32")
     for seed in (0, 1):
         *_, codes = begin(made, prior, N, seed=seed)
@@ -739,12 +750,13 @@ def assert_draws_the_plain_codes(name: str, prior: TransformerPrior, device: tor
                 assert torch.equal(codes, drawn[-1][:, : codes.shape[1]])
 
 
-@needs_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("vectors", VECTORS)
 @pytest.mark.parametrize("classes", [0, CLASSES])
+@pytest.mark.parametrize("kv_heads", KV_HEADS)
 @pytest.mark.parametrize("name", ["eager", "graph"])
-def test_on_a_gpu_engines_draw_the_codes_of_the_plain_one(name, classes, vectors):
-    assert_draws_the_plain_codes(name, build(vectors=vectors, classes=classes, length=12), CUDA)
+def test_on_a_gpu_engines_draw_the_codes_of_the_plain_one(name, kv_heads, classes, vectors):
+    assert_draws_the_plain_codes(name, build(vectors=vectors, classes=classes, kv_heads=kv_heads, length=12), CUDA)
 
 
 @pytest.mark.parametrize("shaping", [Shaping(0.7, top_k=5), Shaping(top_p=0.8), Shaping(temperature=0)])
@@ -770,7 +782,7 @@ def test_graphs_can_be_stopped_between_chunks_and_used_again(graph_device):
     assert torch.equal(codes.cpu()[:, : first.shape[1]], first)
 
 
-@needs_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("name", ["eager", "graph"])
 def test_on_a_gpu_bfloat16_draws_mostly_the_plain_codes(name):
     prior = deepcopy(build(length=12)).to(CUDA)

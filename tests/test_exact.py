@@ -35,11 +35,11 @@ ANOTHER_MACHINE = {
 """One without vector units."""
 
 
-def build(vectors: str = "shared", classes: int = CLASSES) -> TransformerPrior:
+def build(vectors: str = "shared", classes: int = CLASSES, kv_heads: int | None = None) -> TransformerPrior:
     torch.manual_seed(0)
     shape = {"none": None, "shared": (K, 5), "per position": (N, K, 5)}[vectors]
     prior = TransformerPrior(
-        TransformerConfig(layers=2, width=36, heads=4),
+        TransformerConfig(layers=2, width=36, heads=4, kv_heads=kv_heads),
         CodeSpec(length=N, size=K, dim=5, grid=(N,), classes=classes),
         None if shape is None else torch.randn(shape),
     )
@@ -74,13 +74,13 @@ def results(prior: TransformerPrior) -> str:
 
 
 def test_exact_steps_and_noise_are_the_same_bits_on_every_machine(tmp_path, two_threads):
-    prior = build("per position")
+    prior = build("per position", kv_heads=2)
     torch.save(prior.state_dict(), tmp_path / "prior.pt")
     code = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "import torch\n"
         "from test_exact import build, results\n"
-        "prior = build('per position')\n"
+        "prior = build('per position', kv_heads=2)\n"
         "prior.load_state_dict(torch.load(sys.argv[1]))\n"  # whose initialisation differs between machines
         "print(results(prior))"
     )
@@ -97,8 +97,9 @@ def test_exact_steps_and_noise_are_the_same_bits_on_every_machine(tmp_path, two_
 
 @pytest.mark.parametrize("classes", [0, CLASSES])
 @pytest.mark.parametrize("vectors", ["none", "shared", "per position"])
-def test_exact_logits_are_close_to_the_plain_ones_and_of_a_sequence_whatever_its_batch(vectors, classes):
-    prior, codes = build(vectors, classes), some_codes(7)
+@pytest.mark.parametrize("kv_heads", [None, 2])
+def test_exact_logits_are_close_to_the_plain_ones_and_of_a_sequence_whatever_its_batch(kv_heads, vectors, classes):
+    prior, codes = build(vectors, classes, kv_heads), some_codes(7)
     engine, labels = ExactEngine(prior, "float32"), torch.arange(7) % CLASSES if classes else None
     logits = logits_of(engine, codes, labels)
     with torch.inference_mode():

@@ -541,6 +541,10 @@ CONFIG = [
         ("autoencoder.kind=identity", "as --baseline identity sets them"),
         ("prior.width=33", "prior.width=33 is not a multiple of prior.heads=2"),
         ("prior.heads=3", "prior.width=32 is not a multiple of prior.heads=3"),
+        ("prior.kv_heads=3", "prior.heads=2 is not a multiple of prior.kv_heads=3"),
+        ("prior.heads=8; prior.kv_heads=16", "prior.heads=8 is not a multiple of prior.kv_heads=16"),
+        ("prior.kv_heads=all", "found 'all'"),
+        ("prior.kind=ardm; prior.kv_heads=1", "unknown key 'prior.kv_heads'"),
         ("prior.code_length=9", "prior.code_length=9 is more than the 8 codes"),
         ("network.widths=[8,8,8,8]", "choose data.size=16 or more, or at most 3 widths"),
         ("network.widths=[]", "network.widths: tuple should have at least 1 item"),
@@ -578,7 +582,7 @@ CONFIG = [
             "autoencoder.truncation.full_share=1.1 autoencoder.truncation.full_share=-0.1 "
             "autoencoder.truncation.full_weight=0 autoencoder.truncation.full_weight=1 "
             "autoencoder.truncation.warmup=1 prior.layers=0 prior.layers=257 prior.layers=two prior.width=0 "
-            "prior.width=65537 prior.heads=0 prior.feedforward=0 prior.dropout=1 prior.dropout=-0.1 "
+            "prior.width=65537 prior.heads=0 prior.kv_heads=0 prior.feedforward=0 prior.dropout=1 prior.dropout=-0.1 "
             "prior.dropout=.nan prior.code_length=0 training.workers=-1 training.workers=257 "
             "training.autoencoder.steps=0 training.autoencoder.steps=1.5 training.autoencoder.batch_size=0 "
             "training.autoencoder.learning_rate=0 training.autoencoder.learning_rate=.inf "

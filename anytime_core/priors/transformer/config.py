@@ -40,3 +40,17 @@ class TransformerConfig(TransformerSection):
     """The decoder-only transformer: codes from first to last."""
 
     kind: Literal["transformer"] = Field("transformer", description="codes from first to last, one per network call")
+    # Priors of kind ardm do not have it: it makes the keys and values of drawn codes smaller, and they keep none.
+    kv_heads: int | None = Field(
+        None,
+        ge=1,
+        le=2**16,
+        description="heads of keys and values, each shared by equally many attention heads: with fewer, large batches "
+        "are drawn faster and in less memory; null: as many as heads",
+    )
+
+    def check(self, spec: CodeSpec) -> None:
+        """Raise ConfigError for continuous codes, or for a width or key-value heads that the heads cannot share."""
+        super().check(spec)
+        if self.heads % (self.kv_heads or 1):
+            raise ConfigError(f"prior.heads={self.heads} is not a multiple of prior.kv_heads={self.kv_heads}")

@@ -1,6 +1,6 @@
 """One position per step with torch's own operators: on any device, in static buffers, without waiting for the device.
 
-n is the number of codes to draw, W the width, H the number of heads, and E = W / H.
+n is the number of codes to draw, W the width, H the number of heads, E = W / H, and G the number of key-value heads.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class EagerStepper:
     def __init__(self, weights: FoldedWeights, labels: Tensor | None, batch: int, length: int) -> None:
         self.weights = weights
         self.first_input = weights.first_input(labels, batch).clone()
-        shape = (len(weights.layers), batch, weights.heads, length, weights.width // weights.heads)
+        shape = (len(weights.layers), batch, weights.kv_heads, length, weights.head_size)
         self.keys, self.values = self.first_input.new_empty(shape), self.first_input.new_empty(shape)
         self._open_buffers()
 
@@ -83,10 +83,10 @@ class EagerStepper:
         self.first_input.copy_(self.weights.first_input(labels, len(self.first_input)))
 
     def _open_buffers(self) -> None:
-        _, batch, heads, length, size = self.keys.shape
-        new = self.first_input.new_empty
+        _, batch, groups, length, size = self.keys.shape
+        new, heads = self.first_input.new_empty, self.weights.heads
         self.x = new(batch, self.weights.width)
-        self.queries, self.attended = new(batch, heads, size), new(batch * heads, 1, size)
+        self.queries, self.attended = (new(batch * groups, heads // groups, size) for _ in range(2))
         self.scores = new(batch * heads * length)
         self.layers = products(self.weights, packed=self._packs(batch))
 
@@ -114,17 +114,21 @@ class EagerStepper:
         return torch.layer_norm(x, x.shape[-1:], eps=self.weights.epsilon)
 
     def _attend(self, projected: Tensor, keys: Tensor, values: Tensor, position: int) -> Tensor:
-        """Queries, keys and values [B, 3 W] and the buffers of a layer [B, H, n, E], which it extends -> [B, W]."""
-        batch, heads, length, size = keys.shape
-        queries, new_keys, new_values = projected.view(batch, 3, heads, size).unbind(1)
+        """[B, W + 2 G E] and the buffers of a layer [B, G, n, E], which it extends -> [B, W].
+
+        The heads that share keys and values are the rows of one product.
+        """
+        batch, groups, length, size = keys.shape
+        heads = self.weights.heads
+        queries, new_keys, new_values = projected.view(batch, -1, size).split((heads, groups, groups), 1)
         keys[:, :, position] = new_keys
         values[:, :, position] = new_values
         if position == 0:
-            return new_values.reshape(batch, -1)
-        self.queries.copy_(queries)
+            return new_values.unsqueeze(2).expand(-1, -1, heads // groups, -1).reshape(batch, -1)
+        self.queries.view(batch, heads, size).copy_(queries)
         keys, values = (buffer.view(-1, length, size)[:, : position + 1] for buffer in (keys, values))
-        scores = self.scores[: batch * heads * (position + 1)].view(-1, 1, position + 1)
-        torch.bmm(self.queries.view(-1, 1, size), keys.transpose(1, 2), out=scores)
+        scores = self.scores[: batch * heads * (position + 1)].view(batch * groups, -1, position + 1)
+        torch.bmm(self.queries, keys.transpose(1, 2), out=scores)
         torch.softmax(scores, -1, out=scores)
         return torch.bmm(scores, values, out=self.attended).view(batch, -1)
 

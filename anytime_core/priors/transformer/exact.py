@@ -61,7 +61,7 @@ class _Weights:
         self.start, self.token, self.positions = (
             _array(part.weight) for part in (prior.start, prior.token, prior.position)
         )
-        self.heads, self.epsilon = prior.heads, np.float32(prior.norm.eps)
+        self.heads, self.kv_heads, self.epsilon = prior.heads, prior.kv_heads, np.float32(prior.norm.eps)
         self.vectors: Array | None = None
         if prior.vectors is not None:
             table = prior.vectors if prior.vectors.ndim == 3 else prior.vectors.unsqueeze(0)
@@ -91,8 +91,8 @@ class ExactStepper:
         layers, width = len(weights.layers[0][0]), weights.positions.shape[1]
         size = width // weights.heads
         self.scale = np.float32(1 / math.sqrt(size))
-        self.keys = np.empty((layers, batch, weights.heads, size, length), np.float32)
-        self.values = np.empty((layers, batch, weights.heads, length, size), np.float32)
+        self.keys = np.empty((layers, batch, weights.kv_heads, size, length), np.float32)
+        self.values = np.empty((layers, batch, weights.kv_heads, length, size), np.float32)
 
     def keep(self, rows: Tensor) -> None:
         """Go on with only the sequences `rows`."""
@@ -102,8 +102,8 @@ class ExactStepper:
     def step(self, position: int, previous: Tensor | None) -> Tensor:
         """Logits [B, K] of the code at `position`."""
         weights, batch = self.weights, len(self.start)
-        _, bias = weights.layers[4]
-        shapes = self.start.shape, (batch, 3 * self.start.shape[1]), (batch, bias.shape[1]), (self.keys.shape[-1],)
+        projected, hidden = (weights.layers[number][1].shape[1] for number in (1, 4))
+        shapes = self.start.shape, (batch, projected), (batch, hidden), (self.keys.shape[-1],)
         buffers = tuple(np.empty(shape, np.float32) for shape in shapes)
         x = self._input(position, previous)
         exact_step(

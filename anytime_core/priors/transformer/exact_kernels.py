@@ -5,8 +5,8 @@ defines to the bit. The compiler may neither fuse nor reorder them, as there is 
 libraries are not used, as their exponentials and products differ. The innermost loops are over outputs, so that vector
 units can compute several outputs at a time, each in its order.
 
-n is the number of codes to draw, L the number of layers, W the width, H the number of heads, E = W / H, F the width of
-the feed-forward layer; I and O are the inputs and outputs of a product.
+n is the number of codes to draw, L the number of layers, W the width, H the number of heads, E = W / H, G the number of
+key-value heads, F the width of the feed-forward layer; I and O are the inputs and outputs of a product.
 """
 
 from __future__ import annotations
@@ -127,19 +127,23 @@ def _affine(x: Array, weight: Array, bias: Array, out: Array) -> None:
 def _attend(
     projected: Array, keys: Array, values: Array, position: int, scale: np.float32, scores: Array, out: Array
 ) -> None:
-    """Projected [B, 3 W], and keys [B, H, E, n] and values [B, H, n, E] of a layer, which it extends -> [B, W]."""
-    batch, heads, size, _ = keys.shape
-    width = heads * size
+    """Projected [B, W + 2 G E], keys [B, G, E, n] and values [B, G, n, E] of a layer, which it extends -> [B, W]."""
+    batch, groups, size, _ = keys.shape
+    width = out.shape[1]
+    shared = width // (groups * size)
     for row in range(batch):
-        for head in range(heads):
-            first = head * size
+        for group in range(groups):
+            first = width + group * size
+            for e in range(size):
+                keys[row, group, e, position] = projected[row, first + e]
+                values[row, group, position, e] = projected[row, first + groups * size + e]
+        for head in range(groups * shared):
+            group, first = head // shared, head * size
             scores[: position + 1] = _ZERO
             for e in range(size):
-                keys[row, head, e, position] = projected[row, width + first + e]
-                values[row, head, position, e] = projected[row, 2 * width + first + e]
                 query = projected[row, first + e] * scale
                 for j in range(position + 1):
-                    scores[j] += query * keys[row, head, e, j]
+                    scores[j] += query * keys[row, group, e, j]
                 out[row, first + e] = _ZERO
             largest = scores[0]
             for j in range(1, position + 1):
@@ -151,7 +155,7 @@ def _attend(
             for j in range(position + 1):
                 share = scores[j] / total
                 for e in range(size):
-                    out[row, first + e] += share * values[row, head, j, e]
+                    out[row, first + e] += share * values[row, group, j, e]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -164,10 +168,10 @@ def exact_step(x, position, layers, last, keys, values, scale, epsilon, buffers)
         layers: six pairs, weight and bias of each layer [L, ...]: normalisation, to queries, keys and values,
             project, normalisation, expand, shrink; weights of products are [L, I, O].
         last: weight and bias [W] of the last normalisation.
-        keys, values: [L, B, H, E, n] and [L, B, H, n, E], written up to `position`.
+        keys, values: [L, B, G, E, n] and [L, B, G, n, E], written up to `position`.
         scale: the scale of the queries.
         epsilon: the epsilon of the normalisations.
-        buffers: normalised [B, W], projected [B, 3 W], hidden [B, F], scores [n].
+        buffers: normalised [B, W], projected [B, W + 2 G E], hidden [B, F], scores [n].
     """
     normalised, projected, hidden, scores = buffers
     before, to_queries_keys_values, project, between, expand, shrink = layers

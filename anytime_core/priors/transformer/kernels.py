@@ -3,8 +3,8 @@
 A small batch reads every weight once per step and does little with it. So a step is bound by memory and, for a small
 network, by the cost of starting operators. Here a step is one call.
 
-n is the number of codes to draw, L the number of layers, W the width, H the number of heads, E = W / H, F the width of
-the feed-forward layer; I and O are the inputs and outputs of a product.
+n is the number of codes to draw, L the number of layers, W the width, H the number of heads, E = W / H, G the number of
+key-value heads, F the width of the feed-forward layer; I and O are the inputs and outputs of a product.
 """
 
 from __future__ import annotations
@@ -62,21 +62,25 @@ def _affine(x, weight, scale, bias, kind, out):  # type: ignore[no-untyped-def]
 
 @numba.njit(fastmath=True, cache=True, nogil=True)
 def _attend(projected: Array, keys: Array, values: Array, position: int, scores: Array, out: Array) -> None:
-    """Projected [B, 3 W] and the buffers of a layer [B, H, n, E], which it extends -> [B, W]."""
-    batch, heads, _, size = keys.shape
-    width = heads * size
+    """Projected [B, W + 2 G E] and the buffers of a layer [B, G, n, E], which it extends -> [B, W]."""
+    batch, groups, _, size = keys.shape
+    width = out.shape[1]
+    shared = width // (groups * size)
     for row in range(batch):
-        for head in range(heads):
-            first = head * size
+        for group in range(groups):
+            first = width + group * size
             for e in range(size):
-                keys[row, head, position, e] = projected[row, width + first + e]
-                values[row, head, position, e] = projected[row, 2 * width + first + e]
+                keys[row, group, position, e] = projected[row, first + e]
+                values[row, group, position, e] = projected[row, first + groups * size + e]
+        for head in range(groups * shared):
+            group, first = head // shared, head * size
+            for e in range(size):
                 out[row, first + e] = 0
             largest = _LEAST
             for j in range(position + 1):
                 score = np.float32(0)
                 for e in range(size):
-                    score += projected[row, first + e] * keys[row, head, j, e]
+                    score += projected[row, first + e] * keys[row, group, j, e]
                 scores[j] = score
                 largest = max(largest, score)
             total = np.float32(0)
@@ -86,7 +90,7 @@ def _attend(projected: Array, keys: Array, values: Array, position: int, scores:
             for j in range(position + 1):
                 share = scores[j] / total
                 for e in range(size):
-                    out[row, first + e] += share * values[row, head, j, e]
+                    out[row, first + e] += share * values[row, group, j, e]
 
 
 @numba.njit(fastmath=True, cache=True, nogil=True)
@@ -99,9 +103,9 @@ def step(x, position, layers, head, keys, values, epsilon, buffers):  # type: ig
         layers: four products, each weight [L, O, I], scale [L, O] and bias [L, O]: to queries, keys and values,
             project, expand, shrink.
         head: weight [K, W], scale [K] and bias [K].
-        keys, values: [L, B, H, n, E], written up to `position`.
+        keys, values: [L, B, G, n, E], written up to `position`.
         epsilon: the epsilon of the normalisations.
-        buffers: normalised [B, W], projected [B, 3 W], hidden [B, F], scores [n], logits [B, K].
+        buffers: normalised [B, W], projected [B, W + 2 G E], hidden [B, F], scores [n], logits [B, K].
     """
     to_queries_keys_values, project, expand, shrink = layers
     normalised, projected, hidden, scores, logits = buffers

@@ -1,6 +1,9 @@
 """Decoder-only transformer over codes (Vaswani et al. 2017, with normalisation before each sublayer).
 
-n is a prefix length, W the width, H the number of heads, and E = W / H.
+If there are fewer key-value heads than heads, groups of heads share keys and values: grouped-query attention
+(Ainslie et al. 2023).
+
+n is a prefix length, W the width, H the number of heads, E = W / H, and G the number of key-value heads.
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ class TransformerPrior(CausalPrior):
     def __init__(self, config: TransformerConfig, spec: CodeSpec, code_vectors: Tensor | None = None) -> None:
         super().__init__(config, spec)
         code_vectors = code_vectors if config.code_vectors else None
-        self.heads = config.heads
+        self.heads, self.kv_heads = config.heads, config.kv_heads or config.heads
         self.token = nn.Embedding(self.codebook_size, config.width)
         self.position = nn.Embedding(spec.length, config.width)
         self.start = LabelEmbedding(spec.classes, config.width, config.label_dropout)
@@ -47,7 +50,7 @@ class TransformerPrior(CausalPrior):
             self.from_vector = nn.Linear(code_vectors.shape[-1], config.width)
             self.to_vector = nn.Linear(config.width, code_vectors.shape[-1], bias=False)
         self.dropout = nn.Dropout(config.dropout)
-        self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(TransformerBlock(config, self.kv_heads) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
         self.head = nn.Linear(config.width, self.codebook_size)
         initialise(self, config.layers)
@@ -106,14 +109,20 @@ class TransformerPrior(CausalPrior):
 
 
 class TransformerBlock(nn.Module):
-    """Attention and feed-forward layer, each added to the residual stream."""
+    """Attention and feed-forward layer, each added to the residual stream.
 
-    def __init__(self, config: TransformerSection) -> None:
+    Args:
+        config: sizes and dropout.
+        kv_heads: G, which divides `config.heads`; None: as many.
+    """
+
+    def __init__(self, config: TransformerSection, kv_heads: int | None = None) -> None:
         super().__init__()
         width, hidden = config.width, config.width * config.feedforward
-        self.heads, self.dropout = config.heads, config.dropout
+        self.heads, self.kv_heads, self.dropout = config.heads, kv_heads or config.heads, config.dropout
+        self.size = width // self.heads
         self.attention_norm, self.feedforward_norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.queries_keys_values = nn.Linear(width, 3 * width)
+        self.queries_keys_values = nn.Linear(width, width + 2 * self.kv_heads * self.size)
         self.project = nn.Linear(width, width)
         self.expand = nn.Linear(width, hidden)
         self.shrink = nn.Linear(hidden, width)
@@ -126,15 +135,16 @@ class TransformerBlock(nn.Module):
         """
         queries, keys, values = self._split(x)
         dropout = self.dropout if self.training else 0.0
+        grouped = self.kv_heads < self.heads
         attended = F.scaled_dot_product_attention(
-            queries, keys, values, attn_mask=mask, dropout_p=dropout, is_causal=causal
+            queries, keys, values, attn_mask=mask, dropout_p=dropout, is_causal=causal, enable_gqa=grouped
         )
         return self._join(x, attended)
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[B, n, W] -> queries, keys and values, each [B, H, n, E]."""
-        projected = self.queries_keys_values(self.attention_norm(x)).unflatten(-1, (3, self.heads, -1))
-        queries, keys, values = projected.permute(2, 0, 3, 1, 4)
+        """[B, n, W] -> queries [B, H, n, E], keys and values [B, G, n, E]; head h reads key-value head h // (H / G)."""
+        projected = self.queries_keys_values(self.attention_norm(x)).unflatten(-1, (-1, self.size)).transpose(1, 2)
+        queries, keys, values = projected.split((self.heads, self.kv_heads, self.kv_heads), 1)
         return queries, keys, values
 
     def _join(self, x: Tensor, attended: Tensor) -> Tensor:

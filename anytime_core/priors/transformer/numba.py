@@ -76,7 +76,7 @@ class NumbaStepper:
         self.weights, self.precision = weights, precision
         self.layers = weights.once(("numba", precision), lambda: _layers(weights, precision))
         self.first_input = weights.first_input(labels, batch)
-        shape = (len(weights.layers), batch, weights.heads, length, weights.width // weights.heads)
+        shape = (len(weights.layers), batch, weights.kv_heads, length, weights.head_size)
         self.keys, self.values = np.empty(shape, np.float32), np.empty(shape, np.float32)
         threads = torch.get_num_threads() if _bytes(self.layers) >= _THREADED_FROM else 1
         self.threads = min(threads, numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
@@ -89,10 +89,10 @@ class NumbaStepper:
         self._open_buffers()
 
     def _open_buffers(self) -> None:
-        _, batch, _, length, _ = self.keys.shape
+        _, batch, groups, length, size = self.keys.shape
         width, hidden = self.weights.width, self.weights.hidden
         outputs = self.weights.head(0)[1].shape[0]
-        shapes = (batch, width), (batch, 3 * width), (batch, hidden), (length,), (batch, outputs)
+        shapes = (batch, width), (batch, width + 2 * groups * size), (batch, hidden), (length,), (batch, outputs)
         self.buffers = tuple(np.empty(shape, np.float32) for shape in shapes)
         self.logits = torch.from_numpy(self.buffers[-1])
 

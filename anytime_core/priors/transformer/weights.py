@@ -1,6 +1,6 @@
 """A transformer prior's weights, with everything folded together that only training needs apart.
 
-W is the width, F the width of the feed-forward layer.
+W is the width, F the width of the feed-forward layer, E the size of a head, and G the number of key-value heads.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class LayerWeights:
     """The weights of one block; matrices are [in, out].
 
     The scales and biases of normalisations are folded into the matrices after them, and the attention's scale into the
-    queries.
+    queries. `to_queries_keys_values` is [W, W + 2 G E]: queries of all heads, then keys, then values.
     """
 
     to_queries_keys_values: tuple[Tensor, Tensor]
@@ -38,21 +38,25 @@ class FoldedWeights:
 
     Attributes:
         heads: the number of attention heads.
+        kv_heads: G, the number of heads of keys and values; attention head h reads head h // (heads // G) of them.
         epsilon: the epsilon of the normalisations.
         start: [classes or 1, W], the class embeddings.
         positions: [N, W], the position embeddings.
         layers: the blocks.
         table: position -> [K, W], what a code at `position` adds to the residual stream; made once and kept.
         head: position -> matrix [W, K] and bias [K] that give the logits of the code at `position`; made once and kept.
+        per_position: whether tables and heads differ from position to position.
     """
 
     heads: int
+    kv_heads: int
     epsilon: float
     start: Tensor
     positions: Tensor
     layers: tuple[LayerWeights, ...]
     table: Callable[[int], Tensor]
     head: Callable[[int], tuple[Tensor, Tensor]]
+    per_position: bool
     _made: dict[Hashable, Any] = field(default_factory=dict)
 
     def once(self, key: Hashable, make: Callable[[], _Made]) -> _Made:
@@ -76,6 +80,11 @@ class FoldedWeights:
     def width(self) -> int:
         """W."""
         return self.positions.shape[1]
+
+    @property
+    def head_size(self) -> int:
+        """E."""
+        return self.width // self.heads
 
     @property
     def hidden(self) -> int:
@@ -127,12 +136,14 @@ def fold(prior: TransformerPrior, dtype: torch.dtype) -> FoldedWeights:
 
     return FoldedWeights(
         heads=prior.heads,
+        kv_heads=prior.kv_heads,
         epsilon=prior.norm.eps,
         start=copied(prior.start.weight),
         positions=copied(prior.position.weight),
         layers=tuple(layer(block) for block in prior.blocks),
         table=lambda position: table(position if per_position else 0),
         head=lambda position: head(position if per_position else 0),
+        per_position=per_position,
     )
 
 
