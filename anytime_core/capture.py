@@ -19,6 +19,9 @@ V = TypeVar("V")
 _KEPT = 4
 """How many unused graphs are kept with their buffers."""
 
+_capturing = threading.Lock()
+"""Captures of all threads use one stream."""
+
 
 @dataclass(frozen=True)
 class Captured(Generic[T]):
@@ -51,10 +54,15 @@ def capture(work: Callable[[], T], device: torch.device, *, what: str, way_out: 
     try:
         return _captured(work, device)
     except RuntimeError as error:
-        if exhausted(error) == "memory":
+        if out_of_memory(error):
             raise AnytimeError(f"no memory on {device} to capture {what}: {way_out}") from error
         first_line = str(error).partition("\n")[0]
         raise AnytimeError(f"{what} cannot be captured as a CUDA graph here ({first_line}): {way_out}") from error
+
+
+def out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error, or the one in whose handling it was raised, says that there is no memory."""
+    return isinstance(error, Exception) and (exhausted(error) == "memory" or out_of_memory(error.__context__))
 
 
 def warm_up(work: Callable[[], T], device: torch.device) -> T:
@@ -83,7 +91,8 @@ def require_capture(device: torch.device, *, what: str, way_out: str) -> None:
 
 def _captured(work: Callable[[], T], device: torch.device) -> Captured[T]:
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.device(device), torch.cuda.graph(graph):
+    # Other threads may go on allocating meanwhile.
+    with _capturing, torch.cuda.device(device), torch.cuda.graph(graph, capture_error_mode="thread_local"):
         result = work()
 
     def replay() -> None:
@@ -105,6 +114,17 @@ class Pool(Generic[V]):
         with self._lock:
             free = self._free.get(shape)
             return free.pop() if free else None
+
+    def made(self, make: Callable[[], V]) -> V:
+        """What `make` makes. If there is no memory for it, all that is unused is dropped, and it is made again."""
+        try:
+            return make()
+        except (RuntimeError, AnytimeError) as error:
+            if not self._free or not out_of_memory(error):
+                raise
+        with self._lock:
+            self._free.clear()
+        return make()
 
     def give_back(self, shape: Hashable, value: V) -> None:
         """Give it back for the next batch of this shape. What is of shapes that are long unused is dropped."""

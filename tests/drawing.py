@@ -14,8 +14,9 @@ from anytime_core.priors.stepping import CapturedEngine, Engine
 from anytime_core.quantizers.base import CodeSpec
 from anytime_core.run import Run
 from anytime_core.sampling.captured import CapturedLoops
+from anytime_core.sampling.choices import Choice, Drawing
 from anytime_core.sampling.noise import Noise, noise_of
-from anytime_core.sampling.steps import drawing, open_stepper, prefixes
+from anytime_core.sampling.steps import open_stepper, prefixes
 
 
 def codes_of(
@@ -37,9 +38,10 @@ def draw_from(
     prior, shaping = engine.prior, shaping or Shaping()
     batch, length = noise.shape[:2]
     if isinstance(engine, CapturedEngine):
-        return CapturedLoops(engine, prior).prefixes(labels, noise, length, shaping, guidance)
+        choice = Drawing(prior.distribution, noise.static(), shaping)
+        return CapturedLoops(engine, prior).prefixes(labels, batch, length, choice, guidance)
     stepper = open_stepper(engine, prior, labels, batch, length, guidance)
-    return prefixes(stepper, batch, length, drawing(prior.distribution, noise, shaping), noise.device)
+    return prefixes(stepper, batch, length, Drawing(prior.distribution, noise, shaping), noise.device)
 
 
 def use_engine(run: Run, name: str, engine: object) -> None:
@@ -59,6 +61,8 @@ class Chunks(CapturedEngine):
     def open(self, labels: Tensor | None, batch: int, length: int) -> NoReturn:
         raise AssertionError("its steps are captured")
 
-    def prefixes(self, labels: Tensor | None, noise: Noise, length: int, *_: object) -> Iterator[Tensor]:
+    def prefixes(
+        self, labels: Tensor | None, batch: int, length: int, choice: Choice, guidance: float
+    ) -> Iterator[Tensor]:
         for end in range(4, length + 1, 4):
-            yield torch.zeros(noise.shape[0], end, dtype=torch.int64)
+            yield torch.zeros(batch, end, dtype=torch.int64)

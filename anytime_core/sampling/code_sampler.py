@@ -19,13 +19,14 @@ from anytime_core.priors.blame import blaming
 from anytime_core.priors.stepping import CapturedEngine, Engine
 from anytime_core.sampling.adaptive import AdaptiveDrawing
 from anytime_core.sampling.captured import CapturedLoops
+from anytime_core.sampling.choices import Drawing
 from anytime_core.sampling.deadline import Pace
 from anytime_core.sampling.noise import Noise, noise_of
 from anytime_core.sampling.options import SamplingOptions
 from anytime_core.sampling.sampler import Drawn, OnCode, Sampler
 from anytime_core.sampling.samples import Origin, Prefix, Samples
 from anytime_core.sampling.source import Source
-from anytime_core.sampling.steps import drawing, open_stepper, prefixes, steps
+from anytime_core.sampling.steps import open_stepper, prefixes, steps
 
 
 class CodeSampler(Sampler[Engine]):
@@ -63,7 +64,7 @@ class CodeSampler(Sampler[Engine]):
         started = time.perf_counter()
         batch, length = codes.shape
         given, known = codes.to(self.device), known.to(self.device)
-        draw = drawing(self.prior.distribution, self._noise(range(batch), length), self.options.shaping)
+        draw = Drawing(self.prior.distribution, self._noise(range(batch), length), self.options.shaping)
 
         def choose(position: int, parameters: Tensor) -> Tensor:
             return torch.where(known[:, position], given[:, position], draw(position, parameters))
@@ -127,9 +128,10 @@ class CodeSampler(Sampler[Engine]):
         shaping, guidance = self.options.shaping, self.options.guidance
         if isinstance(engine, CapturedEngine):
             loops: Any = self.source.loops.setdefault(engine, CapturedLoops(engine, self.prior))
-            return loops.prefixes(self._placed(labels), noise, length, shaping, guidance)
+            choice = Drawing(self.prior.distribution, noise.static(), shaping)
+            return loops.prefixes(self._placed(labels), batch, length, choice, guidance)
         stepper = self._open_stepper(engine, labels, batch, length)
-        return prefixes(stepper, batch, length, drawing(self.prior.distribution, noise, shaping), self.device)
+        return prefixes(stepper, batch, length, Drawing(self.prior.distribution, noise, shaping), self.device)
 
     def _open_stepper(self, engine: Engine, labels: Tensor | None, batch: int, length: int) -> Any:
         return open_stepper(engine, self.prior, self._placed(labels), batch, length, self.options.guidance)

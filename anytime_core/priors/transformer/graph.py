@@ -1,4 +1,4 @@
-"""The eager steps as CUDA graphs: several codes are captured at a time, and replayed at no cost of starting kernels."""
+"""Steps in static buffers, captured as CUDA graphs, which replay at no cost of starting kernels."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from torch import Tensor
 
 from anytime_core.capture import require_capture
 from anytime_core.priors.stepping import CapturedEngine
-from anytime_core.priors.transformer.eager import EagerStepper
 from anytime_core.priors.transformer.model import TransformerPrior
+from anytime_core.priors.transformer.static import Operators, StaticStepper, TorchOperators, static_weights
 from anytime_core.priors.transformer.weights import fold
+from anytime_core.triton_support import runs_triton
 
 
 class GraphEngine(CapturedEngine):
@@ -23,8 +24,19 @@ class GraphEngine(CapturedEngine):
     def __init__(self, prior: TransformerPrior, precision: str = "float32") -> None:
         require_capture(prior.device, what="engine 'graph'", way_out="use --device cuda, or --engine eager")
         super().__init__(prior, precision)
-        self.weights = fold(prior, torch.float32 if precision == "float32" else torch.bfloat16)
+        dtype = torch.float32 if precision == "float32" else torch.bfloat16
+        self.weights = static_weights(fold(prior, dtype))
+        self.operators = operators_for(prior.device)
 
-    def open(self, labels: Tensor | None, batch: int, length: int) -> EagerStepper:
+    def open(self, labels: Tensor | None, batch: int, length: int) -> StaticStepper:
         """A stepper of a batch of `length` codes."""
-        return EagerStepper(self.weights, labels, batch, length)
+        return StaticStepper(self.weights, self.operators, labels, batch, length)
+
+
+def operators_for(device: torch.device) -> Operators:
+    """The fastest operators of a device: kernels in Triton where they run, else torch's."""
+    if not runs_triton(device):
+        return TorchOperators()
+    from anytime_core.priors.transformer.triton_operators import TritonOperators
+
+    return TritonOperators()

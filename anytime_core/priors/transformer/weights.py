@@ -45,6 +45,7 @@ class FoldedWeights:
         layers: the blocks.
         table: position -> [K, W], what a code at `position` adds to the residual stream; made once and kept.
         head: position -> matrix [W, K] and bias [K] that give the logits of the code at `position`; made once and kept.
+        per_position: whether tables and heads differ from position to position.
     """
 
     heads: int
@@ -55,6 +56,7 @@ class FoldedWeights:
     layers: tuple[LayerWeights, ...]
     table: Callable[[int], Tensor]
     head: Callable[[int], tuple[Tensor, Tensor]]
+    per_position: bool
     _made: dict[Hashable, Any] = field(default_factory=dict)
 
     def once(self, key: Hashable, make: Callable[[], _Made]) -> _Made:
@@ -141,6 +143,7 @@ def fold(prior: TransformerPrior, dtype: torch.dtype) -> FoldedWeights:
         layers=tuple(layer(block) for block in prior.blocks),
         table=lambda position: table(position if per_position else 0),
         head=lambda position: head(position if per_position else 0),
+        per_position=per_position,
     )
 
 
