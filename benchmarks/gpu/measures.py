@@ -144,7 +144,7 @@ class Journal:
         return {row.name: row.found for row in self.rows if row.found is not None}
 
     def finish(self, *, whole: bool = True) -> None:
-        """Print the table, and what falls short; of a `whole` run, name also the goals that nothing was measured for."""
+        """Print the table, and what falls short. A `whole` run also names goals that nothing was measured for."""
         names = {row.name for row in self.rows}
         for name in GOALS:
             if whole and name not in names:
