@@ -28,7 +28,7 @@ _WRITES_UNSAID = {"native_batch_norm": {"running_mean", "running_var"}}
 def recorded_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Capture by recording, on any device."""
     monkeypatch.setattr(anytime_core.capture, "can_capture", lambda device: True)
-    monkeypatch.setattr(anytime_core.capture, "_captured", lambda work, device: recorded(work))
+    monkeypatch.setattr(anytime_core.capture, "_captured", lambda work, device, beside: recorded(work))
 
 
 @pytest.fixture(params=["recorded", pytest.param("cuda", marks=pytest.mark.gpu)])

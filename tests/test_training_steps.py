@@ -171,7 +171,7 @@ def test_captures_without_memory_make_room_and_then_go_on_without(captures, plai
     monkeypatch.setattr(device_batches, "room", lambda device: 2**30)
     attempts = []
 
-    def full(work: Any, device: torch.device) -> Any:
+    def full(work: Any, device: torch.device, beside: Any) -> Any:
         attempts.append(device)
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 

@@ -32,7 +32,7 @@ _WARM_UP = 3
 """How many steps of each signature are done as they are before it is captured."""
 
 _MOST_GRAPHS = 8
-"""Further signatures are not captured: each graph has memory of its own."""
+"""Further signatures are not captured."""
 
 _WAITED = "called a synchronizing CUDA operation"
 """The start of torch's warning."""
@@ -167,10 +167,15 @@ class CapturedStep:
     def _capture(self, signature: Hashable, inputs: Inputs) -> bool:
         """Whether a step with inputs of this signature could be captured; it is not done by this."""
         static = {name: value.clone() for name, value in inputs.items()}
+        _, other = next(iter(self._graphs.values()), (None, None))
         try:
             with self.step.capturable():
                 captured = capture.capture(
-                    lambda: self.step(static), self.device, what="a training step", way_out=self._way_out
+                    lambda: self.step(static),
+                    self.device,
+                    what="a training step",
+                    way_out=self._way_out,
+                    beside=other,  # all that a step leaves lies elsewhere, but for losses, which graphs keep
                 )
         except AnytimeError as error:
             if capture.out_of_memory(error) and (self.release() or self.make_room()):

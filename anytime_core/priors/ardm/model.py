@@ -84,6 +84,11 @@ class ARDMPrior(AnyOrderPrior):
         """See `Prior`."""
         return self.start.null_label
 
+    @property
+    def kept_numbers(self) -> int:
+        """See `Prior`: the work of one layer."""
+        return self.code_length * self.config.width * (self.config.feedforward + 4)
+
     def draws(self, batch: int) -> dict[str, Tensor]:
         """See `Prior`: prefixes, and for each sequence one step of one order."""
         return self._steps(batch, self._lengths(batch))

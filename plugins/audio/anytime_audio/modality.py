@@ -133,6 +133,17 @@ class AudioModality:
 
         write_sound([x[0].detach().float().cpu().numpy()], path, self.config.data.rate, self.config.encoding)
 
+    def contents(self, x: Tensor, names: Sequence[str]) -> list[bytes]:
+        """Sounds of [B, 1, L] in memory, as `write` writes them."""
+        from anytime_audio.datasets.files import sound_content
+
+        sounds = x[:, 0].detach().float().cpu().numpy()
+        data = self.config.data
+        return [
+            sound_content(sound, name, data.rate, self.config.encoding)
+            for sound, name in zip(sounds, names, strict=True)
+        ]
+
     def preview(self, rows: Sequence[PreviewRow], path: Path) -> None:
         """Write waveforms over mel spectrograms."""
         from anytime_audio.preview import spectrogram_sheet

@@ -136,6 +136,13 @@ class ImageModality:
 
         save(to_uint8(x.detach().cpu()), path)
 
+    def contents(self, x: Tensor, names: Sequence[str]) -> list[bytes]:
+        """Pictures of [B, C, H, W] in memory; values outside [-1, 1] are clipped."""
+        from anytime_image.pixels import to_uint8
+        from anytime_image.restoring import content
+
+        return [content(image, name) for image, name in zip(to_uint8(x.detach().cpu()), names, strict=True)]
+
     def write_growth(self, steps: Sequence[Tensor], stem: Path) -> None:
         """Write `stem-strip.png`, the steps side by side, and `stem.gif`, one after another."""
         import torch
