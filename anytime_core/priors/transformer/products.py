@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from anytime_core.priors.transformer.weights import FoldedWeights, LayerWeights
 
-_PACKED_FOR = 64
-"""The batch for which weights are packed; the layout serves other batches as well."""
+_PACKED_FOR = 128
+"""The batch for which weights are packed; its layout is the fastest of other batches too (docs/performance.md)."""
 
 
 class Product(Protocol):
