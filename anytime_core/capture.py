@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 
@@ -19,6 +21,9 @@ V = TypeVar("V")
 _KEPT = 4
 """How many unused graphs are kept with their buffers."""
 
+_capturing = threading.Lock()
+"""Captures of all threads use one stream."""
+
 
 @dataclass(frozen=True)
 class Captured(Generic[T]):
@@ -27,13 +32,17 @@ class Captured(Generic[T]):
     Attributes:
         result: what the work returned while it was captured; each replay writes into its tensors.
         replay: does the work again on the tensors that it had then, without waiting for the device.
+        memory: what the graph's passing tensors lie in.
     """
 
     result: T
     replay: Callable[[], None]
+    memory: Any = None
 
 
-def capture(work: Callable[[], T], device: torch.device, *, what: str, way_out: str) -> Captured[T]:
+def capture(
+    work: Callable[[], T], device: torch.device, *, what: str, way_out: str, beside: Captured[Any] | None = None
+) -> Captured[T]:
     """Capture `work`, which is not done by this.
 
     Work that opens libraries or allocates memory of its own must have been done once before, see `warm_up`. It must not
@@ -44,17 +53,24 @@ def capture(work: Callable[[], T], device: torch.device, *, what: str, way_out: 
         device: on which it runs.
         what: is captured, for messages.
         way_out: what to do if it cannot be captured, for messages.
+        beside: captured work whose memory it may use, as the two are never replayed at the same time and neither has
+            a result that must outlive the other.
 
     Raises:
         AnytimeError: there is no memory on the device, or the work cannot be captured.
     """
     try:
-        return _captured(work, device)
+        return _captured(work, device, beside)
     except RuntimeError as error:
-        if exhausted(error) == "memory":
+        if out_of_memory(error):
             raise AnytimeError(f"no memory on {device} to capture {what}: {way_out}") from error
         first_line = str(error).partition("\n")[0]
         raise AnytimeError(f"{what} cannot be captured as a CUDA graph here ({first_line}): {way_out}") from error
+
+
+def out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error, or the one in whose handling it was raised, says that there is no memory."""
+    return isinstance(error, Exception) and (exhausted(error) == "memory" or out_of_memory(error.__context__))
 
 
 def warm_up(work: Callable[[], T], device: torch.device) -> T:
@@ -81,16 +97,29 @@ def require_capture(device: torch.device, *, what: str, way_out: str) -> None:
         raise UsageError(f"{what} needs a CUDA device, not '{device}': {way_out}")
 
 
-def _captured(work: Callable[[], T], device: torch.device) -> Captured[T]:
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.device(device), torch.cuda.graph(graph):
-        result = work()
+def _captured(work: Callable[[], T], device: torch.device, beside: Captured[Any] | None) -> Captured[T]:
+    graph, memory = torch.cuda.CUDAGraph(), None if beside is None else beside.memory
+    # A capture that fails leaves its own stream as the current one.
+    with _capturing, torch.cuda.device(device), torch.cuda.stream(torch.cuda.current_stream(device)):
+        try:
+            # Other threads may go on allocating meanwhile.
+            with torch.cuda.graph(graph, memory, capture_error_mode="thread_local"):
+                result = work()
+        except RuntimeError:
+            _end_failed_capture(device)
+            raise
 
     def replay() -> None:
         with torch.cuda.device(device):
             graph.replay()
 
-    return Captured(result, replay)
+    return Captured(result, replay, graph.pool())
+
+
+def _end_failed_capture(device: torch.device) -> None:
+    """Let the device draw random numbers again: they are as in a capture until one ends well, as this one does."""
+    with contextlib.suppress(RuntimeError), torch.cuda.graph(torch.cuda.CUDAGraph()):
+        torch.zeros(1, device=device)
 
 
 class Pool(Generic[V]):
@@ -100,11 +129,39 @@ class Pool(Generic[V]):
         self._free: OrderedDict[Hashable, list[V]] = OrderedDict()
         self._lock = threading.Lock()
 
+    @contextmanager
+    def lent(self, shapes: Sequence[Hashable], make: Callable[[], V]) -> Iterator[V]:
+        """Lend what is unused of one of `shapes`, asked one after another, or what `make` makes for the first.
+
+        What fails in the block is not used again. If there is no memory for `make`, all that is unused is dropped.
+        """
+        found = ((shape, self.take(shape)) for shape in shapes)
+        shape, value = next((pair for pair in found if pair[1] is not None), (shapes[0], None))
+        lent = self._made(make) if value is None else value
+        try:
+            yield lent
+        except Exception:
+            raise
+        except BaseException:
+            self.give_back(shape, lent)
+            raise
+        self.give_back(shape, lent)
+
     def take(self, shape: Hashable) -> V | None:
         """What is unused of this shape, None if there is nothing."""
         with self._lock:
             free = self._free.get(shape)
             return free.pop() if free else None
+
+    def _made(self, make: Callable[[], V]) -> V:
+        try:
+            return make()
+        except (RuntimeError, AnytimeError) as error:
+            if not any(self._free.values()) or not out_of_memory(error):
+                raise
+        with self._lock:
+            self._free.clear()
+        return make()
 
     def give_back(self, shape: Hashable, value: V) -> None:
         """Give it back for the next batch of this shape. What is of shapes that are long unused is dropped."""

@@ -1,20 +1,20 @@
-"""What every benchmark prints and writes: a table, and `{"device", "rows"}` as JSON."""
+"""What every benchmark prints and writes: a line for each row as it is measured, and `{"device", "rows"}` as JSON."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
+import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
+from anytime_core.data.files import write_json
 from anytime_core.devices import resolve_device
 
 
@@ -29,26 +29,42 @@ class Row:
     ratio: float
     unit: str
 
-
-def median_seconds(calls: Sequence[Callable[[], object]], *, repeats: int = 9, warmup: int = 2) -> list[float]:
-    """Median time of each call; the calls take turns, so that a slow moment of the machine hits all of them."""
-    times: list[list[float]] = [[] for _ in calls]
-    for repeat in range(warmup + repeats):
-        for call, taken in zip(calls, times, strict=True):
-            _synchronise()
-            started = time.perf_counter()
-            call()
-            _synchronise()
-            if repeat >= warmup:
-                taken.append(time.perf_counter() - started)
-    return [statistics.median(taken) for taken in times]
+    def __str__(self) -> str:
+        return f"{self.name}: {self.ours:.4g} {self.unit}, {self.peer:.4g} by {self.peer_name}: {self.ratio:.2f}x"
 
 
-def report(title: str, measure: Callable[..., Sequence[Row]], **options: int) -> None:
-    """Run a benchmark: parse `--json FILE` and `options`, measure with these, print the table, write the file.
+def median_seconds(
+    calls: Sequence[Callable[[], object]], *, repeats: int = 9, warmup: int = 2, limit: float = math.inf
+) -> list[float]:
+    """Median time of each call; the calls take turns, so that a slow moment of the machine hits all of them.
 
     Args:
-        title: of the table.
+        calls: what is measured.
+        repeats: the number of turns that count.
+        warmup: the number of turns before them.
+        limit: seconds after which no further turn begins. If no turn has counted by then, the last one counts.
+    """
+    turns: list[list[float]] = []
+    began = time.perf_counter()
+    while len(turns) < warmup + repeats and (not turns or time.perf_counter() - began < limit):
+        turns.append([_seconds(call) for call in calls])
+    counted = turns[warmup:] or turns[-1:]
+    return [statistics.median(taken) for taken in zip(*counted, strict=True)]
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    _synchronise()
+    started = time.perf_counter()
+    call()
+    _synchronise()
+    return time.perf_counter() - started
+
+
+def report(title: str, measure: Callable[..., Iterable[Row]], **options: int) -> None:
+    """Run a benchmark: parse `--json FILE` and `options`, measure with these, print the rows, write the file.
+
+    Args:
+        title: of the rows.
         measure: gives the rows.
         options: names of integer arguments of `measure`, and their defaults.
     """
@@ -60,15 +76,20 @@ def report(title: str, measure: Callable[..., Sequence[Row]], **options: int) ->
     show(title, measure(**{option: getattr(arguments, option) for option in options}), arguments.json)
 
 
-def show(title: str, rows: Sequence[Row], file: Path | None) -> None:
-    """Print the table and write `file`, where there is one."""
-    table = Table("name", "ours", "peer", "ratio", "unit", "peer's name", title=f"{title}, on {device_name()}")
+def show(title: str, rows: Iterable[Row], file: Path | None) -> None:
+    """Print each row as soon as it is there, and keep all so far in `file`, where there is one."""
+    print(f"{title}, on {device_name()}", flush=True)
+    shown: list[dict[str, Any]] = []
     for row in rows:
-        table.add_row(row.name, f"{row.ours:.4g}", f"{row.peer:.4g}", f"{row.ratio:.2f}", row.unit, row.peer_name)
-    Console().print(table)
-    if file is not None:
-        result = {"device": device_name(), "rows": [dataclasses.asdict(row) for row in rows]}
-        file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        print(row, flush=True)
+        shown.append(dataclasses.asdict(row))
+        if file is not None:
+            write_json(file, {"device": device_name(), "rows": shown})
+
+
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """The numbers in `1,64,512`, for options of benchmarks."""
+    return tuple(int(number) for number in text.split(","))
 
 
 def device() -> torch.device:

@@ -6,6 +6,7 @@ import itertools
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,26 @@ def assert_every_prefix_helps(validation: AutoencoderValidation) -> None:
     losses = validation.reconstruction["loss"]
     assert max(losses) < validation.mean_sample["loss"]
     assert all(after < 1.03 * before for before, after in itertools.pairwise(losses)), losses
+
+
+HAS_GPU = torch.cuda.is_available()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked `gpu` need one."""
+    if item.get_closest_marker("gpu") and not HAS_GPU:
+        pytest.skip("no CUDA device")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """All other tests, with their fixtures and processes, see no GPU: they say the same on every machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not item.get_closest_marker("gpu"):
+            patch.setattr(torch.cuda, "is_available", lambda: False)
+            patch.setattr(torch.cuda, "device_count", lambda: 0)
+            patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        return (yield)
 
 
 @pytest.fixture(scope="session", autouse=True)

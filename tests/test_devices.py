@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -144,3 +146,11 @@ def test_a_process_group_that_the_training_formed_ends_with_it(gpus, monkeypatch
     with prepared("cpu").environment():
         groups.append("ours")
     assert groups == (["theirs", "ours"] if theirs else [])
+
+
+def test_tests_that_are_not_marked_see_no_gpu_whatever_the_machine_has():
+    """Neither here nor in processes that they start; so the suite says the same with a GPU and without one."""
+    program = "import torch; print(torch.cuda.is_available(), torch.cuda.device_count())"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    assert result.stdout.split() == ["False", "0"]
+    assert (torch.cuda.is_available(), torch.cuda.device_count()) == (False, 0)

@@ -65,7 +65,6 @@ KV_HEADS = (None, 2)
 """Of four heads."""
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 needs_compiler = pytest.mark.skipif(
     shutil.which(os.environ.get("CXX", "g++")) is None, reason="torch.compile needs a C++ compiler"
 )
@@ -598,14 +597,12 @@ def test_auto_is_graph_on_a_gpu_and_numba_on_the_cpu_where_it_is_compiled_or_wor
     monkeypatch.setattr("anytime_core.priors.transformer.choice._is_compiled", lambda kernel: compiled)
     if expected is None:
         expected = "numba" if compiled else "eager"
-    assert choose_engine(device, precision, batch, multiply_adds, stepped=False) == expected
-    stepped = choose_engine(device, precision, batch, multiply_adds, stepped=True)
-    assert stepped == ("eager" if expected == "graph" else expected)
+    assert choose_engine(device, precision, batch, multiply_adds) == expected
 
 
 def test_auto_refuses_a_precision_that_the_device_has_no_engine_for():
     with pytest.raises(UsageError, match="int8 runs on the CPU, not on 'cuda:1': use --device cpu, or --precision"):
-        choose_engine(torch.device("cuda:1"), "int8", 1, 1e6, stepped=False)
+        choose_engine(torch.device("cuda:1"), "int8", 1, 1e6)
 
 
 @pytest.mark.parametrize("multiplies", [False, True])
@@ -666,7 +663,7 @@ def test_neither_numba_nor_the_compiler_is_loaded_before_an_engine_needs_it():
         "prior = kind(config, CodeSpec(length=2, size=4, dim=1, grid=(2,)))\n"
         "for name in ('plain', 'eager'):\n"
         "    prior.engines()[name](prior, 'float32')\n"
-        "prior.fastest_engine('float32', 1, 1.0, stepped=False)\n"
+        "prior.fastest_engine('float32', 1, 1.0)\n"
         "print([name for name in ('numba', 'torch._dynamo', 'torch._inductor') if name in sys.modules])\n"
         "prior.engines()['numba'](prior, 'float32')\n"
         "print('numba' in sys.modules)"
@@ -754,7 +751,7 @@ def assert_draws_the_plain_codes(name: str, prior: TransformerPrior, device: tor
                 assert torch.equal(codes, drawn[-1][:, : codes.shape[1]])
 
 
-@needs_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("vectors", VECTORS)
 @pytest.mark.parametrize("classes", [0, CLASSES])
 @pytest.mark.parametrize("kv_heads", KV_HEADS)
@@ -786,7 +783,7 @@ def test_graphs_can_be_stopped_between_chunks_and_used_again(graph_device):
     assert torch.equal(codes.cpu()[:, : first.shape[1]], first)
 
 
-@needs_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("name", ["eager", "graph"])
 def test_on_a_gpu_bfloat16_draws_mostly_the_plain_codes(name):
     prior = deepcopy(build(length=12)).to(CUDA)

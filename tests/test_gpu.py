@@ -11,10 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
-]
+pytestmark = [pytest.mark.gpu, pytest.mark.slow]
 
 QUICK = ("--set", "training.autoencoder.steps=40", "--set", "training.prior.steps=40")
 

@@ -16,8 +16,8 @@ from anytime_core.sampling.options import SamplingOptions
 ENGINES = {"tiny_folder": ("plain", "eager", "numba", "exact"), "agnostic_folder": ("plain", "eager")}
 ON_A_GPU = {"tiny_folder": ("plain", "eager", "graph"), "agnostic_folder": ("plain", "eager", "graph")}
 SUBJECTS = [
-    pytest.param((device, folder, engine), id=f"{folder.removesuffix('_folder')} {engine} on {device}")
-    for device, engines in (("cpu", ENGINES), *([("cuda", ON_A_GPU)] if torch.cuda.is_available() else []))
+    pytest.param((device, folder, engine), id=f"{folder.removesuffix('_folder')} {engine} on {device}", marks=marks)
+    for device, engines, marks in (("cpu", ENGINES, ()), ("cuda", ON_A_GPU, pytest.mark.gpu))
     for folder, names in engines.items()
     for engine in names
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from torch import Tensor
 
@@ -16,7 +17,6 @@ from anytime_core.errors import AnytimeError, PluginError
 from anytime_core.exhaustion import exhausted
 from anytime_core.priors.base import CausalPrior
 from anytime_core.priors.registry import PRIOR_GROUP, PRIORS
-from anytime_core.priors.stepping import Stepper
 
 
 @contextmanager
@@ -78,15 +78,25 @@ class CheckedStepper:
         batch: B.
     """
 
-    def __init__(self, stepper: Stepper, prior: CausalPrior, batch: int) -> None:
+    def __init__(self, stepper: Any, prior: CausalPrior, batch: int) -> None:
         self.stepper, self.prior, self.batch = stepper, prior, batch
 
     def step(self, position: int, previous: Tensor | None) -> Tensor:
         """Parameters [B, P]. Raises PluginError for any other shape."""
-        wanted = (self.batch, self.prior.distribution.size)
-        return checked(self.prior.kind, "parameters of a step", self.stepper.step(position, previous), wanted)
+        return self._checked(self.stepper.step(position, previous))
+
+    def step_at(self, position: Tensor, previous: Tensor) -> Tensor:
+        """See `CapturableStepper`, which the stepper must be then. Raises PluginError as `step` does."""
+        return self._checked(self.stepper.step_at(position, previous))
+
+    def restart(self, labels: Tensor | None) -> None:
+        """See `CapturableStepper`."""
+        self.stepper.restart(labels)
 
     def keep(self, rows: Tensor) -> None:
         """Go on with only the sequences `rows`."""
         self.stepper.keep(rows)
         self.batch = len(rows)
+
+    def _checked(self, parameters: Tensor) -> Tensor:
+        return checked(self.prior.kind, "parameters of a step", parameters, (self.batch, self.prior.distribution.size))

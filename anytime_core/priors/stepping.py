@@ -14,6 +14,9 @@ from anytime_core.errors import UsageError
 if TYPE_CHECKING:
     from anytime_core.priors.base import Prior
 
+Position = int | Tensor
+"""The position of a code: a number, or in captured work int64 [1] on the device."""
+
 WAY_OUT = "use a smaller --batch-size, or --engine eager"
 """What to do where the work of an engine cannot be captured."""
 
@@ -83,6 +86,15 @@ class Engine(PriorEngine):
 
 class CapturableStepper(Stepper, Protocol):
     """A stepper with static buffers that never waits for the device, so that its steps can be captured and replayed."""
+
+    def step_at(self, position: Tensor, previous: Tensor) -> Tensor:
+        """As `step`, but the position is read from device memory, so that one captured step serves all positions.
+
+        Args:
+            position: int64 [1] on the device.
+            previous: the code of each sequence at `position - 1`, [B] int64; not looked at where `position` is 0.
+        """
+        ...
 
     def restart(self, labels: Tensor | None) -> None:
         """Begin another batch of the same shape in the same buffers; `labels` as in `Engine.open`."""

@@ -1,39 +1,43 @@
-"""The loop of steps as CUDA graphs: for each shape, several codes are captured at a time and replayed from then on.
+"""The loop of steps as CUDA graphs, which read the position of the code from device memory.
+
+Graphs of one code and of a few codes draw any number of codes and can be stopped between any two. They serve all
+batches of their shape, with whatever seeds, labels and budgets.
 
 n is the number of codes to draw.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from anytime_core.capture import Captured, Pool, capture, warm_up
 from anytime_core.priors.base import CausalPrior
-from anytime_core.priors.shaping import Shaping
 from anytime_core.priors.stepping import WAY_OUT, CapturedEngine
-from anytime_core.sampling.guidance import GuidedStepper
-from anytime_core.sampling.noise import GivenNoise, Noise
-from anytime_core.sampling.steps import drawing, steps
+from anytime_core.sampling.choices import Choice
+from anytime_core.sampling.steps import network_labels, open_stepper
 
-_CHUNK = 8
-"""Codes per graph; drawing can be stopped between two graphs."""
+CHUNK = 8
+"""Codes of the larger graph."""
+
+AnyChoice = TypeVar("AnyChoice", bound=Choice)
 
 
 @dataclass(frozen=True)
 class _Shape:
     batch: int
-    length: int
-    shaping: Shaping
     guidance: float
+    choice: object
 
 
 class CapturedLoops:
-    """The captured loops of one engine. One batch uses a loop at a time, and the next batch of its shape uses it again.
+    """The captured loops of one engine. One batch uses a loop at a time, and a later batch of its shape uses it again.
 
     Args:
         engine: the engine, whose steppers can be captured.
@@ -42,54 +46,111 @@ class CapturedLoops:
 
     def __init__(self, engine: CapturedEngine, prior: CausalPrior) -> None:
         self.engine, self.prior = engine, prior
-        self._pool: Pool[_Loop] = Pool()
+        self._pool: Pool[Loop[Any]] = Pool()
+
+    def prefixes(
+        self,
+        labels: Tensor | None,
+        batch: int,
+        length: int,
+        choice: Choice,
+        guidance: float,
+        ends: Sequence[int] | None = None,
+    ) -> Iterator[Tensor]:
+        """Yield codes [B, n] at each n of `ends`, ascending; None: at every 8th code and at the last one.
+
+        The device may still be computing them. `labels` [B] are on the device; the choice is used up.
+        """
+        with self.open(labels, batch, length, choice, guidance) as loop:
+            for end in every_chunk(length) if ends is None else ends:
+                yield loop.draw(end)
+
+    @contextmanager
+    def open(
+        self, labels: Tensor | None, batch: int, length: int, choice: AnyChoice, guidance: float
+    ) -> Iterator[Loop[AnyChoice]]:
+        """A loop for one batch of up to `length` codes; arguments as in `prefixes`.
+
+        Raises:
+            AnytimeError: there is no memory on the device, or a step cannot be captured.
+        """
+        shape = _Shape(batch, guidance, choice.key)
+        lengths = self._lengths(length)
+
+        def make() -> Loop[Any]:
+            stepper = open_stepper(self.engine, self.prior, labels, batch, lengths[0], guidance)
+            return Loop(stepper, choice, batch, lengths[0])
+
+        with self._pool.lent([(most, shape) for most in lengths], make) as loop:
+            loop.begin(network_labels(self.prior, labels, guidance), choice)
+            yield loop
+
+    def _lengths(self, length: int) -> list[int]:
+        """The lengths of buffers that hold `length` codes: powers of two, or all codes; few serve all budgets."""
+        most = self.prior.code_length
+        powers = (CHUNK << power for power in range(most.bit_length()))
+        return sorted({min(size, most) for size in powers if size >= length})
+
+
+class Loop(Generic[AnyChoice]):
+    """The graphs of one shape and the buffers that they read and write.
+
+    Args:
+        stepper: a stepper of the shape, see `CapturableStepper`.
+        choice: chooses the codes. The loop keeps its tensors, see `Choice`.
+        batch: B.
+        length: the most codes.
+
+    Attributes:
+        choice: the choice, in the state after the codes that are drawn.
+    """
 
     @torch.inference_mode()
-    def prefixes(
-        self, labels: Tensor | None, noise: Noise, length: int, shaping: Shaping, guidance: float
-    ) -> Iterator[Tensor]:
-        """Yield codes [B, 8], [B, 16], ... up to [B, n], one after every graph; the GPU may still be computing them."""
-        whole = noise.whole()
-        shape = _Shape(len(whole), length, shaping, guidance)
-        labels = labels if guidance == 1 else self.prior.with_null_labels(labels)
-        loop = self._pool.take(shape)
-        if loop is None:
-            loop = _Loop(self.engine, self.prior, labels, whole, shape)
-        try:
-            yield from loop.replay(labels, whole)
-        finally:
-            self._pool.give_back(shape, loop)
+    def __init__(self, stepper: Any, choice: AnyChoice, batch: int, length: int) -> None:
+        self.stepper, self.choice = stepper, choice
+        device = choice.tensors[0].device
+        self.position = torch.zeros(1, dtype=torch.int64, device=device)
+        self._codes = torch.zeros(length + 1, batch, dtype=torch.int64, device=device)  # before the first one is a zero
+        before = [tensor.clone() for tensor in choice.tensors]
+        warm_up(lambda: self._steps(1), device)
+        self._graphs: dict[int, Captured[None]] = {}
+        for tensor, values in zip(choice.tensors, before, strict=True):
+            tensor.copy_(values)
 
+    def _steps(self, codes: int) -> None:
+        previous = self._codes.index_select(0, self.position).squeeze(0)
+        for _ in range(codes):
+            previous = self.choice(self.position, self.stepper.step_at(self.position, previous))
+            self.position.add_(1)
+            self._codes.index_copy_(0, self.position, previous.unsqueeze(0))
 
-class _Loop:
-    """The graphs of one shape and the buffers that they read and write."""
-
-    def __init__(
-        self, engine: CapturedEngine, prior: CausalPrior, labels: Tensor | None, noise: Tensor, shape: _Shape
-    ) -> None:
-        rows = shape.batch if shape.guidance == 1 else 2 * shape.batch
-        self.noise, length = noise.clone(), shape.length
-        self.stepper = engine.open(labels, rows, length)
-        guided = GuidedStepper(self.stepper, prior.distribution, shape.batch, shape.guidance)
-        self.led = self.stepper if shape.guidance == 1 else guided
-        self.choose = drawing(prior.distribution, GivenNoise(self.noise), shape.shaping)
-        self.codes = torch.zeros(length, shape.batch, dtype=torch.int64, device=noise.device)
-        self.ends = [min(first + _CHUNK, length) for first in range(0, length, _CHUNK)]
-        device, what = noise.device, f"{length} codes of a batch of {shape.batch}"
-        warm_up(lambda: self._steps(range(length)), device)
-        self.graphs: list[Captured[None]] = [
-            capture(partial(self._steps, range(first, end)), device, what=what, way_out=WAY_OUT)
-            for first, end in zip([0, *self.ends], self.ends, strict=False)
-        ]
-
-    def _steps(self, positions: range) -> None:
-        before = self.codes[positions.start - 1] if positions.start else None
-        for position, codes in zip(positions, steps(self.led, positions, self.choose, before), strict=True):
-            self.codes[position] = codes
-
-    def replay(self, labels: Tensor | None, noise: Tensor) -> Iterator[Tensor]:
+    @torch.inference_mode()
+    def begin(self, labels: Tensor | None, choice: AnyChoice) -> None:
+        """Begin a batch: `labels` of all sequences that go through the network, and a choice of the same key."""
         self.stepper.restart(labels)
-        self.noise.copy_(noise)
-        for end, graph in zip(self.ends, self.graphs, strict=True):
-            graph.replay()
-            yield self.codes[:end].T.clone()  # the next batch of this shape overwrites the buffer
+        if choice is not self.choice:
+            for mine, given in zip(self.choice.tensors, choice.tensors, strict=True):
+                mine.copy_(given)
+        self.position.zero_()
+        self._drawn = 0
+
+    @torch.inference_mode()
+    def draw(self, end: int) -> Tensor:
+        """Draw codes until there are `end`, and return a copy of them, [B, end]."""
+        while self._drawn < end:
+            codes = CHUNK if self._drawn + CHUNK <= end else 1
+            if codes not in self._graphs:
+                self._graphs[codes] = self._captured(codes)
+            self._graphs[codes].replay()
+            self._drawn += codes
+        return self._codes[1 : end + 1].T.clone()
+
+    def _captured(self, codes: int) -> Captured[None]:
+        what = f"the drawing of codes for a batch of {self._codes.shape[1]}"
+        beside = next(iter(self._graphs.values()), None)
+        return capture(partial(self._steps, codes), self.position.device, what=what, way_out=WAY_OUT, beside=beside)
+
+
+def every_chunk(length: int) -> Sequence[int]:
+    """The numbers of codes after which a graph of several codes ends."""
+    return [*range(CHUNK, length, CHUNK), length]

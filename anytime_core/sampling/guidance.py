@@ -6,6 +6,7 @@ P is the number of parameters of one code.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,6 @@ from torch import Tensor
 from anytime_core.errors import UsageError
 from anytime_core.priors.base import Prior
 from anytime_core.priors.heads import Head
-from anytime_core.priors.stepping import Stepper
 
 
 def check_guidance(prior: Prior, guidance: float, run: Path) -> None:
@@ -44,13 +44,21 @@ class GuidedStepper:
         guidance: see `Head.guided`.
     """
 
-    def __init__(self, stepper: Stepper, head: Head, batch: int, guidance: float) -> None:
+    def __init__(self, stepper: Any, head: Head, batch: int, guidance: float) -> None:
         self.stepper, self.head, self.batch, self.guidance = stepper, head, batch, guidance
 
     def step(self, position: int, previous: Tensor | None) -> Tensor:
         """Parameters [B, P] of the code at `position`."""
         both = None if previous is None else previous.repeat(2)
         return self.head.guided(self.stepper.step(position, both), self.guidance)
+
+    def step_at(self, position: Tensor, previous: Tensor) -> Tensor:
+        """See `CapturableStepper`, which the stepper must be then."""
+        return self.head.guided(self.stepper.step_at(position, previous.repeat(2)), self.guidance)
+
+    def restart(self, labels: Tensor | None) -> None:
+        """See `CapturableStepper`; labels [2 B]."""
+        self.stepper.restart(labels)
 
     def keep(self, rows: Tensor) -> None:
         """Go on with only the sequences `rows`."""

@@ -9,14 +9,17 @@ n is the number of codes, G the number of numbers that drawing a code takes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Hashable, Sequence
+from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from anytime_core.priors.heads import NoiseNeed
+from anytime_core.priors.stepping import Position
 from anytime_core.sampling.philox import WORDS, NumpyWords, TorchWords, Words, keys
+from anytime_core.triton_support import runs_triton
 
 _NUMBERS = 2 * WORDS
 """The numbers of 32 bits in a block of words."""
@@ -37,13 +40,34 @@ class Noise(Protocol):
     shape: tuple[int, int, int]
     device: torch.device
 
-    def at(self, position: int) -> Tensor:
-        """The noise of the code at `position`, [B, G] float32."""
+    def at(self, position: Position) -> Tensor:
+        """The noise of the code at `position`, [B, G] float32. Only static noise takes positions on the device."""
         ...
 
     def whole(self) -> Tensor:
         """All noise, [B, n, G] float32."""
         ...
+
+    def largest_sum(self, position: Position, logits: Tensor) -> Tensor:
+        """Where logits [B, G], plus the noise of the code at `position`, are the largest, [B]."""
+        ...
+
+    def static(self) -> StaticNoise:
+        """The same noise for captured work."""
+        ...
+
+
+@runtime_checkable
+class StaticNoise(Noise, Protocol):
+    """Noise that captured work can make or read, as it stays in the same tensors from batch to batch.
+
+    Attributes:
+        key: noise of the same key differs in what is in its tensors, and in nothing else.
+        tensors: what it follows from.
+    """
+
+    key: Hashable
+    tensors: Sequence[Tensor]
 
 
 def noise_of(
@@ -58,7 +82,13 @@ def noise_of(
         need: what drawing a code takes.
         device: the device where it is used; None: the CPU.
     """
-    return _CountedNoise(seed, indices, length, need, device or torch.device("cpu"))
+    device = device or torch.device("cpu")
+    if runs_triton(device):
+        from anytime_core.sampling.kernel_noise import KernelNoise
+
+        streams = torch.from_numpy(keys(seed, indices).view(np.int64))
+        return KernelNoise(streams.to(device), length, need)
+    return _CountedNoise(seed, indices, length, need, device)
 
 
 class _CountedNoise:
@@ -74,8 +104,9 @@ class _CountedNoise:
         self._words: Words = NumpyWords(streams) if self._cpu else TorchWords(streams, made_on)
         self._first, self._chunk = 0, torch.empty(len(indices), 0, need.numbers)
 
-    def at(self, position: int) -> Tensor:
+    def at(self, position: Position) -> Tensor:
         """See `Noise`."""
+        assert isinstance(position, int)  # as this noise is not static
         if not self._first <= position < self._first + self._chunk.shape[1]:
             self._first, self._chunk = position, self._made(position, self._codes_at(position))
         return self._chunk[:, position - self._first]
@@ -89,6 +120,14 @@ class _CountedNoise:
             result[:, first : first + codes] = self._made(first, codes)
             first += codes
         return result
+
+    def largest_sum(self, position: Position, logits: Tensor) -> Tensor:
+        """See `Noise`."""
+        return (logits + self.at(position)).argmax(-1)
+
+    def static(self) -> StaticNoise:
+        """See `Noise`: made before, for all codes."""
+        return GivenNoise(self.whole())
 
     def _codes_at(self, position: int) -> int:
         """For how many codes from `position` on noise is made together."""
@@ -132,17 +171,29 @@ _OF_BITS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class GivenNoise:
-    """See `Noise`: noise [B, n, G] from the caller."""
+    """See `StaticNoise`: noise [B, n, G] from the caller."""
 
     def __init__(self, noise: Tensor) -> None:
         self._noise, self.device = noise, noise.device
         batch, length, size = noise.shape
         self.shape = (batch, length, size)
+        self.key: Hashable = self.shape
+        self.tensors: Sequence[Tensor] = (noise,)
 
-    def at(self, position: int) -> Tensor:
+    def at(self, position: Position) -> Tensor:
         """See `Noise`."""
-        return self._noise[:, position]
+        if isinstance(position, int):
+            return self._noise[:, position]
+        return self._noise.index_select(1, position).squeeze(1)
 
     def whole(self) -> Tensor:
         """See `Noise`."""
         return self._noise
+
+    def largest_sum(self, position: Position, logits: Tensor) -> Tensor:
+        """See `Noise`."""
+        return (logits + self.at(position)).argmax(-1)
+
+    def static(self) -> StaticNoise:
+        """See `Noise`: a copy, as captured work writes the noise of the next batch into it."""
+        return GivenNoise(self._noise.clone())

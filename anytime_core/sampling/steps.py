@@ -12,15 +12,13 @@ from torch import Tensor
 
 from anytime_core.priors.base import CausalPrior
 from anytime_core.priors.blame import CheckedStepper
-from anytime_core.priors.heads import Head
 from anytime_core.priors.registry import PRIORS
-from anytime_core.priors.shaping import Shaping
 from anytime_core.priors.stepping import Engine, Stepper
 from anytime_core.sampling.guidance import GuidedStepper
-from anytime_core.sampling.noise import Noise
 
 Choose = Callable[[int, Tensor], Tensor]
-"""(position, parameters [B, P]) -> codes [B]: draws codes, takes known ones, ends rows, or feeds an entropy coder."""
+"""(position, parameters [B, P]) -> codes [B]: draws codes, takes known ones, ends rows, or feeds an entropy coder; see
+`sampling.choices`."""
 
 
 def steps(
@@ -39,13 +37,9 @@ def steps(
         yield previous
 
 
-def drawing(head: Head, noise: Noise, shaping: Shaping) -> Choose:
-    """Choose each code from the prior's distribution."""
-
-    def choose(position: int, parameters: Tensor) -> Tensor:
-        return head.draw(parameters, noise.at(position), shaping)
-
-    return choose
+def network_labels(prior: CausalPrior, labels: Tensor | None, guidance: float) -> Tensor | None:
+    """The labels of all sequences that go through the network for a batch with `labels` [B]; see `GuidedStepper`."""
+    return labels if guidance == 1 else prior.with_null_labels(labels)
 
 
 def open_stepper(
@@ -53,7 +47,7 @@ def open_stepper(
 ) -> Stepper:
     """A stepper of a new batch, guided by its labels if `guidance` is not 1; see `Engine.open`."""
     rows = batch if guidance == 1 else 2 * batch
-    stepper = engine.open(labels if guidance == 1 else prior.with_null_labels(labels), rows, length)
+    stepper = engine.open(network_labels(prior, labels, guidance), rows, length)
     if prior.kind not in PRIORS.built_in:
         stepper = CheckedStepper(stepper, prior, rows)
     return stepper if guidance == 1 else GuidedStepper(stepper, prior.distribution, batch, guidance)

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from anytime_core.priors.base import CausalPrior, PlainEngine
 from anytime_core.priors.shaping import Shaping
+from anytime_core.sampling.choices import Drawing
 from anytime_core.sampling.noise import noise_of
-from anytime_core.sampling.steps import drawing, open_stepper, steps
+from anytime_core.sampling.steps import open_stepper, steps
 from anytime_core.testing.priors.subject import (
     BATCH,
     CLASSES,
@@ -113,7 +114,7 @@ def log_prob_is_the_sum_of_the_steps(subject: Subject, folder: Path) -> None:
     """`log_prob` of drawn codes is the log probability that each step gave to its code."""
     prior: Any = subject.trained()
     said: list[Tensor] = []
-    choose = drawing(prior.distribution, _noise(prior, BATCH, prior.code_length), Shaping())
+    choose = Drawing(prior.distribution, _noise(prior, BATCH, prior.code_length), Shaping())
 
     def choose_and_note(position: int, parameters: Tensor) -> Tensor:
         drawn = choose(position, parameters)
@@ -191,7 +192,7 @@ def _noise(prior: CausalPrior, batch: int, length: int) -> Any:
 def _drawn(prior: CausalPrior, batch: int) -> Tensor:
     """Codes [B, N] of the plain engine."""
     stepper = PlainEngine(prior).open(None, batch, prior.code_length)
-    choose = drawing(prior.distribution, _noise(prior, batch, prior.code_length), Shaping())
+    choose = Drawing(prior.distribution, _noise(prior, batch, prior.code_length), Shaping())
     return torch.stack(list(steps(stepper, range(prior.code_length), choose)), 1)
 
 
