@@ -26,11 +26,12 @@ from anytime_core.priors.heads import Categorical
 from anytime_core.priors.shaping import Shaping
 from anytime_core.priors.stepping import Engine
 from anytime_core.priors.transformer import choice, kernels
-from anytime_core.priors.transformer.choice import _is_compiled, choose_engine
+from anytime_core.priors.transformer.attention import BatchedAttention
+from anytime_core.priors.transformer.choice import _is_compiled, choose_engine, is_small
 from anytime_core.priors.transformer.config import TransformerConfig
 from anytime_core.priors.transformer.eager import EagerStepper, SplitStepper, parts
 from anytime_core.priors.transformer.model import TransformerPrior
-from anytime_core.priors.transformer.numba import rounded
+from anytime_core.priors.transformer.numba import FusedAttention, rounded
 from anytime_core.priors.transformer.weights import fold
 from anytime_core.sampling.engines import Engines
 from anytime_core.sampling.noise import GivenNoise, noise_of
@@ -222,6 +223,40 @@ def test_logits_of_large_batches_are_those_of_the_prior_at_every_position(name, 
     codes = some_codes(prior, SPLIT)
     expected = plain_logits(prior, codes)
     torch.testing.assert_close(decoded_logits(engine(name, prior), codes), expected, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize(
+    ("name", "threads", "batch", "attention"),
+    [
+        ("eager", 1, 40, BatchedAttention),
+        ("numba", 1, 40, FusedAttention),
+        ("numba", 2, 40, BatchedAttention),
+        ("numba", 2, 65, FusedAttention),
+    ],
+)
+def test_attention_is_a_kernel_of_numba_where_each_part_of_a_batch_has_a_thread(name, threads, batch, attention):
+    torch.set_num_threads(threads)
+    prior = build(kv_heads=2)
+    made, codes = engine(name, prior), some_codes(prior, batch)
+    stepper = made.open(class_labels(prior, range(batch)), batch, N)
+    steppers = stepper.parts if isinstance(stepper, SplitStepper) else [stepper]
+    assert {type(part.attention) for part in steppers} == {attention}
+    torch.testing.assert_close(decoded_logits(made, codes), plain_logits(prior, codes), rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_part_of_a_batch_has_more_rows_where_weights_are_not_packed():
+    weights, rounded_weights = fold(build(), torch.float32), fold(build(), torch.bfloat16)
+    assert [parts(weights, batch) for batch in (63, 64, 255)] == [1, 2, 2]
+    assert [parts(rounded_weights, batch) for batch in (64, 255, 256)] == [1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("batch", "weights", "small"), [(16, 2**23 - 1, True), (17, 1, False), (7, 2**23, True), (8, 2**23, False)]
+)
+def test_a_batch_is_small_for_large_weights_only_if_it_is_very_small(batch, weights, small):
+    assert is_small(batch, weights) == small
 
 
 @pytest.mark.usefixtures("two_threads")
