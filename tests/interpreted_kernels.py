@@ -34,7 +34,6 @@ EPSILON = 1e-5
 def small_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     monkeypatch.setattr(triton_operators, "_MULTIPROCESSORS", 2)
-    monkeypatch.setattr(triton_operators, "_FEW_ATTENDING", 8)
 
 
 @pytest.fixture(autouse=True)

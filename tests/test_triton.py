@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import torch
 from drawing import codes_of
-from torch import Tensor
 
 from anytime_core import triton_support
 from anytime_core.priors.transformer.config import TransformerConfig
@@ -118,37 +117,38 @@ def test_the_kernels_do_under_the_interpreter_what_torch_does():
     assert result.returncode == 0, result.stdout
 
 
+class GPUs:
+    """As much of Triton's driver as compiling needs; a GPU's number is its capability."""
+
+    current = 0
+
+    def get_current_device(self) -> int:
+        return self.current
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
+
+    def get_current_target(self) -> Any:
+        from triton.backends.compiler import GPUTarget
+
+        return GPUTarget("cuda", self.current, 32)
+
+
 @pytest.fixture
-def compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
-    """Kernels by name and sizes; to start one is to compile it for GPUs of two generations."""
+def compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
+    """Kernels; to start one is to compile it for GPUs of two generations."""
     import triton
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
 
     from anytime_core.priors.transformer import triton_operators
 
-    types = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.int64: "*i64"}
-    made: dict[str, Any] = {}
+    gpus, made = GPUs(), []
 
     def start(kernel: Any, grid: Any, *arguments: Any, num_warps: int) -> None:
-        signature, constants, multiples = {}, {}, {}
-        for parameter, value in zip(kernel.params, arguments, strict=True):
-            if parameter.is_constexpr:
-                signature[parameter.name], constants[parameter.name] = "constexpr", value
-            elif isinstance(value, Tensor):
-                signature[parameter.name] = types[value.dtype]
-            else:
-                signature[parameter.name] = "i32" if isinstance(value, int) else "fp32"
-            if isinstance(value, Tensor) or (isinstance(value, int) and value % 16 == 0):
-                multiples[(parameter.num,)] = [["tt.divisibility", 16]]
-        source = ASTSource(kernel, signature=signature, constexprs=constants, attrs=multiples)
-        for capability in (80, 90):
-            key = f"{capability} {kernel.__name__} {signature} {constants} {num_warps}"
-            if key not in made:
-                target = GPUTarget("cuda", capability, 32)
-                made[key] = triton.compile(source, target=target, options={"num_warps": num_warps})
+        for gpus.current in (80, 90):
+            made.append(kernel.run(*arguments, grid=grid, warmup=True, num_warps=num_warps))
 
-    monkeypatch.setattr(triton.knobs.cache, "dir", str(tmp_path))
+    monkeypatch.setattr(triton.runtime.driver, "_active", gpus)
+    monkeypatch.setattr(triton.knobs.cache, "dir", str(tmp_path / "cache"))
     monkeypatch.setattr(triton_operators, "_start", start)
     return made
 
@@ -161,9 +161,10 @@ def test_the_kernels_compile_for_gpus_and_keep_their_numbers_in_registers(compil
     import triton
 
     step(batch, dtype, width=512)
-    assert len(compiled) >= 2 * 3
-    for name, kernel in compiled.items():
+    kernels = {kernel.hash: kernel for kernel in compiled}.values()
+    assert len(kernels) >= 2 * 3
+    for kernel in kernels:
         (tmp_path / "kernel").write_bytes(kernel.asm["cubin"])
         command = [triton.knobs.nvidia.cuobjdump.path, "-res-usage", str(tmp_path / "kernel")]
         usage = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
-        assert re.search(r"REG:\d+ STACK:0 ", usage), f"{name}: {usage}"
+        assert re.search(r"REG:\d+ STACK:0 ", usage), f"{kernel.name}: {usage}"

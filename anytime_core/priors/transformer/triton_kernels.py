@@ -12,7 +12,7 @@ _LOWEST = tl.constexpr(-1e30)
 """The score of what is not there. It is finite, since the difference of two infinities is no number."""
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=["position", "previous"])
 def embed(
     result,
     first_input,
@@ -39,7 +39,7 @@ def embed(
     tl.store(result + row * WIDTH + column, total.to(result.dtype.element_ty), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=["position"])
 def attend(
     result,
     projected,

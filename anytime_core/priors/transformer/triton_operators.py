@@ -27,6 +27,9 @@ _LANES = 32
 _READ, _KEPT = 16, 128
 """Bytes that a thread reads at once, and that it can keep of one tensor."""
 _MOST_WARPS = 8
+"""Of a program."""
+_RESIDENT_WARPS = 16
+"""How many warps a multiprocessor is given before programs get fewer."""
 
 _ROWS_UP_TO = 4
 """Batch up to which each row reads all weights by itself: they lie in the cache, and sums need no tiles."""
@@ -38,8 +41,6 @@ _TILE_WIDTH_UP_TO = 1024
 """Width up to which a tile's rows fit in registers to be normalised."""
 _ROW_INPUTS_UP_TO = 16_384
 """Inputs up to which a row fits in registers."""
-_FEW_ATTENDING = 256
-"""Up to so many rows and key-value heads, each is given all threads that it can use."""
 
 _Form = Literal["row", "tile", "library"]
 
@@ -129,7 +130,7 @@ def _start(kernel: Any, grid: tuple[int, ...], result: Tensor, *arguments: Any, 
 
 
 def _warps(elements: int, per_thread: int) -> int:
-    return max(1, min(_MOST_WARPS, elements // (per_thread * _LANES)))
+    return _at_most(elements // (per_thread * _LANES), _MOST_WARPS)
 
 
 def _row_block(x: Tensor, outputs: int) -> tuple[int, int, int, int]:
@@ -140,8 +141,7 @@ def _row_block(x: Tensor, outputs: int) -> tuple[int, int, int, int]:
     inputs = next_power_of_2(x.shape[1])
     most = _KEPT // x.itemsize * _LANES  # of a warp
     chunk = min(inputs, _READ // x.itemsize * _LANES)
-    enough = next_power_of_2(outputs // _MULTIPROCESSORS + 1) // 2
-    block = max(1, min(enough, 16, _MOST_WARPS * most // inputs))
+    block = _at_most(min(outputs // _MULTIPROCESSORS, _MOST_WARPS * most // inputs), 16)
     return inputs // chunk, chunk, block, min(_MOST_WARPS, max(block, block * inputs // most))
 
 
@@ -154,12 +154,18 @@ def _tile_block(tiles: int, inputs: int, outputs: int) -> tuple[int, int]:
 def _attention_block(keys: Tensor, queries: int) -> tuple[int, int]:
     """Positions of `keys` [B, G, n, E] that a program reads at once for so many query heads, and its warps.
 
-    A thread keeps a sum for each query head and each number that it reads: 64 sums at most. With few programs, one
-    reads so much that it goes through its loop once or twice; with many, they hide each other's waiting.
+    The more programs there are, the fewer warps each has: those that run at once hide each other's waiting, at the
+    ends of the loop too. With few programs, each reads so much that it goes through its loop once or twice. A thread
+    keeps a sum for each query head and each number that it reads: 64 sums at most.
     """
     batch, groups, length, size = keys.shape
-    few = batch * groups <= _FEW_ATTENDING
-    warps = _MOST_WARPS if few else 4
-    numbers = min(64 // keys.itemsize if few else 16, max(1, 64 // next_power_of_2(queries)))  # of a thread
+    warps = _at_most(_MULTIPROCESSORS * _RESIDENT_WARPS // (batch * groups), _MOST_WARPS)
+    numbers = 64 // keys.itemsize if warps == _MOST_WARPS else 16  # of a thread
+    numbers = min(numbers, _at_most(64 // queries, 64))
     block = max(1, warps * _LANES * numbers // next_power_of_2(size))
     return min(block, next_power_of_2(length)), warps
+
+
+def _at_most(number: int, most: int) -> int:
+    """The largest power of two up to both, or 1."""
+    return min(most, max(1, next_power_of_2(number + 1) // 2))
