@@ -41,7 +41,7 @@ LAYERS = 2
         ("cpu", (9, 0), None, True, True, False),
     ],
 )
-def test_kernels_run_on_gpus_of_a_capability_for_which_triton_compiles(
+def test_kernels_run_on_nvidia_gpus_for_which_triton_compiles(
     monkeypatch, device, capability, hip, found, starts, expected
 ):
     asked = []
@@ -70,11 +70,12 @@ def test_a_triton_that_cannot_start_kernels_is_named_once_with_the_cause(monkeyp
 # What a step starts
 
 
-def step(batch: int, dtype: torch.dtype, width: int = 32) -> None:
+def step(batch: int, dtype: torch.dtype, width: int = 32, heads: int = 2, kv_heads: int | None = None) -> None:
     """A step of a prior of LAYERS layers by the kernels, whatever starting one does."""
     from anytime_core.priors.transformer.triton_operators import TritonOperators
 
-    prior = TransformerPrior(TransformerConfig(layers=LAYERS, width=width, heads=width // 16), codes_of(100, 500))
+    config = TransformerConfig(layers=LAYERS, width=width, heads=heads, kv_heads=kv_heads)
+    prior = TransformerPrior(config, codes_of(100, 500))
     stepper = StaticStepper(static_weights(fold(prior, dtype)), TritonOperators(), None, batch, 100)
     stepper.step(1, stepper.no_codes)
 
@@ -104,11 +105,12 @@ def test_a_layer_of_a_small_batch_starts_five_kernels(monkeypatch, batch, dtype,
 
 
 @needs_triton
-def test_the_kernels_do_under_the_interpreter_what_torch_does():
-    tests = Path(__file__).with_name("interpreted_kernels.py")
+@pytest.mark.parametrize("interpreted", ["1", pytest.param("0", marks=pytest.mark.gpu)])
+def test_the_kernels_do_what_torch_does(interpreted):
+    tests = Path(__file__).with_name("triton_kernels.py")
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests)],
-        env={**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "TRITON_INTERPRET": interpreted, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=600,
@@ -156,11 +158,11 @@ def compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
 @pytest.mark.slow
 @needs_triton
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("batch", [1, 64, 4096])
-def test_the_kernels_compile_for_gpus_and_keep_their_numbers_in_registers(compiled, tmp_path, batch, dtype):
+@pytest.mark.parametrize(("batch", "kv_heads"), [(1, 8), (64, 2), (4096, 8), (4096, 2)])
+def test_the_kernels_compile_for_gpus_and_keep_their_numbers_in_registers(compiled, tmp_path, batch, kv_heads, dtype):
     import triton
 
-    step(batch, dtype, width=512)
+    step(batch, dtype, width=512, heads=8, kv_heads=kv_heads)
     kernels = {kernel.hash: kernel for kernel in compiled}.values()
     assert len(kernels) >= 2 * 3
     for kernel in kernels:

@@ -1,10 +1,13 @@
-"""The Triton kernels of a step against torch's operators, under Triton's interpreter on the CPU.
+"""The Triton kernels of a step against torch's operators: on a GPU, or under Triton's interpreter on the CPU.
 
 The interpreter must be chosen before Triton is imported, so `test_triton.py` runs these in a process of their own. It
-takes milliseconds for every program, so the GPU that kernels are laid out for is a small one.
+takes milliseconds for every program, so the GPU that kernels are laid out for is a small one then.
 """
 
 from __future__ import annotations
+
+import os
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -24,6 +27,10 @@ from anytime_core.priors.transformer.triton_operators import TritonOperators
 from anytime_core.priors.transformer.weights import fold
 from anytime_core.sampling.noise import noise_of
 
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+DEVICE = torch.device("cpu" if INTERPRETED else "cuda")
+pytestmark = [] if INTERPRETED else [pytest.mark.gpu]
+
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 TOLERANCES = {torch.float32: 1e-5, torch.bfloat16: 0.02}
 """Of numbers whose standard deviation is about one; in bfloat16, torch rounds more often than the kernels."""
@@ -31,13 +38,17 @@ EPSILON = 1e-5
 
 
 @pytest.fixture(autouse=True)
-def small_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Tensors are made on the device."""
     torch.manual_seed(0)
-    monkeypatch.setattr(triton_operators, "_MULTIPROCESSORS", 2)
+    if INTERPRETED:
+        monkeypatch.setattr(triton_operators, "_MULTIPROCESSORS", 2)
+        mend_interpreter(monkeypatch)
+    with DEVICE:
+        yield
 
 
-@pytest.fixture(autouse=True)
-def mended_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+def mend_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have Triton 3.6's interpreter take numbers from arrays as NumPy 2.4 wants it, and multiply bfloat16."""
     patch, builder = interpreter._patch_lang_tensor, interpreter.InterpreterBuilder
     multiply = builder.create_dot
@@ -148,11 +159,11 @@ class Interpreted(Engine):
 
 @pytest.mark.parametrize(("batch", "vectors"), [(2, (7, 5)), (5, (3, 7, 5))], ids=["rows", "library"])
 def test_steps_draw_the_codes_of_the_plain_engine(batch, vectors):
-    config = TransformerConfig(layers=2, width=16, heads=2)
+    config = TransformerConfig(layers=2, width=16, heads=4, kv_heads=2)
     prior = TransformerPrior(config, codes_of(3, 7, classes=3), torch.randn(vectors)).eval()
     for parameter in prior.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
-    labels, noise = torch.arange(batch) % 3, noise_of(0, range(batch), 3, prior.distribution.noise)
+    labels, noise = torch.arange(batch) % 3, noise_of(0, range(batch), 3, prior.distribution.noise, DEVICE)
     drawn = []
     for engine in (prior.engines()["plain"](prior, "float32"), Interpreted(prior)):
         *_, codes = draw_from(engine, labels, noise, Shaping())
