@@ -83,8 +83,10 @@ def attend(
     for first in range(0, written, BLOCK):
         there = first + place < written
         at = buffer + (first + place) * SIZE + column
-        some_keys = tl.load(keys + at, mask=there & inside, other=0).to(tl.float32)  # [1, BLOCK, E]
-        some_values = tl.load(values + at, mask=there & inside, other=0).to(tl.float32)
+        read = there & inside
+        # Of large batches, they pass through the cache only once, and would drive the weights out.
+        some_keys = tl.load(keys + at, mask=read, other=0, eviction_policy="evict_first").to(tl.float32)
+        some_values = tl.load(values + at, mask=read, other=0, eviction_policy="evict_first").to(tl.float32)
         scores = tl.where(there, tl.sum(queries * some_keys, 2, keep_dims=True), _LOWEST)
         higher = tl.maximum(most, scores)
         fading, weight = tl.exp(most - higher), tl.exp(scores - higher)
