@@ -88,7 +88,8 @@ def step(batch: int, dtype: torch.dtype, width: int = 32, heads: int = 2, kv_hea
         (4, torch.bfloat16, {"row_product": 4 * LAYERS + 1}),
         (5, torch.bfloat16, {"tile_product": 4 * LAYERS + 1}),
         (64, torch.bfloat16, {"tile_product": 4 * LAYERS + 1}),
-        (65, torch.bfloat16, {"normalise": 2 * LAYERS + 1}),
+        (65, torch.bfloat16, {"normalise": 2 * LAYERS + 1, "tile_product": LAYERS}),
+        (1025, torch.bfloat16, {"normalise": 2 * LAYERS + 1}),
         (5, torch.float32, {"normalise": 2 * LAYERS + 1}),
     ],
 )
@@ -158,7 +159,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
 @pytest.mark.slow
 @needs_triton
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize(("batch", "kv_heads"), [(1, 8), (64, 2), (4096, 8), (4096, 2)])
+@pytest.mark.parametrize(("batch", "kv_heads"), [(1, 8), (64, 2), (512, 8), (4096, 2)])
 def test_the_kernels_compile_for_gpus_and_keep_their_numbers_in_registers(compiled, tmp_path, batch, kv_heads, dtype):
     import triton
 

@@ -123,13 +123,14 @@ def row_product(
     epsilon,
     outputs,
     NORMALISE: tl.constexpr,
+    ADD: tl.constexpr,
     GELU: tl.constexpr,
     INPUTS: tl.constexpr,
     CHUNKS: tl.constexpr,
     CHUNK: tl.constexpr,
     OUTPUT_BLOCK: tl.constexpr,
 ):
-    """Some outputs of one row: after its normalisation with bias and perhaps GELU, or else added to the result.
+    """Some outputs of one row, normalised or not, with what is in the result or the bias added, and perhaps GELU.
 
     A warp has whole outputs, of which it reads chunk after chunk, and sums without waiting for others. Therefore each
     reads and normalises the row by itself.
@@ -144,14 +145,16 @@ def row_product(
     # Loads do not move across a barrier: the weights, which are the farthest, come while the row is normalised.
     tl.debug_barrier()
     values = tl.load(x + row * INPUTS + every, mask=inside, other=0).to(tl.float32)
+    if ADD:
+        total = tl.load(result + row * outputs + output, mask=wanted, other=0).to(tl.float32)  # [OUTPUT_BLOCK, 1, 1]
+    else:
+        total = tl.load(bias + output, mask=wanted, other=0).to(tl.float32)
     if NORMALISE:
-        added = tl.load(bias + output, mask=wanted, other=0).to(tl.float32)
         values += tl.load(shift + every, mask=inside, other=0).to(tl.float32)
         values = tl.where(inside, values - _total(values) / INPUTS, 0)
-        total = _total(weights * values) * tl.rsqrt(_total(values * values) / INPUTS + epsilon) + added
+        total += _total(weights * values) * tl.rsqrt(_total(values * values) / INPUTS + epsilon)
     else:
-        added = tl.load(result + row * outputs + output, mask=wanted, other=0).to(tl.float32)
-        total = _total(weights * values) + added  # [OUTPUT_BLOCK, 1, 1]
+        total += _total(weights * values)
     if GELU:
         total = _gelu(total)
     tl.store(result + row * outputs + output, total.to(result.dtype.element_ty), mask=wanted)
@@ -168,6 +171,7 @@ def tile_product(
     rows,
     outputs,
     NORMALISE: tl.constexpr,
+    ADD: tl.constexpr,
     GELU: tl.constexpr,
     INPUTS: tl.constexpr,
     ROW_BLOCK: tl.constexpr,
@@ -199,10 +203,10 @@ def tile_product(
             values = tl.load(x + row * INPUTS + across, mask=there, other=0)
         total = tl.dot(values, weights, total)
     at, written = row * outputs + output[None, :], real & wanted[None, :]
-    if NORMALISE:
-        total += tl.load(bias + output, mask=wanted, other=0).to(tl.float32)[None, :]
-    else:
+    if ADD:
         total += tl.load(result + at, mask=written, other=0).to(tl.float32)
+    else:
+        total += tl.load(bias + output, mask=wanted, other=0).to(tl.float32)[None, :]
     if GELU:
         total = _gelu(total)
     tl.store(result + at, total.to(result.dtype.element_ty), mask=written)
