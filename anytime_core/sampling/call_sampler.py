@@ -14,7 +14,6 @@ from anytime_core.errors import UsageError
 from anytime_core.priors.any_order.base import AnyOrderPrior
 from anytime_core.priors.any_order.calls import CallEngine, Group, PartialCodes
 from anytime_core.priors.any_order.plan import Plan, make_plan
-from anytime_core.priors.blame import blaming
 from anytime_core.priors.heads import NoiseNeed
 from anytime_core.sampling.deadline import Pace
 from anytime_core.sampling.in_calls import OnCall, draw_in_calls, sample_orders
@@ -153,7 +152,7 @@ class CallSampler(Sampler[CallEngine]):
         on_call: OnCall = lambda calls, codes: False,
     ) -> tuple[Tensor, int]:
         """Codes [B, N] and the number of calls; see `draw_in_calls`."""
-        with blaming(self.prior.kind):
+        with self._explained(len(partial.tokens)):
             return draw_in_calls(engine, partial, known, plan, self.options, on_call=on_call)
 
     def _plan(self, length: int, calls: int | None, known: int = 0) -> Plan:
