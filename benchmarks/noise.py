@@ -5,8 +5,8 @@ python -m benchmarks.noise [RUN] [--draws 10000000] [--samples 32] [--device cpu
 Of a run, or without one of a transformer of 6 layers and width 512 with random weights, N = 100, K = 500. Codes are
 given to each engine, so that all are asked for the same distributions; a draw of noise makes a code of the logits of
 each, and a flip is a code that is not that of the reference, the plain engine. Then the time that noise takes, against
-numpy's exponential numbers. On a GPU: how many of its numbers are not those of the CPU, and the time that they take, made
-and not kept, against the same and as many of torch's own.
+numpy's exponential numbers. On a GPU: how many of its numbers are not those of the CPU, and the time that drawing by
+them takes, against drawing by torch's own exponential numbers.
 
 Letters: B samples, N code length, K codebook size.
 """
@@ -188,9 +188,12 @@ def times() -> list[Row]:
 def times_on(device: torch.device) -> Iterator[Row]:
     """Nanoseconds a number of codes that are drawn on a GPU, by batch and K, against torch's exponential numbers."""
     for batch, size in ((1, 500), (64, 500), (512, 500), (4096, 500), (4096, 32)):
-        noise, logits = noise_of(0, range(batch), 1, NoiseNeed("gumbel", size), device), torch.randn(batch, size)
-        logits = logits.to(device)
-        apart = (noise.whole().cpu() != noise_of(0, range(batch), 1, NoiseNeed("gumbel", size)).whole()).double().mean()
+        need = NoiseNeed("gumbel", size)
+        here, there = (
+            noise_of(0, range(batch), 1, need, place).whole().cpu() for place in (torch.device("cpu"), device)
+        )
+        apart = (here != there).double().mean()
+        noise, logits = noise_of(0, range(batch), _CODES, need, device), torch.randn(batch, size).to(device)
 
         def ours(noise: Noise = noise, logits: Tensor = logits) -> None:
             for position in range(_CODES):
