@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -100,15 +101,27 @@ def require_capture(device: torch.device, *, what: str, way_out: str) -> None:
 
 def _captured(work: Callable[[], T], device: torch.device, beside: Captured[Any] | None) -> Captured[T]:
     graph, memory = torch.cuda.CUDAGraph(), None if beside is None else beside.memory
-    # Other threads may go on allocating meanwhile.
-    with _capturing, torch.cuda.device(device), torch.cuda.graph(graph, memory, capture_error_mode="thread_local"):
-        result = work()
+    # A capture that fails leaves its own stream as the current one.
+    with _capturing, torch.cuda.device(device), torch.cuda.stream(torch.cuda.current_stream(device)):
+        try:
+            # Other threads may go on allocating meanwhile.
+            with torch.cuda.graph(graph, memory, capture_error_mode="thread_local"):
+                result = work()
+        except RuntimeError:
+            _end_failed_capture(device)
+            raise
 
     def replay() -> None:
         with torch.cuda.device(device):
             graph.replay()
 
     return Captured(result, replay, graph.pool())
+
+
+def _end_failed_capture(device: torch.device) -> None:
+    """Let the device draw random numbers again: they are as in a capture until one ends well, as this one does."""
+    with contextlib.suppress(RuntimeError), torch.cuda.graph(torch.cuda.CUDAGraph()):
+        torch.zeros(1, device=device)
 
 
 class Pool(Generic[V]):

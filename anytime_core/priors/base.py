@@ -99,6 +99,13 @@ class Prior(nn.Module, ABC):
         names = [name for name, maker in self.engines().items() if precision in maker.precisions]
         return names[-1] if names else "plain"  # which then says that it does not have the precision
 
+    def draws(self, batch: int) -> Mapping[str, Tensor]:
+        """What a training step of `batch` sequences draws at random on the CPU: by default nothing.
+
+        If there is anything, `forward` gets it on the device as a third argument.
+        """
+        return {}
+
     @abstractmethod
     def forward(self, codes: Tensor, labels: Tensor | None) -> Tensor:
         """The training loss of each sequence in nats per code, [B], for `codes` [B, N] and `labels` [B]."""

@@ -25,6 +25,7 @@ from anytime_core.sampling.deadline import Deadline, Pace
 from anytime_core.sampling.guidance import check_guidance
 from anytime_core.sampling.labels import LabelCounts
 from anytime_core.sampling.options import SamplingOptions
+from anytime_core.sampling.pending import PendingSamples, Pipe, pipe_from
 from anytime_core.sampling.samples import Origin, Prefix, Samples
 from anytime_core.sampling.source import Source
 from anytime_core.threads import alone
@@ -101,6 +102,22 @@ class Sampler(ABC, Generic[AnyEngine]):
             deadline: the end of the call, if the caller keeps a deadline of its own for a budget in seconds.
             on_code: see `OnCode`; the batch is decoded from the codes that are drawn.
         """
+        for pending in self.pending_batches(indices, budget, deadline=deadline, on_code=on_code, ahead=False):
+            yield pending.wait()
+
+    def pending_batches(
+        self,
+        indices: Sequence[int],
+        budget: Budget,
+        *,
+        deadline: Deadline | None = None,
+        on_code: OnCode = lambda drawn: False,
+        ahead: bool = True,
+    ) -> Iterator[PendingSamples]:
+        """As `batches`; but if `ahead`, a GPU still decodes and copies a batch when it is yielded.
+
+        So the next batch is drawn meanwhile. With a deadline nothing is done ahead, as all work is measured.
+        """
         limit = budget.limit(self.source.prior.code_length)
         self._check(budget, limit)
         if limit.seconds is not None and deadline is None:
@@ -108,6 +125,7 @@ class Sampler(ABC, Generic[AnyEngine]):
         if deadline is not None:
             self.prepare(len(indices))
         sizes = self._batch_sizes(len(indices), timed=deadline is not None)
+        pipe = pipe_from(self.device) if ahead and deadline is None else None
         first = 0
         while first < len(indices):
             batch = indices[first : first + sizes.next()]
@@ -118,7 +136,7 @@ class Sampler(ABC, Generic[AnyEngine]):
                     pace = None
                     if deadline is not None:
                         pace = deadline.pace(len(batch), -(-(len(indices) - first) // len(batch)))
-                    drawn = self._batch(batch, engine, budget, limit, on_code, pace)
+                    drawn = self._batch(batch, engine, budget, limit, on_code, pace, pipe)
             except AnytimeError as error:
                 if out_of_memory(error) and sizes.fall_back():
                     continue
@@ -226,20 +244,26 @@ class Sampler(ABC, Generic[AnyEngine]):
         limit: Limit,
         on_code: OnCode,
         pace: Pace | None,
-    ) -> Samples:
-        started = time.perf_counter()
+        pipe: Pipe | None,
+    ) -> PendingSamples:
+        started, begun = time.perf_counter(), None if pipe is None else pipe.moment()
         labels = self._labels(indices)
         drawn = self._draw(indices, labels, engine, limit, on_code, pace)
         codes, lengths = drawn.codes.cpu().clone(), drawn.lengths.cpu()
+        origin = Origin(self.source.run, budget, self.options)
+        if pipe is not None and begun is not None:
+            ended = pipe.moment()
+            x = pipe.copied(self.source.decode_on_device(codes, lengths))
+            samples = Samples(x, codes, lengths, labels, tuple(indices), drawn.calls, {}, origin)
+            return PendingSamples(samples, (begun, ended, pipe.moment()))
         ended_drawing = time.perf_counter()
         threaded = pace is None or self.source.prepared[len(indices), engine]
         x = self._decoded(codes, lengths, threaded=threaded)
-        ended = time.perf_counter()
+        ended_decoding = time.perf_counter()
         if pace is not None:
-            self.source.costs.note("decode", len(indices), ended - ended_drawing)
-        seconds = {"codes": ended_drawing - started, "decode": ended - ended_drawing}
-        origin = Origin(self.source.run, budget, self.options)
-        return Samples(x, codes, lengths, labels, tuple(indices), drawn.calls, seconds, origin)
+            self.source.costs.note("decode", len(indices), ended_decoding - ended_drawing)
+        seconds = {"codes": ended_drawing - started, "decode": ended_decoding - ended_drawing}
+        return PendingSamples(Samples(x, codes, lengths, labels, tuple(indices), drawn.calls, seconds, origin))
 
     def _synchronise(self) -> None:
         """Wait for the device, so that time can be measured."""

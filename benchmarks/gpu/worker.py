@@ -123,7 +123,8 @@ def _work(part: str, setting: Setting, done: list[str], channel: Connection, log
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     if setting.device == "cpu":
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        os.environ |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+        torch.set_num_threads(1)  # what is tiny gains nothing by threads
 
     def send(kind: str, value: Any = None) -> None:
         channel.send((kind, value))
