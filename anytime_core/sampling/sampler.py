@@ -150,7 +150,7 @@ class Sampler(ABC, Generic[AnyEngine]):
 
     @abstractmethod
     def stream(self, indices: Sequence[int], lengths: Sequence[int] | None) -> Iterator[Prefix]:
-        """Draw the samples of one batch, and yield them at each of `lengths`, or as often as the engine can."""
+        """Draw the samples of one batch, and yield them at each of `lengths`, or after every code."""
 
     @abstractmethod
     def complete(self, codes: Tensor, known: Tensor, labels: Tensor | None) -> Samples:
