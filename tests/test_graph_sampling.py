@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -100,19 +99,6 @@ def test_a_stream_that_is_left_leaves_its_graphs_to_the_next_batch(run, captures
     assert torch.equal(next(stream).codes, whole[:, :2])
     stream.close()
     assert torch.equal(run.sample(4, engine="graph").codes, whole)
-
-
-@pytest.mark.parametrize("folder", ["tiny_folder", "agnostic_folder"])
-def test_batches_in_threads_share_no_buffers(graph_device, request, folder):
-    run = load(request.getfixturevalue(folder), device=str(graph_device))
-
-    def draw(seed: int) -> Tensor:
-        return run.sample(3, engine="graph", seed=seed).codes
-
-    expected = [draw(seed) for seed in range(4)]
-    with ThreadPoolExecutor(4) as threads:
-        for _ in range(3):
-            assert all(map(torch.equal, threads.map(draw, range(4)), expected))
 
 
 @pytest.mark.parametrize("way", ["all codes", "adaptive", "stream", "complete"])

@@ -101,6 +101,10 @@ class CallSampler(Sampler[CallEngine]):
         origin = Origin(self.source.run, Budget(1.0), self.options, completed=True)
         return Samples(x, result, lengths, labels, tuple(range(len(codes))), most_calls, seconds, origin)
 
+    def _engine(self, batch: int, samples: int, length: int, *, timed: bool = False) -> CallEngine:
+        # A deadline decides which calls are made, so they cannot be captured before.
+        return super()._engine(batch, batch if timed else samples, length)
+
     def _open(self, engine: CallEngine, indices: Sequence[int]) -> None:
         """See `Sampler`. It also measures a call that draws one code when half of the codes are known."""
         length = self.prior.code_length

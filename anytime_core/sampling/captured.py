@@ -111,6 +111,8 @@ class Loop(Generic[AnyChoice]):
         device = choice.tensors[0].device
         self.position = torch.zeros(1, dtype=torch.int64, device=device)
         self._codes = torch.zeros(length + 1, batch, dtype=torch.int64, device=device)  # before the first one is a zero
+        # Two of each, as kernels are compiled for pointers to multiples of 16 bytes.
+        self._ahead = torch.arange(CHUNK, device=device).unsqueeze(1).repeat(1, 2)
         before = [tensor.clone() for tensor in choice.tensors]
         warm_up(lambda: self._steps(1), device)
         self._graphs: dict[int, Captured[None]] = {}
@@ -118,11 +120,13 @@ class Loop(Generic[AnyChoice]):
             tensor.copy_(values)
 
     def _steps(self, codes: int) -> None:
-        previous = self._codes.index_select(0, self.position).squeeze(0)
-        for _ in range(codes):
-            previous = self.choice(self.position, self.stepper.step_at(self.position, previous))
-            self.position.add_(1)
-            self._codes.index_copy_(0, self.position, previous.unsqueeze(0))
+        positions = self.position + self._ahead[:codes]
+        previous, drawn = self._codes.index_select(0, self.position).squeeze(0), []
+        for position in positions[:, :1]:
+            previous = self.choice(position, self.stepper.step_at(position, previous))
+            drawn.append(previous)
+        self._codes.index_copy_(0, positions[:, 0] + 1, torch.stack(drawn))
+        self.position.add_(codes)
 
     @torch.inference_mode()
     def begin(self, labels: Tensor | None, choice: AnyChoice) -> None:
