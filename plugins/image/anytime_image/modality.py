@@ -107,7 +107,8 @@ class ImageModality:
                 (torch.arange(size, device=x.device) + moves[:, axis, None]).clamp(0, size - 1)
                 for axis, size in enumerate((height, width))
             )  # [B, H] and [B, W]
-            x = x.gather(2, rows[:, None, :, None].expand_as(x)).gather(3, columns[:, None, None].expand_as(x))
+            taken = (rows.unsqueeze(2) * width + columns.unsqueeze(1)).flatten(1)  # [B, H * W]
+            x = x.flatten(2).gather(2, taken.unsqueeze(1).expand(-1, x.shape[1], -1)).view_as(x)
         if self.config.data.flip:
             mirrored = to_device(torch.rand(len(x), generator=generator), x.device) < 0.5
             x = torch.where(mirrored[:, None, None, None], x.flip(-1), x)
