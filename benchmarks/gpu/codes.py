@@ -19,7 +19,7 @@ from benchmarks.gpu.measures import Measure, shown
 from benchmarks.gpu.setting import HAS_KV_HEADS, Item, Setting
 from benchmarks.report import median_seconds
 
-_GROUPED = 2
+_GROUPED, _LARGE = 2, 4096
 _PEERS_AT = (512, 64, 1)
 _BEFORE = {1: 0.507, 64: 0.435, 512: 0.442}
 """Batch -> seconds of the best peer on one H100 with torch 2.11, in bfloat16."""
@@ -27,9 +27,8 @@ _BEFORE = {1: 0.507, 64: 0.435, 512: 0.442}
 
 def items(setting: Setting) -> Sequence[Item]:
     """Batches with all key-value heads, then with two, each beside the peers."""
-    large = 4096
-    first = [batch for batch in setting.batches if batch <= large]
-    rest = [batch for batch in setting.batches if batch > large]
+    first = [batch for batch in setting.batches if batch <= _LARGE]
+    rest = [batch for batch in setting.batches if batch > _LARGE]
     peers = [batch for batch in setting.batches if batch in _PEERS_AT]
     listed = [
         *(_cell(setting, batch, None) for batch in first),

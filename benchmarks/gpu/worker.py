@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import importlib
+import math
 import os
 import signal
 import time
@@ -143,7 +144,7 @@ def _work(part: str, setting: Setting, done: list[str], channel: Connection, log
         if setting.left < seconds:
             left_out.append(item.name)
             continue
-        send("begin", (item.name, _PATIENCE + 4 * item.seconds))
+        send("begin", (item.name, math.inf if item.all_left else _PATIENCE + 4 * item.seconds))
         try:
             for measure in item.work():
                 add(measure)
