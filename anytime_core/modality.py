@@ -215,12 +215,25 @@ class ShowsGrowth(Protocol):
 
 
 @runtime_checkable
+class WritesInMemory(Protocol):
+    """A modality that can write files in memory adds this; those of others are written to the disk one by one."""
+
+    def contents(self, x: Tensor, names: Sequence[str]) -> list[bytes]:
+        """What `write` would write of samples [B, *sample_shape] to files of these B names.
+
+        Several threads call it at a time, each with other samples. An error or a warning names the file.
+        """
+        ...
+
+
+@runtime_checkable
 class Modality(Protocol):
     """A kind of data, configured: the entry point names a class, and core makes `cls(config)`.
 
     Class attributes hold for any configuration. Every method works on samples `x`, float32 of `sample_shape` with
     values in [-1, 1]. A modality may also have `file_tolerance` (`FILE_TOLERANCE`), `open_file` (`OpensFiles`),
-    `write_growth` (`ShowsGrowth`), `feature_network` (`HasFeatureNetwork`) and `extractors` (`HasExtractors`).
+    `contents` (`WritesInMemory`), `write_growth` (`ShowsGrowth`), `feature_network` (`HasFeatureNetwork`) and
+    `extractors` (`HasExtractors`).
     `anytime plugins check NAME` checks all of it.
     """
 

@@ -151,11 +151,16 @@ class Run:
         Raises:
             UsageError: codes are not in the codebook or are more than N, or a length is out of range.
         """
+        return self._decode_on_device(codes, length).cpu()
+
+    @torch.inference_mode()
+    def _decode_on_device(self, codes: Numbers, length: int | Numbers | None = None) -> Tensor:
+        """See `decode`; samples stay on the device, which may still be at work on them."""
         given = checked_codes(codes, self.code_length, self._require_codebook("decode"))
         if length is not None:
             length = checked_lengths(length, *given.shape)
         kept = length.to(self.device) if isinstance(length, Tensor) else length
-        return self.autoencoder.decode(given.to(self.device), kept).cpu()
+        return self.autoencoder.decode(given.to(self.device), kept)
 
     @torch.inference_mode()
     def reconstruct(self, x: Media, budget: float | str | Budget = 1.0) -> Tensor:
@@ -328,6 +333,7 @@ class Run:
             folder=self.folder,
             prior=prior,
             decode=lambda codes, lengths=None: self.decode(codes, lengths),
+            decode_on_device=self._decode_on_device,
             labels=self._labels,
             costs=self.costs,
             gains=lambda: measured_gains(self.record, prior.code_length),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import TypeVar
@@ -17,9 +17,63 @@ from typing import TypeVar
 import torch
 
 T = TypeVar("T")
+P = TypeVar("P")
+R = TypeVar("R")
 
-_STARTING = threading.Lock()
+_STARTING = threading.RLock()
 _NAME = "anytime-single"
+
+
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def single_threads(number: int, name: str) -> ThreadPoolExecutor:
+    """`number` worker threads, all started, whose names begin with `name`."""
+    threads = torch.get_num_threads()
+    workers, started = ThreadPoolExecutor(number, name), threading.Barrier(number)
+
+    def become_single(_: int) -> None:
+        torch.get_num_threads()  # a thread's first question sets it to what new threads have
+        torch.set_num_threads(1)
+        started.wait()
+
+    with _STARTING:
+        list(workers.map(become_single, range(number)))
+        torch.set_num_threads(threads)  # as before, also for threads that start later
+    return workers
+
+
+class OrderedThreads:
+    """Threads that work on the parts of a whole, whose results come in the order of the parts.
+
+    They are started when they are first needed.
+
+    Args:
+        number: how many; 1 leaves the work to the thread that asks for the results, when it asks.
+        name: how their names begin.
+    """
+
+    def __init__(self, number: int, name: str) -> None:
+        self.number, self.name = number, name
+        self._pool: ThreadPoolExecutor | None = None
+
+    def start(self, work: Callable[[P], R], parts: Sequence[P]) -> Iterator[R]:
+        """Begin the work on all parts. The results follow; the first error of a part is raised in its place."""
+        if self.number < 2 or len(parts) < 2:
+            return map(work, parts)
+        if self._pool is None:
+            self._pool = single_threads(self.number, self.name)
+        begun = [self._pool.submit(work, part) for part in parts]
+        return (future.result() for future in begun)
+
+    def close(self) -> None:
+        """Wait for the work that is being done, and leave out what is not begun."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
 
 
 def alone(work: Callable[[], T]) -> T:
@@ -45,17 +99,7 @@ def beside(works: Sequence[Callable[[], T]]) -> list[T]:
 @cache
 def _workers() -> ThreadPoolExecutor:
     """As many workers as torch has threads, all started."""
-    number = torch.get_num_threads()
-    workers, started = ThreadPoolExecutor(number, _NAME), threading.Barrier(number)
-
-    def become_single(_: int) -> None:
-        torch.get_num_threads()  # a thread's first question sets it to what new threads have
-        torch.set_num_threads(1)
-        started.wait()
-
-    list(workers.map(become_single, range(number)))
-    torch.set_num_threads(number)  # as before, also for threads that start later
-    return workers
+    return single_threads(torch.get_num_threads(), _NAME)
 
 
 if hasattr(os, "register_at_fork"):

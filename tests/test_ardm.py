@@ -161,7 +161,7 @@ def test_the_loss_is_the_bound_and_the_share_of_plain_cross_entropy():
     assert loss.shape == (512,)
     assert (more > loss).all()
     torch.manual_seed(3)
-    terms = prior.bound_terms(codes, labels, prior._lengths(codes))
+    terms = prior.bound_terms(codes, labels, prior._lengths(512))
     torch.testing.assert_close(loss, terms.means)
     torch.testing.assert_close(more - loss, 0.5 * terms.nats.sum(1) / N)
 
@@ -169,10 +169,10 @@ def test_the_loss_is_the_bound_and_the_share_of_plain_cross_entropy():
 def test_training_sees_prefixes_only_in_its_share_and_tracks_whole_sequences():
     prior = build(prefix_share=0.5).train()
     torch.manual_seed(0)
-    lengths = torch.cat([prior._lengths(torch.zeros(100, N)) for _ in range(20)])
+    lengths = torch.cat([prior._lengths(100) for _ in range(20)])
     assert 0.4 < (lengths < N).float().mean() < 0.5  # a random prefix may be all of them
     assert lengths.min() == 1
-    assert prior.eval()._lengths(torch.zeros(100, N)).unique().tolist() == [N]
+    assert prior.eval()._lengths(100).unique().tolist() == [N]
     prior.train()
     prior(torch.randint(0, K, (256, N)), torch.zeros(256, dtype=torch.int64)).mean().backward()
     assert prior.step_losses.isfinite().all()

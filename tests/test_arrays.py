@@ -15,7 +15,7 @@ from conftest import Result
 
 from anytime_core.errors import UsageError
 from anytime_core.jobs import output
-from anytime_core.jobs.arrays import ArrayOutput
+from anytime_core.jobs.arrays import ArrayOutput, ArrayRow
 from anytime_core.jobs.sampling import write_samples
 from anytime_core.run import Run, load
 from anytime_core.sampling.labels import counted_label
@@ -95,7 +95,7 @@ def test_a_job_that_is_stopped_before_its_end_has_arrays_of_what_is_there(run, t
 
 def test_arrays_without_classes_have_no_labels_and_codes_as_wide_as_the_codebook_asks_for(tmp_path):
     writer = ArrayOutput(tmp_path, (2,), code_length=3, codebook_size=2**20, classes=(), progressive=False)
-    writer.add(Sample(7, None, 2, torch.ones(2), torch.tensor([2**20 - 1, 5])))
+    writer.add(ArrayRow(Sample(7, None, 2, torch.ones(2), torch.tensor([2**20 - 1, 5])), {}))
     writer.finish()
     found = arrays(tmp_path / "samples.npz")
     assert found.keys() == {"samples", "indices", "lengths", "codes"}

@@ -803,6 +803,7 @@ def test_a_write_that_fails_leaves_everything_as_it_was(anytime, here, monkeypat
         if len(written) == 3 or "reconstruct" in call:
             raise OSError(number, os.strerror(number), str(path))
 
+    monkeypatch.setattr("anytime_core.jobs.contents.WritesInMemory", type(None))
     monkeypatch.setattr(ImageModality, "write", fail)
     before = listing(here)
     result = anytime(*shlex.split(call))
@@ -821,6 +822,7 @@ def test_a_write_that_fails_is_told_with_the_folder_that_was_asked_for(anytime, 
     def fail(self: ImageModality, x: torch.Tensor, path: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
+    monkeypatch.setattr("anytime_core.jobs.contents.WritesInMemory", type(None))
     monkeypatch.setattr(ImageModality, "write", fail)
     error = error_of(anytime(*shlex.split(command), "--out", "pictures"))[0]
     assert "pictures" in error

@@ -593,14 +593,12 @@ def test_auto_is_graph_on_a_gpu_and_numba_for_small_batches_where_it_is_compiled
     monkeypatch.setattr("anytime_core.priors.transformer.choice._kernels_are_compiled", lambda: compiled)
     if expected is None:
         expected = "numba" if compiled else "eager"
-    assert choose_engine(device, precision, batch, multiply_adds, stepped=False) == expected
-    stepped = choose_engine(device, precision, batch, multiply_adds, stepped=True)
-    assert stepped == ("eager" if expected == "graph" else expected)
+    assert choose_engine(device, precision, batch, multiply_adds) == expected
 
 
 def test_auto_refuses_a_precision_that_the_device_has_no_engine_for():
     with pytest.raises(UsageError, match="int8 runs on the CPU, not on 'cuda:1': use --device cpu, or --precision"):
-        choose_engine(torch.device("cuda:1"), "int8", 1, 1e6, stepped=False)
+        choose_engine(torch.device("cuda:1"), "int8", 1, 1e6)
 
 
 @pytest.mark.parametrize("multiplies", [False, True])
@@ -662,7 +660,7 @@ def test_neither_numba_nor_the_compiler_is_loaded_before_an_engine_needs_it():
         "prior = kind(config, CodeSpec(length=2, size=4, dim=1, grid=(2,)))\n"
         "for name in ('plain', 'eager'):\n"
         "    prior.engines()[name](prior, 'float32')\n"
-        "prior.fastest_engine('float32', 1, 1.0, stepped=False)\n"
+        "prior.fastest_engine('float32', 1, 1.0)\n"
         "print([name for name in ('numba', 'torch._dynamo', 'torch._inductor') if name in sys.modules])\n"
         "prior.engines()['numba'](prior, 'float32')\n"
         "print('numba' in sys.modules)"

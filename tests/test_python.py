@@ -276,7 +276,7 @@ def test_saving_replaces_what_an_earlier_call_saved_only_when_told_to(tiny_run, 
 def test_saving_goes_on_where_it_was_killed(tiny_run, tmp_path, monkeypatch):
     samples = tiny_run.sample(64, "1codes")
     with monkeypatch.context() as patch:
-        patch.setattr("anytime_core.jobs.sampling._Job._finish", lambda *arguments: 1 / 0)
+        patch.setattr("anytime_core.jobs.sampling._Call._finish", lambda *arguments: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             samples.save(tmp_path / "out")
     assert list(tmp_path.glob(".partial-*"))

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,12 +26,11 @@ from conftest import tiny_config
 from PIL import Image
 
 import anytime_core.data.files
-import anytime_core.jobs.output
+import anytime_core.jobs.tar_output
 import anytime_core.run as run_module
 from anytime_cli import progress
 from anytime_core.budget import Budget
 from anytime_core.errors import UsageError
-from anytime_core.jobs import sampling as writing
 from anytime_core.jobs.ledger import Ledger
 from anytime_core.jobs.sampling import write_samples
 from anytime_core.run import Run, load
@@ -44,6 +44,7 @@ Write = Callable[..., dict[str, Any]]
 NUM, BATCH, CODES = 150, 16, 8
 PREVIEWED = 64
 """Samples after which the preview is drawn, and from which every batch ends with a mark."""
+IN_MEMORY = "anytime_core.jobs.contents.WritesInMemory"
 ARRAYS = {"suffix": "npz"}
 FORMS = pytest.mark.parametrize(
     ("pack", "progressive"),
@@ -63,7 +64,7 @@ def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of the time of these tests would be that; every batch ends with a mark."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     monkeypatch.setattr(anytime_core.data.files, "_syncfs", lambda: lambda descriptor: None)
-    monkeypatch.setattr(writing, "_FLUSHING_SHARE", 1)
+    monkeypatch.setattr("anytime_core.jobs.marks._FLUSHING_SHARE", 1)
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +191,57 @@ def killed(disk: Disk, write: Write) -> Path:
     return disk.killed()
 
 
+class NotInMemory:
+    """In place of `WritesInMemory`: no modality can do more than its duties."""
+
+
+Making = Callable[[Callable[[int], None]], contextlib.AbstractContextManager[None]]
+
+
+@pytest.fixture(params=["in memory", "on the disk"])
+def making(request) -> Making:
+    """Within the block, a function is called with the number of each file, from 1, when the modality has made it.
+
+    Files are made in memory, by threads, or on the disk, as a modality does that has only its duties.
+    """
+
+    @contextlib.contextmanager
+    def making(on_file: Callable[[int], None]) -> Iterator[None]:
+        numbers = itertools.count(1)
+        on_disk, in_memory = ImageModality.write, ImageModality.contents
+
+        def write(self: ImageModality, x: torch.Tensor, path: Path) -> None:
+            on_disk(self, x, path)
+            on_file(next(numbers))
+
+        def contents(self: ImageModality, x: torch.Tensor, names: Sequence[str]) -> list[bytes]:
+            made = in_memory(self, x, names)
+            for _ in names:
+                on_file(next(numbers))
+            return made
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("anytime_core.jobs.writing.usable_cores", lambda: 3)
+            if request.param == "in memory":
+                patch.setattr(ImageModality, "contents", contents)
+            else:
+                patch.setattr(IN_MEMORY, NotInMemory)
+                patch.setattr(ImageModality, "write", write)
+            yield
+
+    return making
+
+
+def raising(error: BaseException, number: int) -> Callable[[int], None]:
+    """For `making`: raise an error when so many files are made."""
+
+    def on_file(made: int) -> None:
+        if made == number:
+            raise error
+
+    return on_file
+
+
 def partial(folder: Path) -> Path:
     """What a killed job left of the output folder `folder`."""
     (left,) = (path for path in folder.parent.glob(f".partial-{folder.name}-*") if path.is_dir())
@@ -300,7 +352,7 @@ def test_any_sequence_of_indices_can_be_drawn_in_its_order(write, tmp_path):
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Five samples a shard."""
-    monkeypatch.setattr(anytime_core.jobs.output, "SAMPLES_PER_TAR", 5)
+    monkeypatch.setattr(anytime_core.jobs.tar_output, "SAMPLES_PER_TAR", 5)
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 5, 16])
@@ -454,6 +506,7 @@ def test_a_job_killed_while_it_writes_a_batch_goes_on_from_the_batch_before(
             path.write_bytes(whole)
 
     with monkeypatch.context() as patch:
+        patch.setattr(IN_MEMORY, NotInMemory)
         patch.setattr(ImageModality, "write", write_in_two_halves)
         write(disk.out, pack=pack, batch_size=batch_size)
     assert len(written) == NUM
@@ -473,14 +526,13 @@ import os, signal, sys
 from anytime_cli.main import main
 from anytime_image.modality import ImageModality
 
-def write_until_killed(self, x, path):
-    written.append(path)
-    write(self, x, path)
-    if len(written) == 77:
+def contents_until_killed(self, x, names):
+    if "000000076.png" in names:
         os.kill(os.getpid(), signal.SIGKILL)
+    return contents(self, x, names)
 
-write, written = ImageModality.write, []
-ImageModality.write = write_until_killed
+contents = ImageModality.contents
+ImageModality.contents = contents_until_killed
 sys.argv = ["anytime", *{arguments!r}, "--out", "out"]
 main()
 """
@@ -569,19 +621,9 @@ def test_a_job_killed_while_its_files_are_flushed_or_moved_can_be_called_again(
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()], ids=repr)
 @pytest.mark.parametrize("pack", [False, True], ids=["files", "tar"])
-def test_a_job_that_failed_after_a_mark_goes_on_from_there(write, tmp_path, monkeypatch, small_shards, pack, error):
-    original, written = ImageModality.write, []
-
-    def fail(self: ImageModality, x: torch.Tensor, path: Path) -> None:
-        written.append(path)
-        original(self, x, path)
-        if len(written) == 100:
-            raise error
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ImageModality, "write", fail)
-        with pytest.raises(type(error)):
-            write(tmp_path / "job" / "out", pack=pack)
+def test_a_job_that_failed_after_a_mark_goes_on_from_there(write, tmp_path, making, small_shards, pack, error):
+    with making(raising(error, 100)), pytest.raises(type(error)):
+        write(tmp_path / "job" / "out", pack=pack)
     assert names(tmp_path / "job") == {partial(tmp_path / "job" / "out").name}
     watch = Watch()
     write(tmp_path / "job" / "out", pack=pack, on_drawn=watch)
@@ -593,19 +635,11 @@ def test_a_job_that_failed_after_a_mark_goes_on_from_there(write, tmp_path, monk
 
 @FORMS
 @pytest.mark.parametrize("number", [1, 5, 40])
-def test_an_error_before_the_first_mark_leaves_nothing(write, tmp_path, monkeypatch, pack, progressive, number):
-    written = []
-
-    def fail(self: ImageModality, x: torch.Tensor, path: Path) -> None:
-        written.append(path)
-        path.write_bytes(b"new")
-        if len(written) == number:
-            raise OSError(errno.ENOSPC, "No space left on device", str(path))
-
-    monkeypatch.setattr(ImageModality, "write", fail)
-    with pytest.raises(OSError, match="No space left"):
+def test_an_error_before_the_first_mark_leaves_nothing(write, tmp_path, making, pack, progressive, number):
+    error = OSError(errno.ENOSPC, "No space left on device")
+    with making(raising(error, number)), pytest.raises(OSError, match="No space left"):
         write(tmp_path / "new" / "out", pack=pack, progressive=progressive)
-    assert len(written) == number
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("anytime-files")]
     assert names(tmp_path) == set()
 
 
@@ -765,9 +799,9 @@ def test_marks_are_as_rare_as_flushes_are_slow(write, tmp_path, monkeypatch, sha
     def flush(folder: Path) -> None:
         clock.append(clock[-1] + 1.0)
 
-    monkeypatch.setattr(writing, "_FLUSHING_SHARE", share)
-    monkeypatch.setattr(writing, "flush_all", flush)
-    monkeypatch.setattr(writing, "time", SimpleNamespace(perf_counter=lambda: clock[-1]))
+    monkeypatch.setattr("anytime_core.jobs.marks._FLUSHING_SHARE", share)
+    monkeypatch.setattr("anytime_core.jobs.marks.flush_all", flush)
+    monkeypatch.setattr("anytime_core.jobs.marks.time", SimpleNamespace(perf_counter=lambda: clock[-1]))
     write(tmp_path / "out", NUM)
     assert len(clock) - 1 == marks
 
@@ -791,19 +825,11 @@ class StopAtOnce:
 @FORMS
 @pytest.mark.parametrize("before", [40, 95], ids=["before the first mark", "after a mark"])
 def test_a_job_that_goes_on_and_is_stopped_has_no_files_but_those_it_tells(
-    write, disk, monkeypatch, small_shards, pack, progressive, before
+    write, disk, making, small_shards, pack, progressive, before
 ):
     """What the killed process wrote after its mark is gone, though the job does not get that far again."""
-    original, written = ImageModality.write, []
-
-    def copy_late(self: ImageModality, x: torch.Tensor, path: Path) -> None:
-        original(self, x, path)
-        written.append(path)
-        if len(written) == before * (6 if progressive else 1):
-            disk.copy()
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ImageModality, "write", copy_late)
+    last = before * (6 if progressive else 1)
+    with making(lambda made: disk.copy() if made == last else None):
         write(disk.out, 100, pack=pack, progressive=progressive)
     killed = disk.killed()
     done = 80 if before > PREVIEWED else 0
@@ -953,17 +979,9 @@ def test_only_calls_without_a_deadline_wait_for_the_disk(write, fresh, tmp_path,
     assert bool(flushed) == waits
 
 
-def test_an_error_in_a_call_with_a_deadline_leaves_nothing(write, fresh, tmp_path, monkeypatch):
-    original, written = ImageModality.write, []
-
-    def fail(self: ImageModality, x: torch.Tensor, path: Path) -> None:
-        original(self, x, path)
-        written.append(path)
-        if len(written) == 100:
-            raise OSError(errno.ENOSPC, "No space left on device", str(path))
-
-    monkeypatch.setattr(ImageModality, "write", fail)
-    with pytest.raises(OSError, match="No space left"):
+def test_an_error_in_a_call_with_a_deadline_leaves_nothing(write, fresh, tmp_path, making):
+    error = OSError(errno.ENOSPC, "No space left on device")
+    with making(raising(error, 100)), pytest.raises(OSError, match="No space left"):
         write(tmp_path / "new" / "out", NUM, "1000s", of=fresh)
     assert not (tmp_path / "new").exists()
 

@@ -5,18 +5,19 @@ n is the number of samples, N the most codes that one has.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 from torch import Tensor
 
-from anytime_core.jobs.output import ARRAYS_SUFFIX, size_of
-from anytime_core.sampling.samples import Sample
+from anytime_core.jobs.output import ARRAYS_SUFFIX, Added, size_of
+from anytime_core.sampling.samples import Sample, Samples
 
 GROWTH_STEPS = 5
 
@@ -25,6 +26,13 @@ _AT_ONCE = 2**20  # bytes
 _NAMES = ("samples", "indices", "lengths", "codes", "labels", "growth", "growth_lengths")
 ROW_FILES = tuple(f"{name}{_ROWS}" for name in _NAMES)
 """What holds the rows of each array until all are there."""
+
+
+class ArrayRow(NamedTuple):
+    """A sample, and in a progressive job what it is after each number of codes."""
+
+    sample: Sample
+    steps: Mapping[int, Tensor]
 
 
 class ArrayOutput:
@@ -44,6 +52,8 @@ class ArrayOutput:
         progressive: keep growth too.
         part: `i/n` if this job is part i of n; each part names its file differently.
     """
+
+    parallel = False
 
     def __init__(
         self,
@@ -74,8 +84,16 @@ class ArrayOutput:
         self._rows = self._restored = 0
         self._files: dict[str, IO[bytes]] = {}
 
-    def add(self, sample: Sample) -> str:
-        """See `Output`: the file and the row."""
+    def prepare(self, samples: Samples, grown: Mapping[int, Tensor]) -> list[ArrayRow]:
+        """See `Output`: nothing has to be done."""
+        rows = zip(*grown.values(), strict=True) if grown else itertools.repeat(())
+        return [
+            ArrayRow(sample, dict(zip(grown, steps, strict=True))) for sample, steps in zip(samples, rows, strict=False)
+        ]
+
+    def add(self, prepared: ArrayRow) -> Added:
+        """See `Output`: the file and the row, and how many bytes of rows there must be at least."""
+        sample = prepared.sample
         codes = np.zeros(self._forms["codes"][1], np.int64)
         codes[: sample.length] = sample.codes[: sample.length].numpy()
         self._append("samples", sample.x.numpy())
@@ -84,11 +102,14 @@ class ArrayOutput:
         self._append("codes", codes)
         if self.classes:
             self._append("labels", sample.label)
+        if self.progressive:
+            self._append_growth(prepared.steps)
         self._rows += 1
-        return f"{self._path.name}/{self._rows - 1}"
+        name = f"{self._path.name}/{self._rows - 1}"
+        return Added(name, {f"{form}{_ROWS}": self._rows * self._row_bytes(form) for form in self._forms})
 
-    def add_growth(self, index: int, steps: dict[int, Tensor]) -> None:
-        """See `Output`; the last step is repeated if there are fewer than five."""
+    def _append_growth(self, steps: Mapping[int, Tensor]) -> None:
+        """Growth of a sample; the last step is repeated if there are fewer than five."""
         lengths = [*steps, *[max(steps)] * (GROWTH_STEPS - len(steps))]
         self._append("growth", np.stack([steps[length].numpy() for length in lengths]))
         self._append("growth_lengths", lengths)
@@ -98,10 +119,6 @@ class ArrayOutput:
         path = self.folder / f"sample{_ROWS}"
         path.write_bytes(x.numpy().astype("<f4").tobytes())
         path.unlink()
-
-    def written(self) -> dict[str, int]:
-        """See `Output`: there must be at least as many rows as then."""
-        return {f"{name}{_ROWS}": self._rows * self._row_bytes(name) for name in self._forms}
 
     def holds(self, files: Mapping[str, int]) -> bool:
         """See `Output`."""

@@ -1,46 +1,67 @@
-"""Where the files of samples go: one by one into a folder, or packed into tar shards; for arrays see `arrays.py`."""
+"""Where the files of samples go: one by one into a folder; tar shards are in `tar_output.py`, arrays in `arrays.py`."""
 
 from __future__ import annotations
 
-import io
-import json
+import itertools
 import os
 import shutil
 import stat
-import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from torch import Tensor
 
 from anytime_core.errors import UsageError
+from anytime_core.jobs.contents import contents_by
 from anytime_core.modality import Modality, ShowsGrowth
-from anytime_core.sampling.samples import Sample
+from anytime_core.sampling.samples import Samples
 
-SAMPLES_PER_TAR = 10_000
 ARRAYS_SUFFIX = ".npz"
 _GROWTH = "growth"
 """A folder for pictures of growth, until it is known which files were written."""
 
+Prepared = TypeVar("Prepared")
 
-class Output(Protocol):
-    """Takes samples one by one, in the order of the job."""
 
-    def add(self, sample: Sample) -> str:
-        """Write a sample; return the name of its file in `samples.json`."""
+class Added(NamedTuple):
+    """A sample that has its place.
+
+    Attributes:
+        name: of its file in `samples.json`.
+        files: files, with their sizes in bytes, that hold it.
+    """
+
+    name: str
+    files: dict[str, int]
+
+
+class Output(Protocol[Prepared]):
+    """Takes samples, in the order of the job.
+
+    Attributes:
+        parallel: whether several threads may prepare samples at a time.
+    """
+
+    parallel: bool
+
+    def prepare(self, samples: Samples, grown: Mapping[int, Tensor]) -> list[Prepared]:
+        """What `add` takes of each of some samples.
+
+        This is where the work is, and it may be done in any order.
+
+        Args:
+            samples: some samples.
+            grown: in a progressive job, what they are after each number of codes, [B, *sample_shape].
+        """
         ...
 
-    def add_growth(self, index: int, steps: dict[int, Tensor]) -> None:
-        """Write a sample as it looks after each number of codes."""
-        ...
-
-    def written(self) -> dict[str, int]:
-        """Files, with their sizes in bytes, that hold what was added since the last call."""
+    def add(self, prepared: Prepared) -> Added:
+        """Give the next sample of the job its place."""
         ...
 
     def holds(self, files: Mapping[str, int]) -> bool:
-        """Whether files are there with the sizes that `written` returned."""
+        """Whether files are there with the sizes that `add` returned."""
         ...
 
     def state(self) -> Any:
@@ -64,6 +85,22 @@ class Output(Protocol):
         ...
 
 
+class WrittenSample(NamedTuple):
+    """A sample whose files are written.
+
+    Attributes:
+        number: its global index.
+        file: name and size in bytes of its file.
+        growth: of those that show it from fewer codes.
+        steps: what these show, each [*sample_shape].
+    """
+
+    number: int
+    file: dict[str, int]
+    growth: dict[str, int]
+    steps: Sequence[Tensor]
+
+
 class FolderOutput:
     """One file a sample, named by its global index.
 
@@ -75,31 +112,38 @@ class FolderOutput:
 
     def __init__(self, modality: Modality, folder: Path, suffix: str) -> None:
         self.modality, self.folder, self.suffix = modality, folder, suffix
-        self._written: dict[str, int] = {}
+        self._contents = contents_by(modality, folder)
+        self.parallel = self._contents.parallel
 
-    def add(self, sample: Sample) -> str:
-        """See `Output`."""
-        name = f"{sample.index:06d}{self.suffix}"
-        self.modality.write(sample.x, self.folder / name)
-        self._written[name] = (self.folder / name).stat().st_size
-        return name
+    def prepare(self, samples: Samples, grown: Mapping[int, Tensor]) -> list[WrittenSample]:
+        """See `Output`: the files are written."""
+        names = [f"{index:06d}{self.suffix}" for index in samples.indices]
+        own = [{name: size} for name, size in zip(names, self._contents.write(samples.x, names), strict=True)]
+        growth: list[dict[str, int]] = [{} for _ in names]
+        for codes, x in grown.items():
+            others = [f"{index:06d}-{codes}codes{self.suffix}" for index in samples.indices]
+            for row, size in enumerate(self._contents.write(x, others)):
+                growth[row][others[row]] = size
+        rows = zip(*grown.values(), strict=True) if grown else itertools.repeat(())
+        return [WrittenSample(*columns) for columns in zip(samples.indices, own, growth, rows, strict=False)]
 
-    def add_growth(self, index: int, steps: dict[int, Tensor]) -> None:
+    def add(self, prepared: WrittenSample) -> Added:
         """See `Output`; a modality may show growth in files of its own too."""
+        (name,), growth = prepared.file, prepared.growth
+        if prepared.steps and isinstance(self.modality, ShowsGrowth):
+            growth |= self._shown(self.modality, prepared.number, prepared.steps)
+        return Added(name, {**prepared.file, **dict(sorted(growth.items()))})
+
+    def _shown(self, modality: ShowsGrowth, index: int, steps: Sequence[Tensor]) -> dict[str, int]:
+        """The files in which a modality shows growth, with their sizes in bytes."""
         growth = self.folder / _GROWTH
         growth.mkdir(exist_ok=True)
-        for codes, x in steps.items():
-            self.modality.write(x, growth / f"{index:06d}-{codes}codes{self.suffix}")
-        if isinstance(self.modality, ShowsGrowth):
-            self.modality.write_growth(list(steps.values()), growth / f"{index:06d}")
-        for path in sorted(growth.iterdir()):
-            self._written[path.name] = path.stat().st_size
+        modality.write_growth(steps, growth / f"{index:06d}")
+        files = {}
+        for path in growth.iterdir():
+            files[path.name] = path.stat().st_size
             path.rename(self.folder / path.name)
-
-    def written(self) -> dict[str, int]:
-        """See `Output`."""
-        written, self._written = self._written, {}
-        return written
+        return files
 
     def holds(self, files: Mapping[str, int]) -> bool:
         """See `Output`."""
@@ -114,9 +158,9 @@ class FolderOutput:
 
     def try_out(self, x: Tensor) -> None:
         """See `Output`."""
-        path = self.folder / f"sample{self.suffix}"
-        self.modality.write(x, path)
-        path.unlink()
+        name = f"sample{self.suffix}"
+        self._contents.write(x[None], [name])
+        (self.folder / name).unlink()
 
     def finish(self) -> None:
         """Nothing: each file is whole."""
@@ -124,110 +168,6 @@ class FolderOutput:
     def close(self) -> None:
         """Leave only samples."""
         shutil.rmtree(self.folder / _GROWTH, ignore_errors=True)
-
-
-class TarOutput:
-    """Tar shards as WebDataset reads them: the files of a sample share its key, and follow each other.
-
-    A sample has its own file, `.json` with index, label and number of codes, and `.cls` with the label's number. Times
-    and owners are left out, so that the same samples give the same shards.
-
-    Args:
-        modality: it writes the samples.
-        folder: where the shards go.
-        suffix: of the samples' files.
-        part: `i/n` if this job is part i of n; each part names its shards differently.
-    """
-
-    def __init__(self, modality: Modality, folder: Path, suffix: str, part: str | None = None) -> None:
-        self.modality, self.folder, self.suffix = modality, folder, suffix
-        self._prefix = "samples-" if part is None else f"samples-{part.replace('/', 'of')}-"
-        self._number, self._inside = 0, 0
-        self._tar: tarfile.TarFile | None = None
-        self._file: io.BufferedRandom | None = None
-
-    def add(self, sample: Sample) -> str:
-        """See `Output`."""
-        if self._inside == SAMPLES_PER_TAR:
-            self.close()
-            self._number, self._inside = self._number + 1, 0
-        key = f"{sample.index:09d}"
-        about = json.dumps({"index": sample.index, "label": sample.label, "codes": sample.length})
-        self._append(f"{key}{self.suffix}", self._encoded(sample.x))
-        self._append(f"{key}.json", about.encode())
-        if sample.label is not None:
-            self._append(f"{key}.cls", str(sample.label).encode())
-        self._inside += 1
-        return f"{self._path().name}/{key}{self.suffix}"
-
-    def add_growth(self, index: int, steps: dict[int, Tensor]) -> None:
-        """See `Output`."""
-        for codes, x in steps.items():
-            self._append(f"{index:09d}.{codes}codes{self.suffix}", self._encoded(x))
-
-    def written(self) -> dict[str, int]:
-        """See `Output`: the shard, which must be at least as long as it is now."""
-        return {self._path().name: self._file.tell() if self._file else 0}
-
-    def holds(self, files: Mapping[str, int]) -> bool:
-        """See `Output`."""
-        return all(size_of(self.folder / name) >= size > 0 for name, size in files.items())
-
-    def state(self) -> dict[str, int]:
-        """See `Output`."""
-        if self._file is not None:
-            self._file.flush()
-        return {"number": self._number, "inside": self._inside, "end": self._file.tell() if self._file else 0}
-
-    def restore(self, state: dict[str, int] | None) -> None:
-        """See `Output`."""
-        if state is None:
-            return
-        self._number, self._inside = state["number"], state["inside"]
-        for path in self.folder.glob(f"{self._prefix}*.tar"):
-            if path.name > self._path().name:
-                path.unlink()
-        if state["end"]:
-            self._open("r+b", state["end"])
-
-    def try_out(self, x: Tensor) -> None:
-        """See `Output`."""
-        self._encoded(x)
-
-    def finish(self) -> None:
-        """See `Output`."""
-        self.close()
-
-    def close(self) -> None:
-        """See `Output`."""
-        if self._tar is not None and self._file is not None:
-            self._tar.close()
-            self._file.close()
-        self._tar = self._file = None
-
-    def _path(self) -> Path:
-        return self.folder / f"{self._prefix}{self._number:06d}.tar"
-
-    def _open(self, mode: str, end: int = 0) -> tarfile.TarFile:
-        file = self._path().open(mode)
-        file.truncate(end)
-        file.seek(end)
-        self._file = file  # type: ignore[assignment]  # it is a BufferedRandom, as both modes are for updating
-        self._tar = tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT)  # noqa: SIM115, open between samples
-        return self._tar
-
-    def _append(self, name: str, content: bytes) -> None:
-        tar = self._tar or self._open("w+b")
-        entry = tarfile.TarInfo(name)
-        entry.size = len(content)
-        tar.addfile(entry, io.BytesIO(content))
-
-    def _encoded(self, x: Tensor) -> bytes:
-        path = self.folder / f"sample{self.suffix}"
-        self.modality.write(x, path)
-        content = path.read_bytes()
-        path.unlink()
-        return content
 
 
 def size_of(path: Path) -> int:

@@ -20,6 +20,7 @@ from anytime_core.digest import digest
 from anytime_core.errors import UsageError
 from anytime_core.jobs.output import output_suffix
 from anytime_core.jobs.output_folder import FILLING, OutputFolder, refuse_as_output
+from anytime_core.jobs.preview import PREVIEW_COLUMNS
 from anytime_core.jobs.records import (
     ENTRIES,
     PREVIEW_FILE,
@@ -28,7 +29,6 @@ from anytime_core.jobs.records import (
     read_head,
     write_entries,
 )
-from anytime_core.jobs.sampling import PREVIEW_COLUMNS
 from anytime_core.media import open_file
 from anytime_core.modality import Modality, PreviewRow, Restored, RestoresFiles, UserFile
 from anytime_core.run import Run

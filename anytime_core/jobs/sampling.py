@@ -2,42 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
-import os
 import time
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from anytime_core.budget import Budget
 from anytime_core.curve import preview_lengths
-from anytime_core.data.files import flush_all
-from anytime_core.digest import digest
 from anytime_core.errors import UsageError
-from anytime_core.jobs.arrays import ArrayOutput
-from anytime_core.jobs.ledger import LEDGER_FILES, Ledger
-from anytime_core.jobs.output import ARRAYS_SUFFIX, FolderOutput, Output, TarOutput, output_suffix
+from anytime_core.jobs.description import SamplingJob
+from anytime_core.jobs.hurry import Hurry
+from anytime_core.jobs.ledger import Ledger
+from anytime_core.jobs.marks import Progress, remove_all, remove_unmarked
+from anytime_core.jobs.output import Output, output_suffix
 from anytime_core.jobs.output_folder import FILLING, OutputFolder, refuse_as_output
+from anytime_core.jobs.preview import MOST_PREVIEWED, Preview
 from anytime_core.jobs.records import PREVIEW_FILE, SAMPLES_FILE, join, read_head, write_entries
-from anytime_core.modality import PreviewRow
+from anytime_core.jobs.writing import Grown, SampleWriter
 from anytime_core.run import Run
-from anytime_core.sampling.deadline import Deadline
 from anytime_core.sampling.options import SamplingOptions
+from anytime_core.sampling.pending import PendingSamples
 from anytime_core.sampling.sampler import OnCode
 from anytime_core.sampling.samples import Samples
 from anytime_core.spelling import argument
-
-PREVIEW_COLUMNS = 8
-
-_PREVIEWED = 64
-_PREVIEW_SHARE = 0.2
-"""The share of a deadline that a preview may take."""
-_FLUSHING_SHARE = 0.1
-"""The share of the time between two marks that bringing samples to the disk may take."""
 
 Stopped = Callable[[], bool]
 OnDrawn = Callable[[int, int], None]
@@ -90,13 +77,13 @@ def write_samples(
     """
     options = options or SamplingOptions()
     budget = Budget.parse(budget, run.sampler(options).spending)
-    job = _Job(run, indices, budget, options, output_suffix(run.modality, suffix, arrays=True), drawn)
-    job.progressive, job.pack = progressive, pack
+    suffix_used = output_suffix(run.modality, suffix, arrays=True)
+    job = SamplingJob(run, indices, budget, options, suffix_used, progressive, pack, drawn)
+    call = _Call(job, stopped, on_drawn)
     if pack and job.arrays:
         shards, arrays = argument("pack", True), argument("suffix", suffix, option="format")
         raise UsageError(f"{shards} writes tar shards, {arrays} one file of arrays: leave one of them out")
-    job.seconds["load"] = load_seconds
-    durable = not job.timed
+    call.progress.seconds["load"] = load_seconds
     refuse_as_output(folder, run)
     place = OutputFolder(
         folder,
@@ -106,12 +93,13 @@ def write_samples(
         joins=lambda earlier: job.joins(earlier, overwrite=overwrite),
         join=lambda earlier, new: join(earlier, new, lambda index: index in indices),
     )
-    with place.filled(job.digest(), (PREVIEW_FILE,), resumable=lambda: job.resumable, durable=durable) as partial:
+    resumable, durable = (lambda: call.progress.marked), not job.timed
+    with place.filled(job.digest(), (PREVIEW_FILE,), resumable=resumable, durable=durable) as partial:
         if (partial / FILLING).exists():
-            record = job.run_in(partial, stopped, on_drawn)
+            record = call.run_in(partial)
         else:
             record = read_head(partial / SAMPLES_FILE, SAMPLES_FILE)
-        job.resumable = False
+        call.progress.marked = False
         closing = time.perf_counter()
     if job.timed:
         run.costs.note("close", len(indices), time.perf_counter() - closing)
@@ -119,284 +107,127 @@ def write_samples(
     return record
 
 
-class _Job:
-    """One call of `write_samples`.
+class _Call:
+    """One call of `write_samples`, whose deadline begins now.
 
     Attributes:
-        seconds: spent on each part of the work, by all processes together.
-        resumable: whether another call can go on from what is on the disk.
-        timed: whether this call has a deadline; not if it only writes samples that were drawn within one.
+        progress: how far the job is.
     """
 
-    progressive: bool
-    pack: bool
+    def __init__(self, job: SamplingJob, stopped: Stopped, on_drawn: OnDrawn) -> None:
+        self.job, self.run, self.stopped, self.on_drawn = job, job.run, stopped, on_drawn
+        self.progress, self._interrupted = Progress(), False
+        self._preview = Preview(job.run.modality, len(job.indices), job.codes, progressive=job.progressive)
+        self._hurry: Hurry | None = None
+        if job.timed and job.budget.seconds is not None:
+            self._hurry = Hurry(job.run, job.budget.seconds, len(job.indices), self._preview)
 
-    def __init__(
-        self,
-        run: Run,
-        indices: Sequence[int],
-        budget: Budget,
-        options: SamplingOptions,
-        suffix: str,
-        drawn: Samples | None = None,
-    ) -> None:
-        self.drawn, self.timed = drawn, drawn is None and budget.seconds is not None
-        self.run, self.indices, self.budget, self.options, self.suffix = run, indices, budget, options, suffix
-        self.seconds = {"load": 0.0, "codes": 0.0, "decode": 0.0, "write": 0.0}
-        self.resumable = False
-        self._next_mark = 0.0
-        self._flushes: deque[float] = deque([0.0], maxlen=2)
-        self._done, self._most_codes, self._calls, self._interrupted = 0, 0, 0, False
-        self._shown: dict[int, list[Tensor]] = defaultdict(list)
-        self._previewed, self._previewable = False, min(len(indices), _PREVIEWED)
-        self._prior_length = run.require_prior().code_length
-        self._wanted = budget.most_codes(self._prior_length)
-        self._deadline: Deadline | None = None
-        if self.timed and budget.seconds is not None:
-            previews = run.costs.expected("preview", self._previewable)
-            self._previewed = previews is None or previews > _PREVIEW_SHARE * budget.seconds
-            last = {"finish": len(indices), "close": len(indices)}
-            if not self._previewed:
-                last["preview"] = self._previewable
-            self._deadline = Deadline(budget.seconds, run.costs, ["decode", "write"], last=last)
-
-    def digest(self) -> str:
-        """A name that follows from everything that decides what the files will be."""
-        return self._digest(str(self.indices) if isinstance(self.indices, range) else list(self.indices))
-
-    @property
-    def arrays(self) -> bool:
-        """Whether samples go into one file of arrays; they do not if the modality writes such files itself."""
-        return self.suffix not in self.run.modality.suffixes
-
-    @property
-    def many(self) -> str | None:
-        """Suffix of files that hold many samples each, None if there are none."""
-        return ".tar" if self.pack else ARRAYS_SUFFIX if self.arrays else None
-
-    @property
-    def part(self) -> str | None:
-        """`i/n` if this is part i of a job that is done in n parts, else None."""
-        if not isinstance(self.indices, range) or not 0 <= self.indices.start < self.indices.step != 1:
-            return None
-        return f"{self.indices.start}/{self.indices.step}"
-
-    def joins(self, earlier: Path, *, overwrite: bool) -> bool:
-        """Whether a `samples.json` lists other parts of the same job; with `overwrite` also this part."""
-        try:
-            head = read_head(earlier, SAMPLES_FILE)
-            return head["job"] == self._whole and (overwrite or self.part not in head["shards"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return False
-
-    @property
-    def _whole(self) -> str | None:
-        """A name for the job that this is a part of, and its files; None if it is all of it."""
-        return (
-            self._digest([self.indices.stop, self.indices.step])
-            if self.part and isinstance(self.indices, range)
-            else None
-        )
-
-    def _digest(self, indices: Any) -> str:
-        described = {
-            "run": str(self.run.folder.resolve()),
-            "trained": self.run.record.model_dump(mode="json", include={"created", "stages"}),
-            "indices": indices,
-            "budget": str(self.budget),
-            "options": dataclasses.asdict(dataclasses.replace(self.options, batch_size=None)),
-            "files": [self.suffix, self.progressive, self.pack],
-            **({} if self.drawn is None else {"codes": self.drawn.codes.tolist(), "of": self.drawn.lengths.tolist()}),
-        }
-        return digest(described)[:12]
-
-    def run_in(self, partial: Path, stopped: Stopped, on_drawn: OnDrawn) -> dict[str, Any]:
+    def run_in(self, partial: Path) -> dict[str, Any]:
         """Draw and write everything into the folder `partial`, from the last mark there on."""
-        output = self._output(partial)
-        ledger = Ledger(partial, self._fits, output.holds)
+        output = self.job.output(partial)
+        ledger = Ledger(partial, self.job.fits, output.holds)
         try:
             output.restore(ledger.last["output"] if ledger.last else None)
-            if ledger.last is not None:
-                self._go_on(ledger.last, partial)
+            if ledger.last is None:
+                remove_all(partial)
             else:
-                _empty(partial)
-
-            def on_code(drawn: int) -> bool:
-                on_drawn(self._done, drawn)
-                if not stopped():
-                    return False
-                self._interrupted |= drawn < self._wanted
-                return True
-
-            if self._deadline is not None:
-                self._measure_writing(output)
-            for batch in self._batches(on_code):
-                started = time.perf_counter()
-                self._add(batch, output, ledger, partial)
-                self._note("write", len(batch.indices), time.perf_counter() - started)
-                for name, value in batch.seconds.items():
-                    self.seconds[name] += value
-                if stopped():
-                    break
-                if self._previewed and self._deadline is None and time.perf_counter() >= self._next_mark:
-                    self._mark(output, ledger, partial)
-            self._preview(partial)
+                self._go_on(ledger.last, partial)
+            if self._hurry is not None:
+                self._hurry.measure_writing(output)
+            self._write(self._batches(), output, ledger, partial)
+            self._show(partial)
             return self._finish(partial, output, ledger)
         finally:
             output.close()
             ledger.close()
 
-    def _batches(self, on_code: OnCode) -> Iterable[Samples]:
-        """The samples that are still to be written."""
-        left = self.indices[self._done :]
-        if self.drawn is not None:
-            return (self.drawn,) if left else ()  # either all of it was written, or nothing
-        return self.run.sampler(self.options).batches(left, self.budget, deadline=self._deadline, on_code=on_code)
-
-    def _output(self, partial: Path) -> Output:
-        if self.pack:
-            return TarOutput(self.run.modality, partial, self.suffix, self.part)
-        if not self.arrays:
-            return FolderOutput(self.run.modality, partial, self.suffix)
-        prior = self.run.require_prior()
-        return ArrayOutput(
-            partial,
-            self.run.modality.sample_shape(),
-            code_length=self._wanted,
-            codebook_size=prior.codebook_size,
-            classes=self.run.record.classes if prior.classes else (),
-            progressive=self.progressive,
-            part=self.part,
-        )
-
-    def _mark(self, output: Output, ledger: Ledger, partial: Path) -> None:
-        """Set a mark that a killed job goes on from, once all is on the disk; rarely enough to take little time."""
-        state = output.state()
-        ledger.flush()
-        started = time.perf_counter()
-        flush_all(partial)
-        self._flushes.append(time.perf_counter() - started)
-        drawn = {"done": self._done, "most": self._most_codes, "calls": self._calls}
-        ledger.mark(**drawn, seconds=self.seconds, output=state)
-        # The shorter of the last two: one may have waited for what other programs had written.
-        self._next_mark = time.perf_counter() + min(self._flushes) * (1 / _FLUSHING_SHARE - 1)
-        self.resumable = True
-
-    def _fits(self, mark: dict[str, Any]) -> bool:
-        """Whether this job can have written a mark."""
-        return mark["done"] <= len(self.indices) and (mark["output"] is not None) == (self.many is not None)
-
-    def _measure_writing(self, output: Output) -> None:
-        """Write a sample twice and remove it, if no earlier call with a deadline has measured what writing costs."""
-        if self.run.costs.expected("write", 1) is None:
-            x = self.run.decode(torch.zeros(1, 1, dtype=torch.int64))[0]
-            output.try_out(x)  # the first one imports what writes files
-            started = time.perf_counter()
-            output.try_out(x)
-            self.run.costs.note("write", 1, time.perf_counter() - started)
-
     def _go_on(self, mark: dict[str, Any], partial: Path) -> None:
         """Go on with a killed job, without the samples that it wrote after its last mark."""
-        self._done, self._most_codes, self._calls = mark["done"], mark["most"], mark["calls"]
-        self._previewed = self.resumable = True
-        self.seconds |= {name: value for name, value in mark["seconds"].items() if name != "load"}
-        if self.many is None:
-            left = self.indices[self._done :]
-            unmarked = left if isinstance(left, range) else set(left)
-            with os.scandir(partial) as entries:
-                paths = [entry.path for entry in entries if _index(entry.name) in unmarked]
-            for path in paths:
-                os.unlink(path)
+        self.progress.go_on(mark)
+        self._preview.wanted = False
+        if self.job.many is None:
+            remove_unmarked(partial, self.job.indices[self.progress.done :])
 
-    def _add(self, batch: Samples, output: Output, ledger: Ledger, partial: Path) -> None:
-        """Write the samples of a batch."""
-        grown = self._grown(batch) if self.progressive else {}
-        for row, sample in enumerate(batch):
-            name = output.add(sample)
-            label = None if sample.label is None else self.run.record.classes[sample.label]
-            if self.progressive:
-                output.add_growth(sample.index, {codes: x_hat[row] for codes, x_hat in grown.items()})
-            files = output.written()
-            entry = {"file": name, "index": sample.index, "label": label, "codes": sample.length}
-            if self.many is None:
-                entry["bytes"] = files[name]
-                entry |= {"growth": {other: size for other, size in files.items() if other != name}} if grown else {}
-            ledger.add(entry, files)
-        self._done += len(batch.indices)
-        self._most_codes = max(self._most_codes, *batch.lengths.tolist())
-        self._calls = max(self._calls, batch.calls)
-        if not self._previewed:
-            for codes, x in grown.items() if self.progressive else [(self._wanted, batch.x)]:
-                columns = PREVIEW_COLUMNS if self.progressive else _PREVIEWED
-                self._shown[codes] += list(x[: columns - len(self._shown[codes])])
-            if self._done >= _PREVIEWED and self._deadline is None:
-                self._preview(partial)
+    def _batches(self) -> Iterator[PendingSamples]:
+        """The samples that are still to be written, until the call is stopped."""
 
-    def _grown(self, batch: Samples) -> dict[int, Tensor]:
+        def on_code(drawn: int) -> bool:
+            self.on_drawn(self.progress.done, drawn)
+            if not self.stopped():
+                return False
+            self._interrupted |= drawn < self.job.codes
+            return True
+
+        for batch in self._drawn(self.job.indices[self.progress.done :], on_code):
+            yield batch
+            if self.stopped():
+                return
+
+    def _drawn(self, left: Sequence[int], on_code: OnCode) -> Iterable[PendingSamples]:
+        if self.job.drawn is not None:
+            return (PendingSamples(self.job.drawn),) if left else ()  # either all of it was written, or nothing
+        deadline = None if self._hurry is None else self._hurry.deadline
+        sampler = self.run.sampler(self.job.options)
+        return sampler.pending_batches(left, self.job.budget, deadline=deadline, on_code=on_code)
+
+    def _write(self, batches: Iterable[PendingSamples], output: Output[Any], ledger: Ledger, partial: Path) -> None:
+        classes, single = self.run.record.classes, self.job.many is None
+        with SampleWriter(output, ledger, classes, grow=self._grown, single=single) as writer:
+            for batch in writer.written(batches):
+                started = time.perf_counter()
+                self.progress.add(batch.samples)
+                if self._preview.wanted:
+                    self._preview.add(batch)
+                    if self.progress.done >= MOST_PREVIEWED and self._hurry is None:
+                        self._show(partial)
+                self._note("write", len(batch.samples), batch.seconds + time.perf_counter() - started)
+                if not self._preview.wanted and self._hurry is None and not self.stopped():
+                    self.progress.mark_if_due(partial, output, ledger)
+
+    def _grown(self, batch: Samples) -> Grown:
         """The samples of a batch from five growing numbers of codes each."""
+        if not self.job.progressive:
+            return {}
         lengths = preview_lengths(int(batch.lengths.max()))
         return {codes: self.run.decode(batch.codes, batch.lengths.clamp(max=codes)) for codes in lengths}
 
-    def _preview(self, partial: Path) -> None:
-        if self._previewed:
-            return
-        started = time.perf_counter()
-        rows = [PreviewRow(f"{codes} codes", torch.stack(x)) for codes, x in sorted(self._shown.items())]
-        self.run.modality.preview(rows if self.progressive else _in_rows(rows[0].x), partial / PREVIEW_FILE)
-        self._shown.clear()
-        self._previewed = True
-        self.run.costs.note("preview", self._previewable, time.perf_counter() - started)
+    def _show(self, partial: Path) -> None:
+        """Draw the preview, unless that is done or not wanted."""
+        if self._preview.wanted:
+            started = time.perf_counter()
+            self._preview.write(partial / PREVIEW_FILE)
+            self.run.costs.note("preview", self._preview.number, time.perf_counter() - started)
 
-    def _finish(self, partial: Path, output: Output, ledger: Ledger) -> dict[str, Any]:
+    def _finish(self, partial: Path, output: Output[Any], ledger: Ledger) -> dict[str, Any]:
         """Complete the files, and write `samples.json`, with a line for each sample."""
-        started = time.perf_counter()
+        started, job, progress = time.perf_counter(), self.job, self.progress
         output.finish()
         preview = partial / PREVIEW_FILE
-        many = sorted(partial.glob(f"*{self.many}")) if self.many else []
+        many = sorted(partial.glob(f"*{job.many}")) if job.many else []
         files = [path for path in (preview, *many) if path.exists()]
         record: dict[str, Any] = {
             "run": str(self.run.folder),
-            "budget": str(self.budget),
-            "codes": self._wanted,
-            "code_length": self._prior_length,
-            "drawn": self._most_codes,
-            "calls": self._calls,
-            "seed": self.options.seed,
-            **({"completed": True} if self.drawn is not None and self.drawn.origin.completed else {}),
-            "num": self._done,
+            "budget": str(job.budget),
+            "codes": job.codes,
+            "code_length": job.code_length,
+            "drawn": progress.most_codes,
+            "calls": progress.calls,
+            "seed": job.options.seed,
+            **({"completed": True} if job.drawn is not None and job.drawn.origin.completed else {}),
+            "num": progress.done,
             "preview": PREVIEW_FILE if preview.exists() else None,
-            "interrupted": self._interrupted or self._done < len(self.indices),
-            "seconds": {name: round(value, 4) for name, value in self.seconds.items()},
+            "interrupted": self._interrupted or progress.done < len(job.indices),
+            "seconds": {name: round(value, 4) for name, value in progress.seconds.items()},
             "files": {path.name: path.stat().st_size for path in files},
-            **({"job": self._whole, "shards": [self.part]} if self.part else {}),
+            **({"job": job.whole, "shards": [job.part]} if job.part else {}),
         }
-        if self._deadline is not None:
-            left = {"finish": len(self.indices), "close": len(self.indices)}
-            record["deadline"] = {"seconds": self._deadline.seconds, "took": round(self._deadline.took(left), 4)}
+        if self._hurry is not None:
+            record["deadline"] = self._hurry.told()
         write_entries(partial / SAMPLES_FILE, SAMPLES_FILE, record, ledger.entries())
-        self._note("finish", len(self.indices), time.perf_counter() - started)
+        self._note("finish", len(job.indices), time.perf_counter() - started)
         return record
 
     def _note(self, work: str, batch: int, seconds: float) -> None:
-        self.seconds["write"] += seconds
-        if self._deadline is not None:
+        self.progress.seconds["write"] += seconds
+        if self._hurry is not None:
             self.run.costs.note(work, batch, seconds)
-
-
-def _empty(folder: Path) -> None:
-    """Remove what a job left that was killed before its first mark."""
-    with os.scandir(folder) as entries:
-        left = [entry.path for entry in entries if entry.name not in (FILLING, *LEDGER_FILES)]
-    for path in left:
-        os.unlink(path)
-
-
-def _index(name: str) -> int | None:
-    """The sample that a file of its own shows."""
-    digits = name.partition(".")[0].partition("-")[0]
-    return int(digits) if digits.isdecimal() else None
-
-
-def _in_rows(x: Tensor) -> list[PreviewRow]:
-    """Samples as rows of eight, without captions."""
-    return [PreviewRow("", part) for part in x.split(PREVIEW_COLUMNS)]

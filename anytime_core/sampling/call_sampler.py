@@ -178,5 +178,5 @@ class CallSampler(Sampler[CallEngine]):
         return tokens
 
     @property
-    def _noise_numbers(self) -> int:
-        return self.prior.code_length * self.prior.codebook_size
+    def _kept_numbers(self) -> int:
+        return self.options.rows(1) * self.prior.kept_numbers + self.prior.code_length * sum(self.prior.digits.radices)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -25,6 +25,8 @@ from anytime_core.sampling.steps import network_labels, open_stepper
 
 CHUNK = 8
 """Codes of the larger graph."""
+
+AnyChoice = TypeVar("AnyChoice", bound=Choice)
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class CapturedLoops:
 
     def __init__(self, engine: CapturedEngine, prior: CausalPrior) -> None:
         self.engine, self.prior = engine, prior
-        self._pool: Pool[Loop] = Pool()
+        self._pool: Pool[Loop[Any]] = Pool()
 
     def prefixes(
         self,
@@ -64,7 +66,9 @@ class CapturedLoops:
                 yield loop.draw(end)
 
     @contextmanager
-    def open(self, labels: Tensor | None, batch: int, length: int, choice: Choice, guidance: float) -> Iterator[Loop]:
+    def open(
+        self, labels: Tensor | None, batch: int, length: int, choice: AnyChoice, guidance: float
+    ) -> Iterator[Loop[AnyChoice]]:
         """A loop for one batch of up to `length` codes; arguments as in `prefixes`.
 
         Raises:
@@ -72,21 +76,14 @@ class CapturedLoops:
         """
         shape = _Shape(batch, guidance, choice.key)
         lengths = self._lengths(length)
-        found = ((size, self._pool.take((size, shape))) for size in lengths)
-        size, loop = next((pair for pair in found if pair[1] is not None), (lengths[0], None))
-        labels_of_all = network_labels(self.prior, labels, guidance)
-        if loop is None:
-            stepper = partial(open_stepper, self.engine, self.prior, labels, batch, size, guidance)
-            loop = self._pool.made(lambda: Loop(stepper(), choice, batch, size))
-        loop.begin(labels_of_all, choice)
-        try:
+
+        def make() -> Loop[Any]:
+            stepper = open_stepper(self.engine, self.prior, labels, batch, lengths[0], guidance)
+            return Loop(stepper, choice, batch, lengths[0])
+
+        with self._pool.lent([(most, shape) for most in lengths], make) as loop:
+            loop.begin(network_labels(self.prior, labels, guidance), choice)
             yield loop
-        except Exception:
-            loop = None  # what has failed is not used again
-            raise
-        finally:
-            if loop is not None:
-                self._pool.give_back((size, shape), loop)
 
     def _lengths(self, length: int) -> list[int]:
         """The lengths of buffers that hold `length` codes: powers of two, or all codes; few serve all budgets."""
@@ -95,7 +92,7 @@ class CapturedLoops:
         return sorted({min(size, most) for size in powers if size >= length})
 
 
-class Loop:
+class Loop(Generic[AnyChoice]):
     """The graphs of one shape and the buffers that they read and write.
 
     Args:
@@ -109,7 +106,7 @@ class Loop:
     """
 
     @torch.inference_mode()
-    def __init__(self, stepper: Any, choice: Choice, batch: int, length: int) -> None:
+    def __init__(self, stepper: Any, choice: AnyChoice, batch: int, length: int) -> None:
         self.stepper, self.choice = stepper, choice
         device = choice.tensors[0].device
         self.position = torch.zeros(1, dtype=torch.int64, device=device)
@@ -128,7 +125,7 @@ class Loop:
             self._codes.index_copy_(0, self.position, previous.unsqueeze(0))
 
     @torch.inference_mode()
-    def begin(self, labels: Tensor | None, choice: Choice) -> None:
+    def begin(self, labels: Tensor | None, choice: AnyChoice) -> None:
         """Begin a batch: `labels` of all sequences that go through the network, and a choice of the same key."""
         self.stepper.restart(labels)
         if choice is not self.choice:
@@ -150,7 +147,8 @@ class Loop:
 
     def _captured(self, codes: int) -> Captured[None]:
         what = f"the drawing of codes for a batch of {self._codes.shape[1]}"
-        return capture(partial(self._steps, codes), self.position.device, what=what, way_out=WAY_OUT)
+        beside = next(iter(self._graphs.values()), None)
+        return capture(partial(self._steps, codes), self.position.device, what=what, way_out=WAY_OUT, beside=beside)
 
 
 def every_chunk(length: int) -> Sequence[int]:

@@ -44,7 +44,7 @@ class Engines(Generic[E]):
             self._made[name, precision] = makers[name](self.prior, precision)
         return self._made[name, precision]
 
-    def best(self, options: SamplingOptions, batch: int, samples: int, length: int, *, stepped: bool = False) -> E:
+    def best(self, options: SamplingOptions, batch: int, samples: int, length: int) -> E:
         """The engine that options name, or the fastest one for a job.
 
         Args:
@@ -52,14 +52,13 @@ class Engines(Generic[E]):
             batch: samples per batch.
             samples: samples of the job.
             length: codes of each sample.
-            stepped: whether the engine must draw one code at a time.
         """
         rows, precision, name = options.rows(batch), options.precision, options.engine
         if precision == "auto":
             precision = self._precision(rows)
         if name == "auto":
             work = self.prior.multiply_adds * options.rows(samples) * length
-            name = self.prior.fastest_engine(precision, rows, work, stepped=stepped)
+            name = self.prior.fastest_engine(precision, rows, work)
         return self.get(name, precision)
 
     def _precision(self, rows: int) -> str:

@@ -16,13 +16,16 @@ import torch
 from torch import Tensor
 
 from anytime_core.budget import ANYWHERE, Budget, Limit, Spending, Unit
+from anytime_core.capture import out_of_memory
+from anytime_core.errors import AnytimeError
 from anytime_core.exhaustion import explained
 from anytime_core.priors.blame import blaming
-from anytime_core.sampling.batch_size import BatchSizes
+from anytime_core.sampling.batch_size import BatchSizes, largest_batch
 from anytime_core.sampling.deadline import Deadline, Pace
 from anytime_core.sampling.guidance import check_guidance
 from anytime_core.sampling.labels import LabelCounts
 from anytime_core.sampling.options import SamplingOptions
+from anytime_core.sampling.pending import PendingSamples, Pipe, pipe_from
 from anytime_core.sampling.samples import Origin, Prefix, Samples
 from anytime_core.sampling.source import Source
 from anytime_core.threads import alone
@@ -32,8 +35,6 @@ OnCode = Callable[[int], bool]
 
 _THREADS_WORTH = 1.3
 """With a deadline, decoding uses all threads only if that is faster than one thread by this factor."""
-_LARGEST_NOISE = 2**28
-"""The most numbers of noise that a batch may need, 1 GiB."""
 
 AnyEngine = TypeVar("AnyEngine")
 
@@ -73,7 +74,7 @@ class Sampler(ABC, Generic[AnyEngine]):
         check_guidance(source.prior, options.guidance, source.folder)
         self._label = source.labels.number(options.label)
         self._counts = LabelCounts(source.labels, options.labels) if options.labels else None
-        self._largest_batch = max(1, _LARGEST_NOISE // self._noise_numbers)
+        self._largest_batch = largest_batch(self._kept_numbers, self.device)
 
     @property
     def spending(self) -> Spending:
@@ -82,8 +83,8 @@ class Sampler(ABC, Generic[AnyEngine]):
 
     @property
     @abstractmethod
-    def _noise_numbers(self) -> int:
-        """How many numbers of noise a sample needs."""
+    def _kept_numbers(self) -> int:
+        """About how many numbers are kept for a sample while it is drawn."""
 
     def batches(
         self,
@@ -101,6 +102,22 @@ class Sampler(ABC, Generic[AnyEngine]):
             deadline: the end of the call, if the caller keeps a deadline of its own for a budget in seconds.
             on_code: see `OnCode`; the batch is decoded from the codes that are drawn.
         """
+        for pending in self.pending_batches(indices, budget, deadline=deadline, on_code=on_code, ahead=False):
+            yield pending.wait()
+
+    def pending_batches(
+        self,
+        indices: Sequence[int],
+        budget: Budget,
+        *,
+        deadline: Deadline | None = None,
+        on_code: OnCode = lambda drawn: False,
+        ahead: bool = True,
+    ) -> Iterator[PendingSamples]:
+        """As `batches`; but if `ahead`, a GPU still decodes and copies a batch when it is yielded.
+
+        So the next batch is drawn meanwhile. With a deadline nothing is done ahead, as all work is measured.
+        """
         limit = budget.limit(self.source.prior.code_length)
         self._check(budget, limit)
         if limit.seconds is not None and deadline is None:
@@ -108,16 +125,22 @@ class Sampler(ABC, Generic[AnyEngine]):
         if deadline is not None:
             self.prepare(len(indices))
         sizes = self._batch_sizes(len(indices), timed=deadline is not None)
+        pipe = pipe_from(self.device) if ahead and deadline is None else None
         first = 0
         while first < len(indices):
             batch = indices[first : first + sizes.next()]
             started = time.perf_counter()
-            with self._explained(len(batch)):
-                engine = self._engine(len(batch), len(indices), limit.length, stepped=limit.threshold is not None)
-                pace = None
-                if deadline is not None:
-                    pace = deadline.pace(len(batch), -(-(len(indices) - first) // len(batch)))
-                drawn = self._batch(batch, engine, budget, limit, on_code, pace)
+            try:
+                with self._explained(len(batch)):
+                    engine = self._engine(len(batch), len(indices), limit.length)
+                    pace = None
+                    if deadline is not None:
+                        pace = deadline.pace(len(batch), -(-(len(indices) - first) // len(batch)))
+                    drawn = self._batch(batch, engine, budget, limit, on_code, pace, pipe)
+            except AnytimeError as error:
+                if out_of_memory(error) and sizes.fall_back():
+                    continue
+                raise
             yield drawn
             sizes.note(len(batch), time.perf_counter() - started)
             first += len(batch)
@@ -142,9 +165,9 @@ class Sampler(ABC, Generic[AnyEngine]):
             UsageError: the prior cannot be given these codes.
         """
 
-    def _engine(self, batch: int, samples: int, length: int, *, stepped: bool = False) -> AnyEngine:
-        """The engine for batches of `batch` out of `samples` samples of `length` codes; `stepped`: code by code."""
-        engine: AnyEngine = self.source.engines.best(self.options, batch, samples, length, stepped=stepped)
+    def _engine(self, batch: int, samples: int, length: int) -> AnyEngine:
+        """The engine for batches of `batch` out of `samples` samples of `length` codes."""
+        engine: AnyEngine = self.source.engines.best(self.options, batch, samples, length)
         return engine
 
     @abstractmethod
@@ -198,7 +221,8 @@ class Sampler(ABC, Generic[AnyEngine]):
 
     def _batch_sizes(self, samples: int, *, timed: bool) -> BatchSizes:
         """The sizes of the batches of a job of `samples` samples; they do not change if it has a deadline."""
-        return BatchSizes(self.options.batch_size, min(samples, self._largest_batch), measures=not timed)
+        largest = min(samples, self._largest_batch)
+        return BatchSizes(self.options.batch_size, largest, measures=not timed, device=self.device)
 
     def _decoding(self, codes: Tensor, *, threaded: bool) -> float:
         """The seconds that decoding takes."""
@@ -220,20 +244,26 @@ class Sampler(ABC, Generic[AnyEngine]):
         limit: Limit,
         on_code: OnCode,
         pace: Pace | None,
-    ) -> Samples:
-        started = time.perf_counter()
+        pipe: Pipe | None,
+    ) -> PendingSamples:
+        started, begun = time.perf_counter(), None if pipe is None else pipe.moment()
         labels = self._labels(indices)
         drawn = self._draw(indices, labels, engine, limit, on_code, pace)
         codes, lengths = drawn.codes.cpu().clone(), drawn.lengths.cpu()
+        origin = Origin(self.source.run, budget, self.options)
+        if pipe is not None and begun is not None:
+            ended = pipe.moment()
+            x = pipe.copied(self.source.decode_on_device(codes, lengths))
+            samples = Samples(x, codes, lengths, labels, tuple(indices), drawn.calls, {}, origin)
+            return PendingSamples(samples, (begun, ended, pipe.moment()))
         ended_drawing = time.perf_counter()
         threaded = pace is None or self.source.prepared[len(indices), engine]
         x = self._decoded(codes, lengths, threaded=threaded)
-        ended = time.perf_counter()
+        ended_decoding = time.perf_counter()
         if pace is not None:
-            self.source.costs.note("decode", len(indices), ended - ended_drawing)
-        seconds = {"codes": ended_drawing - started, "decode": ended - ended_drawing}
-        origin = Origin(self.source.run, budget, self.options)
-        return Samples(x, codes, lengths, labels, tuple(indices), drawn.calls, seconds, origin)
+            self.source.costs.note("decode", len(indices), ended_decoding - ended_drawing)
+        seconds = {"codes": ended_drawing - started, "decode": ended_decoding - ended_drawing}
+        return PendingSamples(Samples(x, codes, lengths, labels, tuple(indices), drawn.calls, seconds, origin))
 
     def _synchronise(self) -> None:
         """Wait for the device, so that time can be measured."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -140,9 +140,25 @@ class Samples:
 
     def __iter__(self) -> Iterator[Sample]:
         """Yield the samples one by one."""
+        for (index, label, length), x, codes in zip(self.described(), self.x, self.codes, strict=True):
+            yield Sample(index, label, length, x, codes)
+
+    def described(self) -> Iterator[tuple[int, int | None, int]]:
+        """Yield index, label and number of codes of each sample."""
         labels = [None] * len(self.indices) if self.labels is None else self.labels.tolist()
-        for columns in zip(self.indices, labels, self.lengths.tolist(), self.x, self.codes, strict=True):
-            yield Sample(*columns)
+        return zip(self.indices, labels, self.lengths.tolist(), strict=True)
+
+    def rows(self, start: int, stop: int) -> Samples:
+        """Some of the samples."""
+        part = slice(start, stop)
+        return replace(
+            self,
+            x=self.x[part],
+            codes=self.codes[part],
+            lengths=self.lengths[part],
+            labels=None if self.labels is None else self.labels[part],
+            indices=self.indices[part],
+        )
 
 
 def joined(batches: Sequence[Samples]) -> Samples:

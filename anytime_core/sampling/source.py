@@ -26,6 +26,7 @@ class Source:
         folder: the run folder, for messages.
         prior: the prior, in evaluation mode.
         decode: (codes [B, n], lengths [B] or None) -> samples [B, *sample_shape] on the CPU; n is at most N.
+        decode_on_device: the same, but samples stay on the device, which may still be at work on them.
         labels: the labels that the prior can be given.
         costs: the times of decoding and writing in calls with a deadline.
         gains: returns what each code brings, for adaptive budgets. Raises RunError if the run has no measurements.
@@ -40,6 +41,7 @@ class Source:
     folder: Path
     prior: Prior
     decode: Callable[..., Tensor]
+    decode_on_device: Callable[..., Tensor]
     labels: ClassLabels
     costs: Costs
     gains: Callable[[], Gains]

@@ -214,7 +214,7 @@ def test_a_ledger_that_makes_no_sense_counts_for_nothing(mark, tmp_path):
 def test_a_mark_of_another_job_is_not_gone_on_with(run_copy, tmp_path, monkeypatch):
     """Whoever knows where a job will write could leave its temporary folder there beforehand."""
     run = load(run_copy, device="cpu")
-    monkeypatch.setattr("anytime_core.jobs.sampling._Job.digest", lambda job: "job")
+    monkeypatch.setattr("anytime_core.jobs.description.SamplingJob.digest", lambda job: "job")
     partial = tmp_path / ".partial-out-job"
     partial.mkdir()
     (partial / FILLING).touch()
@@ -229,7 +229,7 @@ def test_a_mark_of_another_job_is_not_gone_on_with(run_copy, tmp_path, monkeypat
 def test_a_ledger_that_is_a_link_is_not_written_through(planted, run_copy, tmp_path, outside, monkeypatch):
     """The name of a job's temporary folder follows from the command line and the run, which others may know."""
     run = load(run_copy, device="cpu")
-    monkeypatch.setattr("anytime_core.jobs.sampling._Job.digest", lambda job: "job")
+    monkeypatch.setattr("anytime_core.jobs.description.SamplingJob.digest", lambda job: "job")
     partial = tmp_path / ".partial-out-job"
     partial.mkdir()
     (partial / FILLING).touch()
@@ -240,7 +240,7 @@ def test_a_ledger_that_is_a_link_is_not_written_through(planted, run_copy, tmp_p
 
 def test_a_folder_of_somebody_s_in_the_place_of_a_job_s_is_not_emptied(run_copy, tmp_path, outside, monkeypatch):
     run = load(run_copy, device="cpu")
-    monkeypatch.setattr("anytime_core.jobs.sampling._Job.digest", lambda job: "job")
+    monkeypatch.setattr("anytime_core.jobs.description.SamplingJob.digest", lambda job: "job")
     outside.rename(tmp_path / ".partial-out-job")
     with pytest.raises(UsageError, match="is not of this job, and would be emptied: remove it"):
         write_samples(run, tmp_path / "out", range(3), 1.0, SamplingOptions(engine="plain"))

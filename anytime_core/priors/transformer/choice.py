@@ -14,7 +14,7 @@ _COMPILATION_PAYS_FROM = 1e12
 """If a job has more multiply-adds, about a minute of small batches, it is worth compiling kernels first."""
 
 
-def choose_engine(device: torch.device, precision: str, batch: int, multiply_adds: float, *, stepped: bool) -> str:
+def choose_engine(device: torch.device, precision: str, batch: int, multiply_adds: float) -> str:
     """The fastest engine for a job.
 
     Args:
@@ -22,7 +22,6 @@ def choose_engine(device: torch.device, precision: str, batch: int, multiply_add
         precision: the precision that is asked for.
         batch: sequences per batch.
         multiply_adds: multiply-adds of the whole job.
-        stepped: whether the job needs an engine that draws one code at a time.
 
     Raises:
         UsageError: the device has no engine of this precision.
@@ -32,7 +31,7 @@ def choose_engine(device: torch.device, precision: str, batch: int, multiply_add
             f"precision int8 runs on the CPU, not on '{device}': use --device cpu, or --precision bfloat16"
         )
     if device.type == "cuda":
-        return "eager" if stepped else "graph"
+        return "graph"
     if precision == "int8":
         return "numba"
     if device.type != "cpu" or precision != "float32" or batch > SMALL_BATCH:

@@ -123,25 +123,33 @@ def row_product(
     NORMALISE: tl.constexpr,
     GELU: tl.constexpr,
     INPUTS: tl.constexpr,
-    INPUT_BLOCK: tl.constexpr,
+    CHUNKS: tl.constexpr,
+    CHUNK: tl.constexpr,
     OUTPUT_BLOCK: tl.constexpr,
 ):
-    """Some outputs of one row: after its normalisation with bias and perhaps GELU, or else added to the result."""
-    output = tl.program_id(0) * OUTPUT_BLOCK + tl.arange(0, OUTPUT_BLOCK)[:, None]
+    """Some outputs of one row: after its normalisation with bias and perhaps GELU, or else added to the result.
+
+    A warp has whole outputs, of which it reads chunk after chunk, and sums without waiting for others. Therefore each
+    reads and normalises the row by itself.
+    """
+    output = tl.program_id(0) * OUTPUT_BLOCK + tl.arange(0, OUTPUT_BLOCK)[:, None, None]
     row = tl.program_id(1)
-    column = tl.arange(0, INPUT_BLOCK)[None, :]
-    inside, wanted = column < INPUTS, output < outputs
-    # The weights first, as they come from far and depend on nothing.
-    weights = tl.load(matrix + output * INPUTS + column, mask=wanted & inside, other=0)
+    column = tl.arange(0, CHUNKS)[None, :, None] * CHUNK + tl.arange(0, CHUNK)[None, None, :]
+    wanted = output < outputs
+    inside = (column < INPUTS) & (output >= 0)  # [OUTPUT_BLOCK, CHUNKS, CHUNK]
+    every = column + output * 0
+    weights = tl.load(matrix + output * INPUTS + column, mask=wanted & inside, other=0).to(tl.float32)
+    # Loads do not move across a barrier: the weights, which are the farthest, come while the row is normalised.
+    tl.debug_barrier()
+    values = tl.load(x + row * INPUTS + every, mask=inside, other=0).to(tl.float32)
     if NORMALISE:
         added = tl.load(bias + output, mask=wanted, other=0).to(tl.float32)
-        shifted = _shifted(x, shift, row * INPUTS + column, column, inside)
-        centred, scale = _centred(shifted, inside, epsilon, INPUTS)
-        values = centred * scale
+        values += tl.load(shift + every, mask=inside, other=0).to(tl.float32)
+        values = tl.where(inside, values - _total(values) / INPUTS, 0)
+        total = _total(weights * values) * tl.rsqrt(_total(values * values) / INPUTS + epsilon) + added
     else:
         added = tl.load(result + row * outputs + output, mask=wanted, other=0).to(tl.float32)
-        values = tl.load(x + row * INPUTS + column, mask=inside, other=0).to(tl.float32)
-    total = tl.sum(weights.to(tl.float32) * values, 1, keep_dims=True) + added  # [OUTPUT_BLOCK, 1]
+        total = _total(weights * values) + added  # [OUTPUT_BLOCK, 1, 1]
     if GELU:
         total = _gelu(total)
     tl.store(result + row * outputs + output, total.to(result.dtype.element_ty), mask=wanted)
@@ -210,6 +218,12 @@ def _centred(values, inside, epsilon, WIDTH: tl.constexpr):
     """Rows without their mean, and what their variance is to be divided out by."""
     centred = tl.where(inside, values - tl.sum(values, 1, keep_dims=True) / WIDTH, 0)
     return centred, tl.rsqrt(tl.sum(centred * centred, 1, keep_dims=True) / WIDTH + epsilon)
+
+
+@triton.jit
+def _total(x):
+    """The sums of a block of three axes over its last two."""
+    return tl.sum(tl.sum(x, 2, keep_dims=True), 1, keep_dims=True)
 
 
 @triton.jit

@@ -24,6 +24,8 @@ _MULTIPROCESSORS = 128
 """About how many of them a large GPU has: as many programs as that, or more, keep it busy."""
 _LANES = 32
 """Threads of a warp."""
+_READ, _KEPT = 16, 128
+"""Bytes that a thread reads at once, and that it can keep of one tensor."""
 _MOST_WARPS = 8
 
 _ROWS_UP_TO = 4
@@ -62,10 +64,9 @@ class TritonOperators(TorchOperators):
         batch, groups, length, size = keys.shape
         queries = projected.shape[1] // (size * groups) - 2
         result = projected.new_empty(batch, queries * groups * size)
-        query_block, size_block = next_power_of_2(queries), next_power_of_2(size)
-        block, warps = _attention_block(batch * groups, length, query_block, size_block)
+        block, warps = _attention_block(keys, queries)
         arguments = (result, projected, keys, values, position, length, groups, queries, size)
-        blocks = (query_block, size_block, block)
+        blocks = (next_power_of_2(queries), next_power_of_2(size), block)
         _start(kernels.attend, (batch * groups,), *arguments, *blocks, num_warps=warps)
         return result
 
@@ -111,9 +112,8 @@ def _multiply(result: Tensor, x: Tensor, part: AfterNorm, epsilon: float | None,
     normalise = epsilon is not None
     tensors = (result, x, part.shift, part.matrix.T, part.bias, epsilon or 0.0)
     if _form(x, normalise=normalise) == "row":
-        input_block, output_block = _row_block(inputs, outputs)
-        grid, warps = (cdiv(outputs, output_block), batch), _warps(input_block * output_block, 16)
-        blocks = (input_block, output_block)
+        *blocks, warps = _row_block(x, outputs)
+        grid = cdiv(outputs, blocks[-1]), batch
         _start(kernels.row_product, grid, *tensors, outputs, normalise, gelu, inputs, *blocks, num_warps=warps)
         return
     tiles = cdiv(batch, _TILE_ROWS)
@@ -132,11 +132,17 @@ def _warps(elements: int, per_thread: int) -> int:
     return max(1, min(_MOST_WARPS, elements // (per_thread * _LANES)))
 
 
-def _row_block(inputs: int, outputs: int) -> tuple[int, int]:
-    """All inputs, and outputs so few that programs fill the GPU and that a thread has no more than 32 numbers."""
-    input_block = next_power_of_2(inputs)
-    most = max(1, 32 * _MOST_WARPS * _LANES // input_block)
-    return input_block, min(most, 16, max(1, next_power_of_2(outputs // _MULTIPROCESSORS + 1) // 2))
+def _row_block(x: Tensor, outputs: int) -> tuple[int, int, int, int]:
+    """Chunks of a row `x`, which a warp reads at once, their inputs, outputs of a program, and its warps.
+
+    There are outputs so few that programs fill the GPU and that a thread keeps no more of the weights than it can.
+    """
+    inputs = next_power_of_2(x.shape[1])
+    most = _KEPT // x.itemsize * _LANES  # of a warp
+    chunk = min(inputs, _READ // x.itemsize * _LANES)
+    enough = next_power_of_2(outputs // _MULTIPROCESSORS + 1) // 2
+    block = max(1, min(enough, 16, _MOST_WARPS * most // inputs))
+    return inputs // chunk, chunk, block, min(_MOST_WARPS, max(block, block * inputs // most))
 
 
 def _tile_block(tiles: int, inputs: int, outputs: int) -> tuple[int, int]:
@@ -145,14 +151,15 @@ def _tile_block(tiles: int, inputs: int, outputs: int) -> tuple[int, int]:
     return max(16, min(next_power_of_2(inputs), max(128, 4096 // output_block))), output_block
 
 
-def _attention_block(programs: int, length: int, queries: int, size: int) -> tuple[int, int]:
-    """Positions that a program reads at once, and its warps.
+def _attention_block(keys: Tensor, queries: int) -> tuple[int, int]:
+    """Positions of `keys` [B, G, n, E] that a program reads at once for so many query heads, and its warps.
 
-    A thread keeps a sum for each query and each number that it reads: 64 sums at most. With few programs, one reads so
-    much that it goes through its loop once or twice; with many, they hide each other's waiting.
+    A thread keeps a sum for each query head and each number that it reads: 64 sums at most. With few programs, one
+    reads so much that it goes through its loop once or twice; with many, they hide each other's waiting.
     """
-    few = programs <= _FEW_ATTENDING
+    batch, groups, length, size = keys.shape
+    few = batch * groups <= _FEW_ATTENDING
     warps = _MOST_WARPS if few else 4
-    per_thread = max(1, min(32 if few else 16, 64 // queries))
-    block = max(1, warps * _LANES * per_thread // size)
+    numbers = min(64 // keys.itemsize if few else 16, max(1, 64 // next_power_of_2(queries)))  # of a thread
+    block = max(1, warps * _LANES * numbers // next_power_of_2(size))
     return min(block, next_power_of_2(length)), warps

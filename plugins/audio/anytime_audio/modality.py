@@ -100,8 +100,10 @@ class AudioModality:
         import torch
         import torch.nn.functional as F
 
-        moves = torch.randint(2 * most + 1, (len(x), 1), generator=generator)
-        taken = (moves + torch.arange(x.shape[-1])).to(x.device)  # [B, L]
+        from anytime_core.transfer import to_device
+
+        moves = to_device(torch.randint(2 * most + 1, (len(x), 1), generator=generator), x.device)
+        taken = moves + torch.arange(x.shape[-1], device=x.device)  # [B, L]
         return F.pad(x, (most, most)).squeeze(1).gather(1, taken).unsqueeze(1)
 
     def read(self, path: Path) -> Tensor:
@@ -130,6 +132,17 @@ class AudioModality:
         from anytime_audio.datasets.files import write_sound
 
         write_sound([x[0].detach().float().cpu().numpy()], path, self.config.data.rate, self.config.encoding)
+
+    def contents(self, x: Tensor, names: Sequence[str]) -> list[bytes]:
+        """Sounds of [B, 1, L] in memory, as `write` writes them."""
+        from anytime_audio.datasets.files import sound_content
+
+        sounds = x[:, 0].detach().float().cpu().numpy()
+        data = self.config.data
+        return [
+            sound_content(sound, name, data.rate, self.config.encoding)
+            for sound, name in zip(sounds, names, strict=True)
+        ]
 
     def preview(self, rows: Sequence[PreviewRow], path: Path) -> None:
         """Write waveforms over mel spectrograms."""

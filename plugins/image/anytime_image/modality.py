@@ -97,20 +97,19 @@ class ImageModality:
     def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Each image moved and mirrored at random as the config says; edges are repeated into the gap."""
         import torch
-        import torch.nn.functional as F
+
+        from anytime_core.transfer import to_device
 
         shift, (height, width) = self.config.data.shift, x.shape[-2:]
         if shift:
-            padded = F.pad(x, [shift] * 4, mode="replicate")
-            starts = torch.randint(2 * shift + 1, (len(x), 2), generator=generator).tolist()
-            x = torch.stack(
-                [
-                    image[:, top : top + height, left : left + width]
-                    for image, (top, left) in zip(padded, starts, strict=True)
-                ]
-            )
+            moves = to_device(torch.randint(2 * shift + 1, (len(x), 2), generator=generator) - shift, x.device)
+            rows, columns = (
+                (torch.arange(size, device=x.device) + moves[:, axis, None]).clamp(0, size - 1)
+                for axis, size in enumerate((height, width))
+            )  # [B, H] and [B, W]
+            x = x.gather(2, rows[:, None, :, None].expand_as(x)).gather(3, columns[:, None, None].expand_as(x))
         if self.config.data.flip:
-            mirrored = torch.rand(len(x), generator=generator).to(x.device) < 0.5
+            mirrored = to_device(torch.rand(len(x), generator=generator), x.device) < 0.5
             x = torch.where(mirrored[:, None, None, None], x.flip(-1), x)
         return x
 
@@ -135,6 +134,13 @@ class ImageModality:
         from anytime_image.restoring import save
 
         save(to_uint8(x.detach().cpu()), path)
+
+    def contents(self, x: Tensor, names: Sequence[str]) -> list[bytes]:
+        """Pictures of [B, C, H, W] in memory; values outside [-1, 1] are clipped."""
+        from anytime_image.pixels import to_uint8
+        from anytime_image.restoring import content
+
+        return [content(image, name) for image, name in zip(to_uint8(x.detach().cpu()), names, strict=True)]
 
     def write_growth(self, steps: Sequence[Tensor], stem: Path) -> None:
         """Write `stem-strip.png`, the steps side by side, and `stem.gif`, one after another."""

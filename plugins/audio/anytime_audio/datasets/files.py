@@ -6,11 +6,12 @@ L is the number of audio samples of a clip.
 from __future__ import annotations
 
 import errno
+import io
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal, NamedTuple
 
 import numpy as np
 import soundfile
@@ -169,31 +170,53 @@ def write_sound(blocks: Iterable[np.ndarray], path: Path, rate: int, encoding: E
         DataError: soundfile knows no format of that suffix, or none that holds the encoding.
         OSError: the disk is full, or the folder does not exist.
     """
-    subtype = _SUBTYPES[encoding]
-    container = path.suffix.removeprefix(".").upper()
-    if container not in soundfile.available_formats() or not soundfile.check_format(container, subtype):
-        raise DataError(f"cannot write {encoding} sound to {path.name}: use .wav, or .flac with 16bit or 24bit")
+    form = _form(path.name, encoding)
+    with path.open("wb") as file:
+        try:
+            _write(blocks, file.fileno(), path.name, rate, form)
+        except soundfile.LibsndfileError as error:
+            raise OSError(errno.EIO, f"the sound cannot be written: {error.error_string}", str(path)) from error
+
+
+def sound_content(sound: np.ndarray, name: str, rate: int, encoding: Encoding) -> bytes:
+    """What `write_sound` would write of a mono float32 sound to a file of that name. Raises DataError as it does."""
+    file = io.BytesIO()
+    _write([sound], file, name, rate, _form(name, encoding))
+    return file.getvalue()
+
+
+class _Form(NamedTuple):
+    """How soundfile calls the format of a file and of the numbers in it."""
+
+    format: str
+    subtype: str
+
+
+def _form(name: str, encoding: Encoding) -> _Form:
+    """The form of a file of that name. Raises DataError if there is none that holds the encoding."""
+    form = _Form(Path(name).suffix.removeprefix(".").upper(), _SUBTYPES[encoding])
+    if form.format not in soundfile.available_formats() or not soundfile.check_format(*form):
+        raise DataError(f"cannot write {encoding} sound to {name}: use .wav, or .flac with 16bit or 24bit")
+    return form
+
+
+def _write(blocks: Iterable[np.ndarray], file: int | IO[bytes], name: str, rate: int, form: _Form) -> None:
+    """See `write_sound`; `file` is open, or its descriptor, and stays so."""
     clipped, largest, total = 0, 0.0, 0
-    try:
-        with (
-            path.open("wb") as opened,
-            soundfile.SoundFile(opened.fileno(), "w", rate, 1, subtype, format=container, closefd=False) as file,
-        ):
-            for block in blocks:
-                fits = np.abs(block) <= 1
-                if encoding != "float" and not fits.all():
-                    clipped += int((~fits).sum())
-                    block = np.nan_to_num(block)
-                    largest = max(largest, float(np.abs(block).max()))
-                    block = block.clip(-1, 1)
-                total += len(block)
-                file.write(block)
-    except soundfile.LibsndfileError as error:
-        raise OSError(errno.EIO, f"the sound cannot be written: {error.error_string}", str(path)) from error
+    with soundfile.SoundFile(file, "w", rate, 1, form.subtype, format=form.format, closefd=False) as writer:
+        for block in blocks:
+            fits = np.abs(block) <= 1
+            if form.subtype != "FLOAT" and not fits.all():
+                clipped += int((~fits).sum())
+                block = np.nan_to_num(block)
+                largest = max(largest, float(np.abs(block).max()))
+                block = block.clip(-1, 1)
+            total += len(block)
+            writer.write(block)
     if clipped:
         logger.warning(
             "%s: %d of %d audio samples were beyond full scale, up to %.2f, and are clipped",
-            path.name,
+            name,
             clipped,
             total,
             largest,

@@ -1,0 +1,80 @@
+"""Samples as the contents of files: in memory where the modality can, else by way of a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from torch import Tensor
+
+from anytime_core.modality import Modality, WritesInMemory
+
+_BEING_MADE = "sample"
+
+
+class Contents(Protocol):
+    """Makes files of samples."""
+
+    parallel: bool
+    """Whether several threads may do this at a time."""
+
+    def of(self, x: Tensor, names: Sequence[str]) -> list[bytes]:
+        """The contents of files of these names, one for each sample of a batch."""
+        ...
+
+    def write(self, x: Tensor, names: Sequence[str]) -> list[int]:
+        """Write such files; return their sizes in bytes."""
+        ...
+
+
+def contents_by(modality: Modality, folder: Path) -> Contents:
+    """What makes files of a modality's samples in `folder`."""
+    return _InMemory(modality, folder) if isinstance(modality, WritesInMemory) else _ByFile(modality, folder)
+
+
+def remove_unfinished(folder: Path, suffix: str) -> None:
+    """Remove the file by way of which contents were being made when a process was killed."""
+    (folder / f"{_BEING_MADE}{suffix}").unlink(missing_ok=True)
+
+
+class _InMemory:
+    parallel = True
+
+    def __init__(self, modality: WritesInMemory, folder: Path) -> None:
+        self.modality, self.folder = modality, os.fspath(folder)
+
+    def of(self, x: Tensor, names: Sequence[str]) -> list[bytes]:
+        return self.modality.contents(x, names)
+
+    def write(self, x: Tensor, names: Sequence[str]) -> list[int]:
+        contents = self.of(x, names)
+        for name, content in zip(names, contents, strict=True):
+            with open(f"{self.folder}/{name}", "wb", buffering=0) as file:
+                file.write(content)
+        return list(map(len, contents))
+
+
+class _ByFile:
+    parallel = False
+
+    def __init__(self, modality: Modality, folder: Path) -> None:
+        self.modality, self.folder = modality, folder
+
+    def of(self, x: Tensor, names: Sequence[str]) -> list[bytes]:
+        return [self._content(sample, name) for sample, name in zip(x, names, strict=True)]
+
+    def write(self, x: Tensor, names: Sequence[str]) -> list[int]:
+        return [self._written(sample, self.folder / name) for sample, name in zip(x, names, strict=True)]
+
+    def _written(self, sample: Tensor, path: Path) -> int:
+        self.modality.write(sample, path)
+        return path.stat().st_size
+
+    def _content(self, sample: Tensor, name: str) -> bytes:
+        path = self.folder / f"{_BEING_MADE}{Path(name).suffix}"
+        self.modality.write(sample, path)
+        content = path.read_bytes()
+        path.unlink()
+        return content
