@@ -140,7 +140,7 @@ def row_product(
     column = tl.arange(0, CHUNKS)[None, :, None] * CHUNK + tl.arange(0, CHUNK)[None, None, :]
     wanted = output < outputs
     inside = (column < INPUTS) & (output >= 0)  # [OUTPUT_BLOCK, CHUNKS, CHUNK]
-    every = column + output * 0
+    every = column + output * 0  # the row is read once for each output, into the threads that have its weights
     weights = tl.load(matrix + output * INPUTS + column, mask=wanted & inside, other=0).to(tl.float32)
     # Loads do not move across a barrier: the weights, which are the farthest, come while the row is normalised.
     tl.debug_barrier()
