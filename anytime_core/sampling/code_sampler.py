@@ -47,10 +47,10 @@ class CodeSampler(Sampler[Engine]):
         """Draw the samples of one batch, and yield them at each of `lengths`, or after every code."""
         length = max(lengths) if lengths else self.prior.code_length
         labels = self._labels(indices)
-        wanted = sorted(set(lengths or range(1, length + 1)))
+        wanted = set(lengths or range(1, length + 1))
         with self._explained(len(indices)):
             engine = self._engine(len(indices), len(indices), length)
-            for codes in self._prefixes(engine, labels, self._drawing(engine, indices, length), wanted):
+            for codes in self._prefixes(engine, labels, self._drawing(engine, indices, length), sorted(wanted)):
                 if codes.shape[1] in wanted:
                     yield Prefix(codes.cpu().clone(), labels, tuple(indices), self.source.decode)
 
