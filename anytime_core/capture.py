@@ -63,7 +63,9 @@ def capture(
         return _captured(work, device, beside)
     except RuntimeError as error:
         if out_of_memory(error):
-            raise AnytimeError(f"no memory on {device} to capture {what}: {way_out}") from error
+            raise AnytimeError(
+                f"no memory on {device} to capture {what}, or another process holds it: {way_out}"
+            ) from error
         first_line = str(error).partition("\n")[0]
         raise AnytimeError(f"{what} cannot be captured as a CUDA graph here ({first_line}): {way_out}") from error
 

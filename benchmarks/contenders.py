@@ -127,6 +127,7 @@ def _engine(name: str, precision: str, sizes: Sizes) -> Contender:
         folder=nowhere,
         prior=prior,
         decode=lambda codes, lengths=None: codes,
+        decode_on_device=lambda codes, lengths=None: codes,
         labels=ClassLabels((), conditional=False, run=nowhere),
         costs=Costs(None, device()),
         gains=_no_gains,

@@ -132,14 +132,14 @@ class ImageModality:
     def write(self, x: Tensor, path: Path) -> None:
         """Write [C, H, W] as a picture; values outside [-1, 1] are clipped."""
         from anytime_image.pixels import to_uint8
-        from anytime_image.restoring import save
+        from anytime_image.writing import save
 
         save(to_uint8(x.detach().cpu()), path)
 
     def contents(self, x: Tensor, names: Sequence[str]) -> list[bytes]:
         """Pictures of [B, C, H, W] in memory; values outside [-1, 1] are clipped."""
         from anytime_image.pixels import to_uint8
-        from anytime_image.restoring import content
+        from anytime_image.writing import content
 
         return [content(image, name) for image, name in zip(to_uint8(x.detach().cpu()), names, strict=True)]
 
