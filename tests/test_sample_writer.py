@@ -18,6 +18,7 @@ from torch import Tensor
 import anytime_core.jobs.writing
 import anytime_core.sampling.sampler
 from anytime_core.budget import Budget
+from anytime_core.errors import AnytimeError
 from anytime_core.jobs.ledger import Ledger
 from anytime_core.jobs.output import Added
 from anytime_core.jobs.sampling import write_samples
@@ -179,6 +180,17 @@ def test_a_job_that_is_stopped_writes_what_is_on_its_way_and_what_was_begun(tiny
     )
     assert (record["num"], record["interrupted"]) == (48, True)
     assert len(list((tmp_path / "out").glob("0*.png"))) == 48
+
+
+def test_memory_that_is_used_up_while_samples_are_decoded_ahead_is_told_with_the_way_out(tiny_run, monkeypatch):
+    def fail(codes: Tensor, lengths: Tensor | None = None) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(anytime_core.sampling.sampler, "pipe_from", SlowPipe)
+    sampler = tiny_run.sampler(SamplingOptions(batch_size=16, engine="eager"))
+    monkeypatch.setattr(sampler.source, "decode_on_device", fail)
+    with pytest.raises(AnytimeError, match="^drawing 16 samples at a time: out of memory; .* --batch-size"):
+        next(sampler.pending_batches(range(40), Budget(1.0)))
 
 
 @pytest.mark.parametrize("name", ["000000001.png", "ü.json", "n" * 100, "n" * 101], ids=len)
