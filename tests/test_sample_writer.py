@@ -125,6 +125,18 @@ def test_the_first_error_in_the_order_of_samples_is_raised_and_all_threads_end(w
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("anytime-files")]
 
 
+def test_where_there_may_be_no_more_threads_one_does_all(writer, monkeypatch):
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    output, worked = Kept(lambda samples: worked.add(threading.current_thread())), set[threading.Thread]()
+    with writer(output) as open_writer:
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        list(open_writer.written(batches(3, [], ahead=True)))
+    assert output.indices == list(range(3 * BATCH))
+    assert worked == {threading.current_thread()}
+
+
 class SlowPipe:
     """In place of a GPU's: samples arrive when they are waited for, and not before."""
 
@@ -189,7 +201,7 @@ def test_memory_that_is_used_up_while_samples_are_decoded_ahead_is_told_with_the
     monkeypatch.setattr(anytime_core.sampling.sampler, "pipe_from", SlowPipe)
     sampler = tiny_run.sampler(SamplingOptions(batch_size=16, engine="eager"))
     monkeypatch.setattr(sampler.source, "decode_on_device", fail)
-    with pytest.raises(AnytimeError, match="^drawing 16 samples at a time: out of memory; .* --batch-size"):
+    with pytest.raises(AnytimeError, match=r"^drawing 16 samples at a time: out of memory; .* --batch-size"):
         next(sampler.pending_batches(range(40), Budget(1.0)))
 
 
