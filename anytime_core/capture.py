@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 
@@ -30,13 +32,17 @@ class Captured(Generic[T]):
     Attributes:
         result: what the work returned while it was captured; each replay writes into its tensors.
         replay: does the work again on the tensors that it had then, without waiting for the device.
+        memory: what the graph's passing tensors lie in.
     """
 
     result: T
     replay: Callable[[], None]
+    memory: Any = None
 
 
-def capture(work: Callable[[], T], device: torch.device, *, what: str, way_out: str) -> Captured[T]:
+def capture(
+    work: Callable[[], T], device: torch.device, *, what: str, way_out: str, beside: Captured[Any] | None = None
+) -> Captured[T]:
     """Capture `work`, which is not done by this.
 
     Work that opens libraries or allocates memory of its own must have been done once before, see `warm_up`. It must not
@@ -47,15 +53,19 @@ def capture(work: Callable[[], T], device: torch.device, *, what: str, way_out: 
         device: on which it runs.
         what: is captured, for messages.
         way_out: what to do if it cannot be captured, for messages.
+        beside: captured work whose memory it may use, as the two are never replayed at the same time and neither has
+            a result that must outlive the other.
 
     Raises:
         AnytimeError: there is no memory on the device, or the work cannot be captured.
     """
     try:
-        return _captured(work, device)
+        return _captured(work, device, beside)
     except RuntimeError as error:
         if out_of_memory(error):
-            raise AnytimeError(f"no memory on {device} to capture {what}: {way_out}") from error
+            raise AnytimeError(
+                f"no memory on {device} to capture {what}, or another process holds it: {way_out}"
+            ) from error
         first_line = str(error).partition("\n")[0]
         raise AnytimeError(f"{what} cannot be captured as a CUDA graph here ({first_line}): {way_out}") from error
 
@@ -89,17 +99,34 @@ def require_capture(device: torch.device, *, what: str, way_out: str) -> None:
         raise UsageError(f"{what} needs a CUDA device, not '{device}': {way_out}")
 
 
-def _captured(work: Callable[[], T], device: torch.device) -> Captured[T]:
-    graph = torch.cuda.CUDAGraph()
-    # Other threads may go on allocating meanwhile.
-    with _capturing, torch.cuda.device(device), torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        result = work()
+def _captured(work: Callable[[], T], device: torch.device, beside: Captured[Any] | None) -> Captured[T]:
+    graph, memory = torch.cuda.CUDAGraph(), None if beside is None else beside.memory
+    # A capture that fails leaves its own stream as the current one.
+    with _capturing, torch.cuda.device(device), torch.cuda.stream(torch.cuda.current_stream(device)):
+        reason: Exception | None = None
+        try:
+            # Other threads may go on allocating meanwhile.
+            with torch.cuda.graph(graph, memory, capture_error_mode="thread_local"):
+                try:
+                    result = work()
+                except Exception as error:
+                    reason = error  # ending the capture raises another one, which does not say why
+                    raise
+        except Exception as error:
+            _end_failed_capture(device)
+            raise reason or error from None
 
     def replay() -> None:
         with torch.cuda.device(device):
             graph.replay()
 
-    return Captured(result, replay)
+    return Captured(result, replay, graph.pool())
+
+
+def _end_failed_capture(device: torch.device) -> None:
+    """Let the device draw random numbers again: they are as in a capture until one ends well, as this one does."""
+    with contextlib.suppress(RuntimeError), torch.cuda.graph(torch.cuda.CUDAGraph(), capture_error_mode="thread_local"):
+        torch.zeros(1, device=device)
 
 
 class Pool(Generic[V]):
@@ -109,18 +136,35 @@ class Pool(Generic[V]):
         self._free: OrderedDict[Hashable, list[V]] = OrderedDict()
         self._lock = threading.Lock()
 
+    @contextmanager
+    def lent(self, shapes: Sequence[Hashable], make: Callable[[], V]) -> Iterator[V]:
+        """Lend what is unused of one of `shapes`, asked one after another, or what `make` makes for the first.
+
+        What fails in the block is not used again. If there is no memory for `make`, all that is unused is dropped.
+        """
+        found = ((shape, self.take(shape)) for shape in shapes)
+        shape, value = next((pair for pair in found if pair[1] is not None), (shapes[0], None))
+        lent = self._made(make) if value is None else value
+        try:
+            yield lent
+        except Exception:
+            raise
+        except BaseException:
+            self.give_back(shape, lent)
+            raise
+        self.give_back(shape, lent)
+
     def take(self, shape: Hashable) -> V | None:
         """What is unused of this shape, None if there is nothing."""
         with self._lock:
             free = self._free.get(shape)
             return free.pop() if free else None
 
-    def made(self, make: Callable[[], V]) -> V:
-        """What `make` makes. If there is no memory for it, all that is unused is dropped, and it is made again."""
+    def _made(self, make: Callable[[], V]) -> V:
         try:
             return make()
         except (RuntimeError, AnytimeError) as error:
-            if not self._free or not out_of_memory(error):
+            if not any(self._free.values()) or not out_of_memory(error):
                 raise
         with self._lock:
             self._free.clear()

@@ -159,6 +159,11 @@ class TrainingConfig(Section):
     deterministic: bool = Field(
         False, description="train to the same weights every time on a GPU too, slower; on the CPU they always are"
     )
+    capture: Literal["auto", True, False] = Field(
+        "auto",
+        description="capture training steps as CUDA graphs, which saves the starts of kernels; auto: on one GPU, if "
+        "they can be captured",
+    )
     checkpoint_minutes: float = Field(10.0, ge=0, description="time between checkpoints")
     autoencoder: AutoencoderTraining = Field(AutoencoderTraining(), description="stage autoencoder")
     codes: CodesTraining = Field(CodesTraining(), description="stage codes")

@@ -86,12 +86,15 @@ class SynchronizedBatchNorm(_BatchNorm):
 
 
 def synchronize_norms(module: nn.Module) -> None:
-    """Replace every batch normalisation in `module` by a `SynchronizedBatchNorm` of the same state."""
+    """Replace every batch normalisation in `module` by one over all processes, of the same state.
+
+    Processes that talk by NCCL, each with a GPU, get torch's `SyncBatchNorm`, others a `SynchronizedBatchNorm`.
+    """
+    by_torch = world_size() > 1 and dist.get_backend() == "nccl"
+    kind = nn.SyncBatchNorm if by_torch else SynchronizedBatchNorm
     for name, child in module.named_children():
         if isinstance(child, _BatchNorm):
-            norm = SynchronizedBatchNorm(
-                child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats
-            )
+            norm = kind(child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats)
             norm.load_state_dict(child.state_dict())
             norm.train(child.training)
             setattr(module, name, norm)

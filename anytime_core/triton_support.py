@@ -20,11 +20,11 @@ def runs_triton(device: torch.device) -> bool:
     """Whether kernels that are written in Triton run on this device, which torch's operators always do."""
     if device.type != "cuda" or torch.version.hip is not None or find_spec("triton") is None:
         return False
-    return torch.cuda.get_device_capability(device) >= _CAPABILITY and _compiles()
+    return torch.cuda.get_device_capability(device) >= _CAPABILITY and _starts_kernels()
 
 
 @cache
-def _compiles() -> bool:
+def _starts_kernels() -> bool:
     """Whether Triton can start kernels: it compiles the code for that with the C compiler of the machine."""
     try:
         importlib.import_module("triton.runtime").driver.active.get_current_target()

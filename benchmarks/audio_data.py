@@ -20,7 +20,7 @@ from anytime_audio.datasets.clips import cached_clips
 from anytime_audio.datasets.files import ClipForm, write_sound
 from anytime_audio.datasets.plucks import pluck
 from anytime_core.data.user_files import LabelledFiles
-from anytime_core.training.batches import shuffled_batches
+from anytime_core.training.batches import ShuffledBatches
 from benchmarks.report import Row, median_seconds, report
 
 _FILES, _BATCH = 300, 32
@@ -64,7 +64,7 @@ def measure() -> Sequence[Row]:
 
         build()
         batches = iter(
-            shuffled_batches(cached_clips(LabelledFiles(files), _WANTED, cache, "benchmark"), _BATCH, seed=0, workers=0)
+            ShuffledBatches(cached_clips(LabelledFiles(files), _WANTED, cache, "benchmark"), _BATCH, seed=0, workers=0)
         )
 
         def one_epoch() -> None:

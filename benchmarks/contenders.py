@@ -9,22 +9,27 @@ Letters: B batch, n codes to draw, N code length, K codebook size.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from anytime_core.priors.shaping import Shaping
-from anytime_core.priors.stepping import CapturedEngine
+from anytime_core.budget import Budget
+from anytime_core.labels import ClassLabels
 from anytime_core.priors.transformer.config import TransformerConfig
 from anytime_core.priors.transformer.model import TransformerPrior
 from anytime_core.quantizers.base import CodeSpec
-from anytime_core.sampling.captured import CapturedLoops
-from anytime_core.sampling.noise import noise_of
-from anytime_core.sampling.steps import drawing, prefixes
+from anytime_core.sampling import open_sampler
+from anytime_core.sampling.adaptive import Gains
+from anytime_core.sampling.deadline import Costs
+from anytime_core.sampling.engines import Engines
+from anytime_core.sampling.options import SamplingOptions
+from anytime_core.sampling.sampler import Sampler
+from anytime_core.sampling.source import Source
 from benchmarks.report import device
 
 _EXACTNESS = ("int8", "bfloat16", "float32")
@@ -113,22 +118,35 @@ def peer_names(batch: int) -> list[str]:
 
 
 def _engine(name: str, precision: str, sizes: Sizes) -> Contender:
+    """An engine as samplers use it, on a run that is nothing but a prior."""
     spec = CodeSpec(length=sizes.length, size=sizes.codebook, dim=1, grid=(sizes.length,))
     prior = TransformerPrior(TransformerConfig.model_validate(sizes.prior), spec).to(device()).eval()
-    engine = TransformerPrior.engines()[name](prior, precision)
-    head, loops = prior.distribution, CapturedLoops(engine, prior) if isinstance(engine, CapturedEngine) else None
+    nowhere = Path()
+    source = Source(
+        run=None,
+        folder=nowhere,
+        prior=prior,
+        decode=lambda codes, lengths=None: codes,
+        decode_on_device=lambda codes, lengths=None: codes,
+        labels=ClassLabels((), conditional=False, run=nowhere),
+        costs=Costs(None, device()),
+        gains=_no_gains,
+        device=device(),
+        engines=Engines(prior, nowhere),
+    )
 
-    def draw(batch: int, length: int) -> Iterator[Tensor]:
-        noise = noise_of(0, range(batch), length, head.noise, device())
-        if loops is not None:
-            return loops.prefixes(None, noise, length, Shaping(), 1.0)
-        return prefixes(engine.open(None, batch, length), batch, length, drawing(head, noise, Shaping()), device())
+    def sampler(batch: int) -> Sampler:
+        return open_sampler(source, SamplingOptions(engine=name, precision=precision, batch_size=batch))
 
     def run(batch: int, length: int) -> None:
-        for _ in draw(batch, length):
+        for _ in sampler(batch).batches(range(batch), Budget(length, "codes")):
             pass
 
-    return Contender(name, precision, run, lambda batch: next(draw(batch, sizes.length)))
+    return Contender(name, precision, run, lambda batch: next(sampler(batch).stream(range(batch), None)))
+
+
+def _no_gains() -> Gains:
+    raise RuntimeError("nothing here has an adaptive budget")
 
 
 def _peer(name: str, precision: str, sizes: Sizes) -> Contender:

@@ -31,8 +31,8 @@ from benchmarks.report import Row, device, median_seconds, show, whole_numbers
 
 _BATCHES = "1,64,512"
 _BUDGETS = (0.25, 0.5)
-_LARGEST_NUMBA, _LARGEST_PLAIN = 16, 16
-"""Batches: numba is for small ones, and without a cache larger ones take minutes on the CPU."""
+_LARGEST_INT8, _LARGEST_PLAIN = 16, 16
+"""Batches: weights of 8 bits are for small ones, and without a cache larger ones take minutes on the CPU."""
 _LIMIT = 60.0
 """Seconds after which a comparison takes no further turn."""
 _SQUARES = {"cpu": (1024, 1536, 2048), "cuda": (2048, 4096, 8192)}
@@ -159,10 +159,11 @@ def _resident(kind: str) -> int:
 
 def _our_names(batch: int, engines: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Engine and precision of those that are asked for and run such a batch on this device."""
+    asked = (*_precisions(), "int8") if batch <= _LARGEST_INT8 else _precisions()
     for engine in engines:
-        if engine != "numba" or (device().type == "cpu" and batch <= _LARGEST_NUMBA):
+        if engine != "numba" or device().type == "cpu":
             has = TransformerPrior.engines()[engine].precisions
-            yield from ((engine, precision) for precision in (*_precisions(), "int8") if precision in has)
+            yield from ((engine, precision) for precision in asked if precision in has)
 
 
 def _peer_names(batch: int) -> Iterator[tuple[str, str]]:

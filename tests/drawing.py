@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from anytime_core.priors.heads import NoiseNeed
 from anytime_core.priors.shaping import Shaping
-from anytime_core.priors.stepping import CapturedEngine, Engine
+from anytime_core.priors.stepping import CapturedEngine, Engine, Position
 from anytime_core.quantizers.base import CodeSpec
 from anytime_core.run import Run
 from anytime_core.sampling.captured import CapturedLoops
-from anytime_core.sampling.choices import Choice, Drawing
-from anytime_core.sampling.noise import Noise, noise_of
+from anytime_core.sampling.choices import Drawing
+from anytime_core.sampling.noise import _OF_BITS, Noise, noise_of
+from anytime_core.sampling.philox import TorchWords, keys
 from anytime_core.sampling.steps import open_stepper, prefixes
 
 
@@ -49,20 +50,34 @@ def use_engine(run: Run, name: str, engine: object) -> None:
     run._source.engines._made[name, "float32"] = engine
 
 
-class Chunks(CapturedEngine):
-    """Draws four zeros at once, as CUDA graphs draw several codes."""
+class KeyedNoise:
+    """Static noise that is made of keys and a position in memory, as kernels make it, by torch's operators."""
 
-    name = "chunks"
+    def __init__(self, keys: Tensor, length: int, need: NoiseNeed) -> None:
+        self.shape, self.device, self.need = (len(keys), length, need.numbers), keys.device, need
+        self.key = (len(keys), need)
+        self.words = TorchWords(keys.numpy().view(np.uint64), keys.device)
+        self.words._keys = keys
+        self.tensors = (keys,)
 
-    def __init__(self, run: Run) -> None:
-        super().__init__(run.require_prior())
-        run._source.loops[self] = self
+    def at(self, position: Position) -> Tensor:
+        numbers = self.need.numbers
+        blocks = -(-numbers // 8)
+        bits = self.words.take(slice(None), position * blocks, blocks).view(torch.int32)[:, :numbers]
+        return _OF_BITS[self.need.kind](bits.double().add_(2**31 + 0.5).mul_(2.0**-32)).float()
 
-    def open(self, labels: Tensor | None, batch: int, length: int) -> NoReturn:
-        raise AssertionError("its steps are captured")
+    def whole(self) -> Tensor:
+        return torch.stack([self.at(position) for position in range(self.shape[1])], 1)
 
-    def prefixes(
-        self, labels: Tensor | None, batch: int, length: int, choice: Choice, guidance: float
-    ) -> Iterator[Tensor]:
-        for end in range(4, length + 1, 4):
-            yield torch.zeros(batch, end, dtype=torch.int64)
+    def largest_sum(self, position: Position, logits: Tensor) -> Tensor:
+        return (logits + self.at(position)).argmax(-1)
+
+    def static(self) -> KeyedNoise:
+        return KeyedNoise(self.words._keys.clone(), self.shape[1], self.need)
+
+
+def keyed_noise(
+    seed: int, indices: Sequence[int], length: int, need: NoiseNeed, device: torch.device | None = None
+) -> KeyedNoise:
+    """See `noise_of`."""
+    return KeyedNoise(torch.from_numpy(keys(seed, indices).view(np.int64)), length, need)

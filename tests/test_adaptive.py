@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from drawing import Chunks, use_engine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from anytime_core.curve import validated_lengths
-from anytime_core.errors import RunError, UsageError
+from anytime_core.errors import RunError
 from anytime_core.priors.heads import Categorical
 from anytime_core.priors.shaping import Shaping
 from anytime_core.priors.transformer.eager import EagerStepper
@@ -171,14 +170,6 @@ def test_a_call_can_be_stopped_after_any_code(measured, whole):
     assert seen == [1, 2, 3, 1, 2, 3]
     assert [part.lengths.tolist() for part in parts] == [[3, 3], [3, 3]]
     assert torch.equal(torch.cat([part.codes for part in parts]), whole.codes[:4, :3])
-
-
-def test_an_engine_that_draws_several_codes_at_once_is_refused_and_another_named(measured):
-    run = with_record(measured, measured.record)
-    use_engine(run, "graph", Chunks(run))
-    assert run.sample(2, 1.0, engine="graph").codes.shape == (2, CODES)
-    with pytest.raises(UsageError, match=r"engine 'chunks'.*--engine eager"):
-        run.sample(2, "adaptive", engine="graph")
 
 
 # The rule

@@ -161,7 +161,7 @@ def test_the_loss_is_the_bound_and_the_share_of_plain_cross_entropy():
     assert loss.shape == (512,)
     assert (more > loss).all()
     torch.manual_seed(3)
-    terms = prior.bound_terms(codes, labels, prior._lengths(codes))
+    terms = prior.bound_terms(codes, labels, prior._lengths(512))
     torch.testing.assert_close(loss, terms.means)
     torch.testing.assert_close(more - loss, 0.5 * terms.nats.sum(1) / N)
 
@@ -169,10 +169,10 @@ def test_the_loss_is_the_bound_and_the_share_of_plain_cross_entropy():
 def test_training_sees_prefixes_only_in_its_share_and_tracks_whole_sequences():
     prior = build(prefix_share=0.5).train()
     torch.manual_seed(0)
-    lengths = torch.cat([prior._lengths(torch.zeros(100, N)) for _ in range(20)])
+    lengths = torch.cat([prior._lengths(100) for _ in range(20)])
     assert 0.4 < (lengths < N).float().mean() < 0.5  # a random prefix may be all of them
     assert lengths.min() == 1
-    assert prior.eval()._lengths(torch.zeros(100, N)).unique().tolist() == [N]
+    assert prior.eval()._lengths(100).unique().tolist() == [N]
     prior.train()
     prior(torch.randint(0, K, (256, N)), torch.zeros(256, dtype=torch.int64)).mean().backward()
     assert prior.step_losses.isfinite().all()
@@ -243,6 +243,30 @@ def test_graphs_draw_the_codes_of_the_plain_engine(graph_device, digits, certain
             drawn[name, seed], _ = draw_in_calls(engine, partial, 0, plan, in_order(certain))
     for seed in (0, 1):
         assert torch.equal(drawn["plain", seed], drawn["graph", seed])
+
+
+def test_calls_beyond_those_that_are_captured_start_their_kernels_each_time(recorded_graphs, monkeypatch):
+    monkeypatch.setattr("anytime_core.priors.any_order.calls._MOST_GRAPHS", 2)
+    prior = build()
+    plan = make_plan(prior.losses(), 5)
+    engine = prior.engines()["graph"](prior, "float32")
+    for seed in (0, 1):
+        partial = blank(prior, 12, N, seed)
+        codes, _ = draw_in_calls(engine, partial, 0, plan, in_order(False))
+        assert torch.equal(codes, draw(prior, "plain", 12, N, plan, seed=seed))
+    with engine.open(blank(prior, 12, N)) as buffers:
+        assert len(buffers.graphs) == 2
+
+
+@pytest.mark.parametrize(
+    ("device", "batch", "batches", "expected"),
+    [("cpu", 4, 9, "eager"), ("cuda", 4, 9, "graph"), ("cuda", 4, 2, "eager"), ("cuda", 10**9, 9, "eager")],
+)
+def test_auto_captures_small_calls_that_are_made_for_several_batches(monkeypatch, device, batch, batches, expected):
+    monkeypatch.setattr(ARDMPrior, "device", torch.device(device))
+    prior = build()
+    job = prior.multiply_adds * prior.code_length * batch * batches
+    assert prior.fastest_engine("float32", batch, job) == expected
 
 
 def test_orders_follow_from_seed_and_index_and_fewer_codes_keep_theirs():

@@ -12,7 +12,7 @@ from anytime_core.damaged import damaged, remembering_damaged, say_damaged, with
 from anytime_core.errors import DataError
 from anytime_core.found import Found
 from anytime_core.modality import Datasets
-from anytime_core.training.batches import listed_batches, ordered_batches, shuffled_batches
+from anytime_core.training.batches import ShuffledBatches, listed_batches, ordered_batches
 
 
 class Numbers:
@@ -51,7 +51,7 @@ def test_a_limited_part_is_spread_over_the_whole_set():
 
 def test_each_epoch_is_a_new_permutation_that_follows_from_the_seed():
     def epochs(seed: int) -> list[list[int]]:
-        batches = numbers(itertools.islice(shuffled_batches(Gathered(10), 5, seed=seed, workers=0), 4))
+        batches = numbers(itertools.islice(ShuffledBatches(Gathered(10), 5, seed=seed, workers=0), 4))
         return [batches[0] + batches[1], batches[2] + batches[3]]
 
     first, second = epochs(seed=1)
@@ -62,12 +62,12 @@ def test_each_epoch_is_a_new_permutation_that_follows_from_the_seed():
 
 
 def test_a_set_smaller_than_a_batch_is_one_batch():
-    assert sorted(numbers(itertools.islice(shuffled_batches(Numbers(3), 8, seed=0, workers=0), 1))[0]) == [0, 1, 2]
+    assert sorted(numbers(itertools.islice(ShuffledBatches(Numbers(3), 8, seed=0, workers=0), 1))[0]) == [0, 1, 2]
 
 
 def test_workers_give_the_batches_of_the_main_process():
     alone, workers = (
-        numbers(itertools.islice(shuffled_batches(Numbers(12), 4, seed=3, workers=count), 5)) for count in (0, 2)
+        numbers(itertools.islice(ShuffledBatches(Numbers(12), 4, seed=3, workers=count), 5)) for count in (0, 2)
     )
     assert alone == workers
 
@@ -108,7 +108,7 @@ def test_a_damaged_item_is_tried_once():
     datasets = remembered(8, {1, 4})
     for _ in range(2):
         list(ordered_batches(datasets.train, 2, workers=0))
-    list(itertools.islice(shuffled_batches(datasets.train, 4, seed=0, workers=0), 20))
+    list(itertools.islice(ShuffledBatches(datasets.train, 4, seed=0, workers=0), 20))
     assert sorted(datasets.train.attempts) == [1, 4]
 
 
@@ -116,7 +116,7 @@ def test_other_items_take_the_place_of_damaged_ones_in_shuffled_batches():
     bad = set(range(0, 40, 4))
 
     def drawn(workers: int, done: int) -> list[list[int]]:
-        batches = shuffled_batches(remembered(40, bad).train, 8, seed=3, workers=workers, done=done)
+        batches = ShuffledBatches(remembered(40, bad).train, 8, seed=3, workers=workers, done=done)
         return numbers(itertools.islice(batches, 50 - done))
 
     batches = drawn(0, 0)
@@ -133,7 +133,7 @@ def test_whole_batches_keep_their_size_in_order_too():
     assert sizes == [3, 3, 3]
 
 
-@pytest.mark.parametrize("make", [ordered_batches, lambda *args, **options: shuffled_batches(*args, seed=0, **options)])
+@pytest.mark.parametrize("make", [ordered_batches, lambda *args, **options: ShuffledBatches(*args, seed=0, **options)])
 def test_data_of_which_nothing_can_be_read_is_an_error_that_says_why(make):
     with pytest.raises(DataError, match=r"number \d is damaged"):
         next(iter(make(remembered(4, {0, 1, 2, 3}).train, 2, workers=0)))

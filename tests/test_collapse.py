@@ -122,7 +122,7 @@ def test_reconstruction_counts_alike_at_every_scale_of_the_data(scale):
     reference = modality.reconstruction_loss(x.mean(0).expand_as(x), x).mean().item()
     loss = OrderedLoss(modality, TruncationConfig(balance=False, warmup=0.0), 8, 10, seed=0, reference=reference)
     whole = x.square().mean().item() / reference
-    assert loss(_Half(), {"x": x}, 0)["reconstruction"].item() == pytest.approx(whole / 4, rel=1e-5)
+    assert loss(_Half(), x, loss.lengths(len(x), 0))["reconstruction"].item() == pytest.approx(whole / 4, rel=1e-5)
 
 
 @pytest.mark.parametrize("codebook", [False, True])

@@ -24,7 +24,7 @@ from anytime_core.errors import ConfigError, InterruptedTrainingError
 from anytime_core.quantizers.vq import VectorQuantizer
 from anytime_core.record import STAGES
 from anytime_core.training import fit as fit_module
-from anytime_core.training.batches import shuffled_batches
+from anytime_core.training.batches import ShuffledBatches
 from anytime_core.training.log import Progress
 from anytime_core.training.train import train_stages
 
@@ -86,7 +86,7 @@ class Numbers(torch.utils.data.Dataset):
 
 
 def seen(done: int = 0) -> list[Tensor]:
-    batches = shuffled_batches(Numbers(), 8, seed=3, workers=0, done=done)
+    batches = ShuffledBatches(Numbers(), 8, seed=3, workers=0, done=done)
     return [joined(batch["x"]) for batch, _ in zip(batches, range(7 - done), strict=False)]
 
 

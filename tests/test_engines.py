@@ -25,12 +25,13 @@ from anytime_core.errors import AnytimeError, UsageError
 from anytime_core.priors.heads import Categorical
 from anytime_core.priors.shaping import Shaping
 from anytime_core.priors.stepping import Engine
-from anytime_core.priors.transformer import choice
-from anytime_core.priors.transformer.choice import _kernels_are_compiled, choose_engine
+from anytime_core.priors.transformer import choice, kernels
+from anytime_core.priors.transformer.attention import BatchedAttention
+from anytime_core.priors.transformer.choice import _is_compiled, choose_engine, is_small
 from anytime_core.priors.transformer.config import TransformerConfig
-from anytime_core.priors.transformer.eager import EagerStepper, SplitStepper
+from anytime_core.priors.transformer.eager import EagerStepper, SplitStepper, parts
 from anytime_core.priors.transformer.model import TransformerPrior
-from anytime_core.priors.transformer.numba import rounded
+from anytime_core.priors.transformer.numba import FusedAttention, rounded
 from anytime_core.priors.transformer.weights import fold
 from anytime_core.sampling.engines import Engines
 from anytime_core.sampling.noise import GivenNoise, noise_of
@@ -191,12 +192,13 @@ def test_engines_agree_on_the_smallest_batches(name, batch, vectors):
 @pytest.mark.parametrize("vectors", VECTORS)
 @pytest.mark.parametrize("classes", [0, CLASSES])
 @pytest.mark.parametrize("kv_heads", KV_HEADS)
-def test_a_batch_that_the_eager_engine_splits_has_the_codes_of_the_plain_one(monkeypatch, kv_heads, vectors, classes):
+@pytest.mark.parametrize("name", ["eager", "numba"])
+def test_a_batch_that_is_split_has_the_codes_of_the_plain_one(monkeypatch, name, kv_heads, vectors, classes):
     prior = build(vectors=vectors, classes=classes, kv_heads=kv_heads)
-    made, opened = engine("eager", prior), []
+    made, opened = engine(name, prior), []
     open_ = made.open
     monkeypatch.setattr(made, "open", lambda *arguments: opened.append(open_(*arguments)) or opened[-1])
-    codes = draw("eager", prior, indices=range(SPLIT))
+    codes = draw(name, prior, indices=range(SPLIT))
     assert [type(decoder) for decoder in opened] == [SplitStepper]
     assert opened[0].sizes == [129, 128]
     assert torch.equal(codes, plain_codes(prior, SPLIT, Shaping()))
@@ -221,6 +223,40 @@ def test_logits_of_large_batches_are_those_of_the_prior_at_every_position(name, 
     codes = some_codes(prior, SPLIT)
     expected = plain_logits(prior, codes)
     torch.testing.assert_close(decoded_logits(engine(name, prior), codes), expected, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize(
+    ("name", "threads", "batch", "attention"),
+    [
+        ("eager", 1, 40, BatchedAttention),
+        ("numba", 1, 40, FusedAttention),
+        ("numba", 2, 40, BatchedAttention),
+        ("numba", 2, 65, FusedAttention),
+    ],
+)
+def test_attention_is_a_kernel_of_numba_where_each_part_of_a_batch_has_a_thread(name, threads, batch, attention):
+    torch.set_num_threads(threads)
+    prior = build(kv_heads=2)
+    made, codes = engine(name, prior), some_codes(prior, batch)
+    stepper = made.open(class_labels(prior, range(batch)), batch, N)
+    steppers = stepper.parts if isinstance(stepper, SplitStepper) else [stepper]
+    assert {type(part.attention) for part in steppers} == {attention}
+    torch.testing.assert_close(decoded_logits(made, codes), plain_logits(prior, codes), rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_part_of_a_batch_has_more_rows_where_weights_are_not_packed():
+    weights, rounded_weights = fold(build(), torch.float32), fold(build(), torch.bfloat16)
+    assert [parts(weights, batch) for batch in (63, 64, 255)] == [1, 2, 2]
+    assert [parts(rounded_weights, batch) for batch in (64, 255, 256)] == [1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("batch", "weights", "small"), [(16, 2**23 - 1, True), (17, 1, False), (7, 2**23, True), (8, 2**23, False)]
+)
+def test_a_batch_is_small_for_large_weights_only_if_it_is_very_small(batch, weights, small):
+    assert is_small(batch, weights) == small
 
 
 @pytest.mark.usefixtures("two_threads")
@@ -484,9 +520,10 @@ def test_a_decoder_goes_on_with_the_rows_that_are_kept(name, kv_heads, classes, 
 @pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("keeps", KEEPS.values(), ids=KEEPS)
 @pytest.mark.parametrize("classes", [0, CLASSES])
-def test_a_split_decoder_goes_on_with_the_rows_that_are_kept_even_if_a_part_loses_all_of_its_own(classes, keeps):
-    made = engine("eager", build(classes=classes))
-    assert made.parts(SPLIT) == 2
+@pytest.mark.parametrize("name", ["eager", "numba"])
+def test_a_split_decoder_goes_on_with_the_rows_that_are_kept_even_if_a_part_loses_all_of_its_own(name, classes, keeps):
+    made = engine(name, build(classes=classes))
+    assert parts(made.weights, SPLIT) == 2
     assert_keeps_the_logits_of_the_rows(made, SPLIT, keeps)
 
 
@@ -577,7 +614,9 @@ def test_numba_is_refused_elsewhere_than_on_the_cpu_with_a_way_out(precision):
         (CPU, "float32", 1, 1e6, None),
         (CPU, "float32", 16, 1e6, None),
         (CPU, "float32", 1, 1e15, "numba"),
-        (CPU, "float32", 1024, 1e15, "eager"),
+        (CPU, "float32", 1024, 1e6, "eager"),
+        (CPU, "float32", 1024, 5e11, None),
+        (CPU, "float32", 1024, 1e15, "numba"),
         (CPU, "bfloat16", 1, 1e15, "eager"),
         (CPU, "bfloat16", 1024, 1e15, "eager"),
         (CPU, "int8", 1, 1e6, "numba"),
@@ -587,20 +626,18 @@ def test_numba_is_refused_elsewhere_than_on_the_cpu_with_a_way_out(precision):
         (torch.device("mps"), "float32", 1, 1e15, "eager"),
     ],
 )
-def test_auto_is_graph_on_a_gpu_and_numba_for_small_batches_where_it_is_compiled_or_worth_it(
+def test_auto_is_graph_on_a_gpu_and_numba_on_the_cpu_where_it_is_compiled_or_worth_it(
     monkeypatch, compiled, device, precision, batch, multiply_adds, expected
 ):
-    monkeypatch.setattr("anytime_core.priors.transformer.choice._kernels_are_compiled", lambda: compiled)
+    monkeypatch.setattr("anytime_core.priors.transformer.choice._is_compiled", lambda kernel: compiled)
     if expected is None:
         expected = "numba" if compiled else "eager"
-    assert choose_engine(device, precision, batch, multiply_adds, stepped=False) == expected
-    stepped = choose_engine(device, precision, batch, multiply_adds, stepped=True)
-    assert stepped == ("eager" if expected == "graph" else expected)
+    assert choose_engine(device, precision, batch, multiply_adds) == expected
 
 
 def test_auto_refuses_a_precision_that_the_device_has_no_engine_for():
     with pytest.raises(UsageError, match="int8 runs on the CPU, not on 'cuda:1': use --device cpu, or --precision"):
-        choose_engine(torch.device("cuda:1"), "int8", 1, 1e6, stepped=False)
+        choose_engine(torch.device("cuda:1"), "int8", 1, 1e6)
 
 
 @pytest.mark.parametrize("multiplies", [False, True])
@@ -619,23 +656,22 @@ def test_what_auto_chooses_on_the_cpu_can_be_made(precision, batch):
     assert codes.shape == (SMALL, 2)
 
 
-def test_kernels_count_as_compiled_once_numba_has_left_its_index_beside_them(monkeypatch, tmp_path):
-    draw("numba", build())
-    from anytime_core.priors.transformer.kernels import step
-
-    left = Path(step.stats.cache_path)
+@pytest.mark.parametrize(("name", "batch"), [("step", 1), ("attend", SPLIT)])
+def test_a_kernel_counts_as_compiled_once_numba_has_left_its_index_beside_it(monkeypatch, tmp_path, name, batch):
+    draw("numba", build(), indices=range(batch))
+    left = Path(getattr(kernels, name).stats.cache_path)
     if not left.is_relative_to(Path(choice.__file__).parent):
         pytest.skip("numba keeps compiled kernels elsewhere")
-    assert _kernels_are_compiled()
+    assert _is_compiled(name)
     source = tmp_path / "kernels.py"
     source.touch()
     monkeypatch.setattr(choice, "__file__", str(tmp_path / "choice.py"))
-    assert not _kernels_are_compiled()
+    assert not _is_compiled(name)
     os.utime(source, (0, 0))
     shutil.copytree(left, tmp_path / "__pycache__")
-    assert _kernels_are_compiled()
+    assert _is_compiled(name)
     os.utime(source, (1e11, 1e11))
-    assert not _kernels_are_compiled()
+    assert not _is_compiled(name)
 
 
 def test_weights_are_those_that_the_prior_had_when_the_engine_was_made():
@@ -662,8 +698,8 @@ def test_neither_numba_nor_the_compiler_is_loaded_before_an_engine_needs_it():
         "prior = kind(config, CodeSpec(length=2, size=4, dim=1, grid=(2,)))\n"
         "for name in ('plain', 'eager'):\n"
         "    prior.engines()[name](prior, 'float32')\n"
-        "prior.fastest_engine('float32', 1, 1.0, stepped=False)\n"
-        "print([name for name in ('numba', 'torch._dynamo', 'torch._inductor') if name in sys.modules])\n"
+        "prior.fastest_engine('float32', 1, 1.0)\n"
+        "print([name for name in ('numba', 'triton', 'torch._dynamo', 'torch._inductor') if name in sys.modules])\n"
         "prior.engines()['numba'](prior, 'float32')\n"
         "print('numba' in sys.modules)"
     )

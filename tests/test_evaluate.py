@@ -528,10 +528,9 @@ def test_everything_that_may_take_long_tells_how_far_it_is(fixture, request, fol
         assert set(total) == {done[-1]}
 
 
-def test_costs_and_pictures_of_a_run_whose_noise_allows_only_small_batches(tiny_run, monkeypatch):
+def test_costs_and_pictures_of_a_run_whose_memory_allows_only_small_batches(tiny_run, monkeypatch):
     expected = shown(tiny_run)
-    prior = tiny_run.require_prior()
-    monkeypatch.setattr(sampler_module, "_LARGEST_NOISE", 10 * prior.code_length * prior.codebook_size)
+    monkeypatch.setattr(sampler_module, "largest_batch", lambda numbers, device: 10)
     cost = sampling_cost(tiny_run, 4, SamplingOptions())
     assert cost.seconds_per_sample > 0
     assert cost.codes_per_second > 0

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from drawing import Chunks, use_engine
+from drawing import use_engine
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -22,7 +22,6 @@ from torch import Tensor
 from anytime_core.errors import RunError, UsageError
 from anytime_core.priors.stepping import Stepper
 from anytime_core.priors.transformer.eager import EagerEngine
-from anytime_core.priors.transformer.model import TransformerPrior
 from anytime_core.record import list_runs
 from anytime_core.results import AutoencoderResult, CodesResult, PriorResult
 from anytime_core.run import Run, load
@@ -430,33 +429,6 @@ def test_a_stream_refuses_what_makes_no_sense_at_once(tiny_run, arguments, messa
     with pytest.raises(UsageError, match=message) as error:
         tiny_run.stream(**arguments)
     assert "\n" not in str(error.value)
-
-
-def test_a_stream_of_every_code_takes_what_the_engine_gives_but_budgets_need_every_code(tiny_folder):
-    run = load(tiny_folder, device="cpu")
-    use_engine(run, "graph", Chunks(run))
-    options = SamplingOptions(engine="graph")
-    assert [prefix.codes.shape[1] for prefix in run.stream(2, None, options)] == [4, 8]
-    with pytest.raises(UsageError, match=r"engine 'chunks'.*--engine eager"):
-        list(run.stream(2, [0.5], options))
-
-
-@pytest.mark.parametrize("work", ["stream", "sample", "complete"])
-def test_auto_takes_an_engine_of_its_own_buffers_where_batches_may_be_open_at_a_time(tiny_run, monkeypatch, work):
-    asked = []
-
-    def choose(prior: TransformerPrior, *job: object, stepped: bool) -> str:
-        asked.append(stepped)
-        return "plain"
-
-    monkeypatch.setattr(TransformerPrior, "fastest_engine", choose)
-    if work == "sample":
-        tiny_run.sample(1)
-    elif work == "stream":
-        next(iter(tiny_run.stream(1)))
-    else:
-        tiny_run.complete([0] * CODES, [False] * CODES, label=0)
-    assert asked == [work != "sample"]
 
 
 # Encoding and decoding

@@ -13,7 +13,7 @@ from anytime_core.priors.heads import Categorical
 from anytime_core.priors.shaping import Shaping
 from anytime_core.priors.transformer.config import TransformerConfig
 from anytime_core.priors.transformer.model import TransformerPrior
-from anytime_core.sampling.batch_size import BatchSizes
+from anytime_core.sampling.batch_size import BatchSizes, largest_batch
 from anytime_core.sampling.options import SamplingOptions
 
 N, K, CLASSES = 12, 20, 3
@@ -194,6 +194,25 @@ def test_batches_are_never_larger_than_allowed_and_settle_on_the_fastest_seen(la
         assert 1 <= size <= min(largest, batch_sizes.largest)
     measured = {size: size / max(seconds, 1e-9) for size, seconds in rates.items()}
     assert measured[batch_sizes.next()] * 1.05 >= max(measured.values())
+
+
+def test_batches_go_back_to_the_best_size_where_there_is_no_memory_for_more():
+    batch_sizes = BatchSizes(None, 10**6)
+    assert not batch_sizes.fall_back()
+    assert sizes(batch_sizes, lambda size: 1.0, 2) == [FIRST, 2 * FIRST]
+    assert batch_sizes.next() == 4 * FIRST
+    assert batch_sizes.fall_back()
+    assert sizes(batch_sizes, lambda size: 1.0, 2) == [2 * FIRST] * 2
+    assert not batch_sizes.fall_back()
+
+
+def test_what_a_sample_keeps_limits_batches_to_memory(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (8 * 10**9, 80 * 10**9))
+    assert largest_batch(10**6, torch.device("cuda", 0)) == 800
+    assert largest_batch(10**6, torch.device("cpu")) == 1073
+    assert largest_batch(10**12, torch.device("cpu")) == 1
+    large = BatchSizes(None, 10**6, device=torch.device("cuda", 0))
+    assert sizes(large, lambda size: 1.0, 5) == [512, 1024, 2048, 4096, 4096]
 
 
 def test_a_last_batch_of_another_size_says_nothing():

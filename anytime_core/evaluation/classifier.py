@@ -19,7 +19,7 @@ from anytime_core.digest import digest
 from anytime_core.errors import RunError
 from anytime_core.modality import Datasets, Extractor, HasFeatureNetwork, Modality
 from anytime_core.record import FORMAT_VERSION
-from anytime_core.training.batches import ordered_batches, shuffled_batches, to_device
+from anytime_core.training.batches import ShuffledBatches, on_device, ordered_batches
 from anytime_core.training.fit import one_cycle
 from anytime_core.weights import load_state, read_header, save_weights
 
@@ -182,10 +182,10 @@ def _train(
     optimizer = torch.optim.AdamW(classifier.parameters(), lr=_LEARNING_RATE, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: one_cycle(step / steps))
     generator = torch.Generator().manual_seed(seed)
-    batches = iter(shuffled_batches(datasets.train, _BATCH, seed=seed, workers=0))
+    batches = iter(ShuffledBatches(datasets.train, _BATCH, seed=seed, workers=0))
     classifier.train()
     for step in range(1, steps + 1):
-        batch = to_device(next(batches), device)
+        batch = on_device(next(batches), device)
         loss = F.cross_entropy(classifier(modality.augment(batch["x"], generator)), batch["label"])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -78,22 +78,33 @@ class Prior(nn.Module, ABC):
         """About how many multiply-adds one code of one sequence costs."""
         return float(sum(weights.numel() for weights in self.parameters()))
 
+    @property
+    def kept_numbers(self) -> int:
+        """About how many numbers are kept for a sequence while it is drawn, such as its keys and values."""
+        return self.code_length
+
     @classmethod
     @abstractmethod
     def engines(cls) -> Mapping[str, Any]:
         """The ways to draw from it, by name; the reference `plain` is first."""
 
-    def fastest_engine(self, precision: str, batch: int, multiply_adds: float, *, stepped: bool) -> str:
+    def fastest_engine(self, precision: str, batch: int, multiply_adds: float) -> str:
         """The name of engine `auto`: the last engine that has the precision, unless a prior knows better.
 
         Args:
             precision: the precision that is asked for.
             batch: sequences per batch.
             multiply_adds: multiply-adds of the whole job.
-            stepped: whether the job needs an engine that draws one code at a time.
         """
         names = [name for name, maker in self.engines().items() if precision in maker.precisions]
         return names[-1] if names else "plain"  # which then says that it does not have the precision
+
+    def draws(self, batch: int) -> Mapping[str, Tensor]:
+        """What a training step of `batch` sequences draws at random on the CPU: by default nothing.
+
+        If there is anything, `forward` gets it on the device as a third argument.
+        """
+        return {}
 
     @abstractmethod
     def forward(self, codes: Tensor, labels: Tensor | None) -> Tensor:

@@ -6,6 +6,7 @@ P is the number of parameters of a code, G the number of noise numbers that draw
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from anytime_core.priors.shaping import Shaping
+
+_UNCHANGED = Shaping()
 
 
 @dataclass(frozen=True)
@@ -90,10 +93,19 @@ class Categorical(Head):
 
     def draw(self, parameters: Tensor, noise: Tensor, shaping: Shaping) -> Tensor:
         """See `Head`; temperature 0 takes the most likely code."""
-        logits = parameters.float()
+        return self.draw_by(parameters, lambda logits: (logits + noise).argmax(-1), shaping)
+
+    def draw_by(self, parameters: Tensor, largest_sum: Callable[[Tensor], Tensor], shaping: Shaping) -> Tensor:
+        """As `draw`, with noise that need not be in memory.
+
+        Args:
+            parameters: [B, P].
+            largest_sum: logits [B, K] -> where they are the largest, plus Gumbel noise, [B].
+            shaping: changes of the distribution.
+        """
         if shaping.temperature == 0:
-            return logits.argmax(-1)
-        return (shaping.logits(logits) + noise).argmax(-1)
+            return parameters.argmax(-1)
+        return largest_sum(parameters if shaping == _UNCHANGED else shaping.logits(parameters.float()))
 
     def logits(self, parameters: Tensor) -> Tensor:
         """The parameters."""

@@ -88,12 +88,18 @@ class Quantizer(nn.Module, ABC):
         shared: whether all positions use one codebook.
         stages: number of codes of a position.
         radices: digits that codes have by themselves, see `CodeSpec`.
+        starting: whether the next training steps still set it up, by work that waits for the device.
     """
 
     size: int | None
     shared: bool
     stages: int = 1
     radices: tuple[int, ...] | None = None
+
+    @property
+    def starting(self) -> bool:
+        """Most need no start."""
+        return False
 
     @abstractmethod
     def forward(self, z: Tensor, kept: Tensor) -> Quantized:

@@ -6,7 +6,7 @@ shared, else B), n a prefix length.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -115,6 +115,7 @@ class VectorQuantizer(Quantizer):
         self.shared, self.update, self.decay = shared, update, decay
         self.commitment, self.dead_threshold = commitment, dead_threshold
         groups = 1 if shared else code_length
+        self._all_started = False
         if update == "gradient":
             self.codebook = nn.Parameter(torch.empty(groups, size, code_dim).uniform_(-1 / size, 1 / size))
         else:
@@ -123,13 +124,20 @@ class VectorQuantizer(Quantizer):
             self.register_buffer("ema_counts", torch.zeros(groups, size))
             self.register_buffer("started", torch.zeros(groups, dtype=torch.bool))
 
+    @property
+    def starting(self) -> bool:
+        """Whether a codebook still waits for its first vectors. The device is waited for while one does."""
+        if self.update == "ema" and not self._all_started:
+            self._all_started = bool(self.started.all())
+        return self.update == "ema" and not self._all_started
+
     def forward(self, z: Tensor, kept: Tensor) -> Quantized:
         """Quantise `z` [B, N, D]. Losses and codebook statistics see only positions where `kept` [B, N] is true."""
         with torch.autocast(z.device.type, enabled=False):
             z = z.float()
             grouped, weights = self._group(z.detach()), self._group(kept.float())
             learning = self.training and self.update == "ema"
-            if learning and not self.started.all():
+            if learning and self.starting:
                 self._start(joined(grouped, 1), joined(weights, 1))
             indices = nearest(grouped, self.codebook)
             codes = self._ungroup(indices)
@@ -165,6 +173,10 @@ class VectorQuantizer(Quantizer):
     def place(self, vectors: Tensor) -> None:
         """Replace the codebook: [K, D] if shared, else [N, K, D]."""
         self.codebook.copy_(vectors)
+
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        self._all_started = False
+        super()._load_from_state_dict(*arguments)
 
     def _group(self, values: Tensor) -> Tensor:
         """[B, N, ...] -> [G, R, ...]."""

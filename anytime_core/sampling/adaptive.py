@@ -11,6 +11,8 @@ n is the most codes that a sample can get.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +22,9 @@ from torch import Tensor
 from anytime_core.errors import RunError
 from anytime_core.priors.heads import Head
 from anytime_core.priors.shaping import Shaping
-from anytime_core.priors.stepping import Stepper
+from anytime_core.priors.stepping import Position, Stepper
 from anytime_core.record import RunRecord
+from anytime_core.sampling.choices import Drawing
 from anytime_core.sampling.noise import Noise
 
 _SMOOTHING = 0.5
@@ -68,8 +71,83 @@ def measured_gains(record: RunRecord, code_length: int) -> Gains:
     return Gains(torch.tensor(fall / average, dtype=torch.float32), torch.tensor(entropy, dtype=torch.float32))
 
 
+class Ending:
+    """Which rows of a batch have not ended.
+
+    Args:
+        gains: the gains of the run.
+        threshold: the gain at which samples end, in gains of an average code.
+        batch: B.
+        device: of the codes.
+
+    Attributes:
+        going: [B] bool, the rows that have not ended.
+        tensors: all that it knows.
+    """
+
+    def __init__(self, gains: Gains, threshold: float, batch: int, device: torch.device) -> None:
+        self.gain, self.entropy = gains.gain.clone().to(device), gains.entropy.to(device)
+        self.gain[0] = math.inf  # the first code is always drawn
+        self.weight = torch.full_like(self.gain, _SMOOTHING)
+        self.weight[0] = 0.0  # as it tells nothing of the sample yet
+        self.threshold = torch.tensor(threshold, device=device)
+        self.going = torch.ones(batch, dtype=torch.bool, device=device)
+        self._openness = torch.ones(batch, device=device)  # running mean of the entropy over its average
+
+    @property
+    def tensors(self) -> Sequence[Tensor]:
+        """See `Choice`."""
+        return self.gain, self.entropy, self.threshold, self.going, self._openness
+
+    def look(self, position: Position, entropy: Tensor) -> None:
+        """End rows whose next code, with this entropy [B] in nats, is not worth drawing."""
+        weight = self.weight[position]
+        self._openness.mul_(1 - weight).add_(weight * (entropy / self.entropy[position]))
+        self.going &= self.gain[position] * self._openness >= self.threshold
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with only the rows `rows`."""
+        self.going, self._openness = self.going[rows], self._openness[rows]
+
+
+@dataclass(frozen=True)
+class EndingDrawing:
+    """Draws the codes of rows that have not ended, and zeros; a `Choice` if `drawing` is one.
+
+    Attributes:
+        drawing: draws a code.
+        ending: which rows have ended.
+        lengths: [B] int64, the number of codes of each row.
+    """
+
+    drawing: Drawing
+    ending: Ending
+    lengths: Tensor
+
+    @property
+    def ended(self) -> bool:
+        """Whether all rows have ended; this waits for the device."""
+        return not self.ending.going.any().item()
+
+    @property
+    def key(self) -> Hashable:
+        """See `Choice`."""
+        return "adaptive", len(self.ending.gain), self.drawing.key
+
+    @property
+    def tensors(self) -> Sequence[Tensor]:
+        """See `Choice`."""
+        return *self.drawing.tensors, *self.ending.tensors, self.lengths
+
+    def __call__(self, position: Position, parameters: Tensor) -> Tensor:
+        """The codes [B] at `position`, from parameters [B, P]."""
+        self.ending.look(position, self.drawing.head.entropy(parameters))
+        self.lengths.add_(self.ending.going)
+        return self.drawing(position, parameters) * self.ending.going
+
+
 class AdaptiveDrawing:
-    """Chooses the codes of a batch whose samples end one by one; see `Choose`.
+    """Chooses the codes of a batch whose samples end one by one; see `Choose`. It leaves out rows that have ended.
 
     Args:
         stepper: the stepper of the batch, which goes on without the samples that have ended.
@@ -90,30 +168,26 @@ class AdaptiveDrawing:
     ) -> None:
         batch, length = noise.shape[:2]
         device = noise.device
-        self.stepper, self.head, self.noise, self.shaping, self.threshold = stepper, head, noise, shaping, threshold
-        self.gain, self.entropy = gains.gain.to(device), gains.entropy.to(device)
+        self.stepper, self.head, self.noise, self.shaping = stepper, head, noise, shaping
         self.codes = torch.zeros(batch, length, dtype=torch.int64, device=device)
         self.lengths = torch.zeros(batch, dtype=torch.int64, device=device)
         self.ended = False
         self._rows = torch.arange(batch, device=device)
-        self._going = torch.ones(batch, dtype=torch.bool, device=device)  # of rows
-        self._openness = torch.ones(batch, device=device)  # of rows: running mean of entropy over its average
+        self._ending = Ending(gains, threshold, batch, device)
 
     def __call__(self, position: int, parameters: Tensor) -> Tensor:
         """The codes of the samples that have not ended."""
-        if position:
-            relative = self.head.entropy(parameters) / self.entropy[position]
-            self._openness = (1 - _SMOOTHING) * self._openness + _SMOOTHING * relative
-            self._going &= self.gain[position] * self._openness >= self.threshold
+        self._ending.look(position, self.head.entropy(parameters))
+        going = self._ending.going
         drawn = self.head.draw(parameters, self.noise.at(position)[self._rows], self.shaping)
-        drawn = torch.where(self._going, drawn, 0)
+        drawn = torch.where(going, drawn, 0)
         self.codes[self._rows, position] = drawn
-        self.lengths[self._rows] += self._going
-        ended = 1 - self._going.float().mean().item()
+        self.lengths[self._rows] += going
+        ended = 1 - going.float().mean().item()
         self.ended = ended == 1
         if _COMPACTED_FROM <= ended < 1:
-            going = self._going
-            self.stepper.keep(going.nonzero().squeeze(1))
-            self._rows, self._openness, drawn = self._rows[going], self._openness[going], drawn[going]
-            self._going = going[going]
+            rows = going.nonzero().squeeze(1)
+            self.stepper.keep(rows)
+            self._ending.keep(rows)
+            self._rows, drawn = self._rows[rows], drawn[rows]
         return drawn

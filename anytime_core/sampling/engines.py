@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from anytime_core.devices import multiplies_bfloat16
+from anytime_core.devices import multiplies_bfloat16, require_bfloat16
 from anytime_core.errors import UsageError, nearest
 from anytime_core.priors.base import Prior
 from anytime_core.sampling.options import SamplingOptions
@@ -41,10 +41,12 @@ class Engines(Generic[E]):
                     f"no engine '{name}'{nearest(name, makers)} for the {self.prior.kind} prior of run {self.run}: use "
                     f"auto, {', '.join(makers)}"
                 )
+            if precision == "bfloat16":
+                require_bfloat16(self.prior.device)
             self._made[name, precision] = makers[name](self.prior, precision)
         return self._made[name, precision]
 
-    def best(self, options: SamplingOptions, batch: int, samples: int, length: int, *, stepped: bool = False) -> E:
+    def best(self, options: SamplingOptions, batch: int, samples: int, length: int) -> E:
         """The engine that options name, or the fastest one for a job.
 
         Args:
@@ -52,14 +54,13 @@ class Engines(Generic[E]):
             batch: samples per batch.
             samples: samples of the job.
             length: codes of each sample.
-            stepped: whether the engine must draw one code at a time.
         """
         rows, precision, name = options.rows(batch), options.precision, options.engine
         if precision == "auto":
             precision = self._precision(rows)
         if name == "auto":
             work = self.prior.multiply_adds * options.rows(samples) * length
-            name = self.prior.fastest_engine(precision, rows, work, stepped=stepped)
+            name = self.prior.fastest_engine(precision, rows, work)
         return self.get(name, precision)
 
     def _precision(self, rows: int) -> str:

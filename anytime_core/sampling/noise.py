@@ -12,12 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from anytime_core.priors.heads import NoiseNeed
 from anytime_core.priors.stepping import Position
 from anytime_core.sampling.philox import WORDS, NumpyWords, TorchWords, Words, keys
+from anytime_core.triton_support import runs_triton
 
 _NUMBERS = 2 * WORDS
 """The numbers of 32 bits in a block of words."""
@@ -44,6 +46,10 @@ class Noise(Protocol):
 
     def whole(self) -> Tensor:
         """All noise, [B, n, G] float32."""
+        ...
+
+    def largest_sum(self, position: Position, logits: Tensor) -> Tensor:
+        """Where logits [B, G], plus the noise of the code at `position`, are the largest, [B]."""
         ...
 
     def static(self) -> StaticNoise:
@@ -76,7 +82,13 @@ def noise_of(
         need: what drawing a code takes.
         device: the device where it is used; None: the CPU.
     """
-    return _CountedNoise(seed, indices, length, need, device or torch.device("cpu"))
+    device = device or torch.device("cpu")
+    if runs_triton(device):
+        from anytime_core.sampling.kernel_noise import KernelNoise
+
+        streams = torch.from_numpy(keys(seed, indices).view(np.int64))
+        return KernelNoise(streams.to(device), length, need)
+    return _CountedNoise(seed, indices, length, need, device)
 
 
 class _CountedNoise:
@@ -108,6 +120,10 @@ class _CountedNoise:
             result[:, first : first + codes] = self._made(first, codes)
             first += codes
         return result
+
+    def largest_sum(self, position: Position, logits: Tensor) -> Tensor:
+        """See `Noise`."""
+        return (logits + self.at(position)).argmax(-1)
 
     def static(self) -> StaticNoise:
         """See `Noise`: made before, for all codes."""
@@ -173,6 +189,10 @@ class GivenNoise:
     def whole(self) -> Tensor:
         """See `Noise`."""
         return self._noise
+
+    def largest_sum(self, position: Position, logits: Tensor) -> Tensor:
+        """See `Noise`."""
+        return (logits + self.at(position)).argmax(-1)
 
     def static(self) -> StaticNoise:
         """See `Noise`: a copy, as captured work writes the noise of the next batch into it."""

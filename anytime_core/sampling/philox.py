@@ -65,7 +65,7 @@ class TorchWords:
     def take(self, rows: slice, first: int, blocks: int) -> Tensor:
         """See `Words`."""
         key = list(self._keys[rows].unsqueeze(-1).unbind(1))  # [rows, 1] each
-        counter = torch.arange(first + 1, first + 1 + blocks, device=self._keys.device)  # numpy counts before it draws
+        counter = torch.arange(1, 1 + blocks, device=self._keys.device) + first  # numpy counts before it draws
         x = [counter, *(torch.zeros_like(key[0]) for _ in range(3))]
         for _ in range(_ROUNDS):
             (high0, low0), (high2, low2) = (_product(*pair) for pair in zip(_MULTIPLIERS, x[::2], strict=True))

@@ -16,9 +16,11 @@ import torch
 from torch import Tensor
 
 from anytime_core.budget import ANYWHERE, Budget, Limit, Spending, Unit
+from anytime_core.capture import out_of_memory
+from anytime_core.errors import AnytimeError
 from anytime_core.exhaustion import explained
 from anytime_core.priors.blame import blaming
-from anytime_core.sampling.batch_size import BatchSizes
+from anytime_core.sampling.batch_size import BatchSizes, largest_batch
 from anytime_core.sampling.deadline import Deadline, Pace
 from anytime_core.sampling.guidance import check_guidance
 from anytime_core.sampling.labels import LabelCounts
@@ -33,8 +35,6 @@ OnCode = Callable[[int], bool]
 
 _THREADS_WORTH = 1.3
 """With a deadline, decoding uses all threads only if that is faster than one thread by this factor."""
-_LARGEST_NOISE = 2**28
-"""The most numbers of noise that a batch may need, 1 GiB."""
 
 AnyEngine = TypeVar("AnyEngine")
 
@@ -74,7 +74,7 @@ class Sampler(ABC, Generic[AnyEngine]):
         check_guidance(source.prior, options.guidance, source.folder)
         self._label = source.labels.number(options.label)
         self._counts = LabelCounts(source.labels, options.labels) if options.labels else None
-        self._largest_batch = max(1, _LARGEST_NOISE // self._noise_numbers)
+        self._largest_batch = largest_batch(self._kept_numbers, self.device)
 
     @property
     def spending(self) -> Spending:
@@ -83,8 +83,8 @@ class Sampler(ABC, Generic[AnyEngine]):
 
     @property
     @abstractmethod
-    def _noise_numbers(self) -> int:
-        """How many numbers of noise a sample needs."""
+    def _kept_numbers(self) -> int:
+        """About how many numbers are kept for a sample while it is drawn."""
 
     def batches(
         self,
@@ -130,12 +130,17 @@ class Sampler(ABC, Generic[AnyEngine]):
         while first < len(indices):
             batch = indices[first : first + sizes.next()]
             started = time.perf_counter()
-            with self._explained(len(batch)):
-                engine = self._engine(len(batch), len(indices), limit.length, stepped=limit.threshold is not None)
-                pace = None
-                if deadline is not None:
-                    pace = deadline.pace(len(batch), -(-(len(indices) - first) // len(batch)))
-                drawn = self._batch(batch, engine, budget, limit, on_code, pace, pipe)
+            try:
+                with self._explained(len(batch)):
+                    engine = self._engine(len(batch), len(indices), limit.length, timed=deadline is not None)
+                    pace = None
+                    if deadline is not None:
+                        pace = deadline.pace(len(batch), -(-(len(indices) - first) // len(batch)))
+                    drawn = self._batch(batch, engine, budget, limit, on_code, pace, pipe)
+            except AnytimeError as error:
+                if out_of_memory(error) and sizes.fall_back():
+                    continue
+                raise
             yield drawn
             sizes.note(len(batch), time.perf_counter() - started)
             first += len(batch)
@@ -145,7 +150,7 @@ class Sampler(ABC, Generic[AnyEngine]):
 
     @abstractmethod
     def stream(self, indices: Sequence[int], lengths: Sequence[int] | None) -> Iterator[Prefix]:
-        """Draw the samples of one batch, and yield them at each of `lengths`, or as often as the engine can."""
+        """Draw the samples of one batch, and yield them at each of `lengths`, or after every code."""
 
     @abstractmethod
     def complete(self, codes: Tensor, known: Tensor, labels: Tensor | None) -> Samples:
@@ -160,9 +165,9 @@ class Sampler(ABC, Generic[AnyEngine]):
             UsageError: the prior cannot be given these codes.
         """
 
-    def _engine(self, batch: int, samples: int, length: int, *, stepped: bool = False) -> AnyEngine:
-        """The engine for batches of `batch` out of `samples` samples of `length` codes; `stepped`: code by code."""
-        engine: AnyEngine = self.source.engines.best(self.options, batch, samples, length, stepped=stepped)
+    def _engine(self, batch: int, samples: int, length: int, *, timed: bool = False) -> AnyEngine:
+        """The engine for batches of `batch` out of `samples` samples of `length` codes; `timed`: with a deadline."""
+        engine: AnyEngine = self.source.engines.best(self.options, batch, samples, length)
         return engine
 
     @abstractmethod
@@ -189,9 +194,13 @@ class Sampler(ABC, Generic[AnyEngine]):
         size = self._batch_sizes(samples, timed=True).next()
         for batch in {size, samples % size} - {0}:
             with self._explained(batch):
-                engine = self._engine(batch, samples, self.source.prior.code_length)
-                if (batch, engine) not in self.source.prepared:
+                engine = self._engine(batch, samples, self.source.prior.code_length, timed=True)
+                if self._work(batch, engine) not in self.source.prepared:
                     self._prepare(batch, engine)
+
+    def _work(self, batch: int, engine: AnyEngine) -> tuple[object, ...]:
+        """What a batch with a deadline must be prepared for."""
+        return batch, engine, self.options.shaping, self.options.guidance
 
     def _prepare(self, batch: int, engine: AnyEngine) -> None:
         """See `prepare`.
@@ -204,7 +213,7 @@ class Sampler(ABC, Generic[AnyEngine]):
         self._decoded(codes, None, threaded=True)
         single, together = (self._decoding(codes, threaded=threaded) for threaded in (False, True))
         threaded = together * _THREADS_WORTH < single
-        self.source.prepared[batch, engine] = threaded
+        self.source.prepared[self._work(batch, engine)] = threaded
         self.source.costs.note("decode", batch, together if threaded else single)
 
     @contextmanager
@@ -216,7 +225,8 @@ class Sampler(ABC, Generic[AnyEngine]):
 
     def _batch_sizes(self, samples: int, *, timed: bool) -> BatchSizes:
         """The sizes of the batches of a job of `samples` samples; they do not change if it has a deadline."""
-        return BatchSizes(self.options.batch_size, min(samples, self._largest_batch), measures=not timed)
+        largest = min(samples, self._largest_batch)
+        return BatchSizes(self.options.batch_size, largest, measures=not timed, device=self.device)
 
     def _decoding(self, codes: Tensor, *, threaded: bool) -> float:
         """The seconds that decoding takes."""
@@ -251,7 +261,7 @@ class Sampler(ABC, Generic[AnyEngine]):
             samples = Samples(x, codes, lengths, labels, tuple(indices), drawn.calls, {}, origin)
             return PendingSamples(samples, (begun, ended, pipe.moment()))
         ended_drawing = time.perf_counter()
-        threaded = pace is None or self.source.prepared[len(indices), engine]
+        threaded = pace is None or self.source.prepared[self._work(len(indices), engine)]
         x = self._decoded(codes, lengths, threaded=threaded)
         ended_decoding = time.perf_counter()
         if pace is not None:

@@ -15,12 +15,13 @@ from anytime_core.config import CoreConfig, TruncationConfig
 from anytime_core.distributed import own_share, rank, summed, world_size
 from anytime_core.modality import Modality, SampleDataset
 from anytime_core.pca import linear_networks, principal_components, scalar_codebooks
-from anytime_core.training.batches import Batches, ordered_batches, shuffled_batches
+from anytime_core.training.batches import Batches, ShuffledBatches, ordered_batches
 from anytime_core.training.fit import Objective, fit
 from anytime_core.training.log import Progress
 from anytime_core.training.seeds import seed_process, step_generator
 from anytime_core.training.surroundings import Surroundings
 from anytime_core.training.validation import Validator
+from anytime_core.transfer import to_device
 from anytime_core.truncation import draw_lengths, length_probabilities
 
 _MEAN_LOSS_RATE = 0.05
@@ -63,11 +64,11 @@ class OrderedLoss:
         self.mean_losses = torch.zeros(code_length, device=device)
         self.warmup_steps = steps if config.distribution == "none" else round(config.warmup * steps)
 
-    def lengths(self, batch: int, step: int) -> list[tuple[float, Tensor]]:
-        """The weight and the prefix lengths [B] of each decoding of this step; the weights sum to one."""
+    def lengths(self, batch: int, step: int) -> Tensor:
+        """The prefix lengths of each decoding of this step, [J, B]; with two decodings the first is at full length."""
         full = torch.full((batch,), len(self.probabilities))
         if step < self.warmup_steps:
-            return [(1.0, full)]
+            return full.unsqueeze(0)
         share = self.config.decode == "share"
         drawn = own_share(
             draw_lengths(
@@ -77,20 +78,27 @@ class OrderedLoss:
                 generator=step_generator(self.seed, "lengths", step),
             )
         )
-        if share:
-            return [(1.0, drawn)]
-        return [(self.config.full_weight, full), (1 - self.config.full_weight, drawn)]
+        return drawn.unsqueeze(0) if share else torch.stack([full, drawn])
 
-    def __call__(self, autoencoder: nn.Module, batch: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
-        """Named scalars: `loss`, the sum that is minimised, and its parts."""
-        x = batch["x"]
-        decodings = self.lengths(len(x), step)
-        out = autoencoder(x, [lengths.to(x.device) for _, lengths in decodings])
+    def weights(self, decodings: int) -> tuple[float, ...]:
+        """The weight of each of J decodings; they sum to one."""
+        return (1.0,) if decodings == 1 else (self.config.full_weight, 1 - self.config.full_weight)
+
+    def __call__(self, autoencoder: nn.Module, x: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        """Named scalars: `loss`, the sum that is minimised, and its parts.
+
+        Args:
+            autoencoder: an `OrderedAutoencoder`.
+            x: [B, *sample_shape].
+            lengths: [J, B], from `lengths`.
+        """
+        decodings = lengths.unbind()
+        out = autoencoder(x, decodings)
         reconstruction = x.new_zeros(())
-        for (weight, lengths), x_hat in zip(decodings, out.x_hat, strict=True):
+        for weight, kept, x_hat in zip(self.weights(len(decodings)), decodings, out.x_hat, strict=True):
             losses = self.modality.reconstruction_loss(x_hat.float(), x) / self.reference
             if self.config.balance:
-                losses = losses * self._relative_weights(lengths.to(x.device), losses.detach())
+                losses = losses * self._relative_weights(kept, losses.detach())
             reconstruction = reconstruction + weight * losses.mean()
         quantizer = out.quantizer_loss.mean()
         return {
@@ -136,19 +144,20 @@ def train_autoencoder(
         device=surroundings.accelerator.device,
     )
 
-    def augmented_loss(model: nn.Module, batch: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
-        augmented = modality.augment(batch["x"], step_generator(seed, "augmentation", step, rank()))
-        return loss(model, {**batch, "x": augmented}, step)
+    def inputs(batch: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
+        x = modality.augment(batch["x"], step_generator(seed, "augmentation", step, rank()))
+        return {"x": x, "lengths": to_device(loss.lengths(len(x), step), x.device)}
 
     fit(
         autoencoder,
         Objective(
-            augmented_loss,
+            inputs,
+            lambda model, inputs: loss(model, inputs["x"], inputs["lengths"]),
             validate,
             keep,
             {"mean_losses": loss.mean_losses},
         ),
-        lambda done: shuffled_batches(
+        lambda done: ShuffledBatches(
             dataset, settings.batch_size, seed=seed, workers=config.training.workers, done=done
         ),
         settings,

@@ -7,7 +7,7 @@ replace it by another item of the set, drawn at random.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from anytime_core.damaged import damaged
 from anytime_core.distributed import rank, world_size
 from anytime_core.errors import DataError, UsageError
 from anytime_core.modality import SampleDataset
+from anytime_core.transfer import to_device
 
 _MOST_DRAWS = 1000
 
@@ -44,14 +45,17 @@ class _Gathered(Dataset):
         if gather:
             return {**gather(indices), "index": torch.tensor(indices)}, []
         failures: list[_Failure] = []
-        items: dict[int, Mapping[str, Any]] = {}  # by position in the batch
-        for position, index in enumerate(indices):
-            if (item := self._read(index, failures)) is not None:
-                items[position] = {**item, "index": index}
-        if self.whole and len(items) < len(indices):
-            items |= self._others(indices, set(range(len(indices))) - items.keys(), failures)
-        batch = default_collate([items[position] for position in sorted(items)]) if items else None
-        return batch, failures
+        items: dict[int, Mapping[str, Any]] = {}
+
+        def readable(index: int) -> bool:
+            if index not in items and (item := self._read(index, failures)) is not None:
+                items[index] = {**item, "index": index}
+            return index in items
+
+        if self.whole:
+            indices = replaced(indices, len(self.dataset), readable, failures)
+        batch = [items[index] for index in indices if readable(index)]
+        return default_collate(batch) if batch else None, failures
 
     def _read(self, index: int, failures: list[_Failure]) -> Mapping[str, Any] | None:
         if index in self.unreadable:
@@ -63,24 +67,32 @@ class _Gathered(Dataset):
             failures.append((index, str(error)))
             return None
 
-    def _others(
-        self, indices: Sequence[int], positions: set[int], failures: list[_Failure]
-    ) -> dict[int, Mapping[str, Any]]:
-        """Other items for `positions` of a batch. They follow from `indices` alone, not from workers or resuming."""
-        generator = torch.Generator().manual_seed(zlib.crc32(repr(indices).encode()))
-        found: dict[int, Mapping[str, Any]] = {}
-        for position in sorted(positions):
-            for _ in range(_MOST_DRAWS):
-                index = int(torch.randint(len(self.dataset), (), generator=generator))
-                if (item := self._read(index, failures)) is not None:
-                    found[position] = {**item, "index": index}
-                    break
-            else:
-                raise DataError(
-                    f"none of {_MOST_DRAWS:,} samples drawn at random can be read"
-                    + (f": {failures[0][1]}" if failures else "")
-                )
-        return found
+
+def replaced(
+    indices: Sequence[int], size: int, readable: Callable[[int], bool], failures: Sequence[_Failure] = ()
+) -> list[int]:
+    """`indices` of a set of `size` items, others drawn at random in place of those that are not `readable`.
+
+    They follow from `indices` alone, not from workers or resuming.
+
+    Raises:
+        DataError: hardly any item can be read; it tells of the first of `failures`.
+    """
+    chosen = list(indices)
+    bad = [position for position, index in enumerate(indices) if not readable(index)]
+    generator = torch.Generator().manual_seed(zlib.crc32(repr(chosen).encode())) if bad else None
+    for position in bad:
+        for _ in range(_MOST_DRAWS):
+            index = int(torch.randint(size, (), generator=generator))
+            if readable(index):
+                chosen[position] = index
+                break
+        else:
+            raise DataError(
+                f"none of {_MOST_DRAWS:,} samples drawn at random can be read"
+                + (f": {failures[0][1]}" if failures else "")
+            )
+    return chosen
 
 
 class Batches:
@@ -109,14 +121,17 @@ class Batches:
     def _told(self, loaded: Iterator[tuple[Mapping[str, Tensor] | None, list[_Failure]]]) -> Iterator[Any]:
         empty = True
         for batch, failures in loaded:
-            for index, reason in failures:
-                self.damaged.add(index, reason)
-                self.gathered.unreadable.add(index)
+            self._note(failures)
             empty = empty and batch is None
             if batch is not None or self.gaps:
                 yield batch
         if empty and not self.gaps and self.damaged.count:
             raise DataError(f"nothing of the data can be read: {self.damaged.examples[0]}")
+
+    def _note(self, failures: Sequence[_Failure]) -> None:
+        for index, reason in failures:
+            self.damaged.add(index, reason)
+            self.gathered.unreadable.add(index)
 
 
 def step_samples(samples: int, batch_size: int) -> int:
@@ -154,7 +169,7 @@ class _Shuffled:
             epoch, skipped = epoch + 1, 0
 
 
-def shuffled_batches(dataset: SampleDataset, batch_size: int, *, seed: int, workers: int, done: int = 0) -> Batches:
+class ShuffledBatches(Batches):
     """Endless shuffled batches.
 
     Args:
@@ -164,7 +179,35 @@ def shuffled_batches(dataset: SampleDataset, batch_size: int, *, seed: int, work
         workers: the number of processes that load, if the data is not in memory.
         done: the number of batches to leave out at the start, because they were seen before.
     """
-    return Batches(dataset, _Shuffled(len(dataset), batch_size, seed, done), workers, whole=True)
+
+    def __init__(self, dataset: SampleDataset, batch_size: int, *, seed: int, workers: int, done: int = 0) -> None:
+        super().__init__(dataset, _Shuffled(len(dataset), batch_size, seed, done), workers, whole=True)
+        self.dataset, self.batch_size, self.seed, self.workers, self.done = dataset, batch_size, seed, workers, done
+
+    @property
+    def unreadable(self) -> Set[int]:
+        """The items that are known to be unreadable."""
+        return self.gathered.unreadable
+
+    def lists(self, after: int) -> Iterator[list[int]]:
+        """The items of each batch that follows the first `after` ones, before unreadable ones are replaced."""
+        return iter(_Shuffled(len(self.dataset), self.batch_size, self.seed, self.done + after))
+
+    def after(self, number: int) -> ShuffledBatches:
+        """The batches that follow the first `number` ones."""
+        return ShuffledBatches(
+            self.dataset, self.batch_size, seed=self.seed, workers=self.workers, done=self.done + number
+        )
+
+    def replaced(self, indices: Sequence[int], readable: Callable[[int], bool]) -> list[int]:
+        """`indices`, others in place of those that are not `readable`, as loaded batches have them."""
+        return replaced(indices, len(self.dataset), readable)
+
+    def read(self, indices: Sequence[int]) -> Mapping[str, Tensor] | None:
+        """A batch of those of the items `indices` that can be read, None if there are none; in this process."""
+        batch, failures = _Gathered(self.dataset, whole=False, unreadable=self.gathered.unreadable)[indices]
+        self._note(failures)
+        return batch
 
 
 def spread(size: int, limit: int | None) -> list[int]:
@@ -191,6 +234,6 @@ def listed_batches(dataset: SampleDataset, lists: Sequence[Sequence[int]], *, wo
     return Batches(dataset, lists, workers, gaps=True)
 
 
-def to_device(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+def on_device(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
     """The batch on `device`."""
-    return {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+    return {name: to_device(value, device) for name, value in batch.items()}

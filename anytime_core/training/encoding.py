@@ -17,6 +17,7 @@ from anytime_core.training.codes import CodesWriter
 from anytime_core.training.log import Progress
 from anytime_core.training.seeds import step_generator
 from anytime_core.training.surroundings import Surroundings
+from anytime_core.transfer import to_device
 
 _UNKNOWN, _DAMAGED = -1, -2
 """The labels that mark a sample without a label, and a sample that cannot be read."""
@@ -158,12 +159,12 @@ class _Encoding:
         codes = torch.zeros(self.batch_size, self.autoencoder.code_length, dtype=torch.int64, device=device)
         labels = torch.full((self.batch_size,), _DAMAGED, device=device)
         if batch is not None:
-            x = batch["x"]
+            x = to_device(batch["x"], device)
             copy, within = part.batches[number]
             if copy:
                 x = self.modality.augment(x, step_generator(self.seed, "codes", copy, within.start))
             items = torch.tensor([part.items[row] for row in within])
-            rows = torch.searchsorted(items, batch["index"]).to(device)
-            codes[rows] = self.autoencoder.encode(x.to(device))
-            labels[rows] = batch["label"].to(device) if "label" in batch else _UNKNOWN
+            rows = to_device(torch.searchsorted(items, batch["index"]), device)
+            codes[rows] = self.autoencoder.encode(x)
+            labels[rows] = to_device(batch["label"], device) if "label" in batch else _UNKNOWN
         return codes, labels

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +17,22 @@ from anytime_core.display import shown
 from anytime_core.distributed import rank, summed, synchronize_norms, world_size
 from anytime_core.errors import AnytimeError, UsageError
 from anytime_core.exhaustion import explained
-from anytime_core.training.batches import to_device
+from anytime_core.training.batches import ShuffledBatches
 from anytime_core.training.checkpoints import Checkpoint
+from anytime_core.training.device_batches import DeviceBatches
 from anytime_core.training.log import Progress
 from anytime_core.training.seeds import seed_process
+from anytime_core.training.step import CapturedStep, Step
 
 if TYPE_CHECKING:  # evaluations learn by the same schedule, and need no accelerate
     from anytime_core.training.surroundings import Surroundings
 
 _WARMUP_SHARE = 0.05
 _REPORT_EVERY = 20
+"""Between two reports nothing waits for the device."""
+
+_SETTLED = 6
+"""After how many steps it is known what memory they need."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +40,18 @@ class Objective:
     """What a stage minimises.
 
     Attributes:
-        loss: (prepared model, batch, step) -> named scalars; the entry `loss` is minimised, the others are shown. Its
-            random numbers are torch's global ones or follow from the step.
+        inputs: (batch on the device, step) -> what `loss` takes, on the device. What the host draws at random is drawn
+            here: from torch's global random numbers, or following from the step.
+        loss: (prepared model, inputs) -> named scalars; the entry `loss` is minimised, the others are shown. It only
+            computes on the device and waits for nothing, so that it can be captured; which shapes it works on follows
+            from the shapes of its inputs.
         validate: (step) -> named numbers; the model with the smallest entry `selection` is kept.
         keep: called to keep the model when a validation was the best so far.
         state: tensors that `loss` changes in place, for checkpoints.
     """
 
-    loss: Callable[[nn.Module, Mapping[str, Tensor], int], Mapping[str, Tensor]]
+    inputs: Callable[[Mapping[str, Tensor], int], Mapping[str, Tensor]]
+    loss: Callable[[nn.Module, Mapping[str, Tensor]], Mapping[str, Tensor]]
     validate: Callable[[int], Mapping[str, float]]
     keep: Callable[[], None]
     state: Mapping[str, Tensor] = field(default_factory=dict)
@@ -50,7 +60,7 @@ class Objective:
 def fit(
     model: nn.Module,
     objective: Objective,
-    batches: Callable[[int], Iterable[Mapping[str, Any]]],
+    batches: Callable[[int], ShuffledBatches],
     settings: AutoencoderTraining | PriorTraining,
     surroundings: Surroundings,
     *,
@@ -86,24 +96,32 @@ class _Fit:
         self.accelerator, self.stage = surroundings.accelerator, surroundings.checkpoints.stage
         if world_size() > 1:
             synchronize_norms(model)
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=settings.learning_rate, betas=betas, weight_decay=settings.weight_decay
-        )
-        self.prepared, self.stepper = self.accelerator.prepare(model, self.optimizer)
+        self.step = Step(model, objective.loss, self.accelerator, settings, betas)
+        self.optimizer = self.step.optimizer
+        self.rate = settings.learning_rate
+        self.captured: CapturedStep | None = None
+        if surroundings.captures:
+            self.captured = CapturedStep(
+                self.step, required=surroundings.capture is True, stage=self.stage, make_room=self._release_data
+            )
+        self.data: DeviceBatches | None = None
         self.best = math.inf
         self.shown: dict[str, float] = {}
 
-    def run(self, batches: Callable[[int], Iterable[Mapping[str, Any]]]) -> None:
+    def run(self, batches: Callable[[int], ShuffledBatches]) -> None:
         settings = self.settings
         validate_at = {math.ceil(settings.steps * (i + 1) / settings.validations) for i in range(settings.validations)}
         resumed, done = self.surroundings.resumed, self.surroundings.done
         self.model.train()
-        stream = iter(batches(done))  # which draws a random number
+        self.data = data = DeviceBatches(batches(done), self.accelerator.device)
+        stream = iter(data)  # which draws a random number
         if resumed:
             self._restore(resumed)
         for step in range(done + 1, settings.steps + 1):
             with self._explained(f"step {step}"):
                 losses = self._step(next(stream), step)
+            if step == done + _SETTLED:
+                data.keep()
             if step % _REPORT_EVERY == 0 or step in validate_at:
                 self._report(losses, step)
             if step in validate_at:
@@ -119,22 +137,30 @@ class _Fit:
                 )
 
     def _step(self, batch: Mapping[str, Any], step: int) -> Mapping[str, Tensor]:
-        rate = self.settings.learning_rate * one_cycle((step - 1) / self.settings.steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        with self.accelerator.autocast():
-            losses = self.objective.loss(self.prepared, to_device(batch, self.accelerator.device), step - 1)
-        self.stepper.zero_grad(set_to_none=True)
-        self.accelerator.backward(losses["loss"])
-        self.accelerator.clip_grad_norm_(self.prepared.parameters(), self.settings.gradient_clip)
-        self.stepper.step()
-        return losses
+        self.rate = self.settings.learning_rate * one_cycle((step - 1) / self.settings.steps)
+        self.step.set_rate(self.rate)
+        inputs = self.objective.inputs(batch, step - 1)
+        do_step = self.captured or self.step
+        while True:
+            try:
+                return do_step(inputs)
+            except torch.OutOfMemoryError:
+                if world_size() > 1 or not self._make_room():
+                    raise
+
+    def _make_room(self) -> bool:
+        """Free memory of the device that the training can do without; returns whether there was any."""
+        return (self.captured is not None and self.captured.release()) or self._release_data()
+
+    def _release_data(self) -> bool:
+        """Free the memory of data that is kept on the device; returns whether there was any."""
+        return self.data is not None and self.data.release()
 
     def _report(self, losses: Mapping[str, Tensor], step: int) -> None:
-        means = summed(torch.stack([value.detach().float() for value in losses.values()])) / world_size()
+        means = summed(torch.stack([value.float() for value in losses.values()])) / world_size()
         numbers = dict(zip(losses, means.tolist(), strict=True))
         self._check_finite(numbers["loss"], "loss", step)
-        numbers["rate"] = self.optimizer.param_groups[0]["lr"]
+        numbers["rate"] = self.rate
         self.shown.update(numbers)
         self.surroundings.log.write(self.stage, step, numbers)
 
@@ -170,10 +196,11 @@ class _Fit:
             self.model.load_state_dict(_below("model.", state))
             for name, value in self.objective.state.items():
                 value.copy_(state[f"objective.{name}"])
+            parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
             moments: dict[int, dict[str, Tensor]] = {}
             for name, value in _below("optimizer.", state).items():
                 number, _, moment = name.partition(".")
-                moments.setdefault(int(number), {})[moment] = value
+                moments.setdefault(int(number), {})[moment] = _laid_out(value, parameters[int(number)])
             self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
             if self.accelerator.scaler is not None and position.scaler:
                 self.accelerator.scaler.load_state_dict(position.scaler)
@@ -214,6 +241,13 @@ class _Fit:
 
 def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def _laid_out(moment: Tensor, parameter: Tensor) -> Tensor:
+    """A moment of a parameter with its strides, which the fused optimiser takes for granted; counts are as they are."""
+    if moment.shape != parameter.shape:
+        return moment
+    return torch.empty_like(parameter, device=moment.device, dtype=moment.dtype, requires_grad=False).copy_(moment)
 
 
 def one_cycle(progress: float) -> float:

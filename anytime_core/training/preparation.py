@@ -18,6 +18,7 @@ from accelerate.state import AcceleratorState
 from torch import Tensor
 
 from anytime_core.autoencoder import OrderedAutoencoder, build_autoencoder
+from anytime_core.capture import require_capture
 from anytime_core.config import AutoencoderConfig, Config
 from anytime_core.damaged import remembering_damaged, say_damaged, with_damaged
 from anytime_core.data.allocation import LimitedElements, TooLargeError, trainable_weights
@@ -175,7 +176,15 @@ class Preparation:
             remove_checkpoints(self.folder, stage)
         log.forget(stage, resumed.position.step if resumed else 0)
         on_progress = self.on_progress if rank() == 0 else ignore_progress
-        return Surroundings(self.accelerator, log, on_progress, checkpoints, interruption, resumed)
+        return Surroundings(
+            self.accelerator,
+            log,
+            on_progress,
+            checkpoints,
+            interruption,
+            self.config.core.training.capture,
+            resumed,
+        )
 
     def save(self, record: RunRecord) -> None:
         """Write the record."""
@@ -211,7 +220,9 @@ class Preparation:
     def check(self) -> None:
         """Raise AnytimeError for anything that can be found wrong before the first file is written."""
         core, stages = self.config.core, self.stages
-        resolve_precision(core.training.precision, self.device)
+        precision = resolve_precision(core.training.precision, self.device)
+        if core.training.capture is True:
+            self._check_capture(precision)
         for key, size in (
             ("autoencoder", core.training.autoencoder.batch_size),
             ("prior", core.training.prior.batch_size),
@@ -260,6 +271,15 @@ class Preparation:
                 f"{self.untrained.code_length} principal components need as many training samples, found "
                 f"{samples}: set autoencoder.code_length={samples} or less"
             )
+
+    def _check_capture(self, precision: torch.dtype) -> None:
+        """Raise UsageError if steps cannot be captured as CUDA graphs."""
+        what, way_out = "training.capture=true", "use auto or false"
+        require_capture(self.device, what=what, way_out=way_out)
+        if precision == torch.float16:
+            raise UsageError(f"{what} does not go with training.precision=float16: {way_out}, or bfloat16")
+        if launched()[1] > 1:
+            raise UsageError(f"{what} is for one process, not for {launched()[1]}: {way_out}")
 
     def _check_unchanged(self) -> None:
         """Raise ConfigError unless the config describes the autoencoder of an existing run; its data may have moved."""

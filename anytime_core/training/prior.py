@@ -12,11 +12,15 @@ from torch import Tensor, nn
 from anytime_core.config import PriorTraining
 from anytime_core.priors.base import Prior
 from anytime_core.priors.blame import breach, checked
-from anytime_core.training.batches import ordered_batches, shuffled_batches, to_device
+from anytime_core.training.batches import ShuffledBatches, on_device, ordered_batches
 from anytime_core.training.codes import CodesDataset
 from anytime_core.training.fit import Objective, fit
 from anytime_core.training.seeds import seed_process
 from anytime_core.training.surroundings import Surroundings
+from anytime_core.transfer import to_device
+
+_DRAWN = "drawn."
+"""Starts the names of inputs that are drawn at random."""
 
 
 def train_prior(
@@ -32,9 +36,17 @@ def train_prior(
     """Train in place. `keep` is called whenever the bits per code in validation are the fewest so far."""
     seed_process(seed)
 
-    def loss(model: nn.Module, batch: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
+    def inputs(batch: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
         codes = batch["codes"][:, : prior.code_length]
-        losses = checked(prior.kind, "losses", model(codes, batch.get("label")), (len(codes),))
+        labels = {"label": batch["label"]} if "label" in batch else {}
+        draws = {f"{_DRAWN}{name}": to_device(value, codes.device) for name, value in prior.draws(len(codes)).items()}
+        return {"codes": codes, **labels, **draws}
+
+    def loss(model: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        codes = inputs["codes"]
+        draws = {name.removeprefix(_DRAWN): value for name, value in inputs.items() if name.startswith(_DRAWN)}
+        found = model(codes, inputs.get("label"), *([draws] if draws else []))
+        losses = checked(prior.kind, "losses", found, (len(codes),))
         if not losses.requires_grad:
             raise breach(prior.kind, "losses have no gradient")
         nats = losses.mean()
@@ -48,8 +60,8 @@ def train_prior(
 
     fit(
         prior,
-        Objective(loss, validate, keep),
-        lambda done: shuffled_batches(train, settings.batch_size, seed=seed, workers=0, done=done),
+        Objective(inputs, loss, validate, keep),
+        lambda done: ShuffledBatches(train, settings.batch_size, seed=seed, workers=0, done=done),
         settings,
         surroundings,
         betas=(0.9, 0.98),
@@ -88,7 +100,7 @@ def validate_prior(prior: Prior, dataset: CodesDataset, *, limit: int | None, ba
     generator = torch.Generator().manual_seed(0)
     total, means = torch.zeros(prior.code_length, dtype=torch.float64), []
     for batch in ordered_batches(dataset, batch_size, limit=limit, workers=0):
-        batch = to_device(batch, device)
+        batch = on_device(batch, device)
         codes = batch["codes"][:, : prior.code_length]
         found = prior.log_prob(codes, batch.get("label"), generator)
         bits = -checked(prior.kind, "log probabilities", found, codes.shape).double().cpu() / math.log(2)

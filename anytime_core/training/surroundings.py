@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from accelerate import Accelerator
 from torch import Tensor
 
-from anytime_core.distributed import rank
+from anytime_core import capture
+from anytime_core.distributed import rank, world_size
 from anytime_core.errors import InterruptedTrainingError
 from anytime_core.training.checkpoints import Checkpoint, Checkpoints, Position
 from anytime_core.training.interruption import Interruption
@@ -27,6 +28,7 @@ class Surroundings:
         on_progress: called after every step.
         checkpoints: the checkpoints of this stage.
         interruption: asked after every step.
+        capture: `training.capture`: whether steps are captured as CUDA graphs.
         resumed: the checkpoint from which the stage is resumed, None for the start.
     """
 
@@ -35,8 +37,17 @@ class Surroundings:
     on_progress: OnProgress
     checkpoints: Checkpoints
     interruption: Interruption
+    capture: Literal["auto", True, False] = False
     resumed: Checkpoint | None = None
     _started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def captures(self) -> bool:
+        """Whether steps are captured as CUDA graphs. Each of them then looks the same to the host."""
+        if self.capture == "auto":
+            alone = world_size() == 1 and self.accelerator.scaler is None
+            return alone and capture.can_capture(self.accelerator.device)
+        return self.capture
 
     @property
     def done(self) -> int:

@@ -59,7 +59,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print(f"stopped; what was measured is in {file}", file=sys.stderr)
         return 130
-    journal.finish()
+    journal.finish(whole=len(parts) == len(_PARTS))
     print(f"All numbers: {file}", flush=True)
     return 0
 

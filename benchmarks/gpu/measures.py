@@ -143,11 +143,11 @@ class Journal:
         """The numbers so far, by name."""
         return {row.name: row.found for row in self.rows if row.found is not None}
 
-    def finish(self) -> None:
-        """Name goals that nothing was measured for, print the table, and what falls short."""
+    def finish(self, *, whole: bool = True) -> None:
+        """Print the table, and what falls short. A `whole` run also names goals that nothing was measured for."""
         names = {row.name for row in self.rows}
         for name in GOALS:
-            if name not in names:
+            if whole and name not in names:
                 self.add(Measure.skipped(name, "not measured, see above"))
         self._write(finished=True)
         table = Table("measure", "found", "goal", "reached", title=f"On {self.about['device']}")
@@ -155,7 +155,9 @@ class Journal:
             found = "" if row.found is None else f"{shown(row.found)} {row.unit}"
             table.add_row(row.name, found, str(row.goal or ""), row.verdict)
         Console(width=max(100, Console().width)).print(table)
-        self._list("Falls short", [row for row in self.rows if row.status == "measured" and row.reached is False])
+        self._list(
+            "Falls short of its goal", [row for row in self.rows if row.status == "measured" and row.reached is False]
+        )
         self._list("Failed", [row for row in self.rows if row.status == "failed"])
         self._list("Skipped", [row for row in self.rows if row.status == "skipped"])
 

@@ -23,6 +23,11 @@ from anytime_core.priors.base import Prior
 if TYPE_CHECKING:
     from anytime_core.priors.any_order.calls import CallEngineMaker
 
+_BOUND_BY_STARTS = 1e11
+"""About how many multiply-adds a large GPU does in the time in which a hundred kernels are started, those of a call."""
+_CAPTURED_FROM = 3
+"""Batches from which capturing a call, which takes as long as two calls, is worth it."""
+
 
 @dataclass(frozen=True)
 class BoundTerms:
@@ -117,6 +122,9 @@ class AnyOrderPrior(Prior):
 
         return CALL_ENGINES
 
-    def fastest_engine(self, precision: str, batch: int, multiply_adds: float, *, stepped: bool) -> str:
-        """See `Prior`."""
-        return "eager"
+    def fastest_engine(self, precision: str, batch: int, multiply_adds: float) -> str:
+        """See `Prior`. Graphs pay for several batches of calls that are so small that starting kernels bounds them."""
+        if self.device.type != "cuda":
+            return "eager"
+        work = self.multiply_adds * batch * self.code_length
+        return "graph" if work <= _BOUND_BY_STARTS and multiply_adds >= _CAPTURED_FROM * work else "eager"

@@ -22,6 +22,9 @@ from anytime_core.priors.heads import Categorical
 from anytime_core.priors.shaping import Shaping
 from anytime_core.priors.stepping import WAY_OUT, PriorEngine
 
+_MOST_GRAPHS = 64
+"""How many calls are captured for the buffers of a batch; further ones start their kernels each time."""
+
 
 @dataclass(frozen=True)
 class Group:
@@ -138,7 +141,8 @@ class EagerCalls(CallEngine):
 class GraphCalls(EagerCalls):
     """The calls of a plan as CUDA graphs, each captured when it is first made, and replayed from then on.
 
-    One batch uses buffers and graphs at a time, and the next batch of its shape uses them again.
+    It pays where few calls are made again and again, as capturing one takes as long as two. One batch uses buffers and
+    graphs at a time, and the next batch of its shape uses them again.
     """
 
     name = "graph"
@@ -151,17 +155,15 @@ class GraphCalls(EagerCalls):
     @contextlib.contextmanager
     def open(self, partial: PartialCodes) -> Iterator[PartialCodes]:
         """See `CallEngine`."""
-        shape = (partial.tokens.shape, partial.noise.shape)
-        buffers = self._pool.take(shape)
-        if buffers is None:
+        shape = (partial.tokens.shape, partial.order.shape, partial.noise.shape)
+
+        def make() -> _Buffers:
             labels = None if partial.labels is None else partial.labels.clone()
-            buffers = _Buffers(partial.tokens.clone(), partial.order.clone(), partial.noise.clone(), labels)
-        else:
+            return _Buffers(partial.tokens.clone(), partial.order.clone(), partial.noise.clone(), labels)
+
+        with self._pool.lent([shape], make) as buffers:
             buffers.take(partial)
-        try:
             yield buffers
-        finally:
-            self._pool.give_back(shape, buffers)
 
     @torch.inference_mode()
     def call(self, partial: PartialCodes, group: Group, shaping: Shaping, guidance: float = 1.0) -> None:
@@ -169,14 +171,18 @@ class GraphCalls(EagerCalls):
         assert isinstance(partial, _Buffers)
         key = (group, shaping, guidance)
         if key not in partial.graphs:
+            if len(partial.graphs) == _MOST_GRAPHS:
+                super().call(partial, group, shaping, guidance)
+                return
             partial.graphs[key] = self._capture(partial, *key)
         partial.graphs[key].replay()
 
-    def _capture(self, partial: PartialCodes, group: Group, shaping: Shaping, guidance: float) -> Captured[None]:
+    def _capture(self, partial: _Buffers, group: Group, shaping: Shaping, guidance: float) -> Captured[None]:
         tokens, order, device = partial.tokens.clone(), partial.order.clone(), partial.tokens.device
         work = functools.partial(super().call, partial, group, shaping, guidance)
         warm_up(work, device)
-        captured = capture(work, device, what=f"a call for a batch of {len(tokens)}", way_out=WAY_OUT)
+        beside = next(iter(partial.graphs.values()), None)
+        captured = capture(work, device, what=f"a call for a batch of {len(tokens)}", way_out=WAY_OUT, beside=beside)
         partial.tokens.copy_(tokens)
         partial.order.copy_(order)
         return captured

@@ -13,6 +13,7 @@ positions that go through the network.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from anytime_core.priors.ardm.config import ARDMConfig
 from anytime_core.priors.labels import LabelEmbedding
 from anytime_core.priors.transformer.model import TransformerBlock, initialise, standardised
 from anytime_core.quantizers.base import CodeSpec
+from anytime_core.transfer import to_device
 
 _TRACKING_RATE = 0.05
 
@@ -48,6 +50,7 @@ class ARDMPrior(AnyOrderPrior):
     token_vectors: Tensor | None
     token_of: Tensor
     digit_of: Tensor
+    first_tokens: Tensor
     step_losses: Tensor
 
     def __init__(self, config: ARDMConfig, spec: CodeSpec, code_vectors: Tensor | None = None) -> None:
@@ -64,6 +67,7 @@ class ARDMPrior(AnyOrderPrior):
         self.register_buffer("token_vectors", None if vectors is None else _token_vectors(vectors, digits))
         self.register_buffer("token_of", digits.token_table(), persistent=False)
         self.register_buffer("digit_of", digits.digit_table(), persistent=False)
+        self.register_buffer("first_tokens", torch.tensor(digits.first_tokens), persistent=False)
         self.register_buffer("step_losses", torch.full((len(digits), code_length), math.nan))
         if vectors is not None:
             self.from_vector = nn.Linear(vectors.shape[-1], config.width)
@@ -80,13 +84,22 @@ class ARDMPrior(AnyOrderPrior):
         """See `Prior`."""
         return self.start.null_label
 
-    def forward(self, codes: Tensor, labels: Tensor | None) -> Tensor:
+    @property
+    def kept_numbers(self) -> int:
+        """See `Prior`: the work of one layer."""
+        return self.code_length * self.config.width * (self.config.feedforward + 4)
+
+    def draws(self, batch: int) -> dict[str, Tensor]:
+        """See `Prior`: prefixes, and for each sequence one step of one order."""
+        return self._steps(batch, self._lengths(batch))
+
+    def forward(self, codes: Tensor, labels: Tensor | None, draws: Mapping[str, Tensor] | None = None) -> Tensor:
         """The training loss of each sequence [B, N] in nats per code, [B]; in training mode it tracks `step_losses`.
 
         It is the bound of the paper at one random step of a random order, plus `config.cross_entropy` times the mean
         cross-entropy over all positions at that step.
         """
-        terms = self.bound_terms(codes, labels, self._lengths(codes))
+        terms = self._terms(codes, labels, draws if draws is not None else self._drawn(codes))
         if self.training:
             self._track(terms)
         plain = terms.nats.sum(1) / terms.lengths
@@ -109,30 +122,12 @@ class ARDMPrior(AnyOrderPrior):
         starts: Tensor | None = None,
     ) -> BoundTerms:
         """See `AnyOrderPrior`. Steps are spread evenly over the batch, and each one by itself is still uniform."""
-        batch, device = len(codes), codes.device
         if lengths is None:
-            lengths = torch.full((batch,), self.code_length, device=device)
-        offsets = torch.rand(batch, generator=generator, dtype=torch.float64)
-        spread = torch.randperm(batch, generator=generator) + offsets
-        step = (spread / batch * len(self.digits)).to(device)
-        stage = step.long().clamp(max=len(self.digits) - 1)
-        known = ((step - stage) * lengths).long().clamp(max=lengths - 1)
+            lengths = torch.full((len(codes),), self.code_length)
+        steps = {name: value.to(codes.device) for name, value in self._steps(len(codes), lengths, generator).items()}
         if starts is not None:
-            known = starts[stage, known]
-        keys = torch.rand(codes.shape, generator=generator).to(device)
-        inside = torch.arange(self.code_length, device=device) < lengths.unsqueeze(1)
-        ranks = keys.masked_fill(~inside, 2.0).argsort(1).argsort(1)
-        unknown = inside & (ranks >= known.unsqueeze(1))
-        digits_known = torch.where(unknown, stage.unsqueeze(1), stage.unsqueeze(1) + 1) * inside
-        features = self._features(self.token_of[digits_known, codes], labels, stage)
-        nats = torch.zeros(codes.shape, device=device)
-        for number in range(len(self.digits)):
-            rows = (stage == number).nonzero().squeeze(1)
-            tokens = self.token_of[number, codes[rows]]
-            logits = self._score(features[rows], tokens, number)
-            targets = self.digit_of[number, codes[rows]]
-            nats[rows] = F.cross_entropy(logits.float().transpose(1, 2), targets, reduction="none")
-        return BoundTerms(nats * unknown, unknown, stage, known, lengths)
+            steps["known"] = starts[steps["stage"], steps["known"]]
+        return self._terms(codes, labels, steps)
 
     def logits(self, tokens: Tensor, stage: int, labels: Tensor | None) -> Tensor:
         """See `AnyOrderPrior`."""
@@ -171,12 +166,50 @@ class ARDMPrior(AnyOrderPrior):
             rows.append(torch.from_numpy(filled).float())
         return torch.stack(rows)
 
+    def _steps(self, batch: int, lengths: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """One step of one order over the prefixes `lengths` [B] for each sequence, drawn on the CPU.
+
+        Returns:
+            `lengths`, `stage` and `known` [B], see `BoundTerms`; `keys` [B, N], by which positions are ordered; and of
+            each stage its sequences, `rows0`, `rows1`, ..., if there are several stages.
+        """
+        stages, lengths = len(self.digits), lengths.cpu()
+        offsets = torch.rand(batch, generator=generator, dtype=torch.float64)
+        spread = torch.randperm(batch, generator=generator) + offsets
+        step = spread / batch * stages
+        stage = step.long().clamp(max=stages - 1)
+        known = ((step - stage) * lengths).long().clamp(max=lengths - 1)
+        keys = torch.rand(batch, self.code_length, generator=generator)
+        rows = {f"rows{number}": (stage == number).nonzero().squeeze(1) for number in range(stages) if stages > 1}
+        return {"lengths": lengths, "stage": stage, "known": known, "keys": keys, **rows}
+
+    def _terms(self, codes: Tensor, labels: Tensor | None, steps: Mapping[str, Tensor]) -> BoundTerms:
+        """The bound at `steps`, as `_steps` returns them, on the device of `codes`."""
+        lengths, stage, known = steps["lengths"], steps["stage"], steps["known"]
+        inside = torch.arange(self.code_length, device=codes.device) < lengths.unsqueeze(1)
+        ranks = steps["keys"].masked_fill(~inside, 2.0).argsort(1).argsort(1)
+        unknown = inside & (ranks >= known.unsqueeze(1))
+        digits_known = torch.where(unknown, stage.unsqueeze(1), stage.unsqueeze(1) + 1) * inside
+        features = self._features(self.token_of[digits_known, codes], labels, stage)
+        if len(self.digits) == 1:
+            nats = self._nats(features, codes, 0)
+        else:
+            nats = torch.zeros(codes.shape, device=codes.device)
+            for number in range(len(self.digits)):
+                rows = steps[f"rows{number}"]
+                nats[rows] = self._nats(features.index_select(0, rows), codes[rows], number)
+        return BoundTerms(nats * unknown, unknown, stage, known, lengths)
+
+    def _nats(self, features: Tensor, codes: Tensor, stage: int) -> Tensor:
+        """The cross-entropy of a digit of `codes` [B, N], given features [B, N, W]: [B, N]."""
+        logits = self._score(features, self.token_of[stage, codes], stage)
+        return F.cross_entropy(logits.float().transpose(1, 2), self.digit_of[stage, codes], reduction="none")
+
     def _features(self, tokens: Tensor, labels: Tensor | None, stage: Tensor) -> Tensor:
         """Tokens [B, N] at all positions and stages [B] -> [B, N, W]."""
         batch, length = tokens.shape
         positions = torch.arange(length, device=tokens.device).expand(batch, -1)
-        whole_digits = torch.tensor(self.digits.first_tokens[1:], device=tokens.device)[stage]
-        known = (tokens >= whole_digits.unsqueeze(1)).float().mean(1)
+        known = (tokens >= self.first_tokens[stage + 1].unsqueeze(1)).float().mean(1)
         mask = (tokens != 0).unsqueeze(1) | torch.eye(length, dtype=torch.bool, device=tokens.device)
         x = self._embed(tokens, positions, labels, known)
         for block in self.blocks:
@@ -209,21 +242,24 @@ class ARDMPrior(AnyOrderPrior):
         impossible = self.digits.impossible(tokens, stage)
         return logits if impossible is None else logits.masked_fill(impossible, -math.inf)
 
-    def _lengths(self, codes: Tensor) -> Tensor:
+    def _drawn(self, codes: Tensor) -> dict[str, Tensor]:
+        """`draws` for `codes` [B, N], on their device."""
+        return {name: to_device(value, codes.device) for name, value in self.draws(len(codes)).items()}
+
+    def _lengths(self, batch: int) -> Tensor:
         """The prefixes to train on, [B]: a random one for a share of the sequences, all codes for the others."""
-        batch = len(codes)
         drawn = torch.randint(1, self.code_length + 1, (batch,))
         cut = torch.rand(batch) < (self.config.prefix_share if self.training else 0.0)
-        return torch.where(cut, drawn, self.code_length).to(codes.device)
+        return torch.where(cut, drawn, self.code_length)
 
     @torch.no_grad()
     def _track(self, terms: BoundTerms) -> None:
         """Update the running means of L_t by the terms of whole sequences."""
-        whole = terms.lengths == self.code_length
+        whole = (terms.lengths == self.code_length).to(self.step_losses.dtype)
         flat = self.step_losses.view(-1)
-        index = (terms.stage * self.code_length + terms.known)[whole]
-        counts = torch.zeros_like(flat).index_add_(0, index, torch.ones_like(index, dtype=flat.dtype))
-        means = torch.zeros_like(flat).index_add_(0, index, terms.means[whole]) / counts.clamp(min=1)
+        index = terms.stage * self.code_length + terms.known
+        counts = torch.zeros_like(flat).index_add_(0, index, whole)
+        means = torch.zeros_like(flat).index_add_(0, index, terms.means * whole) / counts.clamp(min=1)
         followed = torch.where(flat.isnan(), means, flat.lerp(means, _TRACKING_RATE))
         flat.copy_(torch.where(counts > 0, followed, flat))
 

@@ -8,13 +8,17 @@ import torch
 
 from anytime_core.errors import UsageError
 
-SMALL_BATCH = 16
-"""The largest batch for which one compiled call per step beats torch's operators on the CPU."""
+_SMALL_BATCH, _SMALL_BATCH_OF_LARGE_WEIGHTS = 16, 7
+"""The largest batches for which one compiled call per step beats torch's products on the CPU."""
+_LARGE_WEIGHTS = 2**23
+"""Bytes of weights that do not stay in a core's cache."""
+_LOADING_PAYS_FROM = 2e11
+"""If a job of large batches has more multiply-adds, some seconds of work, it is worth loading numba."""
 _COMPILATION_PAYS_FROM = 1e12
 """If a job has more multiply-adds, about a minute of small batches, it is worth compiling kernels first."""
 
 
-def choose_engine(device: torch.device, precision: str, batch: int, multiply_adds: float, *, stepped: bool) -> str:
+def choose_engine(device: torch.device, precision: str, batch: int, multiply_adds: float) -> str:
     """The fastest engine for a job.
 
     Args:
@@ -22,7 +26,6 @@ def choose_engine(device: torch.device, precision: str, batch: int, multiply_add
         precision: the precision that is asked for.
         batch: sequences per batch.
         multiply_adds: multiply-adds of the whole job.
-        stepped: whether the job needs an engine that draws one code at a time.
 
     Raises:
         UsageError: the device has no engine of this precision.
@@ -32,16 +35,22 @@ def choose_engine(device: torch.device, precision: str, batch: int, multiply_add
             f"precision int8 runs on the CPU, not on '{device}': use --device cpu, or --precision bfloat16"
         )
     if device.type == "cuda":
-        return "eager" if stepped else "graph"
+        return "graph"
     if precision == "int8":
         return "numba"
-    if device.type != "cpu" or precision != "float32" or batch > SMALL_BATCH:
+    large = batch > _SMALL_BATCH
+    if device.type != "cpu" or precision != "float32" or (large and multiply_adds < _LOADING_PAYS_FROM):
         return "eager"
-    return "numba" if _kernels_are_compiled() or multiply_adds > _COMPILATION_PAYS_FROM else "eager"
+    return "numba" if _is_compiled("attend" if large else "step") or multiply_adds > _COMPILATION_PAYS_FROM else "eager"
 
 
-def _kernels_are_compiled() -> bool:
-    """Whether numba's index of the compiled step is beside its source; this does not load numba."""
+def is_small(batch: int, weights: int) -> bool:
+    """Whether one compiled call per step beats torch's products; `weights` is their size in bytes."""
+    return batch <= (_SMALL_BATCH if weights < _LARGE_WEIGHTS else _SMALL_BATCH_OF_LARGE_WEIGHTS)
+
+
+def _is_compiled(kernel: str) -> bool:
+    """Whether numba's index of a compiled kernel is beside its source; this does not load numba."""
     folder = Path(__file__).parent
     changed = (folder / "kernels.py").stat().st_mtime
-    return any(index.stat().st_mtime >= changed for index in (folder / "__pycache__").glob("kernels.step-*.nbi"))
+    return any(index.stat().st_mtime >= changed for index in (folder / "__pycache__").glob(f"kernels.{kernel}-*.nbi"))

@@ -61,36 +61,45 @@ def _affine(x, weight, scale, bias, kind, out):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(fastmath=True, cache=True, nogil=True)
-def _attend(projected: Array, keys: Array, values: Array, position: int, scores: Array, out: Array) -> None:
-    """Projected [B, W + 2 G E] and the buffers of a layer [B, G, n, E], which it extends -> [B, W]."""
-    batch, groups, _, size = keys.shape
-    width = out.shape[1]
-    shared = width // (groups * size)
+def attend(projected: Array, keys: Array, values: Array, position: int, scores: Array, out: Array) -> None:
+    """Projected [B, H + 2 G, E] and the buffers of a layer [B, n, G, E], which it extends -> [B, H, E].
+
+    Large batches are bound by the rate of memory. So what is read of a sequence lies in one piece, and is read once.
+    `scores` is [H, n].
+    """
+    batch, _, groups, size = keys.shape
+    heads = out.shape[1]
+    shared = heads // groups
     for row in range(batch):
         for group in range(groups):
-            first = width + group * size
             for e in range(size):
-                keys[row, group, position, e] = projected[row, first + e]
-                values[row, group, position, e] = projected[row, first + groups * size + e]
-        for head in range(groups * shared):
-            group, first = head // shared, head * size
-            for e in range(size):
-                out[row, first + e] = 0
+                keys[row, position, group, e] = projected[row, heads + group, e]
+                values[row, position, group, e] = projected[row, heads + groups + group, e]
+        for j in range(position + 1):
+            for group in range(groups):
+                for head in range(group * shared, (group + 1) * shared):
+                    score = np.float32(0)
+                    for e in range(size):
+                        score += projected[row, head, e] * keys[row, j, group, e]
+                    scores[head, j] = score
+        for head in range(heads):
             largest = _LEAST
             for j in range(position + 1):
-                score = np.float32(0)
-                for e in range(size):
-                    score += projected[row, first + e] * keys[row, group, j, e]
-                scores[j] = score
-                largest = max(largest, score)
+                largest = max(largest, scores[head, j])
             total = np.float32(0)
             for j in range(position + 1):
-                scores[j] = np.exp(scores[j] - largest)
-                total += scores[j]
+                scores[head, j] = np.exp(scores[head, j] - largest)
+                total += scores[head, j]
             for j in range(position + 1):
-                share = scores[j] / total
-                for e in range(size):
-                    out[row, first + e] += share * values[row, group, j, e]
+                scores[head, j] /= total
+            for e in range(size):
+                out[row, head, e] = 0
+        for j in range(position + 1):
+            for group in range(groups):
+                for head in range(group * shared, (group + 1) * shared):
+                    share = scores[head, j]
+                    for e in range(size):
+                        out[row, head, e] += share * values[row, j, group, e]
 
 
 @numba.njit(fastmath=True, cache=True, nogil=True)
@@ -103,17 +112,19 @@ def step(x, position, layers, head, keys, values, epsilon, buffers):  # type: ig
         layers: four products, each weight [L, O, I], scale [L, O] and bias [L, O]: to queries, keys and values,
             project, expand, shrink.
         head: weight [K, W], scale [K] and bias [K].
-        keys, values: [L, B, G, n, E], written up to `position`.
+        keys, values: [L, B, n, G, E], written up to `position`.
         epsilon: the epsilon of the normalisations.
-        buffers: normalised [B, W], projected [B, W + 2 G E], hidden [B, F], scores [n], logits [B, K].
+        buffers: normalised [B, W], projected [B, W + 2 G E], hidden [B, F], scores [H, n], logits [B, K].
     """
     to_queries_keys_values, project, expand, shrink = layers
     normalised, projected, hidden, scores, logits = buffers
+    batch, size = len(x), keys.shape[4]
+    by_head, attended = projected.reshape(batch, -1, size), normalised.reshape(batch, -1, size)
     for layer in range(keys.shape[0]):
         _normalise(x, epsilon, normalised)
         weight, scale, bias = to_queries_keys_values
         _affine(normalised, weight[layer], scale[layer], bias[layer], _PLAIN, projected)
-        _attend(projected, keys[layer], values[layer], position, scores, normalised)
+        attend(by_head, keys[layer], values[layer], position, scores, attended)
         weight, scale, bias = project
         _affine(normalised, weight[layer], scale[layer], bias[layer], _ADD, x)
         _normalise(x, epsilon, normalised)

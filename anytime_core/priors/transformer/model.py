@@ -60,6 +60,11 @@ class TransformerPrior(CausalPrior):
         """See `Prior`."""
         return self.start.null_label
 
+    @property
+    def kept_numbers(self) -> int:
+        """See `Prior`: keys and values."""
+        return 2 * len(self.blocks) * self.code_length * self.position.embedding_dim * self.kv_heads // self.heads
+
     @classmethod
     def engines(cls) -> Mapping[str, EngineMaker]:
         """See `CausalPrior`. The modules of engines are imported when an engine is made."""
@@ -73,9 +78,9 @@ class TransformerPrior(CausalPrior):
             "compile": ImportedEngine(f"{package}.compiled:CompileEngine", both),
         }
 
-    def fastest_engine(self, precision: str, batch: int, multiply_adds: float, *, stepped: bool) -> str:
+    def fastest_engine(self, precision: str, batch: int, multiply_adds: float) -> str:
         """See `Prior`."""
-        return choose_engine(self.device, precision, batch, multiply_adds, stepped=stepped)
+        return choose_engine(self.device, precision, batch, multiply_adds)
 
     def conditionals(self, codes: Tensor, labels: Tensor | None) -> Tensor:
         """Logits [B, n + 1, K] of the codes at positions 0..n, given the first n codes, `codes` [B, n]."""

@@ -1,6 +1,9 @@
-"""Steps of small batches on the CPU, each one call of a kernel compiled by numba, in float32 or with 8-bit weights.
+"""Steps on the CPU with kernels compiled by numba, in float32 or with 8-bit weights.
 
-n is the number of codes to draw; I and O are the inputs and outputs of a product.
+A step of a small batch is one call of a kernel. A large batch takes torch's products, and its attention is a kernel.
+
+n is the number of codes to draw, W the width, E the size of a head, G the number of key-value heads; I and O are the
+inputs and outputs of a product.
 """
 
 from __future__ import annotations
@@ -18,8 +21,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from anytime_core.errors import UsageError
-from anytime_core.priors.stepping import Engine
-from anytime_core.priors.transformer.kernels import step
+from anytime_core.priors.stepping import Engine, Stepper
+from anytime_core.priors.transformer.choice import is_small
+from anytime_core.priors.transformer.eager import open_batch
+from anytime_core.priors.transformer.kernels import attend, step
 from anytime_core.priors.transformer.model import TransformerPrior
 from anytime_core.priors.transformer.weights import FoldedWeights, fold
 
@@ -49,9 +54,39 @@ class NumbaEngine(Engine):
         _ = _threading_layer()
         self.weights = fold(prior, torch.float32)
 
-    def open(self, labels: Tensor | None, batch: int, length: int) -> NumbaStepper:
+    def open(self, labels: Tensor | None, batch: int, length: int) -> Stepper:
         """A stepper of a batch of `length` codes."""
+        if self.precision == "float32" and not is_small(batch, self.weights.bytes):
+            return open_batch(self.weights, labels, batch, length, FusedAttention)
         return NumbaStepper(self.weights, labels, batch, length, "int8" if self.precision == "int8" else "float32")
+
+
+class FusedAttention:
+    """See `Attention`. It runs on the thread that calls it, and reads each key and value once.
+
+    Args:
+        weights: the weights of the prior, float32, on the CPU.
+        batch: B.
+        length: n.
+    """
+
+    def __init__(self, weights: FoldedWeights, batch: int, length: int) -> None:
+        shape = (len(weights.layers), batch, length, weights.kv_heads, weights.head_size)
+        # By numpy, which asks for large pages: memory is then read a tenth faster than that of torch's tensors.
+        self.keys, self.values = np.empty(shape, np.float32), np.empty(shape, np.float32)
+        self.scores = np.empty((weights.heads, length), np.float32)
+
+    def attend(self, layer: int, projected: Tensor, position: int) -> Tensor:
+        """[B, W + 2 G E] -> [B, W]."""
+        batch, size = len(projected), self.keys.shape[-1]
+        out = projected.new_empty(batch, len(self.scores), size)
+        by_head = projected.view(batch, -1, size).numpy()
+        attend(by_head, self.keys[layer], self.values[layer], position, self.scores, out.numpy())
+        return out.flatten(1)
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with only the sequences `rows`."""
+        self.keys, self.values = (buffer[:, rows.numpy()] for buffer in (self.keys, self.values))
 
 
 class NumbaStepper:
@@ -76,7 +111,7 @@ class NumbaStepper:
         self.weights, self.precision = weights, precision
         self.layers = weights.once(("numba", precision), lambda: _layers(weights, precision))
         self.first_input = weights.first_input(labels, batch)
-        shape = (len(weights.layers), batch, weights.kv_heads, length, weights.head_size)
+        shape = (len(weights.layers), batch, length, weights.kv_heads, weights.head_size)
         self.keys, self.values = np.empty(shape, np.float32), np.empty(shape, np.float32)
         threads = torch.get_num_threads() if _bytes(self.layers) >= _THREADED_FROM else 1
         self.threads = min(threads, numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
@@ -89,10 +124,10 @@ class NumbaStepper:
         self._open_buffers()
 
     def _open_buffers(self) -> None:
-        _, batch, groups, length, size = self.keys.shape
-        width, hidden = self.weights.width, self.weights.hidden
+        _, batch, length, groups, size = self.keys.shape
+        width, hidden, heads = self.weights.width, self.weights.hidden, self.weights.heads
         outputs = self.weights.head(0)[1].shape[0]
-        shapes = (batch, width), (batch, width + 2 * groups * size), (batch, hidden), (length,), (batch, outputs)
+        shapes = (batch, width), (batch, width + 2 * groups * size), (batch, hidden), (heads, length), (batch, outputs)
         self.buffers = tuple(np.empty(shape, np.float32) for shape in shapes)
         self.logits = torch.from_numpy(self.buffers[-1])
 

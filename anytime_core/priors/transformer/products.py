@@ -14,8 +14,11 @@ from torch.nn import functional as F
 
 from anytime_core.priors.transformer.weights import FoldedWeights, LayerWeights
 
-_PACKED_FOR = 64
-"""The batch for which weights are packed; the layout serves other batches as well."""
+_PACKED_FOR, _EXPANDING_PACKED_FOR = 64, 128
+"""The batches for which weights are packed; the layouts serve other batches as well. Where there are many times as many
+outputs as inputs, that for 64 is slow (docs/performance.md)."""
+_EXPANDING = 4
+"""Outputs of such a product over its inputs."""
 
 
 class Product(Protocol):
@@ -87,7 +90,9 @@ class PackedProduct:
     """
 
     def __init__(self, matrix: Tensor, bias: Tensor) -> None:
-        self.packed = torch.ops.mkldnn._reorder_linear_weight(matrix.T.contiguous(), _PACKED_FOR)
+        inputs, outputs = matrix.shape
+        rows = _EXPANDING_PACKED_FOR if outputs >= _EXPANDING * inputs else _PACKED_FOR
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(matrix.T.contiguous(), rows)
         self.bias = bias
 
     def apply(self, x: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ def log_mel_distance(x_hat: Tensor, x: Tensor, *, rate: int) -> Tensor:
     """
     total = x.new_zeros(len(x))
     for size, bands in _resolutions(rate):
-        filters = mel_filters(size, bands, rate).to(x.device)
+        filters = mel_filters(size, bands, rate, device=x.device)
         logs = (
             magnitudes(signal, size).transpose(1, 2).matmul(filters).clamp(min=_FLOOR).log() for signal in (x_hat, x)
         )

@@ -100,8 +100,10 @@ class AudioModality:
         import torch
         import torch.nn.functional as F
 
-        moves = torch.randint(2 * most + 1, (len(x), 1), generator=generator)
-        taken = (moves + torch.arange(x.shape[-1])).to(x.device)  # [B, L]
+        from anytime_core.transfer import to_device
+
+        moves = to_device(torch.randint(2 * most + 1, (len(x), 1), generator=generator), x.device)
+        taken = moves + torch.arange(x.shape[-1], device=x.device)  # [B, L]
         return F.pad(x, (most, most)).squeeze(1).gather(1, taken).unsqueeze(1)
 
     def read(self, path: Path) -> Tensor:

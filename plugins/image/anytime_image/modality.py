@@ -97,20 +97,20 @@ class ImageModality:
     def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Each image moved and mirrored at random as the config says; edges are repeated into the gap."""
         import torch
-        import torch.nn.functional as F
+
+        from anytime_core.transfer import to_device
 
         shift, (height, width) = self.config.data.shift, x.shape[-2:]
         if shift:
-            padded = F.pad(x, [shift] * 4, mode="replicate")
-            starts = torch.randint(2 * shift + 1, (len(x), 2), generator=generator).tolist()
-            x = torch.stack(
-                [
-                    image[:, top : top + height, left : left + width]
-                    for image, (top, left) in zip(padded, starts, strict=True)
-                ]
-            )
+            moves = to_device(torch.randint(2 * shift + 1, (len(x), 2), generator=generator) - shift, x.device)
+            rows, columns = (
+                (torch.arange(size, device=x.device) + moves[:, axis, None]).clamp(0, size - 1)
+                for axis, size in enumerate((height, width))
+            )  # [B, H] and [B, W]
+            taken = (rows.unsqueeze(2) * width + columns.unsqueeze(1)).flatten(1)  # [B, H * W]
+            x = x.flatten(2).gather(2, taken.unsqueeze(1).expand(-1, x.shape[1], -1)).view_as(x)
         if self.config.data.flip:
-            mirrored = torch.rand(len(x), generator=generator).to(x.device) < 0.5
+            mirrored = to_device(torch.rand(len(x), generator=generator), x.device) < 0.5
             x = torch.where(mirrored[:, None, None, None], x.flip(-1), x)
         return x
 
