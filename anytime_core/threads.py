@@ -42,8 +42,13 @@ def single_threads(number: int, name: str) -> ThreadPoolExecutor:
         started.wait()
 
     with _STARTING:
-        list(workers.map(become_single, range(number)))
-        torch.set_num_threads(threads)  # as before, also for threads that start later
+        try:
+            list(workers.map(become_single, range(number)))
+        except RuntimeError:  # there may be no more threads
+            started.abort()
+            raise
+        finally:
+            torch.set_num_threads(threads)  # as before, also for threads that start later
     return workers
 
 
@@ -66,7 +71,11 @@ class OrderedThreads:
         if self.number < 2 or len(parts) < 2:
             return map(work, parts)
         if self._pool is None:
-            self._pool = single_threads(self.number, self.name)
+            try:
+                self._pool = single_threads(self.number, self.name)
+            except RuntimeError:  # the system allows no more threads
+                self.number = 1
+                return map(work, parts)
         begun = [self._pool.submit(work, part) for part in parts]
         return (future.result() for future in begun)
 

@@ -18,6 +18,7 @@ from torch import Tensor
 import anytime_core.jobs.writing
 import anytime_core.sampling.sampler
 from anytime_core.budget import Budget
+from anytime_core.errors import AnytimeError
 from anytime_core.jobs.ledger import Ledger
 from anytime_core.jobs.output import Added
 from anytime_core.jobs.sampling import write_samples
@@ -124,6 +125,18 @@ def test_the_first_error_in_the_order_of_samples_is_raised_and_all_threads_end(w
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("anytime-files")]
 
 
+def test_where_there_may_be_no_more_threads_one_does_all(writer, monkeypatch):
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    output, worked = Kept(lambda samples: worked.add(threading.current_thread())), set[threading.Thread]()
+    with writer(output) as open_writer:
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        list(open_writer.written(batches(3, [], ahead=True)))
+    assert output.indices == list(range(3 * BATCH))
+    assert worked == {threading.current_thread()}
+
+
 class SlowPipe:
     """In place of a GPU's: samples arrive when they are waited for, and not before."""
 
@@ -179,6 +192,17 @@ def test_a_job_that_is_stopped_writes_what_is_on_its_way_and_what_was_begun(tiny
     )
     assert (record["num"], record["interrupted"]) == (48, True)
     assert len(list((tmp_path / "out").glob("0*.png"))) == 48
+
+
+def test_memory_that_is_used_up_while_samples_are_decoded_ahead_is_told_with_the_way_out(tiny_run, monkeypatch):
+    def fail(codes: Tensor, lengths: Tensor | None = None) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(anytime_core.sampling.sampler, "pipe_from", SlowPipe)
+    sampler = tiny_run.sampler(SamplingOptions(batch_size=16, engine="eager"))
+    monkeypatch.setattr(sampler.source, "decode_on_device", fail)
+    with pytest.raises(AnytimeError, match=r"^drawing 16 samples at a time: out of memory.* --batch-size"):
+        next(sampler.pending_batches(range(40), Budget(1.0)))
 
 
 @pytest.mark.parametrize("name", ["000000001.png", "ü.json", "n" * 100, "n" * 101], ids=len)

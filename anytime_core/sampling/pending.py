@@ -55,7 +55,7 @@ class Pipe:
 
     def copied(self, x: Tensor) -> Tensor:
         """A copy of a tensor in pinned memory, which is complete at the next `moment`."""
-        copy = torch.empty_like(x, device="cpu", pin_memory=True)
+        copy = torch.empty(x.shape, dtype=x.dtype, pin_memory=True)
         return copy.copy_(x, non_blocking=True)
 
 
