@@ -63,7 +63,9 @@ def capture(
         return _captured(work, device, beside)
     except RuntimeError as error:
         if out_of_memory(error):
-            raise AnytimeError(f"no memory on {device} to capture {what}: {way_out}") from error
+            raise AnytimeError(
+                f"no memory on {device} to capture {what}, or another process holds it: {way_out}"
+            ) from error
         first_line = str(error).partition("\n")[0]
         raise AnytimeError(f"{what} cannot be captured as a CUDA graph here ({first_line}): {way_out}") from error
 
@@ -101,13 +103,18 @@ def _captured(work: Callable[[], T], device: torch.device, beside: Captured[Any]
     graph, memory = torch.cuda.CUDAGraph(), None if beside is None else beside.memory
     # A capture that fails leaves its own stream as the current one.
     with _capturing, torch.cuda.device(device), torch.cuda.stream(torch.cuda.current_stream(device)):
+        reason: Exception | None = None
         try:
             # Other threads may go on allocating meanwhile.
             with torch.cuda.graph(graph, memory, capture_error_mode="thread_local"):
-                result = work()
-        except RuntimeError:
+                try:
+                    result = work()
+                except Exception as error:
+                    reason = error  # ending the capture raises another one, which does not say why
+                    raise
+        except Exception as error:
             _end_failed_capture(device)
-            raise
+            raise reason or error from None
 
     def replay() -> None:
         with torch.cuda.device(device):
@@ -118,7 +125,7 @@ def _captured(work: Callable[[], T], device: torch.device, beside: Captured[Any]
 
 def _end_failed_capture(device: torch.device) -> None:
     """Let the device draw random numbers again: they are as in a capture until one ends well, as this one does."""
-    with contextlib.suppress(RuntimeError), torch.cuda.graph(torch.cuda.CUDAGraph()):
+    with contextlib.suppress(RuntimeError), torch.cuda.graph(torch.cuda.CUDAGraph(), capture_error_mode="thread_local"):
         torch.zeros(1, device=device)
 
 

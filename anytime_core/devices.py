@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 import torch
 
@@ -39,18 +40,31 @@ def resolve_device(name: str) -> torch.device:
     if device.index is not None:
         if device.index >= count:
             raise UsageError(f"device '{device}' is not here ({count} CUDA devices): {_WAYS_OUT}")
-        return device
+        return _supported(device)
     own = local_rank()
     if own is None:
         if not count:
             raise UsageError(f"device 'cuda' is not here (0 CUDA devices): {_WAYS_OUT}")
-        return torch.device("cuda", torch.cuda.current_device())
+        return _supported(torch.device("cuda", torch.cuda.current_device()))
     if own >= count:
         raise UsageError(
             f"process {own} of this machine has no GPU of its own ({count} CUDA devices): start {count} processes "
             "here, or use device cpu"
         )
-    return torch.device("cuda", own)
+    return _supported(torch.device("cuda", own))
+
+
+def _supported(device: torch.device) -> torch.device:
+    """`device`. Raises UsageError if the installed torch has no kernels for so old a GPU."""
+    built = [int(found[1]) for name in torch.cuda.get_arch_list() if (found := re.match(r"sm_(\d+)", name))]
+    major, minor = torch.cuda.get_device_capability(device)
+    if built and 10 * major + minor < min(built):
+        oldest = divmod(min(built), 10)
+        raise UsageError(
+            f"device '{device}' has compute capability {major}.{minor}, and the installed torch is made for "
+            f"{oldest[0]}.{oldest[1]} and later: use cpu, or install a torch for it"
+        )
+    return device
 
 
 def local_rank() -> int | None:
@@ -73,10 +87,21 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     return False
 
 
+def require_bfloat16(device: torch.device) -> None:
+    """Raise UsageError for a GPU that cannot multiply bfloat16."""
+    if device.type == "cuda" and not multiplies_bfloat16(device):
+        major, minor = torch.cuda.get_device_capability(device)
+        raise UsageError(
+            f"precision bfloat16 needs a GPU of compute capability 8.0, and '{device}' has {major}.{minor}: use float32"
+        )
+
+
 def resolve_precision(precision: Precision, device: torch.device) -> torch.dtype:
     """The dtype of matrix products: `auto` is bfloat16 if the device multiplies it, else float32."""
     if precision == "auto":
         return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
+    if precision == "bfloat16":
+        require_bfloat16(device)
     if precision == "float16" and device.type == "cpu":
         raise UsageError("precision float16 needs a GPU: use float32 or bfloat16 on the CPU")
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]

@@ -90,7 +90,8 @@ def synchronize_norms(module: nn.Module) -> None:
 
     Processes that talk by NCCL, each with a GPU, get torch's `SyncBatchNorm`, others a `SynchronizedBatchNorm`.
     """
-    kind = nn.SyncBatchNorm if dist.get_backend() == "nccl" else SynchronizedBatchNorm
+    by_torch = world_size() > 1 and dist.get_backend() == "nccl"
+    kind = nn.SyncBatchNorm if by_torch else SynchronizedBatchNorm
     for name, child in module.named_children():
         if isinstance(child, _BatchNorm):
             norm = kind(child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats)

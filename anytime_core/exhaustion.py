@@ -15,12 +15,14 @@ Cause = Literal["memory", "workers", "peers"]
 # Errors are known by their texts: torch raises plain RuntimeErrors, and importing it for others takes seconds.
 _TEXTS: dict[Cause, re.Pattern[str]] = {
     "workers": re.compile(r"DataLoader worker \(pid|</torch_|shared memory"),
-    "memory": re.compile(r"out of memory|allocate|bad.alloc|not enough memory", re.IGNORECASE),
+    "memory": re.compile(r"out of memory|allocate|alloc_failed|bad.alloc|not enough memory", re.IGNORECASE),
     "peers": re.compile(r"gloo|NCCL|by peer|Broken pipe|ProcessGroup|TCPStore|[Ss]ocket [Tt]imeout"),
 }
 _WORKER_ERROR = re.compile(r"^Caught \w+ in DataLoader worker .*\n[\w.]+: (?P<message>[^\n]+)\s*$", re.DOTALL)
 
-MESSAGES: dict[Cause, str] = {
+_GPU = re.compile(r"CUDA|HIP|CUBLAS|CUDNN")
+
+_MESSAGES: dict[Cause, str] = {
     "memory": "out of memory",
     "workers": "the processes that load the data were killed, or found no room in /dev/shm: set training.workers=0",
     "peers": "another process of this training has ended; its own messages say why",
@@ -34,6 +36,13 @@ def exhausted(error: Exception) -> Cause | None:
     if isinstance(error, RuntimeError):
         return next((cause for cause, text in _TEXTS.items() if text.search(str(error))), None)
     return None
+
+
+def what_ran_out(error: Exception, cause: Cause) -> str:
+    """What an error says, in the words of this toolkit."""
+    if cause == "memory" and _GPU.search(str(error)):
+        return "out of memory on the GPU, of which another process may hold a part"
+    return _MESSAGES[cause]
 
 
 @contextmanager
@@ -59,4 +68,4 @@ def explained(work: str, *, memory: str, peers: str = "") -> Iterator[None]:
         if cause is None:
             raise
         way_out = {"memory": memory, "peers": peers, "workers": ""}[cause]
-        raise AnytimeError(f"{work}: " + "; ".join(filter(None, (MESSAGES[cause], way_out)))) from error
+        raise AnytimeError(f"{work}: " + "; ".join(filter(None, (what_ran_out(error, cause), way_out)))) from error

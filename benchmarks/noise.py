@@ -1,11 +1,12 @@
 """Which noise codes are drawn with: how many codes come out otherwise by another engine, batch or number of threads.
 
-python -m benchmarks.noise [RUN] [--draws 10000000] [--samples 32]
+python -m benchmarks.noise [RUN] [--draws 10000000] [--samples 32] [--device cpu]
 
 Of a run, or without one of a transformer of 6 layers and width 512 with random weights, N = 100, K = 500. Codes are
 given to each engine, so that all are asked for the same distributions; a draw of noise makes a code of the logits of
 each, and a flip is a code that is not that of the reference, the plain engine. Then the time that noise takes, against
-numpy's exponential numbers.
+numpy's exponential numbers. On a GPU: how many of its numbers are not those of the CPU, and the time that drawing by
+them takes, against drawing by torch's own exponential numbers.
 
 Letters: B samples, N code length, K codebook size.
 """
@@ -25,13 +26,14 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from anytime_core.devices import resolve_device
 from anytime_core.priors.base import CausalPrior
 from anytime_core.priors.heads import NoiseNeed
 from anytime_core.priors.transformer.config import TransformerConfig
 from anytime_core.priors.transformer.model import TransformerPrior
 from anytime_core.quantizers.base import CodeSpec
 from anytime_core.run import load
-from anytime_core.sampling.noise import noise_of
+from anytime_core.sampling.noise import Noise, noise_of
 from anytime_core.sampling.steps import steps
 from benchmarks.report import Row, device_name, median_seconds, show
 
@@ -46,12 +48,17 @@ _OTHERS = (
     ("exact", 16, 1),
 )
 """Engine, batch and number of threads; a larger batch than there are samples has each of them several times."""
+_OTHERS_ON_A_GPU = (("plain", 1, 1), ("eager", 1, 1), ("eager", 32, 1), ("graph", 1, 1), ("graph", 32, 1))
 
 
 def cumulative(logits: Tensor, dtype: torch.dtype) -> Tensor:
     """Cumulative probabilities of logits, [C, K] both, up to 1."""
     summed = logits.to(dtype).softmax(-1).cumsum(-1)
     return summed / summed[:, -1:]
+
+
+_CODES = 100
+"""How many codes are drawn to measure the time of one."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,7 @@ def logits_of(prior: CausalPrior, codes: Tensor, labels: Tensor | None, way: tup
     torch.set_num_threads(threads)
     parts = []
     for first in range(0, len(codes), size):
-        rows = torch.arange(first, first + size) % len(codes)
+        rows = torch.arange(first, first + size, device=codes.device) % len(codes)
         found: list[Tensor] = []
 
         def choose(position: int, logits: Tensor, rows: Tensor = rows, found: list[Tensor] = found) -> Tensor:
@@ -116,7 +123,7 @@ def flips(logits: Tensor, others: list[Tensor], draws: int) -> Iterator[tuple[li
         reference, *prepared = (way.prepare(each.flatten(0, 1)) for each in (logits, *others))
         counts, drawn = [0] * len(others), 0
         while drawn < draws:
-            noise = noise_of(0, range(drawn, drawn + batch), length, need).whole().flatten(0, 1)
+            noise = noise_of(0, range(drawn, drawn + batch), length, need, logits.device).whole().flatten(0, 1)
             codes = way.draw(reference, noise)
             for index, other in enumerate(prepared):
                 counts[index] += int((way.draw(other, noise) != codes).sum())
@@ -127,11 +134,12 @@ def flips(logits: Tensor, others: list[Tensor], draws: int) -> Iterator[tuple[li
 def compare(prior: CausalPrior, codes: Tensor, labels: Tensor | None, draws: int) -> None:
     """Print flips in a million codes, of each way by each engine, and how far the logits are apart."""
     logits = logits_of(prior, codes, labels, _REFERENCE)
-    others = [logits_of(prior, codes, labels, way) for way in _OTHERS]
+    ways = _OTHERS if prior.device.type == "cpu" else _OTHERS_ON_A_GPU
+    others = [logits_of(prior, codes, labels, way) for way in ways]
     entropy = torch.distributions.Categorical(logits=logits).entropy().mean()
     table = Table("engine", "batch", "threads", "logits apart, mean", *WAYS, title=f"Flips a million, {device_name()}")
     counted = list(flips(logits, others, draws))
-    for index, (way, other) in enumerate(zip(_OTHERS, others, strict=True)):
+    for index, (way, other) in enumerate(zip(ways, others, strict=True)):
         rates = (f"{counts[index] / drawn * 1e6:.2f}" for counts, drawn in counted)
         table.add_row(*map(str, way), f"{(other - logits).abs().mean():.1e}", *rates)
     Console().print(
@@ -177,23 +185,49 @@ def times() -> list[Row]:
     return rows
 
 
+def times_on(device: torch.device) -> Iterator[Row]:
+    """Nanoseconds a number of codes that are drawn on a GPU, by batch and K, against torch's exponential numbers."""
+    for batch, size in ((1, 500), (64, 500), (512, 500), (4096, 500), (4096, 32)):
+        need = NoiseNeed("gumbel", size)
+        here, there = (
+            noise_of(0, range(batch), 1, need, place).whole().cpu() for place in (torch.device("cpu"), device)
+        )
+        apart = (here != there).double().mean()
+        noise, logits = noise_of(0, range(batch), _CODES, need, device), torch.randn(batch, size).to(device)
+
+        def ours(noise: Noise = noise, logits: Tensor = logits) -> None:
+            for position in range(_CODES):
+                noise.largest_sum(position, logits)
+
+        def torchs(logits: Tensor = logits) -> None:
+            for _ in range(_CODES):
+                (logits - torch.empty_like(logits).exponential_().log_()).argmax(-1)
+
+        seconds, peer = (each * 1e9 / (_CODES * batch * size) for each in median_seconds([ours, torchs]))
+        name = f"batch {batch}, codes of {size}; {apart * 1e6:.1f} of a million numbers are not those of the CPU"
+        yield Row(name, seconds, peer, "torch's exponential numbers", peer / seconds, "ns")
+
+
 def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description="Compare kinds of noise.")
     parser.add_argument("run", type=Path, nargs="?")
     parser.add_argument("--draws", type=int, default=10_000_000, help="codes drawn by each way, default: 10000000")
     parser.add_argument("--samples", type=int, default=32, help="sequences of codes, default: 32")
+    parser.add_argument("--device", default="cpu", help="default: cpu")
     arguments = parser.parse_args()
+    device = resolve_device(arguments.device)
     if arguments.run is None:
-        prior, labels = random_prior(), None
+        prior, labels = random_prior().to(device), None
         codes = torch.randint(prior.codebook_size, (arguments.samples, prior.code_length))
     else:
-        run = load(arguments.run, device="cpu")
+        run = load(arguments.run, device=str(device))
         prior, samples = run.require_prior(), run.sample(arguments.samples)
         assert isinstance(prior, CausalPrior)  # as plans of others decide what is drawn after what
         codes, labels = samples.codes[:, : prior.code_length], samples.labels
-    compare(prior, codes, labels, arguments.draws)
-    show("Time of noise", times(), None)
+    labels = None if labels is None else labels.to(device)
+    compare(prior, codes.to(device), labels, arguments.draws)
+    show("Time of noise", times() if device.type == "cpu" else times_on(device), None)
 
 
 if __name__ == "__main__":

@@ -245,6 +245,30 @@ def test_graphs_draw_the_codes_of_the_plain_engine(graph_device, digits, certain
         assert torch.equal(drawn["plain", seed], drawn["graph", seed])
 
 
+def test_calls_beyond_those_that_are_captured_start_their_kernels_each_time(recorded_graphs, monkeypatch):
+    monkeypatch.setattr("anytime_core.priors.any_order.calls._MOST_GRAPHS", 2)
+    prior = build()
+    plan = make_plan(prior.losses(), 5)
+    engine = prior.engines()["graph"](prior, "float32")
+    for seed in (0, 1):
+        partial = blank(prior, 12, N, seed)
+        codes, _ = draw_in_calls(engine, partial, 0, plan, in_order(False))
+        assert torch.equal(codes, draw(prior, "plain", 12, N, plan, seed=seed))
+    with engine.open(blank(prior, 12, N)) as buffers:
+        assert len(buffers.graphs) == 2
+
+
+@pytest.mark.parametrize(
+    ("device", "batch", "batches", "expected"),
+    [("cpu", 4, 9, "eager"), ("cuda", 4, 9, "graph"), ("cuda", 4, 2, "eager"), ("cuda", 10**9, 9, "eager")],
+)
+def test_auto_captures_small_calls_that_are_made_for_several_batches(monkeypatch, device, batch, batches, expected):
+    monkeypatch.setattr(ARDMPrior, "device", torch.device(device))
+    prior = build()
+    job = prior.multiply_adds * prior.code_length * batch * batches
+    assert prior.fastest_engine("float32", batch, job) == expected
+
+
 def test_orders_follow_from_seed_and_index_and_fewer_codes_keep_theirs():
     orders = sample_orders(4, [0, 1, 7], N)
     assert torch.equal(orders.sort(1).values, torch.arange(N).expand(3, -1))

@@ -82,7 +82,7 @@ def test_the_file_has_every_row_at_any_moment_and_the_summary_says_what_falls_sh
     assert written["finished"]
     assert [row["reached"] for row in written["rows"]][:3] == [True, False, False]
     assert {row["name"] for row in written["rows"]} >= set(GOALS)
-    short, _, rest = capsys.readouterr().out.partition("Falls short:")[2].partition("Failed:")
+    short, _, rest = capsys.readouterr().out.partition("Falls short of its goal:")[2].partition("Failed:")
     assert [line.partition(":")[0].strip() for line in short.strip().splitlines()] == ["codes, batch 64", "seconds"]
     assert "against the best peer, batch 1: skipped - not measured" in rest
 

@@ -311,6 +311,11 @@ FAULTS: dict[str, tuple[str, dict[str, Any], str]] = {
         {"open_file": lambda self, path: Opened(2, [torch.zeros(self.sample_shape())])},
         "says 2 samples and gives 1",
     ),
+    "other files in memory": (
+        "contents-are-those-of-files",
+        {"contents": lambda self, x, names: [b"" for _ in names]},
+        "not what write() writes",
+    ),
     "growth under other names": (
         "growth-is-named-after-the-stem",
         {"write_growth": lambda self, steps, stem: stem.with_name("other.gif").write_bytes(b"GIF")},

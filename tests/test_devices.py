@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import tiny_config
 
-from anytime_core.devices import resolve_device
+from anytime_core.devices import resolve_device, resolve_precision
 from anytime_core.errors import UsageError
 from anytime_core.record import STAGES
 from anytime_core.training import preparation
@@ -97,6 +97,26 @@ def test_a_device_that_is_not_here_is_refused_by_name(gpus, monkeypatch, name, c
         monkeypatch.setenv("LOCAL_RANK", local_rank)
     with pytest.raises(UsageError, match=message):
         resolve_device(name)
+
+
+@pytest.mark.parametrize("name", ["auto", "cuda", "cuda:0"])
+def test_a_gpu_that_is_too_old_for_the_installed_torch_is_refused(gpus, monkeypatch, name):
+    gpus(1)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_75", "sm_80", "sm_90a", "sm_120", "compute_120"])
+    assert resolve_device(name) == torch.device("cuda", 0)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (6, 1))
+    with pytest.raises(UsageError, match=r"^device 'cuda:0' has .* 6\.1, .* for 7\.5 and later: use cpu"):
+        resolve_device(name)
+
+
+def test_a_gpu_that_does_not_multiply_bfloat16_is_refused_it_by_name(gpus, monkeypatch):
+    gpus(1)
+    device = torch.device("cuda", 0)
+    assert resolve_precision("bfloat16", device) == torch.bfloat16
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    assert resolve_precision("auto", device) == torch.float32
+    with pytest.raises(UsageError, match=r"^precision bfloat16 needs .* 8\.0, and 'cuda:0' has 7\.5: use float32$"):
+        resolve_precision("bfloat16", device)
 
 
 @pytest.mark.parametrize(("name", "expected"), [("auto", "cuda:1"), ("cuda", "cuda:1"), ("cuda:0", "cuda:0")])

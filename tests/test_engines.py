@@ -699,7 +699,7 @@ def test_neither_numba_nor_the_compiler_is_loaded_before_an_engine_needs_it():
         "for name in ('plain', 'eager'):\n"
         "    prior.engines()[name](prior, 'float32')\n"
         "prior.fastest_engine('float32', 1, 1.0)\n"
-        "print([name for name in ('numba', 'torch._dynamo', 'torch._inductor') if name in sys.modules])\n"
+        "print([name for name in ('numba', 'triton', 'torch._dynamo', 'torch._inductor') if name in sys.modules])\n"
         "prior.engines()['numba'](prior, 'float32')\n"
         "print('numba' in sys.modules)"
     )

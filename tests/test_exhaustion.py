@@ -15,13 +15,17 @@ from anytime_core.sampling.sampler import Sampler
 MEMORY = [
     MemoryError(),
     np._core._exceptions._ArrayMemoryError((2**40,), np.dtype(float)),
-    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.11 GiB"),
     RuntimeError(
         "[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried to allocate "
         "4398046511104 bytes. Error code 12 (Cannot allocate memory)"
     ),
     RuntimeError("std::bad_alloc"),
     OSError(errno.ENOMEM, "Cannot allocate memory"),
+]
+GPU_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.11 GiB"),
+    RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
 ]
 WORKERS = [
     RuntimeError("DataLoader worker (pid(s) 4242) exited unexpectedly"),
@@ -54,6 +58,10 @@ OTHERS = [
     ("error", "message"),
     [
         *((error, "work: out of memory; lower it") for error in MEMORY),
+        *(
+            (error, "work: out of memory on the GPU, of which another process may hold a part; lower it")
+            for error in GPU_MEMORY
+        ),
         *(
             (
                 error,
@@ -98,7 +106,7 @@ def test_an_error_of_ours_leaves_its_worker_without_the_traceback():
 @pytest.mark.parametrize("budget", [1.0, "10s"])
 def test_drawing_too_many_samples_at_a_time_says_what_to_lower(tiny_run, budget, monkeypatch):
     def exhaust(*arguments: object) -> None:
-        raise MEMORY[3]
+        raise MEMORY[2]
 
     monkeypatch.setattr(Sampler, "_batch", exhaust)
     message = (
@@ -110,7 +118,7 @@ def test_drawing_too_many_samples_at_a_time_says_what_to_lower(tiny_run, budget,
 
 def test_a_command_that_runs_out_of_memory_elsewhere_says_so_too(anytime, monkeypatch):
     def exhaust(*arguments: object) -> None:
-        raise MEMORY[3]
+        raise MEMORY[2]
 
     monkeypatch.setattr("anytime_core.record.list_runs", exhaust)
     result = anytime("runs", "list")

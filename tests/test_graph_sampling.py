@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +20,7 @@ from anytime_core.sampling import code_sampler
 from anytime_core.sampling.choices import Drawing
 from anytime_core.sampling.noise import noise_of
 from anytime_core.sampling.options import SamplingOptions
+from anytime_core.triton_support import runs_triton
 
 CODES = 8
 WAYS: dict[str, Callable[[Run, SamplingOptions], list[Tensor]]] = {
@@ -46,10 +47,12 @@ def run(graph_device, tiny_folder):
 
 
 @pytest.fixture
-def keyed(monkeypatch):
+def keyed(monkeypatch, graph_device):
     """Noise that captured work makes by itself, as it does where there is Triton."""
-    if not torch.cuda.is_available():
+    if graph_device.type == "cpu":
         monkeypatch.setattr(code_sampler, "noise_of", keyed_noise)
+    elif not runs_triton(graph_device):
+        pytest.skip("Triton does not run here")
 
 
 @pytest.fixture
@@ -92,39 +95,46 @@ def test_a_stream_that_is_left_leaves_its_graphs_to_the_next_batch(run, captures
     seen = len(captures)
     other = run.stream(4, None, options)  # beside the first one
     assert [torch.equal(prefix.codes, whole[:, : prefix.codes.shape[1]]) for prefix in other] == [True] * CODES
-    assert len(captures) == seen + 1
+    assert len(captures) == seen + 2  # of one and of eight codes
     assert torch.equal(next(stream).codes, whole[:, :2])
     stream.close()
     assert torch.equal(run.sample(4, engine="graph").codes, whole)
 
 
-@pytest.mark.parametrize("folder", ["tiny_folder", "agnostic_folder"])
-def test_batches_in_threads_share_no_buffers(graph_device, request, folder):
-    run = load(request.getfixturevalue(folder), device=str(graph_device))
-
-    def draw(seed: int) -> Tensor:
-        return run.sample(3, engine="graph", seed=seed).codes
-
-    expected = [draw(seed) for seed in range(4)]
-    with ThreadPoolExecutor(4) as threads:
-        for _ in range(3):
-            assert all(map(torch.equal, threads.map(draw, range(4)), expected))
-
-
-def test_a_batch_that_fails_leaves_no_loop_and_the_next_one_is_drawn(run, monkeypatch):
-    expected = run.sample(4, engine="graph").codes
-    full = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-
-    def failing(*arguments):
-        raise full
-
+@pytest.mark.parametrize("way", ["all codes", "adaptive", "stream", "complete"])
+def test_a_batch_without_memory_leaves_no_loop_and_the_next_one_is_drawn(run, monkeypatch, way):
+    options = SamplingOptions(engine="graph")
+    expected = WAYS[way](run, options)
     loops = run._source.loops[run._source.engines.get("graph", "float32")]
+
+    def failing(*arguments: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
     with monkeypatch.context() as patched:
         patched.setattr("anytime_core.sampling.captured.Loop.draw", failing)
-        with pytest.raises(AnytimeError, match=r"^drawing 4 samples at a time: out of memory.*--batch-size"):
-            run.sample(4, engine="graph")
+        message = r"^drawing \d samples at a time: out of memory on the GPU, of which another process .* --batch-size"
+        with pytest.raises(AnytimeError, match=message):
+            WAYS[way](run, options)
     assert not any(loops._pool._free.values())
-    assert torch.equal(run.sample(4, engine="graph").codes, expected)
+    assert all(map(torch.equal, WAYS[way](run, options), expected))
+
+
+def test_batches_go_on_smaller_where_there_is_no_memory_for_larger_ones(tiny_run, monkeypatch):
+    draw_batch = code_sampler.CodeSampler._draw
+    sizes: list[int] = []
+
+    def draw(self: object, indices: range, *arguments: Any) -> Any:
+        sizes.append(len(indices))
+        if len(indices) > 64:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return draw_batch(self, indices, *arguments)
+
+    monkeypatch.setattr(code_sampler.CodeSampler, "_draw", draw)
+    parts = list(tiny_run.sample_batches(range(150), "1codes", SamplingOptions(engine="eager")))
+    assert sizes == [64, 86, 64, 22]
+    assert [index for part in parts for index in part.indices] == list(range(150))
+    with pytest.raises(AnytimeError, match="--batch-size"):
+        list(tiny_run.sample_batches(range(150), "1codes", SamplingOptions(engine="eager", batch_size=100)))
 
 
 def test_where_there_is_no_memory_what_is_unused_is_dropped_first():

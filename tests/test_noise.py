@@ -58,6 +58,19 @@ def test_noise_is_distributed_as_its_kind_says(kind, law):
         assert abs(np.corrcoef(one.flatten().numpy(), other.flatten().numpy())[0, 1]) < 0.01
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_gpu_makes_the_numbers_of_the_cpu_but_for_the_last_bit_of_logarithms(kind):
+    need = NoiseNeed(kind, 500)
+    here, there = (noise_of(3, INDICES, 9, need, torch.device(name)) for name in ("cpu", "cuda"))
+    found = there.whole().cpu()
+    torch.testing.assert_close(found, here.whole(), rtol=1e-6, atol=1e-6)
+    assert (found == here.whole()).float().mean() > 0.999
+    assert torch.equal(there.static().at(torch.tensor([4], device="cuda")).cpu(), found[:, 4])
+    logits = torch.randn(len(INDICES), 500)
+    assert torch.equal(there.largest_sum(4, logits.cuda()).cpu(), here.largest_sum(4, logits))
+
+
 def test_no_batch_is_no_noise():
     assert noise_of(0, [], 3, NoiseNeed("gumbel", 2)).whole().shape == (0, 3, 2)
 

@@ -208,7 +208,7 @@ def test_batches_go_back_to_the_best_size_where_there_is_no_memory_for_more():
 
 def test_what_a_sample_keeps_limits_batches_to_memory(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (8 * 10**9, 80 * 10**9))
-    assert largest_batch(10**6, torch.device("cuda", 0)) == 1000
+    assert largest_batch(10**6, torch.device("cuda", 0)) == 800
     assert largest_batch(10**6, torch.device("cpu")) == 1073
     assert largest_batch(10**12, torch.device("cpu")) == 1
     large = BatchSizes(None, 10**6, device=torch.device("cuda", 0))

@@ -17,8 +17,8 @@ class Range(NamedTuple):
 _RANGES = {"cpu": Range(64, 1024), "cuda": Range(512, 4096)}
 _KEPT = 2**32
 """The most bytes that a batch may keep on the CPU."""
-_KEPT_SHARE = 0.5
-"""Of the memory of a GPU that is free, as decoding needs some too."""
+_KEPT_SHARE = 0.4
+"""Of the memory of a GPU that is free, as decoding needs some too, and the loops of smaller batches are kept."""
 _WORTH = 1.05
 """A batch is doubled as long as this factor is gained in samples per second."""
 

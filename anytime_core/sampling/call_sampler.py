@@ -14,7 +14,6 @@ from anytime_core.errors import UsageError
 from anytime_core.priors.any_order.base import AnyOrderPrior
 from anytime_core.priors.any_order.calls import CallEngine, Group, PartialCodes
 from anytime_core.priors.any_order.plan import Plan, make_plan
-from anytime_core.priors.blame import blaming
 from anytime_core.priors.heads import NoiseNeed
 from anytime_core.sampling.deadline import Pace
 from anytime_core.sampling.in_calls import OnCall, draw_in_calls, sample_orders
@@ -102,6 +101,10 @@ class CallSampler(Sampler[CallEngine]):
         origin = Origin(self.source.run, Budget(1.0), self.options, completed=True)
         return Samples(x, result, lengths, labels, tuple(range(len(codes))), most_calls, seconds, origin)
 
+    def _engine(self, batch: int, samples: int, length: int, *, timed: bool = False) -> CallEngine:
+        # A deadline decides which calls are made, so they cannot be captured before.
+        return super()._engine(batch, batch if timed else samples, length)
+
     def _open(self, engine: CallEngine, indices: Sequence[int]) -> None:
         """See `Sampler`. It also measures a call that draws one code when half of the codes are known."""
         length = self.prior.code_length
@@ -153,7 +156,7 @@ class CallSampler(Sampler[CallEngine]):
         on_call: OnCall = lambda calls, codes: False,
     ) -> tuple[Tensor, int]:
         """Codes [B, N] and the number of calls; see `draw_in_calls`."""
-        with blaming(self.prior.kind):
+        with self._explained(len(partial.tokens)):
             return draw_in_calls(engine, partial, known, plan, self.options, on_call=on_call)
 
     def _plan(self, length: int, calls: int | None, known: int = 0) -> Plan:

@@ -79,7 +79,7 @@ class CapturedLoops:
 
         def make() -> Loop[Any]:
             stepper = open_stepper(self.engine, self.prior, labels, batch, lengths[0], guidance)
-            return Loop(stepper, choice, batch, lengths[0])
+            return Loop(stepper, choice, batch, lengths[0], CHUNK if length >= CHUNK else 1)
 
         with self._pool.lent([(most, shape) for most in lengths], make) as loop:
             loop.begin(network_labels(self.prior, labels, guidance), choice)
@@ -100,29 +100,31 @@ class Loop(Generic[AnyChoice]):
         choice: chooses the codes. The loop keeps its tensors, see `Choice`.
         batch: B.
         length: the most codes.
+        first: how many codes are captured now; other graphs are captured when they are first needed.
 
     Attributes:
         choice: the choice, in the state after the codes that are drawn.
     """
 
     @torch.inference_mode()
-    def __init__(self, stepper: Any, choice: AnyChoice, batch: int, length: int) -> None:
+    def __init__(self, stepper: Any, choice: AnyChoice, batch: int, length: int, first: int) -> None:
         self.stepper, self.choice = stepper, choice
         device = choice.tensors[0].device
         self.position = torch.zeros(1, dtype=torch.int64, device=device)
         self._codes = torch.zeros(length + 1, batch, dtype=torch.int64, device=device)  # before the first one is a zero
-        before = [tensor.clone() for tensor in choice.tensors]
-        warm_up(lambda: self._steps(1), device)
+        # Two of each, as kernels are compiled for pointers to multiples of 16 bytes.
+        self._ahead = torch.arange(CHUNK, device=device).unsqueeze(1).repeat(1, 2)
         self._graphs: dict[int, Captured[None]] = {}
-        for tensor, values in zip(choice.tensors, before, strict=True):
-            tensor.copy_(values)
+        self._capture(first)
 
     def _steps(self, codes: int) -> None:
-        previous = self._codes.index_select(0, self.position).squeeze(0)
-        for _ in range(codes):
-            previous = self.choice(self.position, self.stepper.step_at(self.position, previous))
-            self.position.add_(1)
-            self._codes.index_copy_(0, self.position, previous.unsqueeze(0))
+        positions = self.position + self._ahead[:codes]
+        previous, drawn = self._codes.index_select(0, self.position).squeeze(0), []
+        for position in positions[:, :1]:
+            previous = self.choice(position, self.stepper.step_at(position, previous))
+            drawn.append(previous)
+        self._codes.index_copy_(0, positions[:, 0] + 1, torch.stack(drawn))
+        self.position.add_(codes)
 
     @torch.inference_mode()
     def begin(self, labels: Tensor | None, choice: AnyChoice) -> None:
@@ -140,15 +142,22 @@ class Loop(Generic[AnyChoice]):
         while self._drawn < end:
             codes = CHUNK if self._drawn + CHUNK <= end else 1
             if codes not in self._graphs:
-                self._graphs[codes] = self._captured(codes)
+                self._capture(codes)
             self._graphs[codes].replay()
             self._drawn += codes
         return self._codes[1 : end + 1].T.clone()
 
-    def _captured(self, codes: int) -> Captured[None]:
+    def _capture(self, codes: int) -> None:
+        """Capture so many codes. They are drawn once before, so that all kernels are loaded, and drawn anew later."""
+        work, device = partial(self._steps, codes), self.position.device
+        changed = (self.position, *self.choice.tensors)
+        before = [tensor.clone() for tensor in changed]
+        warm_up(work, device)
+        for tensor, values in zip(changed, before, strict=True):
+            tensor.copy_(values)
         what = f"the drawing of codes for a batch of {self._codes.shape[1]}"
         beside = next(iter(self._graphs.values()), None)
-        return capture(partial(self._steps, codes), self.position.device, what=what, way_out=WAY_OUT, beside=beside)
+        self._graphs[codes] = capture(work, device, what=what, way_out=WAY_OUT, beside=beside)
 
 
 def every_chunk(length: int) -> Sequence[int]:

@@ -15,7 +15,6 @@ from torch import Tensor
 from anytime_core.budget import Budget, Limit
 from anytime_core.errors import UsageError
 from anytime_core.priors.base import CausalPrior
-from anytime_core.priors.blame import blaming
 from anytime_core.priors.stepping import CapturedEngine, Engine
 from anytime_core.sampling.adaptive import AdaptiveDrawing, Ending, EndingDrawing
 from anytime_core.sampling.captured import CHUNK, CapturedLoops, every_chunk
@@ -48,10 +47,10 @@ class CodeSampler(Sampler[Engine]):
         """Draw the samples of one batch, and yield them at each of `lengths`, or after every code."""
         length = max(lengths) if lengths else self.prior.code_length
         labels = self._labels(indices)
-        wanted = sorted(set(lengths or range(1, length + 1)))
-        with blaming(self.prior.kind):
+        wanted = set(lengths or range(1, length + 1))
+        with self._explained(len(indices)):
             engine = self._engine(len(indices), len(indices), length)
-            for codes in self._prefixes(engine, labels, self._drawing(engine, indices, length), wanted):
+            for codes in self._prefixes(engine, labels, self._drawing(engine, indices, length), sorted(wanted)):
                 if codes.shape[1] in wanted:
                     yield Prefix(codes.cpu().clone(), labels, tuple(indices), self.source.decode)
 
@@ -65,7 +64,7 @@ class CodeSampler(Sampler[Engine]):
         started = time.perf_counter()
         batch, length = codes.shape
         given, counts = codes.T.to(self.device, copy=True).contiguous(), known.sum(1).to(self.device)
-        with blaming(self.prior.kind):
+        with self._explained(batch):
             engine = self._engine(batch, batch, length)
             choice = Completing(self._drawing(engine, range(batch), length), given, counts)
             *_, drawn = self._prefixes(engine, labels, choice, [length])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from anytime_core.devices import multiplies_bfloat16
+from anytime_core.devices import multiplies_bfloat16, require_bfloat16
 from anytime_core.errors import UsageError, nearest
 from anytime_core.priors.base import Prior
 from anytime_core.sampling.options import SamplingOptions
@@ -41,6 +41,8 @@ class Engines(Generic[E]):
                     f"no engine '{name}'{nearest(name, makers)} for the {self.prior.kind} prior of run {self.run}: use "
                     f"auto, {', '.join(makers)}"
                 )
+            if precision == "bfloat16":
+                require_bfloat16(self.prior.device)
             self._made[name, precision] = makers[name](self.prior, precision)
         return self._made[name, precision]
 

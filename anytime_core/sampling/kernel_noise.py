@@ -52,7 +52,7 @@ class KernelNoise:
         if batch:
             arguments = (codes, logits, self._keys, self._on_device(position), logits.stride(0), values)
             with on(self.device):
-                triton_kernels.draw[(batch,)](*arguments, NUMBERS=_together(values))
+                triton_kernels.draw[(batch,)](*arguments, **_together(values))
         return codes
 
     def static(self) -> KernelNoise:
@@ -68,7 +68,7 @@ class KernelNoise:
             arguments = (result, self._keys, self._on_device(position), codes, numbers)
             with on(self.device):
                 triton_kernels.fill[(batch * codes,)](
-                    *arguments, KIND="bits" if kind == "normal" else kind, NUMBERS=_together(numbers)
+                    *arguments, KIND="bits" if kind == "normal" else kind, **_together(numbers)
                 )
         return torch.special.ndtri(result).float() if kind == "normal" else result
 
@@ -78,5 +78,7 @@ class KernelNoise:
         return torch.full((1,), position, dtype=torch.int64, device=self.device)
 
 
-def _together(numbers: int) -> int:
-    return min(max(next_power_of_2(numbers), _FEWEST), _MOST)
+def _together(numbers: int) -> dict[str, int]:
+    """How many numbers a program makes at a time, and by how many warps: a thread makes a block of eight."""
+    together = min(max(next_power_of_2(numbers), _FEWEST), _MOST)
+    return {"NUMBERS": together, "num_warps": max(together // 256, 1)}

@@ -81,8 +81,8 @@ class SamplingOptions:
     seed: int = _knob(0, "Sample i of a seed is always the same.")
     engine: str = _knob(
         "auto",
-        "auto, eager, numba (small batches, CPU), graph (CUDA), compile, exact (the same bits everywhere, slow), plain "
-        "(the reference), or one that a plugin's prior has.",
+        "auto, eager, numba (small batches, CPU), graph (CUDA, what auto is there), compile, exact (the same bits "
+        "everywhere, slow), plain (the reference), or one that a plugin's prior has.",
     )
     precision: str = _knob("float32", "float32, bfloat16, int8 (engine numba), or auto: what is fast here.")
     batch_size: int | None = _knob(None, "Samples at a time. Default: found by measurement.", min=1)

@@ -132,7 +132,7 @@ class Sampler(ABC, Generic[AnyEngine]):
             started = time.perf_counter()
             try:
                 with self._explained(len(batch)):
-                    engine = self._engine(len(batch), len(indices), limit.length)
+                    engine = self._engine(len(batch), len(indices), limit.length, timed=deadline is not None)
                     pace = None
                     if deadline is not None:
                         pace = deadline.pace(len(batch), -(-(len(indices) - first) // len(batch)))
@@ -150,7 +150,7 @@ class Sampler(ABC, Generic[AnyEngine]):
 
     @abstractmethod
     def stream(self, indices: Sequence[int], lengths: Sequence[int] | None) -> Iterator[Prefix]:
-        """Draw the samples of one batch, and yield them at each of `lengths`, or as often as the engine can."""
+        """Draw the samples of one batch, and yield them at each of `lengths`, or after every code."""
 
     @abstractmethod
     def complete(self, codes: Tensor, known: Tensor, labels: Tensor | None) -> Samples:
@@ -165,8 +165,8 @@ class Sampler(ABC, Generic[AnyEngine]):
             UsageError: the prior cannot be given these codes.
         """
 
-    def _engine(self, batch: int, samples: int, length: int) -> AnyEngine:
-        """The engine for batches of `batch` out of `samples` samples of `length` codes."""
+    def _engine(self, batch: int, samples: int, length: int, *, timed: bool = False) -> AnyEngine:
+        """The engine for batches of `batch` out of `samples` samples of `length` codes; `timed`: with a deadline."""
         engine: AnyEngine = self.source.engines.best(self.options, batch, samples, length)
         return engine
 
@@ -194,9 +194,13 @@ class Sampler(ABC, Generic[AnyEngine]):
         size = self._batch_sizes(samples, timed=True).next()
         for batch in {size, samples % size} - {0}:
             with self._explained(batch):
-                engine = self._engine(batch, samples, self.source.prior.code_length)
-                if (batch, engine) not in self.source.prepared:
+                engine = self._engine(batch, samples, self.source.prior.code_length, timed=True)
+                if self._work(batch, engine) not in self.source.prepared:
                     self._prepare(batch, engine)
+
+    def _work(self, batch: int, engine: AnyEngine) -> tuple[object, ...]:
+        """What a batch with a deadline must be prepared for."""
+        return batch, engine, self.options.shaping, self.options.guidance
 
     def _prepare(self, batch: int, engine: AnyEngine) -> None:
         """See `prepare`.
@@ -209,7 +213,7 @@ class Sampler(ABC, Generic[AnyEngine]):
         self._decoded(codes, None, threaded=True)
         single, together = (self._decoding(codes, threaded=threaded) for threaded in (False, True))
         threaded = together * _THREADS_WORTH < single
-        self.source.prepared[batch, engine] = threaded
+        self.source.prepared[self._work(batch, engine)] = threaded
         self.source.costs.note("decode", batch, together if threaded else single)
 
     @contextmanager
@@ -257,7 +261,7 @@ class Sampler(ABC, Generic[AnyEngine]):
             samples = Samples(x, codes, lengths, labels, tuple(indices), drawn.calls, {}, origin)
             return PendingSamples(samples, (begun, ended, pipe.moment()))
         ended_drawing = time.perf_counter()
-        threaded = pace is None or self.source.prepared[len(indices), engine]
+        threaded = pace is None or self.source.prepared[self._work(len(indices), engine)]
         x = self._decoded(codes, lengths, threaded=threaded)
         ended_decoding = time.perf_counter()
         if pace is not None:

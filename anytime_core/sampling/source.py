@@ -33,8 +33,8 @@ class Source:
         device: the device of prior and decoder.
         engines: the engines of the prior.
         loops: engine -> its captured loops.
-        prepared: batch size and engine that calls with a deadline are ready for -> whether decoding is faster on all
-            threads than on one.
+        prepared: work that calls with a deadline are ready for -> whether decoding is faster on all threads than on
+            one.
     """
 
     run: Any
@@ -48,4 +48,4 @@ class Source:
     device: torch.device
     engines: Engines[Any]
     loops: dict[object, object] = field(default_factory=dict)
-    prepared: dict[tuple[int, object], bool] = field(default_factory=dict)
+    prepared: dict[tuple[object, ...], bool] = field(default_factory=dict)

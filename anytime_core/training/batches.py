@@ -185,11 +185,6 @@ class ShuffledBatches(Batches):
         self.dataset, self.batch_size, self.seed, self.workers, self.done = dataset, batch_size, seed, workers, done
 
     @property
-    def same_again(self) -> bool:
-        """Whether an item that is read again is the same, as of all sets that do not say otherwise."""
-        return not getattr(self.dataset, "changes", False)
-
-    @property
     def unreadable(self) -> Set[int]:
         """The items that are known to be unreadable."""
         return self.gathered.unreadable

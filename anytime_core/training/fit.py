@@ -99,13 +99,10 @@ class _Fit:
         self.step = Step(model, objective.loss, self.accelerator, settings, betas)
         self.optimizer = self.step.optimizer
         self.rate = settings.learning_rate
-        self.do_step: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = self.step
+        self.captured: CapturedStep | None = None
         if surroundings.captures:
-            self.do_step = CapturedStep(
-                self.step,
-                required=surroundings.capture is True,
-                stage=self.stage,
-                make_room=self._release_data,
+            self.captured = CapturedStep(
+                self.step, required=surroundings.capture is True, stage=self.stage, make_room=self._release_data
             )
         self.data: DeviceBatches | None = None
         self.best = math.inf
@@ -143,12 +140,17 @@ class _Fit:
         self.rate = self.settings.learning_rate * one_cycle((step - 1) / self.settings.steps)
         self.step.set_rate(self.rate)
         inputs = self.objective.inputs(batch, step - 1)
-        try:
-            return self.do_step(inputs)
-        except torch.OutOfMemoryError:
-            if world_size() > 1 or not self._release_data():
-                raise
-        return self.do_step(inputs)
+        do_step = self.captured or self.step
+        while True:
+            try:
+                return do_step(inputs)
+            except torch.OutOfMemoryError:
+                if world_size() > 1 or not self._make_room():
+                    raise
+
+    def _make_room(self) -> bool:
+        """Free memory of the device that the training can do without; returns whether there was any."""
+        return (self.captured is not None and self.captured.release()) or self._release_data()
 
     def _release_data(self) -> bool:
         """Free the memory of data that is kept on the device; returns whether there was any."""

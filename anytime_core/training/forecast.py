@@ -25,6 +25,8 @@ from anytime_core.training.log import Progress
 from anytime_core.training.preparation import Preparation
 
 _STEPS = 10
+_UNTIMED = 6
+"""The first steps on a GPU open libraries and are captured; they are not timed."""
 _TRIED = 16
 """The number of samples, or code sequences, that are tried at a time."""
 _SHORT = 0.5
@@ -49,23 +51,25 @@ class Forecaster:
 
     def __init__(self, training: Preparation) -> None:
         self.training = training
-        self._first: tuple[Stage, int, float] | None = None
+        self._stage: Stage | None = None
+        self._seen, self._first, self._began = 0, 0, 0.0
         self._told = False
 
     def completed(self, progress: Progress) -> Progress:
         """`progress`, with the forecast if it is time for it."""
         if self._told or progress.activity:
             return progress
-        now = time.perf_counter()
-        if self._first is None or self._first[0] != progress.stage:
-            self._first = (progress.stage, progress.step, now)
-            return progress
-        stage, step, began = self._first
-        if progress.step - step < _STEPS - 1:
+        if progress.stage != self._stage:
+            self._stage, self._seen = progress.stage, 0
+        self._seen += 1
+        untimed = _UNTIMED if self.training.device.type == "cuda" else 0
+        if self._seen == untimed + 1:
+            self._first, self._began = progress.step, self._now()
+        if self._seen < untimed + _STEPS:
             return progress
         self._told = True
-        pace = (now - began) / (progress.step - step)
-        return replace(progress, forecast=self._forecast(stage, progress.step, progress.steps, pace))
+        pace = (self._now() - self._began) / (progress.step - self._first)
+        return replace(progress, forecast=self._forecast(progress.stage, progress.step, progress.steps, pace))
 
     def _forecast(self, stage: Stage, step: int, steps: int, pace: float) -> dict[Stage, float]:
         """Seconds that each stage from `stage` on will take; `stage` is at `step` and takes `pace` seconds per step."""
@@ -178,12 +182,12 @@ class Forecaster:
 
     def _seconds(self, work: Callable[[], object]) -> float:
         """The seconds that `work` takes; it must have been done once before."""
-        self._wait()
-        began = time.perf_counter()
+        began = self._now()
         work()
-        self._wait()
-        return time.perf_counter() - began
+        return self._now() - began
 
-    def _wait(self) -> None:
+    def _now(self) -> float:
+        """The time at which the device has done all work so far."""
         if self.training.device.type == "cuda":
             torch.cuda.synchronize(self.training.device)
+        return time.perf_counter()

@@ -18,7 +18,6 @@ from anytime_core import capture
 from anytime_core.capture import Captured
 from anytime_core.config import AutoencoderTraining, PriorTraining
 from anytime_core.errors import AnytimeError
-from anytime_core.exhaustion import exhausted
 from anytime_core.quantizers.base import Quantizer
 
 if TYPE_CHECKING:  # evaluations learn by the same schedule, and need no accelerate
@@ -142,6 +141,14 @@ class CapturedStep:
         captured.replay()
         return captured.result
 
+    def release(self) -> bool:
+        """Free the memory of graphs, which are captured again when they are needed; returns whether there were any."""
+        if not self._graphs:
+            return False
+        self._graphs.clear()
+        self.step.optimizer.zero_grad(set_to_none=True)  # gradients lie in the memory of the last graph
+        return True
+
     def _is_early(self, signature: Hashable) -> bool:
         return not self._given_up and self._done.get(signature, 0) < _WARM_UP
 
@@ -166,11 +173,8 @@ class CapturedStep:
                     lambda: self.step(static), self.device, what="a training step", way_out=self._way_out
                 )
         except AnytimeError as error:
-            if isinstance(error.__cause__, RuntimeError) and exhausted(error.__cause__) == "memory":
-                others = bool(self._graphs)
-                self._graphs.clear()
-                if self.make_room() or others:
-                    return self._capture(signature, inputs)
+            if capture.out_of_memory(error) and (self.release() or self.make_room()):
+                return self._capture(signature, inputs)
             self._give_up(str(error))
             return False
         self._graphs[signature] = (static, captured)
@@ -187,7 +191,7 @@ class CapturedStep:
             raise AnytimeError(f"stage {self.stage}, training.capture=true: {why}")
         logger.warning("stage %s trains step by step, which is slower than by CUDA graphs: %s", self.stage, why)
         self._given_up = True
-        self._graphs.clear()
+        self.release()
 
 
 def _channels_last(model: nn.Module) -> None:

@@ -15,11 +15,11 @@ from anytime_core.sampling.noise import noise_of
 from anytime_core.sampling.options import SamplingOptions
 from benchmarks import contenders
 from benchmarks.gpu import runs
-from benchmarks.gpu.measures import Measure, shown
+from benchmarks.gpu.measures import Goal, Measure, shown
 from benchmarks.gpu.setting import HAS_KV_HEADS, Item, Setting
 from benchmarks.report import median_seconds
 
-_GROUPED = 2
+_GROUPED, _LARGE = 2, 4096
 _PEERS_AT = (512, 64, 1)
 _BEFORE = {1: 0.507, 64: 0.435, 512: 0.442}
 """Batch -> seconds of the best peer on one H100 with torch 2.11, in bfloat16."""
@@ -27,9 +27,8 @@ _BEFORE = {1: 0.507, 64: 0.435, 512: 0.442}
 
 def items(setting: Setting) -> Sequence[Item]:
     """Batches with all key-value heads, then with two, each beside the peers."""
-    large = 4096
-    first = [batch for batch in setting.batches if batch <= large]
-    rest = [batch for batch in setting.batches if batch > large]
+    first = [batch for batch in setting.batches if batch <= _LARGE]
+    rest = [batch for batch in setting.batches if batch > _LARGE]
     peers = [batch for batch in setting.batches if batch in _PEERS_AT]
     listed = [
         *(_cell(setting, batch, None) for batch in first),
@@ -83,12 +82,15 @@ def _drawn(setting: Setting, batch: int, kv_heads: int | None) -> Iterator[Measu
     first = _seconds(run, batch)
     taken = statistics.median(setting.repeated(lambda: _seconds(run, batch)))
     name = _name(batch, kv_heads)
-    note = f"{taken:.4g} s by {_engine(run, batch)}; the first batch took {first:.3g} s"
+    note = f"{taken:.4g} s; the first batch took {first:.3g} s"
     yield Measure(name, batch / taken, "samples/s", note=note)
     if batch == max(set(setting.batches) & {64, 512}) and kv_heads is None:
         yield Measure(
             f"capturing, batch {batch}", max(0.0, first - taken), "s", note="the first batch less a later one"
         )
+    engine = _engine(run, batch)
+    if engine != "graph" and not setting.tiny:
+        yield Measure(f"{name}: auto is graph", 0, goal=Goal(1), note=f"it is {engine}")
 
 
 def _quarter(setting: Setting) -> Iterator[Measure]:

@@ -155,7 +155,9 @@ class Journal:
             found = "" if row.found is None else f"{shown(row.found)} {row.unit}"
             table.add_row(row.name, found, str(row.goal or ""), row.verdict)
         Console(width=max(100, Console().width)).print(table)
-        self._list("Falls short", [row for row in self.rows if row.status == "measured" and row.reached is False])
+        self._list(
+            "Falls short of its goal", [row for row in self.rows if row.status == "measured" and row.reached is False]
+        )
         self._list("Failed", [row for row in self.rows if row.status == "failed"])
         self._list("Skipped", [row for row in self.rows if row.status == "skipped"])
 

@@ -13,9 +13,6 @@ from benchmarks.gpu.setting import Setting
 
 PICTURES = ("data.name=digits", "data.size=32", "data.color=rgb", "data.flip=false")
 """Overrides that put embedded digits, in CIFAR-10's form, in the place of its pictures."""
-TINY_CIFAR = ("network.channels=12", "network.widths=[8,16]", "autoencoder.quantizer.size=32")
-"""Overrides that let a CPU train CIFAR-10's recipe."""
-
 _MOMENT = (
     "training.autoencoder.steps=2",
     "training.autoencoder.batch_size=8",
@@ -41,6 +38,14 @@ def settled(setting: Setting, steps: int) -> tuple[str, ...]:
         f"training.prior.steps={steps}",
         "training.prior.validations=1",
     )
+
+
+def reduced(setting: Setting) -> tuple[str, ...]:
+    """Overrides that let a CPU try out CIFAR-10's recipe; none on a GPU."""
+    if not setting.tiny:
+        return ()
+    prior = (f"prior.{name}={value}" for name, value in setting.sizes().prior.items())
+    return ("network.channels=12", "network.widths=[8,16]", "autoencoder.quantizer.size=32", *prior)
 
 
 def small(setting: Setting, *overrides: str) -> Path:
@@ -74,8 +79,7 @@ def of_codes(setting: Setting, sizes: Sizes) -> Path:
 
 def cifar(setting: Setting) -> Path:
     """A run of CIFAR-10's recipe after two steps."""
-    tiny = (*TINY_CIFAR, *(f"prior.{name}={value}" for name, value in setting.sizes().prior.items()))
-    overrides = (*_MOMENT, f"training.device={setting.device}", *PICTURES, *(tiny if setting.tiny else ()))
+    overrides = (*_MOMENT, f"training.device={setting.device}", *PICTURES, *reduced(setting))
     return _made(setting, "cifar", "image/cifar10", overrides)
 
 

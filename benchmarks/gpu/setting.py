@@ -70,8 +70,10 @@ class Item:
         name: for its row if it fails.
         seconds: about how long it takes on a GPU; it is left out where less is left.
         work: measures it.
+        all_left: whether it takes all the time that its part has left.
     """
 
     name: str
     seconds: float
     work: Callable[[], Iterator[Measure]]
+    all_left: bool = False

@@ -10,6 +10,7 @@ from functools import partial
 import torch
 
 from anytime_core.config import TrainingConfig
+from anytime_core.discovery.resolve import resolve
 from anytime_core.training.log import Progress
 from anytime_core.training.start import train
 from benchmarks.gpu import runs
@@ -86,19 +87,13 @@ def _recipe_prior(setting: Setting) -> Iterator[Measure]:
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(runs.cifar(setting), folder)
     overrides = [f"training.prior.steps={_STEPS}", "training.prior.validations=1"]
-    overrides += [] if setting.tiny else ["training.prior.batch_size=" + str(recipe_batch(setting))]
+    if not setting.tiny:
+        overrides.append(f"training.prior.batch_size={resolve('image/cifar10').config.core.training.prior.batch_size}")
     clock = _Clock("prior", 0.5 if setting.tiny else 4.0)
     try:
         train(run=folder, stage="prior", force=True, overrides=overrides, on_progress=clock)
     except _MeasuredError:
         yield Measure(PRIOR_RATE, clock.rate, "steps/s", note="at the recipe's batch size")
-
-
-def recipe_batch(setting: Setting) -> int:
-    """How many code sequences a step of CIFAR-10's recipe takes."""
-    from anytime_core.discovery.resolve import resolve
-
-    return resolve("image/cifar10").config.core.training.prior.batch_size
 
 
 def _autoencoder_rate(setting: Setting, how: Sequence[str]) -> float:
@@ -108,8 +103,9 @@ def _autoencoder_rate(setting: Setting, how: Sequence[str]) -> float:
     overrides = [
         f"training.device={setting.device}",
         *runs.PICTURES,
-        *(runs.TINY_CIFAR if setting.tiny else ()),
+        *runs.reduced(setting),
         f"training.autoencoder.steps={_STEPS}",
+        "autoencoder.truncation.warmup=0",  # whose steps decode once, and so are faster than most
         "training.autoencoder.validations=1",
         *how,
     ]

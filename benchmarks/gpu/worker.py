@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import importlib
+import math
 import os
 import signal
 import time
@@ -63,7 +64,7 @@ class _Process:
 
     def __init__(self, part: str, setting: Setting, done: list[str]) -> None:
         self.part, self.setting = part, setting
-        self.log = setting.folder / f"{part.rpartition('.')[2]}.log"
+        self.log = setting.folder / f"{_short(part)}.log"
         self.channel, theirs = get_context("spawn").Pipe(duplex=False)
         self.process = get_context("spawn").Process(target=_work, args=(part, setting, list(done), theirs, self.log))
         self.process.start()
@@ -74,7 +75,7 @@ class _Process:
         item, limit, began = "", _START, time.time()
 
         def give_up(why: str) -> bool:
-            add(Measure(item or f"part {self.part}", status="failed", note=why, trace=self._tail()))
+            add(Measure(item or f"part {_short(self.part)}", status="failed", note=why, trace=self._tail()))
             done.append(item)
             return bool(item)
 
@@ -143,7 +144,7 @@ def _work(part: str, setting: Setting, done: list[str], channel: Connection, log
         if setting.left < seconds:
             left_out.append(item.name)
             continue
-        send("begin", (item.name, _PATIENCE + 4 * item.seconds))
+        send("begin", (item.name, math.inf if item.all_left else _PATIENCE + 4 * item.seconds))
         try:
             for measure in item.work():
                 add(measure)
@@ -155,8 +156,12 @@ def _work(part: str, setting: Setting, done: list[str], channel: Connection, log
             send("broken")
             return
     if left_out:
-        add(Measure.skipped(f"part {part}", f"no time is left for: {'; '.join(left_out)}"))
+        add(Measure.skipped(f"part {_short(part)}", f"no time is left for: {'; '.join(left_out)}"))
     send("end")
+
+
+def _short(part: str) -> str:
+    return part.rpartition(".")[2]
 
 
 def _is_lost() -> bool:

@@ -27,7 +27,7 @@ from anytime_cli import (
 )
 from anytime_core import AnytimeError, __version__
 from anytime_core.errors import system_reason
-from anytime_core.exhaustion import MESSAGES, exhausted
+from anytime_core.exhaustion import exhausted, what_ran_out
 from anytime_core.spelling import as_options
 
 _DEBUG = "--debug"
@@ -116,7 +116,8 @@ def _explain(error: Exception, arguments: Sequence[str]) -> tuple[str, int]:
     if isinstance(error, AnytimeError):
         return str(error), error.exit_status
     if (cause := exhausted(error)) is not None:
-        return MESSAGES[cause] + ("; ask for less at a time, or end other programs" if cause == "memory" else ""), 1
+        way_out = "; ask for less at a time, or end other programs" if cause == "memory" else ""
+        return what_ran_out(error, cause) + way_out, 1
     if isinstance(error, OSError):
         if error.errno is None:  # a library's own, which names what it is about
             return system_reason(error), 1

@@ -155,12 +155,13 @@ class GraphCalls(EagerCalls):
     @contextlib.contextmanager
     def open(self, partial: PartialCodes) -> Iterator[PartialCodes]:
         """See `CallEngine`."""
+        shape = (partial.tokens.shape, partial.order.shape, partial.noise.shape)
 
         def make() -> _Buffers:
             labels = None if partial.labels is None else partial.labels.clone()
             return _Buffers(partial.tokens.clone(), partial.order.clone(), partial.noise.clone(), labels)
 
-        with self._pool.lent([(partial.tokens.shape, partial.noise.shape)], make) as buffers:
+        with self._pool.lent([shape], make) as buffers:
             buffers.take(partial)
             yield buffers
 

@@ -226,8 +226,8 @@ class StaticStepper:
         shape = (len(weights.layers), batch, folded.kv_heads, length, folded.head_size)
         # Zeros, as what is not written yet must be finite.
         self.keys, self.values = self.first_input.new_zeros(shape), self.first_input.new_zeros(shape)
-        self.positions = torch.arange(length, device=self.first_input.device)
-        self.no_codes = self.positions.new_zeros(batch)
+        self.position = torch.zeros(1, dtype=torch.int64, device=self.first_input.device)
+        self.no_codes = self.position.new_zeros(batch)
 
     def step_at(self, position: Tensor, previous: Tensor) -> Tensor:
         """Logits [B, K] of the code at `position`, int64 [1]; `previous` int64 [B] may be anything at position 0."""
@@ -235,7 +235,7 @@ class StaticStepper:
 
     def step(self, position: int, previous: Tensor | None) -> Tensor:
         """Logits [B, K] of the code at `position`."""
-        return self.step_at(self.positions[position : position + 1], self.no_codes if previous is None else previous)
+        return self.step_at(self.position.fill_(position), self.no_codes if previous is None else previous)
 
     def restart(self, labels: Tensor | None) -> None:
         """Begin another batch of the same shape in the same buffers."""
@@ -244,4 +244,4 @@ class StaticStepper:
     def keep(self, rows: Tensor) -> None:
         """Go on with only the sequences `rows`, in new buffers."""
         self.first_input, self.no_codes = self.first_input[rows], self.no_codes[rows]
-        self.keys, self.values = self.keys[:, rows], self.values[:, rows]
+        self.keys, self.values = self.keys.index_select(1, rows), self.values.index_select(1, rows)

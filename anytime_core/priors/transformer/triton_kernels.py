@@ -12,7 +12,7 @@ _LOWEST = tl.constexpr(-1e30)
 """The score of what is not there. It is finite, since the difference of two infinities is no number."""
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=["position", "previous"])
 def embed(
     result,
     first_input,
@@ -39,7 +39,7 @@ def embed(
     tl.store(result + row * WIDTH + column, total.to(result.dtype.element_ty), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=["position"])
 def attend(
     result,
     projected,
@@ -83,8 +83,10 @@ def attend(
     for first in range(0, written, BLOCK):
         there = first + place < written
         at = buffer + (first + place) * SIZE + column
-        some_keys = tl.load(keys + at, mask=there & inside, other=0).to(tl.float32)  # [1, BLOCK, E]
-        some_values = tl.load(values + at, mask=there & inside, other=0).to(tl.float32)
+        read = there & inside
+        # Of large batches, they pass through the cache only once, and would drive the weights out.
+        some_keys = tl.load(keys + at, mask=read, other=0, eviction_policy="evict_first").to(tl.float32)
+        some_values = tl.load(values + at, mask=read, other=0, eviction_policy="evict_first").to(tl.float32)
         scores = tl.where(there, tl.sum(queries * some_keys, 2, keep_dims=True), _LOWEST)
         higher = tl.maximum(most, scores)
         fading, weight = tl.exp(most - higher), tl.exp(scores - higher)
@@ -121,13 +123,14 @@ def row_product(
     epsilon,
     outputs,
     NORMALISE: tl.constexpr,
+    ADD: tl.constexpr,
     GELU: tl.constexpr,
     INPUTS: tl.constexpr,
     CHUNKS: tl.constexpr,
     CHUNK: tl.constexpr,
     OUTPUT_BLOCK: tl.constexpr,
 ):
-    """Some outputs of one row: after its normalisation with bias and perhaps GELU, or else added to the result.
+    """Some outputs of one row, normalised or not, with what is in the result or the bias added, and perhaps GELU.
 
     A warp has whole outputs, of which it reads chunk after chunk, and sums without waiting for others. Therefore each
     reads and normalises the row by itself.
@@ -137,19 +140,21 @@ def row_product(
     column = tl.arange(0, CHUNKS)[None, :, None] * CHUNK + tl.arange(0, CHUNK)[None, None, :]
     wanted = output < outputs
     inside = (column < INPUTS) & (output >= 0)  # [OUTPUT_BLOCK, CHUNKS, CHUNK]
-    every = column + output * 0
+    every = column + output * 0  # the row is read once for each output, into the threads that have its weights
     weights = tl.load(matrix + output * INPUTS + column, mask=wanted & inside, other=0).to(tl.float32)
     # Loads do not move across a barrier: the weights, which are the farthest, come while the row is normalised.
     tl.debug_barrier()
     values = tl.load(x + row * INPUTS + every, mask=inside, other=0).to(tl.float32)
+    if ADD:
+        total = tl.load(result + row * outputs + output, mask=wanted, other=0).to(tl.float32)  # [OUTPUT_BLOCK, 1, 1]
+    else:
+        total = tl.load(bias + output, mask=wanted, other=0).to(tl.float32)
     if NORMALISE:
-        added = tl.load(bias + output, mask=wanted, other=0).to(tl.float32)
         values += tl.load(shift + every, mask=inside, other=0).to(tl.float32)
         values = tl.where(inside, values - _total(values) / INPUTS, 0)
-        total = _total(weights * values) * tl.rsqrt(_total(values * values) / INPUTS + epsilon) + added
+        total += _total(weights * values) * tl.rsqrt(_total(values * values) / INPUTS + epsilon)
     else:
-        added = tl.load(result + row * outputs + output, mask=wanted, other=0).to(tl.float32)
-        total = _total(weights * values) + added  # [OUTPUT_BLOCK, 1, 1]
+        total += _total(weights * values)
     if GELU:
         total = _gelu(total)
     tl.store(result + row * outputs + output, total.to(result.dtype.element_ty), mask=wanted)
@@ -166,6 +171,7 @@ def tile_product(
     rows,
     outputs,
     NORMALISE: tl.constexpr,
+    ADD: tl.constexpr,
     GELU: tl.constexpr,
     INPUTS: tl.constexpr,
     ROW_BLOCK: tl.constexpr,
@@ -197,10 +203,10 @@ def tile_product(
             values = tl.load(x + row * INPUTS + across, mask=there, other=0)
         total = tl.dot(values, weights, total)
     at, written = row * outputs + output[None, :], real & wanted[None, :]
-    if NORMALISE:
-        total += tl.load(bias + output, mask=wanted, other=0).to(tl.float32)[None, :]
-    else:
+    if ADD:
         total += tl.load(result + at, mask=written, other=0).to(tl.float32)
+    else:
+        total += tl.load(bias + output, mask=wanted, other=0).to(tl.float32)[None, :]
     if GELU:
         total = _gelu(total)
     tl.store(result + at, total.to(result.dtype.element_ty), mask=written)

@@ -27,19 +27,22 @@ _LANES = 32
 _READ, _KEPT = 16, 128
 """Bytes that a thread reads at once, and that it can keep of one tensor."""
 _MOST_WARPS = 8
+"""Of a program."""
+_RESIDENT_WARPS = 16
+"""How many warps a multiprocessor is given before programs get fewer."""
 
 _ROWS_UP_TO = 4
 """Batch up to which each row reads all weights by itself: they lie in the cache, and sums need no tiles."""
 _TILES_UP_TO = 64
 """Batch up to which products of tiles are no slower than the library's, and the kernels around them are saved."""
+_GELU_UP_TO = 1024
+"""Batch up to which a product with GELU in it, by tiles, is no slower than the library's and a kernel after it."""
 _TILE_ROWS = 16
 """The fewest rows that matrix units multiply."""
 _TILE_WIDTH_UP_TO = 1024
 """Width up to which a tile's rows fit in registers to be normalised."""
 _ROW_INPUTS_UP_TO = 16_384
 """Inputs up to which a row fits in registers."""
-_FEW_ATTENDING = 256
-"""Up to so many rows and key-value heads, each is given all threads that it can use."""
 
 _Form = Literal["row", "tile", "library"]
 
@@ -72,10 +75,17 @@ class TritonOperators(TorchOperators):
 
     def after_norm(self, x: Tensor, part: AfterNorm, epsilon: float, *, gelu: bool = False) -> Tensor:
         """See `Operators`."""
-        if _form(x, normalise=True) == "library":
+        form = _form(x, normalise=True)
+        fused_gelu = gelu and x.dtype == torch.bfloat16 and len(x) <= _GELU_UP_TO
+        if form == "library" and not fused_gelu:
             return super().after_norm(x, part, epsilon, gelu=gelu)
         result = x.new_empty(len(x), len(part.bias))
-        _multiply(result, x, part, epsilon, gelu=gelu)
+        if form == "row":
+            _multiply_rows(result, x, part, epsilon, gelu=gelu)
+        elif form == "tile":
+            _multiply_tiles(result, x, part, epsilon, gelu=gelu)
+        else:
+            _multiply_tiles(result, self.normalised(x, part.shift, epsilon), part, gelu=True)
         return result
 
     def normalised(self, x: Tensor, shift: Tensor, epsilon: float) -> Tensor:
@@ -87,10 +97,11 @@ class TritonOperators(TorchOperators):
 
     def add_to(self, x: Tensor, y: Tensor, matrix: Tensor) -> Tensor:
         """See `Operators`."""
-        if _form(y, normalise=False) == "library":
+        form = _form(y, normalise=False)
+        if form == "library":
             return super().add_to(x, y, matrix)
-        # Neither shift nor bias is read then.
-        _multiply(x, y, AfterNorm(x, matrix, x), None)
+        multiply = _multiply_rows if form == "row" else _multiply_tiles
+        multiply(x, y, AfterNorm(x, matrix, x), add=True)  # which reads neither shift nor bias
         return x
 
 
@@ -106,21 +117,27 @@ def _form(x: Tensor, *, normalise: bool) -> _Form:
     return "tile" if x.dtype == torch.bfloat16 and batch <= _TILES_UP_TO and fits else "library"
 
 
-def _multiply(result: Tensor, x: Tensor, part: AfterNorm, epsilon: float | None, *, gelu: bool = False) -> None:
-    """Write into `result` [B, O] what follows the normalisation of `x` [B, I]; without epsilon, add to it."""
+def _multiply_rows(
+    result: Tensor, x: Tensor, part: AfterNorm, epsilon: float | None = None, *, gelu: bool = False, add: bool = False
+) -> None:
+    """Write the map of `x` [B, I] into `result` [B, O]: normalised before if there is an epsilon, or added to it."""
     (batch, inputs), outputs = x.shape, result.shape[1]
-    normalise = epsilon is not None
     tensors = (result, x, part.shift, part.matrix.T, part.bias, epsilon or 0.0)
-    if _form(x, normalise=normalise) == "row":
-        *blocks, warps = _row_block(x, outputs)
-        grid = cdiv(outputs, blocks[-1]), batch
-        _start(kernels.row_product, grid, *tensors, outputs, normalise, gelu, inputs, *blocks, num_warps=warps)
-        return
-    tiles = cdiv(batch, _TILE_ROWS)
-    input_block, output_block = _tile_block(tiles, inputs, outputs)
-    sizes = (batch, outputs, normalise, gelu, inputs)
-    tile = (_TILE_ROWS, input_block, output_block, next_power_of_2(inputs))
-    _start(kernels.tile_product, (cdiv(outputs, output_block), tiles), *tensors, *sizes, *tile, num_warps=4)
+    *blocks, warps = _row_block(x, outputs)
+    grid, does = (cdiv(outputs, blocks[-1]), batch), (epsilon is not None, add, gelu)
+    _start(kernels.row_product, grid, *tensors, outputs, *does, inputs, *blocks, num_warps=warps)
+
+
+def _multiply_tiles(
+    result: Tensor, x: Tensor, part: AfterNorm, epsilon: float | None = None, *, gelu: bool = False, add: bool = False
+) -> None:
+    """As `_multiply_rows`, in bfloat16."""
+    (batch, inputs), outputs = x.shape, result.shape[1]
+    tensors = (result, x, part.shift, part.matrix.T, part.bias, epsilon or 0.0)
+    rows, *_, block = blocks = _tile_block(batch, inputs, outputs)
+    grid, does = (cdiv(outputs, block), cdiv(batch, rows)), (epsilon is not None, add, gelu)
+    whole = next_power_of_2(inputs)
+    _start(kernels.tile_product, grid, *tensors, batch, outputs, *does, inputs, *blocks, whole, num_warps=4)
 
 
 def _start(kernel: Any, grid: tuple[int, ...], result: Tensor, *arguments: Any, num_warps: int) -> None:
@@ -129,7 +146,7 @@ def _start(kernel: Any, grid: tuple[int, ...], result: Tensor, *arguments: Any, 
 
 
 def _warps(elements: int, per_thread: int) -> int:
-    return max(1, min(_MOST_WARPS, elements // (per_thread * _LANES)))
+    return _at_most(elements // (per_thread * _LANES), _MOST_WARPS)
 
 
 def _row_block(x: Tensor, outputs: int) -> tuple[int, int, int, int]:
@@ -140,26 +157,35 @@ def _row_block(x: Tensor, outputs: int) -> tuple[int, int, int, int]:
     inputs = next_power_of_2(x.shape[1])
     most = _KEPT // x.itemsize * _LANES  # of a warp
     chunk = min(inputs, _READ // x.itemsize * _LANES)
-    enough = next_power_of_2(outputs // _MULTIPROCESSORS + 1) // 2
-    block = max(1, min(enough, 16, _MOST_WARPS * most // inputs))
+    block = _at_most(min(outputs // _MULTIPROCESSORS, _MOST_WARPS * most // inputs), 16)
     return inputs // chunk, chunk, block, min(_MOST_WARPS, max(block, block * inputs // most))
 
 
-def _tile_block(tiles: int, inputs: int, outputs: int) -> tuple[int, int]:
-    """Inputs and outputs of one tile of weights: few outputs where that makes programs for the whole GPU."""
-    output_block = next((size for size in (64, 32) if tiles * (outputs // size) >= _MULTIPROCESSORS), 16)
-    return max(16, min(next_power_of_2(inputs), max(128, 4096 // output_block))), output_block
+def _tile_block(batch: int, inputs: int, outputs: int) -> tuple[int, int, int]:
+    """Rows, inputs and outputs of one tile: few outputs where that makes programs for the whole GPU."""
+    if batch > _TILES_UP_TO:
+        large = cdiv(batch, 64) * (outputs // 128) >= _MULTIPROCESSORS
+        return 64, 64, 128 if large else 64
+    tiles = cdiv(batch, _TILE_ROWS)
+    block = next((size for size in (64, 32) if tiles * (outputs // size) >= _MULTIPROCESSORS), 16)
+    return _TILE_ROWS, max(16, min(next_power_of_2(inputs), max(128, 4096 // block))), block
 
 
 def _attention_block(keys: Tensor, queries: int) -> tuple[int, int]:
     """Positions of `keys` [B, G, n, E] that a program reads at once for so many query heads, and its warps.
 
-    A thread keeps a sum for each query head and each number that it reads: 64 sums at most. With few programs, one
-    reads so much that it goes through its loop once or twice; with many, they hide each other's waiting.
+    The more programs there are, the fewer warps each has: those that run at once hide each other's waiting, at the
+    ends of the loop too. With few programs, each reads so much that it goes through its loop once or twice. A thread
+    keeps a sum for each query head and each number that it reads: 64 sums at most.
     """
     batch, groups, length, size = keys.shape
-    few = batch * groups <= _FEW_ATTENDING
-    warps = _MOST_WARPS if few else 4
-    numbers = min(64 // keys.itemsize if few else 16, max(1, 64 // next_power_of_2(queries)))  # of a thread
+    warps = _at_most(_MULTIPROCESSORS * _RESIDENT_WARPS // (batch * groups), _MOST_WARPS)
+    numbers = 64 // keys.itemsize if warps == _MOST_WARPS else 16  # of a thread
+    numbers = min(numbers, _at_most(64 // queries, 64))
     block = max(1, warps * _LANES * numbers // next_power_of_2(size))
     return min(block, next_power_of_2(length)), warps
+
+
+def _at_most(number: int, most: int) -> int:
+    """The largest power of two up to both, or 1."""
+    return min(most, max(1, next_power_of_2(number + 1) // 2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,6 +12,8 @@ import torch
 from anytime_core.evaluation.extractors import CLASSIFIER
 from anytime_core.modality import Restored, UserFile, WeightsSource
 from anytime_core.testing.modality.subject import Subject, check
+
+_THREADS = 4
 
 
 @check("opens-files")
@@ -26,6 +29,22 @@ def restored_files_are_samples(subject: Subject, folder: Path) -> None:
     made: Any = subject.made
     assert made.restores in get_args(Restored), f"restores is {made.restores!r}, not size or rate"
     _check_opened(subject, made.open_to_restore, folder)
+
+
+@check("writes-in-memory")
+def contents_are_those_of_files(subject: Subject, folder: Path) -> None:
+    """`contents` gives what `write` writes, for each suffix, beyond [-1, 1] too, and in several threads at a time."""
+    made: Any = subject.made
+    x = subject.x * 3
+    for suffix in subject.modality.suffixes:
+        names = [f"{number}{suffix}" for number in range(len(x))]
+        for sample, name in zip(x, names, strict=True):
+            subject.made.write(sample, folder / name)
+        expected = [(folder / name).read_bytes() for name in names]
+        with ThreadPoolExecutor(_THREADS) as threads:
+            several = list(threads.map(lambda _, names=names: made.contents(x.clone(), names), range(_THREADS)))
+        for contents in several:
+            assert contents == expected, f"contents() of {suffix} files are not what write() writes"
 
 
 @check("shows-growth")

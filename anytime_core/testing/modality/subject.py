@@ -20,6 +20,7 @@ from anytime_core.modality import (
     RestoresFiles,
     SampleDataset,
     ShowsGrowth,
+    WritesInMemory,
 )
 from anytime_core.testing.checks import Capability, Checks
 
@@ -88,6 +89,7 @@ check: Checks[Subject] = Checks(
         ),
         "opens-files": _offers(OpensFiles, "open_file"),
         "restores-files": _offers(RestoresFiles, "open_to_restore"),
+        "writes-in-memory": _offers(WritesInMemory, "contents"),
         "shows-growth": _offers(ShowsGrowth, "write_growth"),
         "feature-network": _offers(HasFeatureNetwork, "feature_network"),
         "extractors": _offers(HasExtractors, "extractors"),

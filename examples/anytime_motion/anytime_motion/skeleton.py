@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from anytime_core.transfer import to_device
+
 Values = TypeVar("Values", np.ndarray, Tensor)
 
 RATE = 30
@@ -54,8 +56,8 @@ def from_units(values: Values) -> Values:
 
 def mirror_some(x: Tensor, generator: torch.Generator) -> Tensor:
     """Samples [B, 12, S]; in each, left and right change places with probability 1/2."""
-    mirrored = torch.rand(len(x), generator=generator).to(x.device) < 0.5
-    return torch.where(mirrored[:, None, None], x[:, _MIRRORED], x)
+    mirrored = to_device(torch.rand(len(x), generator=generator), x.device) < 0.5
+    return torch.where(mirrored[:, None, None], x.index_select(1, to_device(torch.tensor(_MIRRORED), x.device)), x)
 
 
 @dataclass(frozen=True)

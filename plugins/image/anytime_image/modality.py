@@ -107,7 +107,8 @@ class ImageModality:
                 (torch.arange(size, device=x.device) + moves[:, axis, None]).clamp(0, size - 1)
                 for axis, size in enumerate((height, width))
             )  # [B, H] and [B, W]
-            x = x.gather(2, rows[:, None, :, None].expand_as(x)).gather(3, columns[:, None, None].expand_as(x))
+            taken = (rows.unsqueeze(2) * width + columns.unsqueeze(1)).flatten(1)  # [B, H * W]
+            x = x.flatten(2).gather(2, taken.unsqueeze(1).expand(-1, x.shape[1], -1)).view_as(x)
         if self.config.data.flip:
             mirrored = to_device(torch.rand(len(x), generator=generator), x.device) < 0.5
             x = torch.where(mirrored[:, None, None, None], x.flip(-1), x)
@@ -131,14 +132,14 @@ class ImageModality:
     def write(self, x: Tensor, path: Path) -> None:
         """Write [C, H, W] as a picture; values outside [-1, 1] are clipped."""
         from anytime_image.pixels import to_uint8
-        from anytime_image.restoring import save
+        from anytime_image.writing import save
 
         save(to_uint8(x.detach().cpu()), path)
 
     def contents(self, x: Tensor, names: Sequence[str]) -> list[bytes]:
         """Pictures of [B, C, H, W] in memory; values outside [-1, 1] are clipped."""
         from anytime_image.pixels import to_uint8
-        from anytime_image.restoring import content
+        from anytime_image.writing import content
 
         return [content(image, name) for image, name in zip(to_uint8(x.detach().cpu()), names, strict=True)]
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import io
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from PIL import Image
 from torch import Tensor
 
-from anytime_core.errors import DataError
 from anytime_image.fitting import placed
-from anytime_image.pixels import to_float, to_picture, to_uint8
+from anytime_image.pixels import to_float, to_uint8
 from anytime_image.reading import Rendering, read_image, shown_size
+from anytime_image.writing import save
 
 
 class Picture:
@@ -44,31 +41,3 @@ class Picture:
         """Write the one sample [C, H, W] of `x`."""
         for sample in x:
             save(self.placement.restored(to_uint8(sample.detach().cpu()), self.ground), path)
-
-
-def save(image: Tensor, path: Path) -> None:
-    """Write uint8 [C, H, W] as a picture. Raises DataError if the format cannot hold one so large."""
-    path.write_bytes(content(image, path.name))
-
-
-def content(image: Tensor, name: str) -> bytes:
-    """A file of that name which holds uint8 [C, H, W] as a picture. Raises DataError as `save` does."""
-    file = io.BytesIO()
-    try:
-        to_picture(image).save(file, _format(name))
-    except (OSError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        size = f"{image.shape[2]}x{image.shape[1]}"
-        raise DataError(f"{name} of {size} cannot be written: {error}; choose another --format, such as png") from error
-    return file.getvalue()
-
-
-def _format(name: str) -> str:
-    """Pillow's name for the format of a file. Raises ValueError if it has none."""
-    suffix = os.path.splitext(name)[1].lower()
-    Image.preinit()
-    formats = Image.EXTENSION if suffix in Image.EXTENSION else Image.registered_extensions()
-    if suffix not in formats:
-        raise ValueError(f"unknown file extension: {suffix}")
-    return formats[suffix]

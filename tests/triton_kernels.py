@@ -1,10 +1,13 @@
-"""The Triton kernels of a step against torch's operators, under Triton's interpreter on the CPU.
+"""The Triton kernels of a step against torch's operators: on a GPU, or under Triton's interpreter on the CPU.
 
 The interpreter must be chosen before Triton is imported, so `test_triton.py` runs these in a process of their own. It
-takes milliseconds for every program, so the GPU that kernels are laid out for is a small one.
+takes milliseconds for every program, so the GPU that kernels are laid out for is a small one then.
 """
 
 from __future__ import annotations
+
+import os
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -24,21 +27,28 @@ from anytime_core.priors.transformer.triton_operators import TritonOperators
 from anytime_core.priors.transformer.weights import fold
 from anytime_core.sampling.noise import noise_of
 
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+DEVICE = torch.device("cpu") if INTERPRETED else torch.device("cuda", 0)
+pytestmark = [] if INTERPRETED else [pytest.mark.gpu]
+
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 TOLERANCES = {torch.float32: 1e-5, torch.bfloat16: 0.02}
-"""Of numbers whose standard deviation is about one; in bfloat16, torch rounds more often than the kernels."""
+"""Of numbers whose standard deviation is about one. What they are compared with is computed in float32."""
 EPSILON = 1e-5
 
 
 @pytest.fixture(autouse=True)
-def small_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Tensors are made on the device."""
     torch.manual_seed(0)
-    monkeypatch.setattr(triton_operators, "_MULTIPROCESSORS", 2)
-    monkeypatch.setattr(triton_operators, "_FEW_ATTENDING", 8)
+    if INTERPRETED:
+        monkeypatch.setattr(triton_operators, "_MULTIPROCESSORS", 2)
+        mend_interpreter(monkeypatch)
+    with DEVICE:
+        yield
 
 
-@pytest.fixture(autouse=True)
-def mended_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+def mend_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have Triton 3.6's interpreter take numbers from arrays as NumPy 2.4 wants it, and multiply bfloat16."""
     patch, builder = interpreter._patch_lang_tensor, interpreter.InterpreterBuilder
     multiply = builder.create_dot
@@ -60,8 +70,7 @@ def mended_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def assert_close(value: Tensor, expected: Tensor) -> None:
     tolerance = TOLERANCES[value.dtype]
-    assert value.dtype == expected.dtype
-    torch.testing.assert_close(value.float(), expected.float(), rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(value.float(), expected, rtol=tolerance, atol=tolerance)
 
 
 ATTENTION = [  # batch, heads, groups, size of a head, length, position
@@ -92,9 +101,11 @@ def test_attention_writes_a_key_and_a_value_and_reads_only_what_is_written(
     for buffer in buffers:
         buffer[:, :, position:] = torch.nan
     attended = TritonOperators().attend(projected, *buffers, at)
-    assert_close(attended, TorchOperators().attend(projected, *expected_buffers, at))
+    expected_buffers = [buffer.float() for buffer in expected_buffers]
+    assert attended.dtype == dtype
+    assert_close(attended, TorchOperators().attend(projected.float(), *expected_buffers, at))
     for buffer, expected in zip(buffers, expected_buffers, strict=True):
-        assert torch.equal(buffer[:, :, : position + 1], expected[:, :, : position + 1])
+        assert torch.equal(buffer[:, :, : position + 1].float(), expected[:, :, : position + 1])
         assert buffer[:, :, position + 1 :].isnan().all()
 
 
@@ -110,6 +121,7 @@ PRODUCTS = [  # batch, inputs, outputs
     (16, 512, 70),
     (33, 32, 10),
     (64, 32, 70),
+    (65, 40, 300),
     (5, 1100, 16),
 ]
 
@@ -121,10 +133,12 @@ def test_products_are_those_of_torch(batch, inputs, outputs, dtype):
     matrix = (torch.randn(outputs, inputs) / inputs**0.5).to(dtype).T
     part = AfterNorm(torch.randn(inputs).to(dtype), matrix, torch.randn(outputs).to(dtype))
     residual = torch.randn(batch, outputs).to(dtype)
+    exact = AfterNorm(*(tensor.float() for tensor in part))
     for gelu in (False, True):
-        expected = TorchOperators().after_norm(x, part, EPSILON, gelu=gelu)
-        assert_close(TritonOperators().after_norm(x, part, EPSILON, gelu=gelu), expected)
-    expected = TorchOperators().add_to(residual.clone(), x, matrix)
+        product = TritonOperators().after_norm(x, part, EPSILON, gelu=gelu)
+        assert product.dtype == dtype
+        assert_close(product, TorchOperators().after_norm(x.float(), exact, EPSILON, gelu=gelu))
+    expected = TorchOperators().add_to(residual.float().clone(), x.float(), exact.matrix)
     assert_close(TritonOperators().add_to(residual, x, matrix), expected)
 
 
@@ -134,9 +148,11 @@ def test_products_are_those_of_torch(batch, inputs, outputs, dtype):
 def test_inputs_are_those_of_torch(position, tables, dtype):
     first_input, positions = torch.randn(3, 40).to(dtype), torch.randn(5, 40).to(dtype)
     previous = torch.tensor([2, 0, 6]) if position else torch.tensor([-1, 10**9, 7])
-    arguments = first_input, positions, torch.randn(tables, 7, 40).to(dtype), torch.tensor([position])
-    inputs = TritonOperators().embed(*arguments, previous)
-    assert_close(inputs, TorchOperators().embed(*arguments, previous if position else previous * 0))
+    tensors = first_input, positions, torch.randn(tables, 7, 40).to(dtype)
+    at = torch.tensor([position])
+    inputs = TritonOperators().embed(*tensors, at, previous)
+    assert inputs.dtype == dtype
+    assert_close(inputs, TorchOperators().embed(*(tensor.float() for tensor in tensors), at, previous))
 
 
 class Interpreted(Engine):
@@ -149,11 +165,11 @@ class Interpreted(Engine):
 
 @pytest.mark.parametrize(("batch", "vectors"), [(2, (7, 5)), (5, (3, 7, 5))], ids=["rows", "library"])
 def test_steps_draw_the_codes_of_the_plain_engine(batch, vectors):
-    config = TransformerConfig(layers=2, width=16, heads=2)
+    config = TransformerConfig(layers=2, width=16, heads=4, kv_heads=2)
     prior = TransformerPrior(config, codes_of(3, 7, classes=3), torch.randn(vectors)).eval()
     for parameter in prior.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
-    labels, noise = torch.arange(batch) % 3, noise_of(0, range(batch), 3, prior.distribution.noise)
+    labels, noise = torch.arange(batch) % 3, noise_of(0, range(batch), 3, prior.distribution.noise, DEVICE)
     drawn = []
     for engine in (prior.engines()["plain"](prior, "float32"), Interpreted(prior)):
         *_, codes = draw_from(engine, labels, noise, Shaping())

@@ -1,0 +1,65 @@
+"""Steps that read their position from the device, captured: by torch's operators, and on a GPU by the kernels."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from drawing import codes_of
+
+from anytime_core.capture import capture, warm_up
+from anytime_core.priors.transformer.config import TransformerConfig
+from anytime_core.priors.transformer.graph import GraphEngine
+from anytime_core.priors.transformer.model import TransformerPrior
+
+N, K, CLASSES = 6, 7, 3
+
+
+def prior_of(kv_heads: int, vectors: tuple[int, ...] | None) -> TransformerPrior:
+    torch.manual_seed(0)
+    config = TransformerConfig(layers=2, width=16, heads=4, kv_heads=kv_heads)
+    table = None if vectors is None else torch.randn(vectors)
+    prior = TransformerPrior(config, codes_of(N, K, classes=CLASSES), table).eval()
+    for parameter in prior.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return prior
+
+
+@pytest.mark.parametrize("vectors", [None, (K, 5), (N, K, 5)], ids=["no vectors", "shared", "per position"])
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+@pytest.mark.parametrize("batch", [1, 5])
+@torch.inference_mode()
+def test_one_captured_step_serves_all_positions_batch_after_batch(graph_device, batch, kv_heads, vectors):
+    prior = prior_of(kv_heads, vectors).to(graph_device)
+    codes = torch.randint(K, (2, batch, N), device=graph_device)
+    labels = torch.randint(CLASSES, (2, batch), device=graph_device)
+    stepper = GraphEngine(prior).open(labels[0], batch, N)
+    position, previous = labels.new_zeros(1), labels.new_zeros(batch)
+
+    def work():
+        return stepper.step_at(position, previous)
+
+    warm_up(work, graph_device)
+    made = capture(work, graph_device, what="a step", way_out="none")
+    for some_codes, some_labels in zip(codes, labels, strict=True):
+        stepper.restart(some_labels)
+        expected = prior.conditionals(some_codes[:, :-1], some_labels)
+        assert expected.std() > 0.3
+        for n in range(N):
+            position.fill_(n)
+            previous.copy_(some_codes[:, n - 1] if n else torch.full_like(previous, 10**6))
+            made.replay()
+            torch.testing.assert_close(made.result, expected[:, n], rtol=0, atol=1e-4)
+
+
+@torch.inference_mode()
+def test_rows_that_are_kept_go_on_in_buffers_of_their_own(graph_device):
+    prior = prior_of(2, (N, K, 5)).to(graph_device)
+    codes, labels = torch.randint(K, (5, N), device=graph_device), torch.arange(5, device=graph_device) % CLASSES
+    stepper, rows = GraphEngine(prior).open(labels, 5, N), torch.tensor([0, 3], device=graph_device)
+    expected = prior.conditionals(codes[:, :-1], labels)
+    for n in range(N):
+        if n == 3:
+            stepper.keep(rows)
+            codes, expected = codes[rows], expected[rows]
+        logits = stepper.step(n, codes[:, n - 1] if n else None)
+        torch.testing.assert_close(logits, expected[:, n], rtol=0, atol=1e-4)
