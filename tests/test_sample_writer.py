@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import resource
 import tarfile
 import threading
 import time
@@ -19,6 +20,7 @@ import anytime_core.jobs.writing
 import anytime_core.sampling.sampler
 from anytime_core.budget import Budget
 from anytime_core.errors import AnytimeError
+from anytime_core.jobs.contents import contents_by
 from anytime_core.jobs.ledger import Ledger
 from anytime_core.jobs.output import Added
 from anytime_core.jobs.sampling import write_samples
@@ -203,6 +205,18 @@ def test_memory_that_is_used_up_while_samples_are_decoded_ahead_is_told_with_the
     monkeypatch.setattr(sampler.source, "decode_on_device", fail)
     with pytest.raises(AnytimeError, match=r"^drawing 16 samples at a time: out of memory.* --batch-size"):
         next(sampler.pending_batches(range(40), Budget(1.0)))
+
+
+def test_a_file_that_the_disk_takes_only_a_part_of_is_an_error(tiny_run, tmp_path):
+    files, x = contents_by(tiny_run.modality, tmp_path), torch.zeros(1, *tiny_run.modality.sample_shape())
+    (size,) = files.write(x, ["whole.png"])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size - 1, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            files.write(x, ["part.png"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("name", ["000000001.png", "ü.json", "n" * 100, "n" * 101], ids=len)

@@ -51,7 +51,8 @@ class _InMemory:
     def write(self, x: Tensor, names: Sequence[str]) -> list[int]:
         contents = self.of(x, names)
         for name, content in zip(names, contents, strict=True):
-            with open(f"{self.folder}/{name}", "wb", buffering=0) as file:
+            # Without a buffer, a disk that fills up would take a part of the content and say nothing.
+            with open(f"{self.folder}/{name}", "wb") as file:
                 file.write(content)
         return list(map(len, contents))
 
