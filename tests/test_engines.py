@@ -517,6 +517,18 @@ def test_a_decoder_goes_on_with_the_rows_that_are_kept(name, kv_heads, classes, 
     assert_keeps_the_logits_of_the_rows(made, SMALL, keeps)
 
 
+@pytest.mark.parametrize("batch", [SMALL, SPLIT])
+def test_no_kernel_is_compiled_again_for_the_rows_that_are_kept(batch):
+    from anytime_core.priors.transformer import kernels
+
+    made = engine("numba", build())
+    compiled = []
+    for keeps in ({}, KEEPS["every other"]):
+        assert_keeps_the_logits_of_the_rows(made, batch, keeps)
+        compiled.append([len(kernel.signatures) for kernel in (kernels.attend, kernels.step)])
+    assert compiled[0] == compiled[1]
+
+
 @pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("keeps", KEEPS.values(), ids=KEEPS)
 @pytest.mark.parametrize("classes", [0, CLASSES])

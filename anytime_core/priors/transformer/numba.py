@@ -12,7 +12,7 @@ import contextlib
 import threading
 from collections.abc import Sequence
 from functools import cache
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numba
 import numpy as np
@@ -86,7 +86,7 @@ class FusedAttention:
 
     def keep(self, rows: Tensor) -> None:
         """Go on with only the sequences `rows`."""
-        self.keys, self.values = (buffer[:, rows.numpy()] for buffer in (self.keys, self.values))
+        self.keys, self.values = (_kept(buffer, rows) for buffer in (self.keys, self.values))
 
 
 class NumbaStepper:
@@ -120,7 +120,7 @@ class NumbaStepper:
     def keep(self, rows: Tensor) -> None:
         """Go on with only the sequences `rows`."""
         self.first_input = self.first_input[rows]
-        self.keys, self.values = (np.ascontiguousarray(buffer[:, rows.numpy()]) for buffer in (self.keys, self.values))
+        self.keys, self.values = (_kept(buffer, rows) for buffer in (self.keys, self.values))
         self._open_buffers()
 
     def _open_buffers(self) -> None:
@@ -144,6 +144,11 @@ class NumbaStepper:
             numba.set_num_threads(self.threads)  # of this thread only
             step(x.numpy(), position, self.layers, head, self.keys, self.values, self.weights.epsilon, self.buffers)
         return self.logits
+
+
+def _kept(buffer: Any, rows: Tensor) -> Any:
+    """The rows of a buffer [layers, B, ...] in its layout; for another one, kernels would be compiled again."""
+    return np.ascontiguousarray(buffer[:, rows.numpy()])
 
 
 def _alone_if_needed() -> contextlib.AbstractContextManager[object]:
