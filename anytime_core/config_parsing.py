@@ -279,7 +279,7 @@ def _takes(kinds: type | tuple[type, ...], members: Sequence[Any]) -> bool:
 def _describe(detail: Any, known: list[str]) -> str:
     """One line for one pydantic error: the dotted key, what is wrong, the value, and the nearest key."""
     key = _key(detail["loc"], known, unknown=detail["type"] == "extra_forbidden")
-    message = detail["msg"].removeprefix("Value error, ")
+    message = detail["msg"].removeprefix("Value error, ").replace("True or False", "true or false")
     value = detail["input"]
     if detail["type"] == "extra_forbidden":
         others = [name for name in known if name != key]

@@ -79,10 +79,10 @@ class OrderedThreads:
         begun = [self._pool.submit(work, part) for part in parts]
         return (future.result() for future in begun)
 
-    def close(self) -> None:
-        """Wait for the work that is being done, and leave out what is not begun."""
+    def close(self, *, wait: bool = True) -> None:
+        """Leave out what is not begun, and `wait` for the work that is being done."""
         if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+            self._pool.shutdown(wait=wait, cancel_futures=True)
 
 
 def alone(work: Callable[[], T]) -> T:

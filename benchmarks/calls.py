@@ -14,7 +14,7 @@ from pathlib import Path
 
 from anytime_core.run import Run, load
 from anytime_core.sampling.options import SamplingOptions
-from benchmarks.report import Row, median_seconds, show
+from benchmarks.report import Row, median_seconds, result_file, show
 
 
 def draw(run: Run, batch: int, calls: int | None) -> None:
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--calls", default="20,10,5", help="default: 20,10,5, and one for each code")
     parser.add_argument("--batches", default="1,64,512")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", type=Path, help="file for the results")
+    parser.add_argument("--json", type=result_file, help="file for the results")
     arguments = parser.parse_args()
     agnostic, transformer = load(arguments.agnostic), load(arguments.transformer)
     numbers = [None, *map(int, arguments.calls.split(","))]

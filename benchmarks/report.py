@@ -69,7 +69,7 @@ def report(title: str, measure: Callable[..., Iterable[Row]], **options: int) ->
         options: names of integer arguments of `measure`, and their defaults.
     """
     parser = argparse.ArgumentParser(description=title)
-    parser.add_argument("--json", type=Path, help="file for the results")
+    parser.add_argument("--json", type=result_file, help="file for the results")
     for option, default in options.items():
         parser.add_argument(f"--{option}", type=int, default=default, help=f"default: {default}")
     arguments = parser.parse_args()
@@ -88,8 +88,19 @@ def show(title: str, rows: Iterable[Row], file: Path | None) -> None:
 
 
 def whole_numbers(text: str) -> tuple[int, ...]:
-    """The numbers in `1,64,512`, for options of benchmarks."""
-    return tuple(int(number) for number in text.split(","))
+    """The numbers in `1,64,512`, each at least 1, for options of benchmarks."""
+    numbers = [int(number) if number.strip().isdecimal() else 0 for number in text.split(",")]
+    if not all(numbers):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a list of whole numbers of at least 1, such as 1,64")
+    return tuple(numbers)
+
+
+def result_file(text: str) -> Path:
+    """A path for results, in a folder that is there."""
+    path = Path(text)
+    if not path.absolute().parent.is_dir() or path.is_dir():
+        raise argparse.ArgumentTypeError(f"'{text}' is not the name of a file in a folder that is there")
+    return path
 
 
 def device() -> torch.device:

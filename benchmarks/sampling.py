@@ -27,7 +27,7 @@ from torch import Tensor
 from anytime_core.devices import multiplies_bfloat16
 from anytime_core.priors.transformer.model import TransformerPrior
 from benchmarks.contenders import Contender, Sizes, as_exact_as, libraries, make, peer_names
-from benchmarks.report import Row, device, median_seconds, show, whole_numbers
+from benchmarks.report import Row, device, median_seconds, result_file, show, whole_numbers
 
 _BATCHES = "1,64,512"
 _BUDGETS = (0.25, 0.5)
@@ -191,11 +191,18 @@ def main() -> None:
     )
     parser.add_argument("--kv-heads", type=int, help="heads of keys and values; default: as many as of queries")
     parser.add_argument("--repeats", type=int, default=5, help="most turns that count; default: 5")
-    parser.add_argument("--json", type=Path, help="file for the results")
+    parser.add_argument("--json", type=result_file, help="file for the results")
     arguments = parser.parse_args()
     engines = arguments.engines.split(",")
     if unknown := [engine for engine in engines if engine not in TransformerPrior.engines()]:
         parser.error(f"no engine '{unknown[0]}': use {', '.join(TransformerPrior.engines())}")
+    if "graph" in engines and device().type != "cuda":
+        parser.error("engine 'graph' needs a GPU: leave it out")
+    if arguments.repeats < 1:
+        parser.error(f"--repeats {arguments.repeats} measures nothing: use 1 or more")
+    heads = Sizes().heads
+    if arguments.kv_heads is not None and (arguments.kv_heads < 1 or heads % arguments.kv_heads):
+        parser.error(f"--kv-heads {arguments.kv_heads} does not divide the {heads} heads of queries: use 1, 2, 4 or 8")
     warnings.simplefilter("ignore")
     sizes = Sizes(kv_heads=arguments.kv_heads)
     rows = (row for batch in arguments.batches for row in compare(batch, engines, sizes, arguments.repeats))

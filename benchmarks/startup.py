@@ -17,7 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.report import Row, show
+from benchmarks.report import Row, result_file, show
 
 _SAMPLES = 64
 
@@ -58,7 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure what people wait for at the prompt.")
     parser.add_argument("run", type=Path)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", type=Path, help="file for the results")
+    parser.add_argument("--json", type=result_file, help="file for the results")
     arguments = parser.parse_args()
     show("From the prompt", measure(arguments.run, arguments.repeats), arguments.json)
 

@@ -58,13 +58,13 @@ def test_an_item_that_fails_or_kills_its_process_becomes_a_row_and_the_next_ones
         ("fails", None, "failed"),
         ("dies", None, "failed"),
         ("found 2", 2, "measured"),
-        ("part failing_part", None, "skipped"),
+        ("rest of part failing_part", None, "skipped"),
     ]
     failed, died, *_, left_out = (row for row in rows if row.status != "measured")
     assert failed.note == "ValueError: for this card"
     assert "in fail\n" in failed.trace
     assert died.note == "its process ended with status 7: illegal memory access"
-    assert left_out.note == "no time is left for: too long"
+    assert left_out.note == "no time is left for too long"
 
 
 def test_the_file_has_every_row_at_any_moment_and_the_summary_says_what_falls_short(tmp_path, capsys):

@@ -19,7 +19,7 @@ from torch import Tensor
 import anytime_core.jobs.writing
 import anytime_core.sampling.sampler
 from anytime_core.budget import Budget
-from anytime_core.errors import AnytimeError
+from anytime_core.errors import AnytimeError, PluginError
 from anytime_core.jobs.contents import contents_by
 from anytime_core.jobs.ledger import Ledger
 from anytime_core.jobs.output import Added
@@ -205,6 +205,25 @@ def test_memory_that_is_used_up_while_samples_are_decoded_ahead_is_told_with_the
     monkeypatch.setattr(sampler.source, "decode_on_device", fail)
     with pytest.raises(AnytimeError, match=r"^drawing 16 samples at a time: out of memory.* --batch-size"):
         next(sampler.pending_batches(range(40), Budget(1.0)))
+
+
+@pytest.mark.parametrize(
+    ("contents", "returned"),
+    [
+        ([b"a"], "1 contents instead of the bytes of 2 files"),
+        ([b"a"] * 3, "3 contents instead of the bytes of 2 files"),
+        (None, "NoneType instead of a list with the bytes of 2 files"),
+        ([b"a", "b"], "'b' for b.png instead of its bytes"),
+        ([b"", b"b"], "b'' for a.png instead of its bytes"),
+        ([b"a", memoryview(b"b")], "<memory at .* for b.png instead of its bytes"),
+    ],
+)
+def test_contents_that_are_not_those_of_files_are_refused_by_name(tiny_run, tmp_path, monkeypatch, contents, returned):
+    monkeypatch.setattr(type(tiny_run.modality), "contents", lambda self, x, names: contents)
+    files = contents_by(tiny_run.modality, tmp_path)
+    with pytest.raises(PluginError, match=f"^modality 'image': contents returned {returned}$"):
+        files.write(torch.zeros(2, *tiny_run.modality.sample_shape()), ["a.png", "b.png"])
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_that_the_disk_takes_only_a_part_of_is_an_error(tiny_run, tmp_path):

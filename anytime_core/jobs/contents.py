@@ -9,6 +9,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from anytime_core.display import shown
+from anytime_core.errors import PluginError
 from anytime_core.modality import Modality, WritesInMemory
 
 _BEING_MADE = "sample"
@@ -31,7 +33,9 @@ class Contents(Protocol):
 
 def contents_by(modality: Modality, folder: Path) -> Contents:
     """What makes files of a modality's samples in `folder`."""
-    return _InMemory(modality, folder) if isinstance(modality, WritesInMemory) else _ByFile(modality, folder)
+    if isinstance(modality, WritesInMemory):
+        return _InMemory(modality, modality.name, folder)
+    return _ByFile(modality, folder)
 
 
 def remove_unfinished(folder: Path, suffix: str) -> None:
@@ -42,11 +46,23 @@ def remove_unfinished(folder: Path, suffix: str) -> None:
 class _InMemory:
     parallel = True
 
-    def __init__(self, modality: WritesInMemory, folder: Path) -> None:
-        self.modality, self.folder = modality, os.fspath(folder)
+    def __init__(self, modality: WritesInMemory, name: str, folder: Path) -> None:
+        self.modality, self.name, self.folder = modality, name, os.fspath(folder)
 
     def of(self, x: Tensor, names: Sequence[str]) -> list[bytes]:
-        return self.modality.contents(x, names)
+        contents = self.modality.contents(x, names)
+        wanted = f"the bytes of {len(names)} files"
+        if not isinstance(contents, list):
+            raise self._breach(f"{type(contents).__name__} instead of a list with {wanted}")
+        if len(contents) != len(names):
+            raise self._breach(f"{len(contents)} contents instead of {wanted}")
+        for name, content in zip(names, contents, strict=True):
+            if not isinstance(content, bytes) or not content:
+                raise self._breach(f"{shown(repr(content))[:60]} for {name} instead of its bytes")
+        return contents
+
+    def _breach(self, returned: str) -> PluginError:
+        return PluginError(f"modality '{self.name}': contents returned {returned}")
 
     def write(self, x: Tensor, names: Sequence[str]) -> list[int]:
         contents = self.of(x, names)

@@ -76,7 +76,7 @@ class SampleWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._threads.close()
+        self._threads.close(wait=not isinstance(error, KeyboardInterrupt))  # which ends the program at once
 
     def written(self, batches: Iterable[PendingSamples]) -> Iterator[WrittenBatch]:
         """Write batches as they are drawn; yield each when it is written, at the latest when the next but one is."""

@@ -24,6 +24,7 @@ from benchmarks.gpu.measures import Journal, Measure, surroundings
 from benchmarks.gpu.schedule import Schedule
 from benchmarks.gpu.setting import Setting
 from benchmarks.gpu.worker import work_through
+from benchmarks.report import result_file
 
 _PARTS = {"equality": 20.0, "codes": 25.0, "command": 15.0, "training": 15.0, "recipe": 25.0}
 """Part -> its weight in the time."""
@@ -46,7 +47,9 @@ def main() -> int:
     print(f"{about['device']}, torch {about['torch']}, {arguments.minutes:g} minutes; in {folder}", flush=True)
     if arguments.data is None:
         print("no --data: embedded digits of 32x32 pixels stand in for CIFAR-10's pictures", flush=True)
-    journal, parts = Journal(file, about), arguments.parts.split(",")
+    if arguments.device == "cpu":
+        print("on the CPU, in tiny sizes: this tries out that all of it runs, and the numbers mean nothing", flush=True)
+    journal, parts = Journal(file, about, judges=arguments.device == "cuda"), arguments.parts.split(",")
     schedule = Schedule(60 * arguments.minutes, {part: _PARTS[part] for part in parts})
     setting = Setting(arguments.device, folder, arguments.data and arguments.data.resolve())
     try:
@@ -68,9 +71,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=_positive, default=9.5, help="for all of it; default: 9.5, at least about 3")
     parser.add_argument("--data", type=Path, help="CIFAR-10 as pictures, in folders train|test/CLASS")
-    parser.add_argument("--json", type=Path, help="file for the results; default: gpu.json in the folder")
+    parser.add_argument("--json", type=result_file, help="file for the results; default: gpu.json in the folder")
     parser.add_argument("--folder", type=Path, help="for runs, samples and logs; default: a new temporary one")
-    parser.add_argument("--parts", default=",".join(_PARTS), help="some of them, in order; default: all")
+    parser.add_argument("--parts", default=",".join(_PARTS), help=f"default: {','.join(_PARTS)}")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help="default: cuda")
     arguments = parser.parse_args()
     if unknown := [part for part in arguments.parts.split(",") if part not in _PARTS]:

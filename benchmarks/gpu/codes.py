@@ -16,7 +16,7 @@ from anytime_core.sampling.options import SamplingOptions
 from benchmarks import contenders
 from benchmarks.gpu import runs
 from benchmarks.gpu.measures import Goal, Measure, shown
-from benchmarks.gpu.setting import HAS_KV_HEADS, Item, Setting
+from benchmarks.gpu.setting import Item, Setting
 from benchmarks.report import median_seconds
 
 _GROUPED, _LARGE = 2, 4096
@@ -30,25 +30,20 @@ def items(setting: Setting) -> Sequence[Item]:
     first = [batch for batch in setting.batches if batch <= _LARGE]
     rest = [batch for batch in setting.batches if batch > _LARGE]
     peers = [batch for batch in setting.batches if batch in _PEERS_AT]
-    listed = [
+    return [
         *(_cell(setting, batch, None) for batch in first),
         Item("time of 25 % of the codes over all, batch 512", 5, partial(_quarter, setting)),
         *(Item(f"peers, batch {batch}", 8, partial(_peers, setting, batch, None)) for batch in peers),
-    ]
-    if HAS_KV_HEADS:
-        listed += [_cell(setting, batch, _GROUPED) for batch in first[::-1]]
-    listed += [_cell(setting, batch, None) for batch in rest]
-    listed += [
+        *(_cell(setting, batch, _GROUPED) for batch in first[::-1]),
+        *(_cell(setting, batch, None) for batch in rest),
         Item("float32, batch 512", 5, partial(_float32, setting)),
         Item("noise, batch 512", 3, partial(_noise, setting)),
-    ]
-    if HAS_KV_HEADS:
-        listed += [_cell(setting, batch, _GROUPED) for batch in rest]
-        listed += [
+        *(_cell(setting, batch, _GROUPED) for batch in rest),
+        *(
             Item(f"peers, batch {batch}, 2 key-value heads", 8, partial(_peers, setting, batch, _GROUPED))
             for batch in peers
-        ]
-    return listed
+        ),
+    ]
 
 
 def _cell(setting: Setting, batch: int, kv_heads: int | None) -> Item:
@@ -74,7 +69,7 @@ def _seconds(run: Run, batch: int, budget: float = 1.0, precision: str = "bfloat
 def _engine(run: Run, batch: int) -> str:
     prior = run.require_prior()
     work = prior.multiply_adds * batch * prior.code_length
-    return prior.fastest_engine("bfloat16", batch, work, stepped=False)
+    return prior.fastest_engine("bfloat16", batch, work)
 
 
 def _drawn(setting: Setting, batch: int, kv_heads: int | None) -> Iterator[Measure]:

@@ -19,7 +19,7 @@ from anytime_core.priors.registry import PRIORS
 from anytime_core.run import Run, load
 from benchmarks.gpu import runs
 from benchmarks.gpu.measures import Goal, Measure
-from benchmarks.gpu.setting import HAS_KV_HEADS, Item, Setting
+from benchmarks.gpu.setting import Item, Setting
 
 _BATCH = 40
 _SECONDS = {"graph": 8.0, "eager": 8.0, "compile": 40.0}
@@ -75,7 +75,7 @@ ANY_ORDER: dict[str, Callable[..., Tensor]] = {
     "temperature, top-k and top-p": partial(_sampled, temperature=0.7, top_k=9, top_p=0.9, calls=5),
     "guidance": partial(_sampled, guidance=2.0, calls=5),
     "completion": partial(_completed, leading=False, calls=5),
-    "stream": partial(_streamed, calls=5),
+    "stream": _streamed,
 }
 """What is drawn -> how, given the run and an engine."""
 
@@ -85,14 +85,11 @@ def items(setting: Setting) -> Sequence[Item]:
     kinds: dict[str, Callable[[], Path]] = {
         "transformer": lambda: runs.small(setting),
         "order-agnostic": lambda: runs.with_prior(setting, runs.small(setting), "ardm", *_ORDER_AGNOSTIC),
-    }
-    if HAS_KV_HEADS:
-        kinds["transformer, 2 key-value heads"] = lambda: runs.with_prior(
+        "transformer, 2 key-value heads": lambda: runs.with_prior(
             setting, runs.small(setting), "grouped", "prior.kv_heads=2"
-        )
-    kinds["transformer, code vectors of each position"] = lambda: runs.small(
-        setting, "autoencoder.quantizer.shared=false"
-    )
+        ),
+        "transformer, code vectors of each position": lambda: runs.small(setting, "autoencoder.quantizer.shared=false"),
+    }
     compared = [
         (engine, Item(_name(kind, engine), _SECONDS.get(engine, 3.0), partial(_compared, setting, kind, make, engine)))
         for kind, make in kinds.items()
@@ -106,13 +103,12 @@ def items(setting: Setting) -> Sequence[Item]:
     large = [
         Item(f"large batches, {heads or 'all'} key-value heads", 15, partial(_large, setting, heads))
         for heads in (None, 2)
-        if heads is None or HAS_KV_HEADS
     ]
     return [*graphs, *large, Item("bfloat16", 5, partial(_rough, setting)), *eager, *others]
 
 
 def _name(kind: str, engine: str) -> str:
-    return f"{kind}: ways in which {engine} draws other codes than plain"
+    return f"{kind}, {engine}: kinds of sampling whose codes differ from those of plain"
 
 
 def _compared(setting: Setting, kind: str, make: Callable[[], Path], engine: str) -> Iterator[Measure]:

@@ -61,7 +61,7 @@ class Measure:
         name: what was measured.
         found: the number; None if there is none.
         unit: of the number.
-        goal: the goal, by default that of `GOALS`.
+        goal: the goal; the journal adds that of `GOALS`.
         status: whether it was measured.
         note: what else there is to say, such as why there is no number.
         trace: of the error that it failed with.
@@ -74,10 +74,6 @@ class Measure:
     status: Status = "measured"
     note: str = ""
     trace: str = ""
-
-    def __post_init__(self) -> None:
-        if self.goal is None:
-            object.__setattr__(self, "goal", GOALS.get(self.name))
 
     @classmethod
     def failed(cls, name: str, error: BaseException) -> Measure:
@@ -124,16 +120,19 @@ class Journal:
     Args:
         file: for the results.
         about: what stands beside them in the file.
+        judges: whether rows are held against `GOALS`.
     """
 
-    def __init__(self, file: Path, about: dict[str, Any]) -> None:
-        self.file, self.about = file, about
+    def __init__(self, file: Path, about: dict[str, Any], *, judges: bool = True) -> None:
+        self.file, self.about, self.judges = file, about, judges
         self.rows: list[Measure] = []
         self.started = time.perf_counter()
         self._write(finished=False)
 
     def add(self, measure: Measure) -> None:
         """Print and keep a row."""
+        if self.judges and measure.goal is None:
+            measure = dataclasses.replace(measure, goal=GOALS.get(measure.name))
         self.rows.append(measure)
         print(f"[{time.perf_counter() - self.started:4.0f} s] {measure}", flush=True)
         self._write(finished=False)
@@ -147,7 +146,7 @@ class Journal:
         """Print the table, and what falls short. A `whole` run also names goals that nothing was measured for."""
         names = {row.name for row in self.rows}
         for name in GOALS:
-            if whole and name not in names:
+            if whole and self.judges and name not in names:
                 self.add(Measure.skipped(name, "not measured, see above"))
         self._write(finished=True)
         table = Table("measure", "found", "goal", "reached", title=f"On {self.about['device']}")

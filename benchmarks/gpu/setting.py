@@ -7,11 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from anytime_core.priors.transformer.config import TransformerConfig
 from benchmarks.contenders import Sizes
 from benchmarks.gpu.measures import Measure
-
-HAS_KV_HEADS = "kv_heads" in TransformerConfig.model_fields
 
 
 @dataclass(frozen=True)

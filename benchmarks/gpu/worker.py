@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu.measures import Measure
+from benchmarks.gpu.measures import Measure, Status
 from benchmarks.gpu.setting import Item, Setting
 
 _GRACE = 20.0
@@ -30,6 +30,8 @@ _START = 120.0
 """Seconds after which a process should be at its first item."""
 _PATIENCE = 90.0
 """Seconds that an item may take beyond several times what it should, as the first makes a run and compiles."""
+_NAMED = 4
+"""How many items that were left out are named."""
 _SMALL = 0.15
 """How long tiny sizes take over full ones on a GPU."""
 
@@ -74,16 +76,16 @@ class _Process:
         """Hand on rows until the process ends. Returns whether another one is to go on with what is not `done`."""
         item, limit, began = "", _START, time.time()
 
-        def give_up(why: str) -> bool:
-            add(Measure(item or f"part {_short(self.part)}", status="failed", note=why, trace=self._tail()))
+        def give_up(why: str, status: Status = "failed") -> bool:
+            add(Measure(item or f"part {_short(self.part)}", status=status, note=why, trace=self._tail()))
             done.append(item)
             return bool(item)
 
         while True:
-            ends = began + limit
-            if item:
-                ends = min(ends, self.setting.ends + _GRACE)
-            if not self.channel.poll(max(0.0, ends - time.time())):
+            ends, over = began + limit, self.setting.ends + _GRACE
+            if not self.channel.poll(max(0.0, (min(ends, over) if item else ends) - time.time())):
+                if item and over < ends:
+                    return give_up("its part had no more time", "skipped")
                 return give_up(f"took longer than {time.time() - began:.0f} s and was stopped")
             try:
                 kind, value = self.channel.recv()
@@ -156,7 +158,8 @@ def _work(part: str, setting: Setting, done: list[str], channel: Connection, log
             send("broken")
             return
     if left_out:
-        add(Measure.skipped(f"part {_short(part)}", f"no time is left for: {'; '.join(left_out)}"))
+        named = "; ".join(left_out[:_NAMED]) + (f" and {len(left_out) - _NAMED} more" if left_out[_NAMED:] else "")
+        add(Measure.skipped(f"rest of part {_short(part)}", f"no time is left for {named}"))
     send("end")
 
 

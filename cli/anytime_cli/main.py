@@ -15,6 +15,7 @@ import typer
 from anytime_cli import (
     doctor,
     evaluate,
+    interrupts,
     option_types,
     output,
     plugins,
@@ -83,21 +84,34 @@ def main() -> None:
     if _DEBUG not in sys.argv[1:]:
         warnings.showwarning = output.note_warning
     arguments = [argument for argument in sys.argv[1:] if argument != _DEBUG]
-    try:
-        with as_options():
-            status = app(args=arguments, prog_name="anytime", standalone_mode=False) or 0
-        sys.stdout.flush()
-    except (typer.Abort, KeyboardInterrupt):
-        status = _INTERRUPTED
-    except output.ReaderGoneError:
-        status = _READER_GONE
-    except Exception as error:
-        if _DEBUG in sys.argv[1:]:
-            raise
-        message, status = _explain(error, arguments)
-        output.error(message)
+    with interrupts.handled() as interrupted:
+        try:
+            with as_options():
+                status = app(args=arguments, prog_name="anytime", standalone_mode=False) or 0
+            sys.stdout.flush()
+        except (typer.Abort, KeyboardInterrupt):
+            status = _INTERRUPTED
+        except output.ReaderGoneError:
+            status = _READER_GONE
+        except SystemExit as error:
+            if _DEBUG in sys.argv[1:]:
+                raise
+            status = 1
+            output.error(
+                f"a plugin or a library ended the program, with status {error.code!r}, before it was done; "
+                f"{_DEBUG} shows where"
+            )
+        except Exception as error:
+            if _DEBUG in sys.argv[1:]:
+                raise
+            message, status = _explain(error, arguments)
+            if interrupted.came and not isinstance(error, AnytimeError):
+                status = _INTERRUPTED  # a library made something else of it
+            else:
+                output.error(message)
     if status == _INTERRUPTED:
         output.say("interrupted")
+        interrupts.leave_what_hangs(status)
     sys.exit(status)
 
 

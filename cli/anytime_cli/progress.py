@@ -137,7 +137,8 @@ class Lines:
         self._lock, self._ended = threading.Lock(), threading.Event()
 
     def __enter__(self) -> Lines:
-        threading.Thread(target=self._watch, daemon=True).start()
+        with contextlib.suppress(RuntimeError):  # without one more thread, lines come with steps only
+            threading.Thread(target=self._watch, daemon=True).start()
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -99,7 +99,8 @@ def sample(
 ) -> None:
     """Draw new samples from a trained run and write them as files, with a preview and samples.json.
 
-    After Ctrl-C, what is drawn so far is decoded and written. The same command continues a job that was killed.
+    Ctrl-C ends a job early: what is drawn so far is decoded and written. A job that was killed instead, by a power cut
+    or by kill -9, goes on with the same command.
     """
     startup.import_torch()
     from anytime_core.budget import Budget
