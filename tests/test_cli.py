@@ -438,6 +438,8 @@ def test_an_adaptive_budget_ends_each_sample_by_itself(anytime, here):
     assert (printed["budget"], printed["codes"], printed["interrupted"]) == ("adaptive:0.5", CODES, False)
     codes = [sample["codes"] for sample in printed["samples"]]
     assert 1 <= min(codes) <= max(codes) == printed["calls"] <= CODES
+    said = anytime("sample", "--num", 12, "--budget", "adaptive").err
+    assert f"12 samples of up to {max(codes)} of {CODES} codes in " in said
 
 
 def test_the_threshold_of_an_adaptive_budget_is_a_price(anytime, here):

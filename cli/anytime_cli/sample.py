@@ -155,8 +155,9 @@ def sample(
     place = folder / (record["preview"] or "")
     calls_shown = f" by {counted(record['calls'], 'calls')}" if record["calls"] != record["drawn"] else ""
     took = record["deadline"]["took"] if "deadline" in record else sum(seconds[part] for part in _PARTS)
+    most = f"{'up to ' if parsed.unit == 'adaptive' else ''}{record['drawn']}"
     output.say(
-        f"{counted(record['num'], 'samples')} of {record['drawn']} of {record['code_length']} codes{calls_shown} in "
+        f"{counted(record['num'], 'samples')} of {most} of {record['code_length']} codes{calls_shown} in "
         f"{took:.2f} s: {shown(place)}"
     )
     if "deadline" in record:
