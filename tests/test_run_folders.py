@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 from conftest import tiny_config
 
 from anytime_core.data.files import holding, locked
@@ -147,8 +148,12 @@ def test_a_name_that_nobody_can_type_is_refused(run, name):
 
 @pytest.mark.parametrize(("answer", "status"), [("y", 0), ("n", 130)])
 def test_on_a_terminal_it_is_asked_before_runs_are_removed(anytime, run, monkeypatch, answer, status):
+    def confirm(text: str, *, abort: bool, err: bool) -> None:
+        if answer != "y":
+            raise typer.Abort
+
     monkeypatch.setattr("sys.stdin", type("Terminal", (), {"isatty": lambda self: True})())
-    monkeypatch.setattr("typer.confirm", lambda text, abort, err: answer == "y" or exit(status))
+    monkeypatch.setattr("typer.confirm", confirm)
     result = anytime("runs", "rm", run)
     assert result.status == status
     assert "files, " in result.err
