@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import signal
+import threading
 import time
 
 import pytest
 
 from anytime_cli import main as command
-from anytime_cli.interrupts import Interrupts, handled
+from anytime_cli.interrupts import Interrupts, handled, leave_what_hangs
+from anytime_core.jobs.writing import THREADS
 
 INTERRUPTED = 130
 
@@ -54,3 +56,17 @@ def test_a_program_that_a_plugin_ends_has_not_done_its_work(anytime, monkeypatch
     result = anytime("doctor")
     assert result.status == 1
     assert f"ended the program, with status {code}, before it was done" in result.err
+
+
+@pytest.mark.parametrize("hangs", [True, False])
+def test_an_interrupted_program_waits_for_no_thread_that_hangs_in_a_file(monkeypatch, hangs):
+    ended, statuses = threading.Event(), []
+    monkeypatch.setattr("os._exit", statuses.append)
+    thread = threading.Thread(target=ended.wait, name=f"{THREADS}_0" if hangs else "another")
+    thread.start()
+    try:
+        leave_what_hangs(INTERRUPTED)
+    finally:
+        ended.set()
+        thread.join()
+    assert statuses == [INTERRUPTED] * hangs

@@ -11,7 +11,7 @@ from anytime_core.budget import Budget
 from anytime_core.curve import preview_lengths
 from anytime_core.errors import UsageError
 from anytime_core.jobs.description import SamplingJob
-from anytime_core.jobs.hurry import Hurry
+from anytime_core.jobs.job_deadline import JobDeadline
 from anytime_core.jobs.ledger import Ledger
 from anytime_core.jobs.marks import Progress, remove_all, remove_unmarked
 from anytime_core.jobs.output import Output, output_suffix
@@ -118,9 +118,9 @@ class _Call:
         self.job, self.run, self.stopped, self.on_drawn = job, job.run, stopped, on_drawn
         self.progress, self._interrupted = Progress(), False
         self._preview = Preview(job.run.modality, len(job.indices), job.codes, progressive=job.progressive)
-        self._hurry: Hurry | None = None
+        self._deadline: JobDeadline | None = None
         if job.timed and job.budget.seconds is not None:
-            self._hurry = Hurry(job.run, job.budget.seconds, len(job.indices), self._preview)
+            self._deadline = JobDeadline(job.run, job.budget.seconds, len(job.indices), self._preview)
 
     def run_in(self, partial: Path) -> dict[str, Any]:
         """Draw and write everything into the folder `partial`, from the last mark there on."""
@@ -132,8 +132,8 @@ class _Call:
                 remove_all(partial)
             else:
                 self._go_on(ledger.last, partial)
-            if self._hurry is not None:
-                self._hurry.measure_writing(output)
+            if self._deadline is not None:
+                self._deadline.measure_writing(output)
             self._write(self._batches(), output, ledger, partial)
             self._show(partial)
             return self._finish(partial, output, ledger)
@@ -166,7 +166,7 @@ class _Call:
     def _drawn(self, left: Sequence[int], on_code: OnCode) -> Iterable[PendingSamples]:
         if self.job.drawn is not None:
             return (PendingSamples(self.job.drawn),) if left else ()  # either all of it was written, or nothing
-        deadline = None if self._hurry is None else self._hurry.deadline
+        deadline = None if self._deadline is None else self._deadline.deadline
         sampler = self.run.sampler(self.job.options)
         return sampler.pending_batches(left, self.job.budget, deadline=deadline, on_code=on_code)
 
@@ -178,10 +178,10 @@ class _Call:
                 self.progress.add(batch.samples)
                 if self._preview.wanted:
                     self._preview.add(batch)
-                    if self.progress.done >= MOST_PREVIEWED and self._hurry is None:
+                    if self.progress.done >= MOST_PREVIEWED and self._deadline is None:
                         self._show(partial)
                 self._note("write", len(batch.samples), batch.seconds + time.perf_counter() - started)
-                if not self._preview.wanted and self._hurry is None and not self.stopped():
+                if not self._preview.wanted and self._deadline is None and not self.stopped():
                     self.progress.mark_if_due(partial, output, ledger)
 
     def _grown(self, batch: Samples) -> Grown:
@@ -221,13 +221,13 @@ class _Call:
             "files": {path.name: path.stat().st_size for path in files},
             **({"job": job.whole, "shards": [job.part]} if job.part else {}),
         }
-        if self._hurry is not None:
-            record["deadline"] = self._hurry.told()
+        if self._deadline is not None:
+            record["deadline"] = self._deadline.told()
         write_entries(partial / SAMPLES_FILE, SAMPLES_FILE, record, ledger.entries())
         self._note("finish", len(job.indices), time.perf_counter() - started)
         return record
 
     def _note(self, work: str, batch: int, seconds: float) -> None:
         self.progress.seconds["write"] += seconds
-        if self._hurry is not None:
+        if self._deadline is not None:
             self.run.costs.note(work, batch, seconds)

@@ -18,6 +18,8 @@ from anytime_core.sampling.pending import PendingSamples
 from anytime_core.sampling.samples import Samples
 from anytime_core.threads import OrderedThreads, usable_cores
 
+THREADS = "anytime-files"
+"""How the names of its threads begin."""
 _TOGETHER = 32
 """The most samples that a thread prepares at a time."""
 _PARTS = 2
@@ -68,7 +70,7 @@ class SampleWriter:
         threads: int | None = None,
     ) -> None:
         self.output, self.ledger, self.classes, self.grow, self.single = output, ledger, classes, grow, single
-        self._threads = OrderedThreads((threads or usable_cores()) if output.parallel else 1, "anytime-files")
+        self._threads = OrderedThreads((threads or usable_cores()) if output.parallel else 1, THREADS)
 
     def __enter__(self) -> SampleWriter:
         return self

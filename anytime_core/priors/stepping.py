@@ -7,8 +7,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+import torch
 from torch import Tensor
 
+from anytime_core.capture import require_capture
 from anytime_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,8 +19,13 @@ if TYPE_CHECKING:
 Position = int | Tensor
 """The position of a code: a number, or in captured work int64 [1] on the device."""
 
-WAY_OUT = "use a smaller --batch-size, or --engine eager"
+UNCAPTURED = "use a smaller --batch-size, or --engine eager"
 """What to do where the work of an engine cannot be captured."""
+
+
+def require_graphs(device: torch.device) -> None:
+    """Raise UsageError if engine `graph` cannot run on this device."""
+    require_capture(device, what="engine 'graph'", way_out="use --device cuda, or --engine eager")
 
 
 class Stepper(Protocol):

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from anytime_core.capture import Captured, Pool, capture, warm_up
 from anytime_core.priors.base import CausalPrior
-from anytime_core.priors.stepping import WAY_OUT, CapturedEngine
+from anytime_core.priors.stepping import UNCAPTURED, CapturedEngine
 from anytime_core.sampling.choices import Choice
 from anytime_core.sampling.steps import network_labels, open_stepper
 
@@ -157,7 +157,7 @@ class Loop(Generic[AnyChoice]):
             tensor.copy_(values)
         what = f"the drawing of codes for a batch of {self._codes.shape[1]}"
         beside = next(iter(self._graphs.values()), None)
-        self._graphs[codes] = capture(work, device, what=what, way_out=WAY_OUT, beside=beside)
+        self._graphs[codes] = capture(work, device, what=what, way_out=UNCAPTURED, beside=beside)
 
 
 def every_chunk(length: int) -> Sequence[int]:

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from anytime_core.capture import Captured, Pool, capture, require_capture, warm_up
+from anytime_core.capture import Captured, Pool, capture, warm_up
 from anytime_core.priors.any_order.base import AnyOrderPrior
 from anytime_core.priors.heads import Categorical
 from anytime_core.priors.shaping import Shaping
-from anytime_core.priors.stepping import WAY_OUT, PriorEngine
+from anytime_core.priors.stepping import UNCAPTURED, PriorEngine, require_graphs
 
 _MOST_GRAPHS = 64
 """How many calls are captured for the buffers of a batch; further ones start their kernels each time."""
@@ -148,7 +148,7 @@ class GraphCalls(EagerCalls):
     name = "graph"
 
     def __init__(self, prior: AnyOrderPrior, precision: str = "float32") -> None:
-        require_capture(prior.device, what="engine 'graph'", way_out="use --device cuda, or --engine eager")
+        require_graphs(prior.device)
         super().__init__(prior, precision)
         self._pool: Pool[_Buffers] = Pool()
 
@@ -182,7 +182,7 @@ class GraphCalls(EagerCalls):
         work = functools.partial(super().call, partial, group, shaping, guidance)
         warm_up(work, device)
         beside = next(iter(partial.graphs.values()), None)
-        captured = capture(work, device, what=f"a call for a batch of {len(tokens)}", way_out=WAY_OUT, beside=beside)
+        captured = capture(work, device, what=f"a call for a batch of {len(tokens)}", way_out=UNCAPTURED, beside=beside)
         partial.tokens.copy_(tokens)
         partial.order.copy_(order)
         return captured

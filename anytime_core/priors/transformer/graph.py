@@ -7,8 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from anytime_core.capture import require_capture
-from anytime_core.priors.stepping import CapturedEngine
+from anytime_core.priors.stepping import CapturedEngine, require_graphs
 from anytime_core.priors.transformer.model import TransformerPrior
 from anytime_core.priors.transformer.static import Operators, StaticStepper, TorchOperators, static_weights
 from anytime_core.priors.transformer.weights import fold
@@ -22,7 +21,7 @@ class GraphEngine(CapturedEngine):
     precisions: ClassVar[tuple[str, ...]] = ("float32", "bfloat16")
 
     def __init__(self, prior: TransformerPrior, precision: str = "float32") -> None:
-        require_capture(prior.device, what="engine 'graph'", way_out="use --device cuda, or --engine eager")
+        require_graphs(prior.device)
         super().__init__(prior, precision)
         dtype = torch.float32 if precision == "float32" else torch.bfloat16
         self.weights = static_weights(fold(prior, dtype))

@@ -16,7 +16,7 @@ _PREVIEW_SHARE = 0.2
 """The share of a deadline that a preview may take."""
 
 
-class Hurry:
+class JobDeadline:
     """A job's deadline, which begins when this object is made.
 
     The preview is left out unless it is known to take little of the time.
