@@ -34,3 +34,16 @@ class PriorSection(Section):
                 f"prior.kind={self.kind} models discrete codes, but those of autoencoder.quantizer.kind=none are "
                 "continuous: use vq or fsq, or train --stage autoencoder alone"
             )
+
+
+class SequenceSection(PriorSection):
+    """The settings that all priors of the toolkit have in common."""
+
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout in training")
+    code_vectors: bool = Field(True, description="give the prior the code vectors, at input and output")
+    label_dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the labels that are hidden in training; guidance needs it, and 0.1 is usual",
+    )

@@ -24,7 +24,8 @@ from anytime_core.priors.any_order.base import AnyOrderPrior, BoundTerms
 from anytime_core.priors.any_order.digits import Digits, in_base
 from anytime_core.priors.ardm.config import ARDMConfig
 from anytime_core.priors.labels import LabelEmbedding
-from anytime_core.priors.transformer.model import TransformerBlock, initialise, standardised
+from anytime_core.priors.sequence.model import standardised
+from anytime_core.priors.transformer.model import TransformerBlock, initialise
 from anytime_core.quantizers.base import CodeSpec
 from anytime_core.transfer import to_device
 

@@ -7,27 +7,19 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from anytime_core.errors import ConfigError
-from anytime_core.priors.section import PriorSection
+from anytime_core.priors.section import SequenceSection
 
 if TYPE_CHECKING:
     from anytime_core.quantizers.base import CodeSpec
 
 
-class TransformerSection(PriorSection):
+class TransformerSection(SequenceSection):
     """The settings that all transformer priors have in common."""
 
     layers: int = Field(4, ge=1, le=256, description="number of blocks")
     width: int = Field(256, ge=1, le=2**16, description="width of the residual stream, a multiple of heads")
     heads: int = Field(4, ge=1, le=2**16, description="attention heads")
     feedforward: int = Field(4, ge=1, le=2**10, description="width of the feed-forward layer, in multiples of width")
-    dropout: float = Field(0.1, ge=0, lt=1, description="dropout in training")
-    code_vectors: bool = Field(True, description="give the prior the code vectors, at input and output")
-    label_dropout: float = Field(
-        0.0,
-        ge=0,
-        lt=1,
-        description="share of the labels that are hidden in training; guidance needs it, and 0.1 is usual",
-    )
 
     def check(self, spec: CodeSpec) -> None:
         """Raise ConfigError for continuous codes, or for a width that the heads cannot share."""

@@ -10,24 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anytime_core.priors.base import CausalPrior
 from anytime_core.priors.labels import LabelEmbedding
+from anytime_core.priors.sequence.model import SequencePrior
 from anytime_core.priors.stepping import EngineMaker, ImportedEngine
 from anytime_core.priors.transformer.choice import choose_engine
 from anytime_core.priors.transformer.config import TransformerConfig, TransformerSection
 from anytime_core.quantizers.base import CodeSpec
 
 
-class TransformerPrior(CausalPrior):
-    """Models each code given the codes before it and, if there are classes, a label.
-
-    With `config.code_vectors` the quantizer's table, frozen and standardised, tells it which codes look alike: the
-    vector of a code is a further input beside its embedding, and logits also depend on how well the vectors fit what
-    the prior expects.
+class TransformerPrior(SequencePrior):
+    """See `SequencePrior`; the network is a decoder-only transformer.
 
     Args:
         config: sizes and dropout.
@@ -36,29 +32,15 @@ class TransformerPrior(CausalPrior):
 
     kind = "transformer"
     Config = TransformerConfig
-    vectors: Tensor | None
 
     def __init__(self, config: TransformerConfig, spec: CodeSpec, code_vectors: Tensor | None = None) -> None:
-        super().__init__(config, spec)
-        code_vectors = code_vectors if config.code_vectors else None
+        super().__init__(config, spec, code_vectors, width=config.width)
         self.heads, self.kv_heads = config.heads, config.kv_heads or config.heads
-        self.token = nn.Embedding(self.codebook_size, config.width)
-        self.position = nn.Embedding(spec.length, config.width)
-        self.start = LabelEmbedding(spec.classes, config.width, config.label_dropout)
-        self.register_buffer("vectors", None if code_vectors is None else standardised(code_vectors))
-        if code_vectors is not None:
-            self.from_vector = nn.Linear(code_vectors.shape[-1], config.width)
-            self.to_vector = nn.Linear(config.width, code_vectors.shape[-1], bias=False)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(TransformerBlock(config, self.kv_heads) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
-        self.head = nn.Linear(config.width, self.codebook_size)
+        self.add_head()
         initialise(self, config.layers)
-
-    @property
-    def null_label(self) -> int | None:
-        """See `Prior`."""
-        return self.start.null_label
 
     @property
     def kept_numbers(self) -> int:
@@ -70,7 +52,7 @@ class TransformerPrior(CausalPrior):
         """See `CausalPrior`. The modules of engines are imported when an engine is made."""
         package, both = "anytime_core.priors.transformer", ("float32", "bfloat16")
         return {
-            **super().engines(),
+            **CausalPrior.engines(),
             "eager": ImportedEngine(f"{package}.eager:EagerEngine", both),
             "numba": ImportedEngine(f"{package}.numba:NumbaEngine", ("float32", "int8")),
             "exact": ImportedEngine(f"{package}.exact:ExactEngine"),
@@ -82,35 +64,12 @@ class TransformerPrior(CausalPrior):
         """See `Prior`."""
         return choose_engine(self.device, precision, batch, multiply_adds)
 
-    def conditionals(self, codes: Tensor, labels: Tensor | None) -> Tensor:
-        """Logits [B, n + 1, K] of the codes at positions 0..n, given the first n codes, `codes` [B, n]."""
-        start = self.start(labels, len(codes)).unsqueeze(1)
-        x = torch.cat([start, self._embed(codes) + start], 1) + self.position.weight[: codes.shape[1] + 1]
-        x = self.dropout(x)  # [B, n + 1, W]
+    def features(self, inputs: Tensor) -> Tensor:
+        """See `SequencePrior`."""
+        x = self.dropout(inputs)
         for block in self.blocks:
             x = block(x, causal=True)
-        return self._score(x)
-
-    def _embed(self, codes: Tensor) -> Tensor:
-        """The first n codes [B, n] -> [B, n, W]."""
-        x = self.token(codes)
-        if self.vectors is None:
-            return x
-        if self.vectors.ndim == 2:
-            return x + self.from_vector(self.vectors[codes])
-        positions = torch.arange(codes.shape[1], device=codes.device)
-        return x + self.from_vector(self.vectors[positions, codes])
-
-    def _score(self, x: Tensor) -> Tensor:
-        """Features [B, n, W] at the first n positions -> logits [B, n, K]."""
-        x = self.norm(x)
-        logits = self.head(x)
-        if self.vectors is None:
-            return logits
-        expected = self.to_vector(x)  # [B, n, D]
-        if self.vectors.ndim == 2:
-            return logits + expected @ self.vectors.T
-        return logits + torch.einsum("bnd,nkd->bnk", expected, self.vectors[: x.shape[1]])
+        return self.norm(x)
 
 
 class TransformerBlock(nn.Module):
@@ -175,9 +134,3 @@ def _initialise(module: nn.Module) -> None:
         nn.init.normal_(module.weight, std=0.02)
     if isinstance(module, nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)
-
-
-def standardised(vectors: Tensor) -> Tensor:
-    """The code vectors with mean zero and unit variance, for any scale of the latent map."""
-    centred = vectors - vectors.mean(-2, keepdim=True)
-    return centred / centred.std().clamp(min=torch.finfo(centred.dtype).tiny)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from anytime_core.priors.sequence.weights import StackedEnds, input_at
 from anytime_core.priors.transformer.weights import FoldedWeights
 
 
@@ -46,24 +47,18 @@ class StaticWeights:
     Attributes:
         folded: the weights that these are made of.
         layers: the blocks.
-        tables: [1 or N, K, W], what a code at each position adds to the residual stream; one if all are the same.
+        ends: what is around the blocks.
         shift: [W], see `AfterNorm`.
-        matrices, biases: [1 or N, W, K] and [1 or N, K], which give the logits of the code at each position.
     """
 
     folded: FoldedWeights
     layers: tuple[StaticLayer, ...]
-    tables: Tensor
+    ends: StackedEnds
     shift: Tensor
-    matrices: Tensor
-    biases: Tensor
 
     def head(self, position: Tensor) -> AfterNorm:
         """What gives the logits of the code at `position`, int64 [1]."""
-        if len(self.matrices) == 1:
-            return AfterNorm(self.shift, self.matrices[0], self.biases[0])
-        matrix, bias = self.matrices.mT.index_select(0, position)[0].T, self.biases.index_select(0, position)[0]
-        return AfterNorm(self.shift, matrix, bias)
+        return AfterNorm(self.shift, *self.ends.head(position))
 
 
 @torch.no_grad()
@@ -82,15 +77,8 @@ def static_weights(weights: FoldedWeights) -> StaticWeights:
                 _by_output(layer.shrink[0]),
             )
         )
-    positions = range(len(weights.positions) if weights.per_position else 1)
-    matrices, biases = zip(*map(weights.head, positions), strict=True)
     return StaticWeights(
-        folded=weights,
-        layers=tuple(layers),
-        tables=torch.stack([weights.table(position) for position in positions]),
-        shift=shift.to(weights.positions.dtype),
-        matrices=torch.stack([matrix.T for matrix in matrices]).mT,
-        biases=torch.stack(biases),
+        folded=weights, layers=tuple(layers), ends=weights.stacked(), shift=shift.to(weights.positions.dtype)
     )
 
 
@@ -138,10 +126,7 @@ class TorchOperators:
         self, first_input: Tensor, positions: Tensor, tables: Tensor, position: Tensor, previous: Tensor
     ) -> Tensor:
         """See `Operators`."""
-        later = position > 0
-        table = (position - 1) * tables.shape[1] if len(tables) > 1 else 0
-        embedded = tables.flatten(0, 1).index_select(0, (previous + table) * later)
-        return embedded * later + first_input + positions.index_select(0, position)
+        return input_at(first_input, positions, tables, position, previous)
 
     def attend(self, projected: Tensor, keys: Tensor, values: Tensor, position: Tensor) -> Tensor:
         """See `Operators`."""
@@ -189,7 +174,7 @@ def step(
         previous: the codes before it, int64 [B]; anything at position 0.
     """
     epsilon = weights.folded.epsilon
-    x = operators.embed(first_input, weights.folded.positions, weights.tables, position, previous)
+    x = operators.embed(first_input, weights.folded.positions, weights.ends.tables, position, previous)
     for layer, layer_keys, layer_values in zip(weights.layers, keys, values, strict=True):
         projected = operators.after_norm(x, layer.to_queries_keys_values, epsilon)
         attended = operators.attend(projected, layer_keys, layer_values, position)
