@@ -28,6 +28,7 @@ SMALL = {"layers": 1, "width": 16, "heads": 2}
 """Sizes for the kinds that have fields of these names."""
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "transformer": [{"label_dropout": 0.2, "code_vectors": False}],
+    "gru": [{"dual_softmax": True, "layers": 2, "label_dropout": 0.2}, {"dual_softmax": True, "code_vectors": False}],
     "ardm": [{"base": 2, "label_dropout": 0.2, "time_input": True}, {"base": "levels"}],
 }
 """Sections that are held to the contract too, beside that of every kind."""

@@ -22,6 +22,12 @@ _KINDS = [
         "codes from first to last, one per network call",
     ),
     Kind(
+        "gru",
+        "anytime_core.priors.gru.model:GRUPrior",
+        "anytime_core.priors.gru.config:GRUConfig",
+        "gated recurrent units, codes from first to last",
+    ),
+    Kind(
         "ardm",
         "anytime_core.priors.ardm.model:ARDMPrior",
         "anytime_core.priors.ardm.config:ARDMConfig",

@@ -140,7 +140,7 @@ def fold_ends(prior: SequencePrior, dtype: torch.dtype, norm: nn.LayerNorm | Non
     def head(position: int) -> tuple[Tensor, Tensor]:
         weight: Tensor = prior.head.weight
         bias: Tensor = prior.head.bias
-        if vectors is not None:
+        if vectors is not None and prior.to_vector is not None:
             weight = weight + (vectors[position] if per_position else vectors) @ prior.to_vector.weight
         if norm is not None:
             weight, bias = weight * norm.weight, bias + weight @ norm.bias
