@@ -24,8 +24,8 @@ class GRUConfig(SequenceSection):
     width: int = Field(640, ge=1, le=2**16, description="units of a layer, and width of its inputs")
     dual_softmax: bool = Field(
         False,
-        description="predict a code by its coarse digit, then by the fine one given it, each with a softmax of its own: "
-        "far fewer weights where codes have very many values",
+        description="predict the coarse digit of a code, then the fine one given it, each by a softmax of its own: far "
+        "fewer weights where codes have very many values",
     )
 
     def check(self, spec: CodeSpec) -> None:
@@ -40,10 +40,7 @@ class GRUConfig(SequenceSection):
 
 def fine_values(spec: CodeSpec) -> int:
     """The number of values of the fine digit: nearly the square root of K, where the codes' own digits allow it."""
-    assert spec.size is not None  # as GRUConfig.check has seen to
-    radices = spec.radices or ()
+    size, radices = spec.size or 0, spec.radices or ()
     ends = [math.prod(radices[start:]) for start in range(1, len(radices))]
-    proper = [values for values in ends if 1 < values < spec.size]
-    if not proper:
-        return math.isqrt(spec.size - 1) + 1
-    return min(proper, key=lambda values: abs(math.log(values**2 / spec.size)))
+    proper = [values for values in ends if 1 < values < size]
+    return min(proper, key=lambda values: abs(math.log(values**2 / size))) if proper else math.isqrt(size - 1) + 1

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from anytime_core.priors.sequence.incremental import IncrementalNetwork, State
+from anytime_core.priors.sequence.products import Product, product
 from anytime_core.priors.stepping import Position
 
 if TYPE_CHECKING:
@@ -28,28 +29,26 @@ class IncrementalGRU(IncrementalNetwork):
 
     @torch.no_grad()
     def __init__(self, prior: GRUPrior, dtype: torch.dtype) -> None:
-        def by_input(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-            return bias.to(dtype, copy=True), weight.T.to(dtype, copy=True).contiguous()
+        def affine(weight: Tensor, bias: Tensor) -> Product:
+            return product(weight.T.to(dtype, copy=True).contiguous(), bias.to(dtype, copy=True))
 
-        self.layers = [
-            (by_input(layer.weight_ih_l0, layer.bias_ih_l0), by_input(layer.weight_hh_l0, layer.bias_hh_l0))
-            for layer in prior.recurrent
-        ]
-        self.to_features = by_input(prior.to_features.weight, prior.to_features.bias)
+        layers = prior.recurrent()
+        self.width, self.blank = prior.config.width, layers[0].weight_hh_l0.new_zeros(0, dtype=dtype)
+        self.from_input = [affine(layer.weight_ih_l0, layer.bias_ih_l0) for layer in layers[1:]]
+        self.from_state = [affine(layer.weight_hh_l0, layer.bias_hh_l0) for layer in layers]
+        self.to_features = affine(prior.to_features.weight, prior.to_features.bias)
         self.dual = None if prior.dual is None else prior.dual.copied(dtype)
 
     def state(self, batch: int, length: int) -> State:
         """See `IncrementalNetwork`."""
-        bias, matrix = self.to_features
-        return tuple(matrix.new_zeros(batch, len(bias)) for _ in self.layers)
+        return tuple(self.blank.new_zeros(batch, self.width) for _ in self.from_state)
 
     def features(self, x: Tensor, state: State, position: Position) -> Tensor:
-        """See `IncrementalNetwork`."""
-        for (from_input, from_state), kept in zip(self.layers, state, strict=True):
-            bias, matrix = from_state
-            x = kept.copy_(gated(torch.addmm(from_input[0], x, from_input[1]), torch.addmm(bias, kept, matrix), kept))
-        bias, matrix = self.to_features
-        return F.relu(torch.addmm(bias, x, matrix))
+        """See `IncrementalNetwork`; `x` has been through the input product of the first layer, [B, 3 W]."""
+        for number, (kept, from_state) in enumerate(zip(state, self.from_state, strict=True)):
+            from_input = self.from_input[number - 1].apply(x) if number else x
+            x = kept.copy_(gated(from_input, from_state.apply(kept), kept))
+        return F.relu(self.to_features.apply(x))
 
     def logits(self, outputs: Tensor) -> Tensor:
         """See `IncrementalNetwork`."""

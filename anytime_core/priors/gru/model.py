@@ -1,4 +1,4 @@
-"""Gated recurrent units over codes, the core of WaveRNN (Kalchbrenner et al., "Efficient Neural Audio Synthesis", 2018).
+"""Gated recurrent units over codes, as in WaveRNN (Kalchbrenner et al., "Efficient Neural Audio Synthesis", ICML 2018).
 
 W is the width, n a prefix length.
 """
@@ -14,6 +14,7 @@ from anytime_core.priors.gru.dual import DualSoftmax
 from anytime_core.priors.gru.incremental import IncrementalGRU, gated
 from anytime_core.priors.sequence.incremental import IncrementalNetwork
 from anytime_core.priors.sequence.model import SequencePrior, initialise_ends
+from anytime_core.priors.sequence.weights import EndWeights, fold_ends
 from anytime_core.quantizers.base import CodeSpec
 
 
@@ -32,13 +33,8 @@ class GRUPrior(SequencePrior):
     config: GRUConfig
 
     def __init__(self, config: GRUConfig, spec: CodeSpec, code_vectors: Tensor | None = None) -> None:
-        super().__init__(
-            config, spec, code_vectors, width=config.width, vectors_at_output=not config.dual_softmax
-        )
-        # Layers by themselves, as cuDNN's own dropout between layers has random numbers that a checkpoint does not keep.
-        self.recurrent = nn.ModuleList(
-            nn.GRU(config.width, config.width, batch_first=True) for _ in range(config.layers)
-        )
+        super().__init__(config, spec, code_vectors, width=config.width, vectors_at_output=not config.dual_softmax)
+        self.layers = nn.ModuleList(GRULayer(config.width) for _ in range(config.layers))
         self.dropout = nn.Dropout(config.dropout)
         self.to_features = nn.Linear(config.width, config.width)
         self.dual = DualSoftmax(spec, config.width // 2 or 1) if config.dual_softmax else None
@@ -53,9 +49,14 @@ class GRUPrior(SequencePrior):
     def features(self, inputs: Tensor) -> Tensor:
         """See `SequencePrior`."""
         x = inputs
-        for layer in self.recurrent:
-            x = self._recurred(layer, self.dropout(x))
+        for layer in self.layers:
+            x = layer(self.dropout(x))
         return self.dropout(F.relu(self.to_features(x)))
+
+    def ends(self, dtype: torch.dtype) -> EndWeights:
+        """See `SequencePrior`. What the first layer makes of its inputs is folded into them."""
+        first = self.recurrent()[0]
+        return fold_ends(self, dtype, first=(first.weight_ih_l0, first.bias_ih_l0))
 
     def incremental(self, dtype: torch.dtype) -> IncrementalNetwork:
         """See `SequencePrior`."""
@@ -72,27 +73,55 @@ class GRUPrior(SequencePrior):
             return super().log_prob(codes, labels, generator)
         return self.dual.log_prob(super().logits(self.features(self.inputs(codes[:, :-1], labels))), codes)
 
-    def _recurred(self, layer: nn.Module, x: Tensor) -> Tensor:
-        """[B, n, W] -> the states of a layer, [B, n, W]."""
-        assert isinstance(layer, nn.GRU)
-        with torch.autocast(x.device.type, enabled=False):  # it would have cuDNN take float16, whatever was asked for
-            x = x.float()
-            if self.training:
-                return layer(x)[0]
-            # Written out, as engines are: cuDNN would round what it multiplies.
-            state, states = torch.zeros_like(x[:, 0]), []
-            for products in F.linear(x, layer.weight_ih_l0, layer.bias_ih_l0).unbind(1):
-                state = gated(products, F.linear(state, layer.weight_hh_l0, layer.bias_hh_l0), state)
-                states.append(state)
-            return torch.stack(states, 1)
+    def recurrent(self) -> list[GRULayer]:
+        """The recurrent layers, the first one first."""
+        return [layer for layer in self.layers if isinstance(layer, GRULayer)]
 
     def _initialise(self) -> None:
         """Recurrent matrices keep the length of a state at first, and all logits are near zero."""
         initialise_ends(self, 0.5)
-        for layer in self.recurrent:
+        nn.init.xavier_uniform_(self.head.weight)
+        for layer in self.recurrent():
             for gate in layer.weight_hh_l0.chunk(3):
                 nn.init.orthogonal_(gate)
             for gate in layer.weight_ih_l0.chunk(3):
                 nn.init.xavier_uniform_(gate)
             nn.init.zeros_(layer.bias_ih_l0)
             nn.init.zeros_(layer.bias_hh_l0)
+
+
+class GRULayer(nn.GRU):
+    """One layer of `torch.nn.GRU`, from a state of zeros.
+
+    A layer by itself, since the dropout that cuDNN has between layers keeps random numbers of its own.
+
+    Args:
+        width: W, of inputs and states.
+    """
+
+    weight_ih_l0: Tensor
+    weight_hh_l0: Tensor
+    bias_ih_l0: Tensor
+    bias_hh_l0: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, width, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Inputs [B, n, W] -> states [B, n, W]."""
+        if self.training and not x.is_cuda:
+            return self._fused(x)
+        with torch.autocast(x.device.type, enabled=False):  # cuDNN would take float16, even where bfloat16 is asked for
+            return self._fused(x.float()) if self.training else self._unrolled(x.float())
+
+    def _fused(self, x: Tensor) -> Tensor:
+        states: Tensor = super().forward(x)[0]  # type: ignore[has-type]
+        return states
+
+    def _unrolled(self, x: Tensor) -> Tensor:
+        """The same, written out: engines are held equal to it, and cuDNN rounds what it multiplies."""
+        state, states = torch.zeros_like(x[:, 0]), []
+        for from_input in F.linear(x, self.weight_ih_l0, self.bias_ih_l0).unbind(1):
+            state = gated(from_input, F.linear(state, self.weight_hh_l0, self.bias_hh_l0), state)
+            states.append(state)
+        return torch.stack(states, 1)

@@ -65,7 +65,7 @@ class SequencePrior(CausalPrior):
         self.register_buffer("vectors", None if code_vectors is None else standardised(code_vectors))
         if code_vectors is not None:
             self.from_vector = nn.Linear(code_vectors.shape[-1], width)
-        self.to_vector = None
+        self.vectors_at_output = vectors_at_output and code_vectors is not None
         if code_vectors is not None and vectors_at_output:
             self.to_vector = nn.Linear(self._features, code_vectors.shape[-1], bias=False)
 
@@ -107,7 +107,7 @@ class SequencePrior(CausalPrior):
     def logits(self, features: Tensor) -> Tensor:
         """Features [B, n, F] at the first n positions -> logits [B, n, K]."""
         logits = self.head(features)
-        if self.vectors is None or self.to_vector is None:
+        if self.vectors is None or not self.vectors_at_output:
             return logits
         expected = self.to_vector(features)  # [B, n, D]
         if self.vectors.ndim == 2:
@@ -142,7 +142,7 @@ def initialise_ends(prior: SequencePrior, std: float) -> None:
     if prior.vectors is not None:
         nn.init.normal_(prior.from_vector.weight, std=std * prior.from_vector.in_features**-0.5)
         nn.init.zeros_(prior.from_vector.bias)
-    if prior.to_vector is not None:
+    if prior.vectors_at_output:
         nn.init.zeros_(prior.to_vector.weight)
 
 
