@@ -85,9 +85,12 @@ class SequencePrior(CausalPrior):
 
     def conditionals(self, codes: Tensor, labels: Tensor | None) -> Tensor:
         """Logits [B, n + 1, K] of the codes at positions 0..n, given the first n codes, `codes` [B, n]."""
+        return self.logits(self.features(self.inputs(codes, labels)))
+
+    def inputs(self, codes: Tensor, labels: Tensor | None) -> Tensor:
+        """The first n codes [B, n] -> the inputs at positions 0..n, [B, n + 1, W]."""
         start = self.start(labels, len(codes)).unsqueeze(1)
-        inputs = torch.cat([start, self._embedded(codes) + start], 1) + self.positions()[: codes.shape[1] + 1]
-        return self._logits(self.features(inputs))
+        return torch.cat([start, self._embedded(codes) + start], 1) + self.positions()[: codes.shape[1] + 1]
 
     def positions(self) -> Tensor:
         """The embedding of each position, [N, W]."""
@@ -96,6 +99,16 @@ class SequencePrior(CausalPrior):
     @abstractmethod
     def features(self, inputs: Tensor) -> Tensor:
         """Inputs [B, n, W] at the first n positions -> features [B, n, F], of which each sees inputs up to its own."""
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Features [B, n, F] at the first n positions -> logits [B, n, K]."""
+        logits = self.head(x)
+        if self.vectors is None:
+            return logits
+        expected = self.to_vector(x)  # [B, n, D]
+        if self.vectors.ndim == 2:
+            return logits + expected @ self.vectors.T
+        return logits + torch.einsum("bnd,nkd->bnk", expected, self.vectors[: x.shape[1]])
 
     def incremental(self, dtype: torch.dtype) -> IncrementalNetwork:
         """What computes `features` one position at a time, with weights copied to `dtype`."""
@@ -114,16 +127,6 @@ class SequencePrior(CausalPrior):
             return x + self.from_vector(self.vectors[codes])
         positions = torch.arange(codes.shape[1], device=codes.device)
         return x + self.from_vector(self.vectors[positions, codes])
-
-    def _logits(self, x: Tensor) -> Tensor:
-        """Features [B, n, F] at the first n positions -> logits [B, n, K]."""
-        logits = self.head(x)
-        if self.vectors is None:
-            return logits
-        expected = self.to_vector(x)  # [B, n, D]
-        if self.vectors.ndim == 2:
-            return logits + expected @ self.vectors.T
-        return logits + torch.einsum("bnd,nkd->bnk", expected, self.vectors[: x.shape[1]])
 
 
 def initialise_ends(prior: SequencePrior, std: float) -> None:
