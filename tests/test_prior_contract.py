@@ -24,10 +24,15 @@ from anytime_core.testing import CheckSkipped, PriorContract, check_prior, iter_
 from anytime_core.testing.priors import CHECKS
 from anytime_core.testing.runner import Check
 
-SMALL = {"layers": 1, "width": 16, "heads": 2}
+SMALL = {"layers": 1, "width": 16, "heads": 2, "hidden": 17, "embedding": 8, "features": 8}
 """Sizes for the kinds that have fields of these names."""
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "transformer": [{"label_dropout": 0.2, "code_vectors": False}],
+    "made": [
+        {"masks": 3, "layers": 2, "label_dropout": 0.2},
+        {"hidden": 3, "direct": True, "code_vectors": False},
+    ],
+    "nade": [{"activation": "sigmoid", "label_dropout": 0.2, "code_vectors": False}],
     "gru": [{"dual_softmax": True, "layers": 2, "label_dropout": 0.2}, {"dual_softmax": True, "code_vectors": False}],
     "ardm": [{"base": 2, "label_dropout": 0.2, "time_input": True}, {"base": "levels"}],
 }
