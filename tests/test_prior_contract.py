@@ -24,10 +24,12 @@ from anytime_core.testing import CheckSkipped, PriorContract, check_prior, iter_
 from anytime_core.testing.priors import CHECKS
 from anytime_core.testing.runner import Check
 
-SMALL = {"layers": 1, "width": 16, "heads": 2}
+SMALL = {"layers": 1, "width": 16, "heads": 2, "skip_channels": 12}
 """Sizes for the kinds that have fields of these names."""
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "transformer": [{"label_dropout": 0.2, "code_vectors": False}],
+    "wavenet": [{"layers": 4, "kernel": 3, "dilation_cycle": 2, "label_dropout": 0.2}],
+    "bytenet": [{"layers": 3, "block": "relu", "label_dropout": 0.2, "code_vectors": False}],
     "ardm": [{"base": 2, "label_dropout": 0.2, "time_input": True}, {"base": "levels"}],
 }
 """Sections that are held to the contract too, beside that of every kind."""

@@ -22,6 +22,18 @@ _KINDS = [
         "codes from first to last, one per network call",
     ),
     Kind(
+        "wavenet",
+        "anytime_core.priors.wavenet.model:WaveNetPrior",
+        "anytime_core.priors.wavenet.config:WaveNetConfig",
+        "gated dilated convolutions",
+    ),
+    Kind(
+        "bytenet",
+        "anytime_core.priors.bytenet.model:ByteNetPrior",
+        "anytime_core.priors.bytenet.config:ByteNetConfig",
+        "residual dilated convolutions",
+    ),
+    Kind(
         "ardm",
         "anytime_core.priors.ardm.model:ARDMPrior",
         "anytime_core.priors.ardm.config:ARDMConfig",
