@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anytime_core.priors.bytenet.config import ByteNetConfig
-from anytime_core.priors.convolution.layers import CausalConvolution, Pointwise
+from anytime_core.priors.convolution.layers import CausalConvolution
 
 
 class ByteNetBlock(nn.Module):
@@ -25,11 +25,11 @@ class ByteNetBlock(nn.Module):
         width = config.width
         self.multiplicative = config.block == "multiplicative"
         self.before, self.inside, self.after = nn.LayerNorm(2 * width), nn.LayerNorm(width), nn.LayerNorm(width)
-        self.reduce = Pointwise(2 * width, width)
+        self.reduce = nn.Linear(2 * width, width)
         features = 4 * width if self.multiplicative else width
         self.convolution = CausalConvolution(width, features, config.kernel, dilation)
         self.dropout = nn.Dropout(config.dropout)
-        self.expand = Pointwise(width, 2 * width, bias=False)
+        self.expand = nn.Linear(width, 2 * width, bias=False)
         nn.init.normal_(self.reduce.weight, std=(2 * width) ** -0.5)
         nn.init.zeros_(self.reduce.bias)
         # The stream keeps its scale at any depth.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from anytime_core.priors.bytenet.blocks import ByteNetBlock
 from anytime_core.priors.bytenet.config import ByteNetConfig
 from anytime_core.priors.bytenet.incremental import IncrementalByteNet
-from anytime_core.priors.convolution.layers import Pointwise, kept_numbers
+from anytime_core.priors.convolution.layers import kept_numbers
 from anytime_core.priors.sequence.model import SequencePrior, initialise_ends
 from anytime_core.quantizers.base import CodeSpec
 
@@ -36,7 +36,7 @@ class ByteNetPrior(SequencePrior):
         super().__init__(config, spec, code_vectors, width=width)
         self.blocks = nn.ModuleList(ByteNetBlock(config, dilation) for dilation in config.dilations(spec.length))
         self.norm = nn.LayerNorm(width)
-        self.mix = Pointwise(width, width)
+        self.mix = nn.Linear(width, width)
         nn.init.normal_(self.mix.weight, std=(2 / width) ** 0.5)
         nn.init.zeros_(self.mix.bias)
         self.add_head()

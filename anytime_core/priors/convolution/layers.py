@@ -13,18 +13,6 @@ from torch import Tensor, nn
 from anytime_core.priors.stepping import Position
 
 
-class Pointwise(nn.Linear):
-    """A convolution of kernel 1: the same linear map at every position, [B, n, C] -> [B, n, F].
-
-    On the CPU torch convolves by oneDNN and multiplies by MKL, which is half as fast on processors of AMD. On a GPU a
-    product keeps float32, where a convolution may round to TF32.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, n, C] -> [B, n, F]."""
-        return product(x, self.weight, self.bias)
-
-
 class CausalConvolution(nn.Linear):
     """A convolution that sees its own position and positions before it, [B, n, C] -> [B, n, F].
 
@@ -47,7 +35,7 @@ class CausalConvolution(nn.Linear):
         """[B, n, C] -> [B, n, F]."""
         distances = range(self.dilation, self.dilation * self.taps(x.shape[1]), self.dilation)
         taps = torch.cat([x, *(F.pad(x, (0, 0, distance, -distance)) for distance in distances)], -1)
-        return product(taps, self.weight[:, : taps.shape[-1]], self.bias)
+        return F.linear(taps, self.weight[:, : taps.shape[-1]], self.bias)
 
     def taps(self, length: int) -> int:
         """t, the taps that reach back no further than `length` positions; all others see zeros only."""
@@ -97,14 +85,6 @@ def kept_numbers(network: nn.Module, length: int) -> int:
     """The size of all rings of one sequence of `length` positions."""
     convolutions = [layer for layer in network.modules() if isinstance(layer, CausalConvolution)]
     return sum(layer.dilation * (layer.taps(length) - 1) * layer.channels for layer in convolutions)
-
-
-def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """[B, n, C] times `weight` [F, C], plus `bias` [F] -> [B, n, F]; see `Pointwise`."""
-    if x.device.type != "cpu":
-        return F.linear(x, weight, bias)
-    maps = x.mT.unsqueeze(2)  # [B, C, 1, n], with the channels last in memory
-    return F.conv2d(maps, weight[:, :, None, None], bias).squeeze(2).mT
 
 
 def transposed(layer: nn.Linear, dtype: torch.dtype) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anytime_core.priors.convolution.layers import CausalConvolution, Pointwise, kept_numbers
+from anytime_core.priors.convolution.layers import CausalConvolution, kept_numbers
 from anytime_core.priors.sequence.model import SequencePrior, initialise_ends
 from anytime_core.priors.wavenet.config import WaveNetConfig
 from anytime_core.priors.wavenet.incremental import IncrementalWaveNet
@@ -35,7 +35,7 @@ class WaveNetPrior(SequencePrior):
         dilations = config.dilations(spec.length)
         self.blocks = nn.ModuleList(WaveNetBlock(config, dilation) for dilation in dilations[:-1])
         self.blocks.append(WaveNetBlock(config, dilations[-1], last=True))
-        self.mix = Pointwise(config.skip_channels, config.skip_channels)
+        self.mix = nn.Linear(config.skip_channels, config.skip_channels)
         nn.init.normal_(self.mix.weight, std=(2 / config.skip_channels) ** 0.5)
         nn.init.zeros_(self.mix.bias)
         self.add_head()
@@ -75,7 +75,7 @@ class WaveNetBlock(nn.Module):
         self.width, self.dropout = config.width, nn.Dropout(config.dropout)
         self.gates = CausalConvolution(config.width, 2 * config.width, config.kernel, dilation)
         added = config.skip_channels if last else config.width + config.skip_channels
-        self.outputs = Pointwise(config.width, added, bias=False)
+        self.outputs = nn.Linear(config.width, added, bias=False)
         # The stream keeps its scale at any depth.
         nn.init.normal_(self.outputs.weight, std=(config.width * config.layers) ** -0.5)
 
