@@ -34,6 +34,18 @@ _KINDS = [
         "one hidden layer that sums up the codes so far: the smallest state",
     ),
     Kind(
+        "wavenet",
+        "anytime_core.priors.wavenet.model:WaveNetPrior",
+        "anytime_core.priors.wavenet.config:WaveNetConfig",
+        "gated dilated convolutions",
+    ),
+    Kind(
+        "bytenet",
+        "anytime_core.priors.bytenet.model:ByteNetPrior",
+        "anytime_core.priors.bytenet.config:ByteNetConfig",
+        "residual dilated convolutions",
+    ),
+    Kind(
         "gru",
         "anytime_core.priors.gru.model:GRUPrior",
         "anytime_core.priors.gru.config:GRUConfig",
