@@ -46,6 +46,7 @@ class Subject:
         baseline: the name of the baseline; None: no baseline.
         quick: whether it is the quick variant.
         has_quick: whether the config has a quick variant and is not that variant.
+        prior: the kind of prior, if only that is trained, on the autoencoder of another run.
     """
 
     config: Config
@@ -53,12 +54,13 @@ class Subject:
     baseline: str | None = None
     quick: bool = False
     has_quick: bool = False
+    prior: str | None = None
 
     @property
     def name(self) -> str:
         """The name of what is trained, such as `image/mnist`, `image/mnist-quick` or `image/mnist-unordered`."""
         origin = self.recipe or self.config.core.modality
-        return "-".join(filter(None, (origin, "quick" if self.quick else None, self.baseline)))
+        return "-".join(filter(None, (origin, "quick" if self.quick else None, self.baseline, self.prior)))
 
 
 def resolve(
@@ -86,7 +88,7 @@ def resolve(
         ConfigError: the config has mistakes; the message names all of them.
     """
     made = find_baseline(baseline) if baseline is not None else None
-    changes = _changes(overrides, modality)
+    changes = as_changes(overrides, modality)
     recipe, values = _origin(source, modality)
     name, place = (recipe.name, shown(recipe.path)) if recipe is not None else ("the config", "the config")
     data = quick_variant(values, name) if quick else without_blocks(values)
@@ -131,7 +133,7 @@ def resolve_run(
     ):
         if other:
             raise UsageError(f"run {run} was not started with {asked}: choose another {argument('run')}")
-    changes = _changes(overrides, modality)
+    changes = as_changes(overrides, modality)
     data = read_yaml(run / CONFIG_FILE)
     if (kind := _chosen_prior(changes)) is not None:
         data = _with_prior_of_run(data, kind, record)
@@ -156,7 +158,7 @@ def check_said_once(arguments: Mapping[str, object], overrides: Iterable[Overrid
             raise UsageError(f"{given} and {named_override(text)} say two things: leave one of them out")
 
 
-def _changes(overrides: Overrides, modality: str | None) -> list[Override]:
+def as_changes(overrides: Overrides, modality: str | None) -> list[Override]:
     """All overrides, with the modality as the last one if it is given.
 
     Raises:

@@ -31,7 +31,7 @@ anytime train --resume runs/image-folder-1 --set data.root=MOVED
 
 anytime train --resume runs/image-mnist-1 --stage prior --set training.prior.steps=9000
 
-anytime train --run runs/image-mnist-1 --stage prior --set prior.kind=ardm --force
+anytime train --autoencoder runs/image-mnist-1 --set prior.kind=ardm
 """
 
 OTHER_OPTIONS = """The values that --set changes, with those of a modality: anytime train --modality audio --help"""
