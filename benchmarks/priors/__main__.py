@@ -23,7 +23,7 @@ import torch
 
 from anytime_core.data.files import write_text
 from anytime_core.run import Run, load
-from benchmarks.priors.contenders import CONTENDERS, overrides, ways
+from benchmarks.priors.contenders import CONTENDERS, ways
 from benchmarks.priors.findings import read
 from benchmarks.priors.plot import plot
 from benchmarks.priors.quality import evaluate_all, evaluated, options
@@ -46,9 +46,7 @@ class Comparison:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.run, self.folder = arguments.run, arguments.folder
         self.asked = arguments
-        config = load(self.run).record.config
-        self.length = config["prior"]["code_length"] or load(self.run).code_length
-        self.contenders = {name: overrides(name, self.length) for name in arguments.contenders}
+        self.contenders = {name: CONTENDERS[name] for name in arguments.contenders}
         self.ways = ways(arguments.contenders, arguments.calls)
         about = {"device": device_name(), "torch": torch.__version__, "seconds": arguments.seconds}
         self.findings = read(self.folder, about)

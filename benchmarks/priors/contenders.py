@@ -1,20 +1,16 @@
-"""The priors that are compared, and the ways to draw from them.
-
-N is the code length.
-"""
+"""The priors that are compared, and the ways to draw from them."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-CONTENDERS: dict[str, dict[str, str]] = {
-    "transformer": {"prior.kind": "transformer"},
-    "strided": {"prior.kind": "transformer", "prior.attention": "strided", "prior.block": "sqrt(N)"},
-    **{kind: {"prior.kind": kind} for kind in ("made", "nade", "wavenet", "bytenet", "gru", "ardm")},
+CONTENDERS: dict[str, tuple[str, ...]] = {
+    "transformer": ("prior.kind=transformer",),
+    "strided": ("prior.kind=transformer", "prior.attention=strided"),
+    **{kind: (f"prior.kind={kind}",) for kind in ("made", "nade", "wavenet", "bytenet", "gru", "ardm")},
 }
-"""Name -> the values of the config that make it."""
+"""Name -> what makes it of a recipe."""
 
 _ANY_ORDER = "ardm"
 
@@ -35,12 +31,6 @@ class Way:
     def name(self) -> str:
         """For tables and curves."""
         return self.contender if self.calls is None else f"{self.contender}, {self.calls} calls"
-
-
-def overrides(contender: str, length: int) -> list[str]:
-    """What makes a contender of a run of N = `length` codes."""
-    block = str(round(math.sqrt(length)))
-    return [f"{key}={value.replace('sqrt(N)', block)}" for key, value in CONTENDERS[contender].items()]
 
 
 def ways(contenders: Sequence[str], calls: Sequence[int | None]) -> list[Way]:
