@@ -56,7 +56,8 @@ def timed(
 
 def _draw(run: Run, way: Way, engine: str, batch: int, codes: int) -> None:
     """One batch of samples, drawn and decoded."""
-    options = SamplingOptions(engine=engine, batch_size=batch, calls=way.calls)
+    calls = None if way.calls is None else min(way.calls, codes)
+    options = SamplingOptions(engine=engine, batch_size=batch, calls=calls)
     for _ in run.sample_batches(range(batch), Budget(codes, "codes"), options):
         pass
 
