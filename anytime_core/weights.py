@@ -129,6 +129,16 @@ def weights_digest(path: Path) -> str | None:
         return _written_digest(file)
 
 
+def recorded_or_computed_digest(path: Path) -> str:
+    """The digest of the tensors of a file, computed if it is of an earlier version and records none.
+
+    Raises:
+        RunError: the file cannot be read.
+    """
+    with _opened(path) as file:
+        return _written_digest(file) or digest(_state(file))
+
+
 def load_state(path: Path, module: nn.Module) -> None:
     """Load a file's tensors into a module. Raises RunError before any is loaded if the file holds other tensors."""
     own = module.state_dict()

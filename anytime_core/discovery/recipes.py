@@ -9,8 +9,9 @@ from typing import Any
 
 from anytime_core.config_parsing import read_yaml
 from anytime_core.data.locations import user_path
+from anytime_core.discovery.blocks import without_blocks
 from anytime_core.discovery.plugins import list_modalities
-from anytime_core.discovery.quick import has_quick, quick_variant, without_quick
+from anytime_core.discovery.quick import has_quick, quick_variant
 from anytime_core.display import shown
 from anytime_core.entry_points import package_folder
 from anytime_core.errors import UsageError, nearest
@@ -40,7 +41,7 @@ class Recipe:
             UsageError: the file is not a config, or has no quick variant.
         """
         data = read_yaml(self.path)
-        return quick_variant(data, self.name) if quick else without_quick(data, self.name)
+        return quick_variant(data, self.name) if quick else without_blocks(data)
 
     @property
     def has_quick(self) -> bool:

@@ -49,8 +49,8 @@ def show(name: NameArgument, json: output.JsonOption = False) -> None:
 
     from anytime_core.config_differences import changed_values, nested
     from anytime_core.config_parsing import parse_config
+    from anytime_core.discovery.blocks import QUICK
     from anytime_core.discovery.plugins import load_modality
-    from anytime_core.discovery.quick import BLOCK
     from anytime_core.discovery.recipes import find_recipe
 
     recipe = find_recipe(name)
@@ -58,7 +58,7 @@ def show(name: NameArgument, json: output.JsonOption = False) -> None:
     config = parse_config(recipe.read(), sections).to_dict()
     if recipe.has_quick:
         quick = parse_config(recipe.read(quick=True), sections).to_dict()
-        config[BLOCK] = nested(changed_values(config, quick))
+        config[QUICK] = nested(changed_values(config, quick))
     if json:
         output.print_json(config)
     else:
