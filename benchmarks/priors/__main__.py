@@ -85,7 +85,7 @@ class Comparison:
             self.findings.timings += found
             self.findings.write(self.folder)
             for one in found:
-                self.tell(f"{one.way}: batch {one.batch}, {one.codes} codes, {one.chosen}: {one.seconds:.4g} s")
+                self.tell(f"{one.way}: batch {one.batch}, {one.codes} codes, {one.engine}: {one.seconds:.4g} s")
 
     def show(self) -> None:
         """Write the tables and the plot."""

@@ -11,14 +11,16 @@ from anytime_core.data.files import write_json
 
 FILE = "priors.json"
 
+PLAIN = "plain"
+"""The engine that every prior has."""
 
-class Seconds(BaseModel):
+
+class Timing(BaseModel):
     """What whole samples take, drawn and decoded.
 
     Attributes:
         way: how they are drawn.
-        engine: `auto`, or another one that was asked for.
-        chosen: the engine that it was.
+        engine: by which engine.
         batch: how many at a time.
         codes: of each sample.
         seconds: for the batch.
@@ -26,15 +28,14 @@ class Seconds(BaseModel):
 
     way: str
     engine: str
-    chosen: str
     batch: int
     codes: int
     seconds: float
 
     @property
-    def a_sample(self) -> float:
-        """Seconds for each sample of the batch."""
-        return self.seconds / self.batch
+    def milliseconds(self) -> float:
+        """For each sample of the batch."""
+        return 1e3 * self.seconds / self.batch
 
 
 class Findings(BaseModel):
@@ -50,7 +51,7 @@ class Findings(BaseModel):
     about: dict[str, Any]
     rates: dict[str, list[float]] = Field(default_factory=dict)
     trainings: dict[str, float] = Field(default_factory=dict)
-    timings: list[Seconds] = Field(default_factory=list)
+    timings: list[Timing] = Field(default_factory=list)
 
     def write(self, folder: Path) -> None:
         """Replace the file in `folder`."""

@@ -24,10 +24,10 @@ def plot(results: Sequence[Result], codes: Sequence[int], batch: int, path: Path
     contenders = list(dict.fromkeys(one.way.contender for one in results))
     ends = []
     for result in results:
-        times = [result.timing("auto", batch, count) for count in codes]
+        times = [result.fastest(batch, count) for count in codes]
         distances = [result.frechet(count) for count in codes]
         points = [
-            (1e3 * time.a_sample, distance)
+            (time.milliseconds, distance)
             for time, distance in zip(times, distances, strict=True)
             if time is not None and distance is not None
         ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from anytime_core.evaluation.result import Evaluation, Quality
 from anytime_core.results import PriorResult
 from benchmarks.priors.contenders import Way
-from benchmarks.priors.findings import Seconds
+from benchmarks.priors.findings import PLAIN, Timing
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Result:
     parameters: int
     processor_seconds: float
     evaluation: Evaluation | None
-    timings: Sequence[Seconds]
+    timings: Sequence[Timing]
 
     @property
     def bits(self) -> tuple[float | None, float | None]:
@@ -49,7 +49,13 @@ class Result:
         quality = self.quality(codes)
         return None if quality is None else next(iter(quality.frechet.values()))
 
-    def timing(self, engine: str, batch: int, codes: int) -> Seconds | None:
-        """What a batch takes."""
-        asked = (engine, batch, codes)
-        return next((one for one in self.timings if (one.engine, one.batch, one.codes) == asked), None)
+    def plain(self, batch: int, codes: int) -> Timing | None:
+        """What a batch takes by the plain engine."""
+        return next((one for one in self._timings(batch, codes) if one.engine == PLAIN), None)
+
+    def fastest(self, batch: int, codes: int) -> Timing | None:
+        """What a batch takes by the fastest engine."""
+        return min(self._timings(batch, codes), key=lambda one: one.seconds, default=None)
+
+    def _timings(self, batch: int, codes: int) -> list[Timing]:
+        return [one for one in self.timings if (one.batch, one.codes) == (batch, codes)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from benchmarks.priors.findings import Seconds
+from benchmarks.priors.findings import Timing
 from benchmarks.priors.results import Result
 
 
@@ -38,17 +38,17 @@ def _times(results: Sequence[Result], codes: int, batches: Sequence[int]) -> str
     header += [f"plain, batch {batch}" for batch in batches]
 
     def cells(result: Result) -> list[str]:
-        best = [result.timing("auto", batch, codes) for batch in batches]
-        plain = [result.timing("plain", batch, codes) for batch in batches]
+        best = [result.fastest(batch, codes) for batch in batches]
+        plain = [result.plain(batch, codes) for batch in batches]
         return [*(_milliseconds(one, named=True) for one in best), *map(_milliseconds, plain)]
 
     return _table(header, ([result.way.name, *cells(result)] for result in results))
 
 
-def _milliseconds(found: Seconds | None, *, named: bool = False) -> str:
+def _milliseconds(found: Timing | None, *, named: bool = False) -> str:
     if found is None:
         return ""
-    return _shown(1e3 * found.a_sample) + (f" ({found.chosen})" if named else "")
+    return _shown(found.milliseconds) + (f" ({found.engine})" if named else "")
 
 
 def _recognised(result: Result, codes: Sequence[int]) -> str:

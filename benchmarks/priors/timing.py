@@ -1,4 +1,4 @@
-"""Seconds a sample: all ways to draw take turns, by the engine that `auto` is and by the plain one."""
+"""Seconds of samples: all ways to draw take turns, by their engines for the CPU and by the plain one."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from anytime_core.budget import Budget
 from anytime_core.run import Run
 from anytime_core.sampling.options import SamplingOptions
 from benchmarks.priors.contenders import Way
-from benchmarks.priors.findings import Seconds
+from benchmarks.priors.findings import PLAIN, Timing
 from benchmarks.report import median_seconds
 
+_FAST = ("eager", "numba")
+"""Engines of which `auto` takes one on the CPU: the second where its kernels are compiled, or worth compiling."""
 _REPEATS = 5
 _LIMIT = 150.0
 """Seconds after which the measurements of a batch begin no further turn."""
-_AUTO, _PLAIN = "auto", "plain"
 
 
 def timed(
@@ -23,35 +24,29 @@ def timed(
     runs: Mapping[str, Run],
     batches: Sequence[int],
     codes: Sequence[int],
-    known: Collection[Seconds],
-) -> Iterator[list[Seconds]]:
+    known: Collection[Timing],
+) -> Iterator[list[Timing]]:
     """Yield what a batch takes in every way, batch by batch, those left out that are known.
 
-    Each batch is measured at every number of `codes` by `auto`, and at the largest by `plain`.
+    Each batch is measured at every number of `codes` by fast engines, and at the largest by the plain one.
     """
     there = {(one.way, one.engine, one.batch, one.codes) for one in known}
     for batch in batches:
-        for engine, lengths in ((_AUTO, codes), (_PLAIN, codes[-1:])):
+        for engines, lengths in ((_FAST, codes), ((PLAIN,), codes[-1:])):
             wanted = [
-                (way, length)
+                (way, engine, length)
                 for way in ways
+                for engine in engines
                 for length in lengths
-                if (way.name, engine, batch, length) not in there and _has(runs[way.contender], engine)
+                if engine in runs[way.contender].require_prior().engines()
+                and (way.name, engine, batch, length) not in there
             ]
-            if wanted:
-                calls = [partial(_draw, runs[way.contender], way, engine, batch, length) for way, length in wanted]
-                taken = median_seconds(calls, repeats=_REPEATS, warmup=1, limit=_LIMIT)
-                yield [
-                    Seconds(
-                        way=way.name,
-                        engine=engine,
-                        chosen=_chosen(runs[way.contender], engine, batch, length),
-                        batch=batch,
-                        codes=length,
-                        seconds=seconds,
-                    )
-                    for (way, length), seconds in zip(wanted, taken, strict=True)
-                ]
+            calls = [partial(_draw, runs[way.contender], way, engine, batch, length) for way, engine, length in wanted]
+            taken = median_seconds(calls, repeats=_REPEATS, warmup=1, limit=_LIMIT) if calls else []
+            yield [
+                Timing(way=way.name, engine=engine, batch=batch, codes=length, seconds=seconds)
+                for (way, engine, length), seconds in zip(wanted, taken, strict=True)
+            ]
 
 
 def _draw(run: Run, way: Way, engine: str, batch: int, codes: int) -> None:
@@ -60,12 +55,3 @@ def _draw(run: Run, way: Way, engine: str, batch: int, codes: int) -> None:
     options = SamplingOptions(engine=engine, batch_size=batch, calls=calls)
     for _ in run.sample_batches(range(batch), Budget(codes, "codes"), options):
         pass
-
-
-def _has(run: Run, engine: str) -> bool:
-    return engine == _AUTO or engine in run.require_prior().engines()
-
-
-def _chosen(run: Run, engine: str, batch: int, codes: int) -> str:
-    prior = run.require_prior()
-    return prior.fastest_engine("float32", batch, prior.multiply_adds * batch * codes) if engine == _AUTO else engine
