@@ -19,6 +19,7 @@ from anytime_core.priors.labels import LabelEmbedding
 from anytime_core.priors.section import SequenceSection
 from anytime_core.priors.sequence.engines import EagerEngine, GraphEngine
 from anytime_core.priors.sequence.incremental import IncrementalNetwork
+from anytime_core.priors.sequence.positions import GridPositions
 from anytime_core.priors.sequence.weights import EndWeights, fold_ends
 from anytime_core.priors.stepping import EngineMaker
 from anytime_core.quantizers.base import CodeSpec
@@ -60,7 +61,7 @@ class SequencePrior(CausalPrior):
         code_vectors = code_vectors if config.code_vectors else None
         self._features = features or width
         self.token = nn.Embedding(self.codebook_size, width)
-        self.position = nn.Embedding(spec.length, width)
+        self.position: nn.Embedding | GridPositions = nn.Embedding(spec.length, width)
         self.start = LabelEmbedding(spec.classes, width, config.label_dropout)
         self.register_buffer("vectors", None if code_vectors is None else standardised(code_vectors))
         if code_vectors is not None:
