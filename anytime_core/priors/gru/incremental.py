@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 class IncrementalGRU(IncrementalNetwork):
-    """See `IncrementalNetwork`. The state is that of each layer, [B, W].
+    """See `IncrementalNetwork`. The state is that of each layer, [B, W], in float32: it adds up small changes.
 
     Args:
         prior: the prior whose network it is.
-        dtype: of its weights and states.
+        dtype: of its weights.
     """
 
     @torch.no_grad()
@@ -33,7 +33,7 @@ class IncrementalGRU(IncrementalNetwork):
             return product(weight.T.to(dtype, copy=True).contiguous(), bias.to(dtype, copy=True))
 
         layers = prior.recurrent()
-        self.width, self.blank = prior.config.width, layers[0].weight_hh_l0.new_zeros(0, dtype=dtype)
+        self.width, self.dtype, self.blank = prior.config.width, dtype, layers[0].weight_hh_l0.new_zeros(0)
         self.from_input = [affine(layer.weight_ih_l0, layer.bias_ih_l0) for layer in layers[1:]]
         self.from_state = [affine(layer.weight_hh_l0, layer.bias_hh_l0) for layer in layers]
         self.to_features = affine(prior.to_features.weight, prior.to_features.bias)
@@ -47,7 +47,7 @@ class IncrementalGRU(IncrementalNetwork):
         """See `IncrementalNetwork`; `x` has been through the input product of the first layer, [B, 3 W]."""
         for number, (kept, from_state) in enumerate(zip(state, self.from_state, strict=True)):
             from_input = self.from_input[number - 1].apply(x) if number else x
-            x = kept.copy_(gated(from_input, from_state.apply(kept), kept))
+            x = kept.copy_(gated(from_input, from_state.apply(kept.to(self.dtype)), kept)).to(self.dtype)
         return F.relu(self.to_features.apply(x))
 
     def logits(self, outputs: Tensor) -> Tensor:
@@ -65,4 +65,4 @@ def gated(from_input: Tensor, from_state: Tensor, state: Tensor) -> Tensor:
     width = state.shape[-1]
     reset, update = (from_input[:, : 2 * width] + from_state[:, : 2 * width]).sigmoid().chunk(2, -1)
     candidate = torch.addcmul(from_input[:, 2 * width :], reset, from_state[:, 2 * width :]).tanh()
-    return torch.lerp(candidate, state, update)
+    return torch.lerp(candidate.to(state.dtype), state, update.to(state.dtype))
