@@ -426,7 +426,7 @@ ANY_ORDER_FAULTS: dict[str, tuple[str, Mapping[str, Any], str]] = {
 @pytest.mark.parametrize(("check", "changes", "message"), ANY_ORDER_FAULTS.values(), ids=ANY_ORDER_FAULTS.keys())
 def test_each_fault_of_any_order_is_found_by_its_check(check, changes, message):
     faulty = type("Faulty", (ARDMPrior,), dict(changes))
-    assert message in said_of(faulty, check, SMALL)
+    assert message in said_of(faulty, check, small("ardm"))
 
 
 def test_every_check_has_a_fault_that_it_finds():
