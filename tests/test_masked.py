@@ -58,7 +58,7 @@ def test_every_engine_gives_the_logits_of_one_pass(kind, config, length):
     prior = prior_of(kind, {**config, "hidden": max(config["hidden"], length)}, length, classes=3)
     codes, labels = torch.randint(6, (5, length)), torch.tensor([0, 1, 2, 0, 1])
     wanted = prior.conditionals(codes[:, :-1], labels)
-    for name in ("eager", "graph"):
+    for name in ("eager", "graph", *(["numba"] if config.get("masks", 1) == 1 else [])):
         stepper = prior.engines()[name](prior, "float32").open(labels, 5, length)
         for position in range(length):
             previous = codes[:, position - 1]  # at position 0 anything, and not looked at

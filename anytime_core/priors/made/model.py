@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +20,10 @@ from torch import Tensor, nn
 from anytime_core.priors.made.config import MADEConfig
 from anytime_core.priors.made.incremental import AveragedNetworks, DegreeNetwork, averaged
 from anytime_core.priors.made.masked import MaskedLinear, assigned_degrees, connections
+from anytime_core.priors.sequence.choice import compiled_step_pays
 from anytime_core.priors.sequence.incremental import IncrementalNetwork
 from anytime_core.priors.sequence.model import SequencePrior, initialise_ends
+from anytime_core.priors.stepping import EngineMaker, ImportedEngine
 from anytime_core.quantizers.base import CodeSpec
 from anytime_core.transfer import to_device
 
@@ -73,6 +76,18 @@ class MADEPrior(SequencePrior):
         layers = (layer for layer in self.modules() if isinstance(layer, MaskedLinear))
         passed = sum(layer.weight.numel() for layer in layers) / self.code_length
         return float(self.config.masks * (passed + self.head.weight.numel()))
+
+    @classmethod
+    def engines(cls) -> Mapping[str, EngineMaker]:
+        """See `CausalPrior`. The module of engine `numba` is imported when it is made."""
+        return {**super().engines(), "numba": ImportedEngine("anytime_core.priors.made.numba:MADEEngine")}
+
+    def fastest_engine(self, precision: str, batch: int, multiply_adds: float) -> str:
+        """See `Prior`."""
+        steps = multiply_adds / (batch * self.multiply_adds)
+        if compiled_step_pays(self.device, precision, batch, steps, Path(__file__).parent / "kernels.py"):
+            return "numba"
+        return super().fastest_engine(precision, batch, multiply_adds)
 
     @property
     def kept_numbers(self) -> int:
