@@ -38,6 +38,6 @@ class MADEEngine(NumbaEngine):
                 array(network.last.biases),
                 array(direct.mT),
             ),
-            state=[(length * sizes.embedding,), (sizes.layers, length * units)],
+            state=[(length * sizes.embedding,), (sizes.layers * length * units,)],
             buffers=[(sizes.embedding,), (units,), (sizes.features,), (sizes.features,)],
         )
