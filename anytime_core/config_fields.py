@@ -66,6 +66,11 @@ class Kinds:
         """The kind of a section that names none."""
         return next(iter(self._sections))
 
+    def names(self, kind: Any) -> list[str]:
+        """The names of the values that a kind has."""
+        section = self._sections.get(kind)
+        return [name for name in section.model_fields if name != "kind"] if section is not None else []
+
     def shared(self, kind: Any, other: Any) -> frozenset[str]:
         """The names of the values that two kinds share, see `Registry.shared_fields`."""
         if self._registry is not None:

@@ -148,7 +148,7 @@ def parse_config(data: Mapping[str, Any], modality_config: type[BaseModel]) -> C
                 for detail in error.errors()
                 if detail["type"] != "too_short" or len(detail["input"]) < detail["ctx"]["min_length"]
             ]
-            mistakes += [_describe(detail, known) for detail in details[:_MOST_MISTAKES]]
+            mistakes += [_describe(detail, known, model, values) for detail in details[:_MOST_MISTAKES]]
             if len(details) > _MOST_MISTAKES:
                 mistakes.append(f"and {len(details) - _MOST_MISTAKES} more mistakes")
     if mistakes:
@@ -218,14 +218,22 @@ def _fitted(value: Any, key: str, annotations: Sequence[Any], mistakes: list[str
     return int(value) if isinstance(value, WrittenInt) else float(value)
 
 
-def _describe(detail: Any, known: list[str]) -> str:
-    """One line for one pydantic error: the dotted key, what is wrong, the value, and the nearest key."""
+def _describe(detail: Any, known: list[str], model: type[BaseModel], values: Mapping[str, Any]) -> str:
+    """One line for one pydantic error: the dotted key, what is wrong, the value, and the way out.
+
+    Args:
+        detail: the error.
+        known: all keys.
+        model: what was parsed.
+        values: from these values.
+    """
     key = _key(detail["loc"], known, unknown=detail["type"] == "extra_forbidden")
     message = detail["msg"].removeprefix("Value error, ").replace("True or False", "true or false")
     value = detail["input"]
     if detail["type"] == "extra_forbidden":
-        others = [name for name in known if name != key]
-        return f"unknown key '{shortened(key)}'" + (" for this kind" if key in known else nearest(key, others))
+        return f"unknown key '{shortened(key)}'" + (
+            _kind_without(key, model, values) if key in known else nearest(key, known)
+        )
     if detail["type"] == "union_tag_invalid":
         return f"{key}.kind: input should be {detail['ctx']['expected_tags']}, found {detail['ctx']['tag']!r}"
     if detail["type"] == "no_name":
@@ -238,6 +246,16 @@ def _describe(detail: Any, known: list[str]) -> str:
         return message  # a rule on several keys, whose message names them
     shown = "" if isinstance(value, Mapping | BaseModel) else f", found {shortened(repr(value))}"
     return f"{key}: {message[0].lower()}{message[1:]}{shown}"
+
+
+def _kind_without(key: str, model: type[BaseModel], values: Mapping[str, Any]) -> str:
+    """The kind of the section around a key that only other kinds have, and the keys that this kind has."""
+    *section, _ = key.split(".")
+    kinds, held = Kinds(section, model), values
+    for name in section:
+        held = held[name]
+    kind = held.get("kind", kinds.default if kinds else None)
+    return f" for kind '{shortened(str(kind))}', which has {', '.join(kinds.names(kind)) or 'no other values'}"
 
 
 def _key(location: Sequence[int | str], known: list[str], *, unknown: bool) -> str:

@@ -31,7 +31,7 @@ from anytime_core.priors.base import Prior
 from anytime_core.priors.blame import blaming
 from anytime_core.priors.registry import PRIORS
 from anytime_core.quantizers.base import CodeSpec
-from anytime_core.record import AUTOENCODER_FILE, FORMAT_VERSION, PRIOR_FILE, validated
+from anytime_core.record import AUTOENCODER_FILE, FORMAT_VERSION, PRIOR_FILE, RunRecord, validated
 from anytime_core.section import MOST_CODES
 
 _Metadata = TypeVar("_Metadata", bound=BaseModel)
@@ -129,13 +129,15 @@ def weights_digest(path: Path) -> str | None:
         return _written_digest(file)
 
 
-def recorded_or_computed_digest(path: Path) -> str:
-    """The digest of the tensors of a file, computed if it is of an earlier version and records none.
+def autoencoder_digest(run: Path, record: RunRecord) -> str:
+    """The digest of the autoencoder of a run with this record, computed if an earlier version did not record it.
 
     Raises:
-        RunError: the file cannot be read.
+        RunError: its file cannot be read.
     """
-    with _opened(path) as file:
+    if (recorded := record.stages["autoencoder"].digest) is not None:
+        return recorded
+    with _opened(run / AUTOENCODER_FILE) as file:
         return _written_digest(file) or digest(_state(file))
 
 

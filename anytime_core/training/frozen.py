@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from anytime_core.record import AUTOENCODER_FILE, CONFIG_FILE, STAGES, RunRecord
 from anytime_core.relocation import location_keys
 from anytime_core.spelling import argument
 from anytime_core.training.codes import FILES as CODES
-from anytime_core.weights import recorded_or_computed_digest, weights_digest
+from anytime_core.weights import autoencoder_digest, weights_digest
 
 _FROZEN = STAGES[:2]
 _START = f"{PARTIAL_PREFIX}start"
@@ -79,15 +80,11 @@ def check_place(folder: Path | None, started: RunRecord | None, run: Path, recor
         raise UsageError(f"{shown(folder)} lies in run {shown(run)}: choose another {argument('run')}")
     if started is None:
         return
-    if "autoencoder" not in started.stages or _digest(folder, started) != _digest(run, record):
+    if "autoencoder" not in started.stages or autoencoder_digest(folder, started) != autoencoder_digest(run, record):
         raise UsageError(
             f"run {shown(folder)} exists, and its autoencoder is not that of {shown(run)}: choose another "
             f"{argument('run')}, or go on with it without {argument('autoencoder')}"
         )
-
-
-def _digest(run: Path, record: RunRecord) -> str:
-    return record.stages["autoencoder"].digest or recorded_or_computed_digest(run / AUTOENCODER_FILE)
 
 
 def on_autoencoder_of(
@@ -113,7 +110,7 @@ def on_autoencoder_of(
     named = {overridden_key(change) for change in as_changes(overrides, None)}
     locations = location_keys(sections)
     refused = [
-        f"{key}={value}"
+        f"{key}={json.dumps(value)}"
         for key, value in changed_values(own, {**new, "modality": asked}).items()
         if value is not None and not _may_change(key, locations, named, source)  # null may stand for what was found
     ]

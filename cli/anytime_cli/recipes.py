@@ -44,12 +44,12 @@ def baselines(json: output.JsonOption = False) -> None:
 
 @app.command("show", epilog="Example: anytime recipes show image/mnist > mine.yaml")
 def show(name: NameArgument, json: output.JsonOption = False) -> None:
-    """Print a recipe with all its values, including defaults, and what --quick changes."""
+    """Print a recipe with all its values, including defaults, what --quick changes, and values for other priors."""
     import yaml
 
     from anytime_core.config_differences import changed_values, nested
     from anytime_core.config_parsing import parse_config
-    from anytime_core.discovery.blocks import QUICK
+    from anytime_core.discovery.blocks import PRIORS, QUICK
     from anytime_core.discovery.plugins import load_modality
     from anytime_core.discovery.recipes import find_recipe
 
@@ -59,6 +59,10 @@ def show(name: NameArgument, json: output.JsonOption = False) -> None:
     if recipe.has_quick:
         quick = parse_config(recipe.read(quick=True), sections).to_dict()
         config[QUICK] = nested(changed_values(config, quick))
+        if others := recipe.priors(quick=True):
+            config[QUICK][PRIORS] = others
+    if others := recipe.priors():
+        config[PRIORS] = others
     if json:
         output.print_json(config)
     else:

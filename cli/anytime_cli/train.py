@@ -174,6 +174,7 @@ def _show(folder: Path, record: RunRecord, *, json: bool) -> None:
                 "recipe": record.recipe,
                 "baseline": record.baseline,
                 "quick": record.quick,
+                "autoencoder_of": record.autoencoder_of.run if record.autoencoder_of is not None else None,
                 "stages": {
                     name: {"seconds": done.seconds, "steps": done.steps} for name, done in record.finished.items()
                 },
