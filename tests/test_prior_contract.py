@@ -27,7 +27,12 @@ from anytime_core.testing.runner import Check
 SMALL = {"layers": 1, "width": 16, "heads": 2}
 """Sizes for the kinds that have fields of these names."""
 VARIANTS: dict[str, list[dict[str, Any]]] = {
-    "transformer": [{"label_dropout": 0.2, "code_vectors": False}],
+    "transformer": [
+        {"label_dropout": 0.2, "code_vectors": False},
+        {"attention": "local", "block": 2},
+        {"attention": "strided", "positions": "grid", "layers": 2},
+        {"attention": "fixed", "block": 3, "summary": 2, "layers": 2, "label_dropout": 0.2},
+    ],
     "ardm": [{"base": 2, "label_dropout": 0.2, "time_input": True}, {"base": "levels"}],
 }
 """Sections that are held to the contract too, beside that of every kind."""
