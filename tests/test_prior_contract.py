@@ -28,7 +28,12 @@ from anytime_core.testing.runner import Check
 SMALL = {"layers": 1, "width": 16, "heads": 2, "hidden": 17, "embedding": 8, "features": 8, "skip_channels": 12}
 """Sizes for the kinds that have fields of these names."""
 VARIANTS: dict[str, list[dict[str, Any]]] = {
-    "transformer": [{"label_dropout": 0.2, "code_vectors": False}],
+    "transformer": [
+        {"label_dropout": 0.2, "code_vectors": False},
+        {"attention": "local", "block": 2},
+        {"attention": "strided", "positions": "grid", "layers": 2},
+        {"attention": "fixed", "block": 3, "summary": 2, "layers": 2, "label_dropout": 0.2},
+    ],
     "wavenet": [{"layers": 4, "kernel": 3, "dilation_cycle": 2, "label_dropout": 0.2}],
     "bytenet": [{"layers": 3, "block": "relu", "label_dropout": 0.2, "code_vectors": False}],
     "made": [

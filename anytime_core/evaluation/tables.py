@@ -122,7 +122,7 @@ class Table:
 
 
 def comparisons(runs: Sequence[tuple[str, Evaluation]]) -> Iterator[Table]:
-    """The first of some named runs beside the others: a metric of reconstructions, Fréchet distance and bits."""
+    """The first of some named runs beside the others: a metric of reconstructions, Fréchet distance, bits per code."""
     (name, own), *baselines = runs
     titles = {metric: f"Reconstruction, {metric}" for metric in shown_metrics(own.rows)[:1]}
     for extractor in keys(row.samples.frechet for row in own.rows if row.samples is not None)[:1]:

@@ -25,13 +25,13 @@ _KINDS = [
         "made",
         "anytime_core.priors.made.model:MADEPrior",
         "anytime_core.priors.made.config:MADEConfig",
-        "masked layers: the cheapest to train, and all steps together cost one pass",
+        "masked layers, whose steps together cost one pass",
     ),
     Kind(
         "nade",
         "anytime_core.priors.nade.model:NADEPrior",
         "anytime_core.priors.nade.config:NADEConfig",
-        "one hidden layer that sums up the codes so far: the smallest state",
+        "one hidden layer that sums up the codes so far",
     ),
     Kind(
         "wavenet",

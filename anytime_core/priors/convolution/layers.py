@@ -55,7 +55,9 @@ class SteppedConvolution:
 
     def __init__(self, convolution: CausalConvolution, dtype: torch.dtype) -> None:
         self.convolution = convolution
-        self.matrix, self.bias = transposed(convolution, dtype), copied(convolution.bias, dtype)
+        matrix, self.bias = transposed(convolution, dtype), copied(convolution.bias, dtype)
+        inputs = range(convolution.channels, len(matrix) + 1, convolution.channels)
+        self.matrices = {used: matrix[:used] for used in inputs}
 
     def ring(self, batch: int, length: int) -> Tensor:
         """The ring of a new batch of `length` positions."""
@@ -65,19 +67,19 @@ class SteppedConvolution:
     def step(self, x: Tensor, ring: Tensor, position: Position) -> Tensor:
         """The input [B, C] at `position` -> [B, F]; `ring` is changed in place."""
         taps = through_ring(x, ring, position) if ring.shape[2] else x
-        return torch.addmm(self.bias, taps, self.matrix[: taps.shape[1]])
+        return torch.addmm(self.bias, taps, self.matrices[taps.shape[1]])
 
 
 def through_ring(x: Tensor, ring: Tensor, position: Position) -> Tensor:
     """Put the input [B, C] at `position` into the ring -> [B, t C], the input and those that its slot had."""
     slot = position % ring.shape[1]
     if isinstance(slot, int):
-        earlier = ring[:, slot]
+        earlier = ring.select(1, slot)
         taps = torch.cat([x, earlier], 1)
-        earlier.copy_(taps[:, : earlier.shape[1]])
+        earlier.copy_(taps.narrow(1, 0, ring.shape[2]))
         return taps
     taps = torch.cat([x, ring.index_select(1, slot).squeeze(1)], 1)
-    ring.index_copy_(1, slot, taps[:, : ring.shape[2]].unsqueeze(1))
+    ring.index_copy_(1, slot, taps.narrow(1, 0, ring.shape[2]).unsqueeze(1))
     return taps
 
 

@@ -6,13 +6,14 @@ of one degree in a layer, M the number of assignments of degrees; I is the input
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from anytime_core.priors.made.masked import MaskedLinear, connections
 from anytime_core.priors.sequence.incremental import IncrementalNetwork, State
@@ -62,8 +63,8 @@ class DegreeNetwork(IncrementalNetwork):
         inputs, features = numbered(prior.config.embedding), numbered(prior.config.features)
         groups = [inputs, *(by_degree(own, length) for own in degrees), features]
         layers = [*prior.layers, prior.last]
-        of_each = [_cut(layer, *pair, dtype) for layer, *pair in zip(layers, groups, groups[1:], strict=False)]
-        self.layers, self.last = of_each[:-1], of_each[-1]
+        cut = [_cut(layer, *ends, dtype) for layer, ends in zip(layers, itertools.pairwise(groups), strict=True)]
+        self.layers, self.last = cut[:-1], cut[-1]
         self.direct = None if prior.direct is None else _cut(prior.direct, inputs, features, dtype)
 
     def state(self, batch: int, length: int) -> State:
@@ -124,8 +125,9 @@ def by_degree(degrees: Tensor, positions: int) -> Tensor:
     return units
 
 
-def _cut(layer: MaskedLinear, inputs: Tensor, outputs: Tensor, dtype: torch.dtype) -> Blocks:
+def _cut(layer: nn.Module, inputs: Tensor, outputs: Tensor, dtype: torch.dtype) -> Blocks:
     """A layer cut by degrees: the numbers of its inputs and outputs of each degree are [N, I / N] and [N, U]."""
+    assert isinstance(layer, MaskedLinear)
     degrees = torch.arange(len(inputs), device=inputs.device)
     mask = connections(degrees.repeat_interleave(inputs.shape[1]), degrees)  # [N, I]
     padded = F.pad(layer.weight, (0, 1, 0, 1))

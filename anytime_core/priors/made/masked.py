@@ -10,14 +10,29 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class MaskedLinear(nn.Linear):
-    """A linear layer that is given its mask; weights that are masked get no gradient and have no effect."""
+class MaskedLinear(nn.Module):
+    """A linear layer that is given its mask. Weights that are masked get no gradient and have no effect.
+
+    Args:
+        inputs, outputs: I and O.
+        bias: whether there is one.
+    """
+
+    def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(outputs, inputs))
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """[..., i] -> [..., o] by the first i inputs and o outputs, of which `mask` [o, i] says what is connected."""
         outputs, inputs = mask.shape
         bias = None if self.bias is None else self.bias[:outputs]
         return F.linear(x, self.weight[:outputs, :inputs] * mask, bias)
+
+    @torch.no_grad()
+    def initialise(self, connected: Tensor, gain: float) -> None:
+        """Set the weights of each output to a variance of `gain` by its number of connected inputs, [O]."""
+        self.weight.normal_().mul_((gain / connected).sqrt().unsqueeze(1))
 
 
 def connections(inputs: Tensor, outputs: Tensor) -> Tensor:

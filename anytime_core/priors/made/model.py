@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +20,10 @@ from torch import Tensor, nn
 from anytime_core.priors.made.config import MADEConfig
 from anytime_core.priors.made.incremental import AveragedNetworks, DegreeNetwork, averaged
 from anytime_core.priors.made.masked import MaskedLinear, assigned_degrees, connections
+from anytime_core.priors.sequence.choice import compiled_step_pays
 from anytime_core.priors.sequence.incremental import IncrementalNetwork
 from anytime_core.priors.sequence.model import SequencePrior, initialise_ends
+from anytime_core.priors.stepping import EngineMaker, ImportedEngine
 from anytime_core.quantizers.base import CodeSpec
 from anytime_core.transfer import to_device
 
@@ -49,32 +52,42 @@ class MADEPrior(SequencePrior):
         self.register_buffer("degrees", degrees, persistent=False)  # [M, layers, H]
         self.dropout = nn.Dropout(config.dropout)
         sizes = [inputs] + [config.hidden] * config.layers
-        self.layers = nn.ModuleList(MaskedLinear(*pair) for pair in itertools.pairwise(sizes))
+        layers = [MaskedLinear(*pair) for pair in itertools.pairwise(sizes)]
+        self.layers = nn.ModuleList(layers)
         self.last = MaskedLinear(config.hidden, outputs)
         self.direct = MaskedLinear(inputs, outputs, bias=False) if config.direct else None
         self.add_head()
-        self._initialise()
+        self._initialise(layers)
 
-    def _initialise(self) -> None:
+    def _initialise(self, layers: list[MaskedLinear]) -> None:
         """Keep the scale of inputs, whatever number of connections a unit has (He et al. 2015)."""
         initialise_ends(self, std=0.5)
         positions = torch.arange(self.code_length)
-        of_inputs = positions.repeat_interleave(self.config.embedding)
-        of_features = positions.repeat_interleave(self.config.features)
-        before = of_inputs.expand(self.config.masks, -1)
-        for layer, own in zip(self.layers, self.degrees.unbind(1), strict=True):
-            _initialise(layer, before, own, 2.0)
-            before = own
-        _initialise(self.last, before, of_features.expand(self.config.masks, -1), 1.0)
-        if self.direct is not None:
-            nn.init.zeros_(self.direct.weight)
+        before = positions.repeat_interleave(self.config.embedding).expand(self.config.masks, -1)
+        outputs = positions.repeat_interleave(self.config.features).expand(self.config.masks, -1)
+        for layer, degrees in zip(layers, self.degrees.unbind(1), strict=True):
+            layer.initialise(_connected(before, degrees), gain=2.0)
+            before = degrees
+        self.last.initialise(_connected(before, outputs), gain=1.0)
 
     @property
     def multiply_adds(self) -> float:
         """See `Prior`: all steps together cost one pass through the layers."""
-        layers = [*self.layers, self.last, *([] if self.direct is None else [self.direct])]
+        layers = (layer for layer in self.modules() if isinstance(layer, MaskedLinear))
         passed = sum(layer.weight.numel() for layer in layers) / self.code_length
         return float(self.config.masks * (passed + self.head.weight.numel()))
+
+    @classmethod
+    def engines(cls) -> Mapping[str, EngineMaker]:
+        """See `CausalPrior`. The module of engine `numba` is imported when it is made."""
+        return {**super().engines(), "numba": ImportedEngine("anytime_core.priors.made.numba:MADEEngine")}
+
+    def fastest_engine(self, precision: str, batch: int, multiply_adds: float) -> str:
+        """See `Prior`."""
+        steps = multiply_adds / (batch * self.multiply_adds)
+        if compiled_step_pays(self.device, precision, batch, steps, Path(__file__).parent / "kernels.py"):
+            return "numba"
+        return super().fastest_engine(precision, batch, multiply_adds)
 
     @property
     def kept_numbers(self) -> int:
@@ -93,12 +106,12 @@ class MADEPrior(SequencePrior):
         if draws is None:
             draws = {name: to_device(value, codes.device) for name, value in self.draws(len(codes)).items()}
         degrees = self.degrees.index_select(0, draws["assignment"])[0]
-        logits = super().logits(self._masked_features(self.inputs(codes[:, :-1], labels), degrees))
+        logits = super().logits(self.masked_features(self.inputs(codes[:, :-1], labels), degrees))
         return -self.distribution.log_prob(logits, codes).mean(1)
 
     def features(self, inputs: Tensor) -> Tensor:
         """Inputs [B, n, E] -> features [M B, n, F], those of each assignment one after another."""
-        return torch.cat([self._masked_features(inputs, degrees) for degrees in self.degrees])
+        return torch.cat([self.masked_features(inputs, degrees) for degrees in self.degrees])
 
     def logits(self, features: Tensor) -> Tensor:
         """Features [M B, n, F] -> logits [B, n, K] of the mean of the probabilities of all assignments."""
@@ -109,7 +122,7 @@ class MADEPrior(SequencePrior):
         networks = [DegreeNetwork(self, number, dtype) for number in range(self.config.masks)]
         return networks[0] if len(networks) == 1 else AveragedNetworks(networks)
 
-    def _masked_features(self, inputs: Tensor, degrees: Tensor) -> Tensor:
+    def masked_features(self, inputs: Tensor, degrees: Tensor) -> Tensor:
         """Inputs [B, n, E] and degrees of hidden units [layers, H] -> features [B, n, F]."""
         n = inputs.shape[1]
         positions = torch.arange(n, device=inputs.device)
@@ -126,10 +139,7 @@ class MADEPrior(SequencePrior):
         return features.unflatten(1, (n, -1))
 
 
-def _initialise(layer: MaskedLinear, inputs: Tensor, outputs: Tensor, gain: float) -> None:
-    """Set the weights of each output to a variance of `gain` by its inputs; degrees are [M, I] and [M, O]."""
-    connected = torch.stack([connections(*pair).sum(1) for pair in zip(inputs, outputs, strict=True)])
-    deviations = (gain / connected.float().mean(0)).sqrt()
-    with torch.no_grad():
-        layer.weight.normal_().mul_(deviations.unsqueeze(1))
-    nn.init.zeros_(layer.bias)
+def _connected(inputs: Tensor, outputs: Tensor) -> Tensor:
+    """How many inputs each output is connected to, [O], in the mean over assignments; degrees [M, I] and [M, O]."""
+    masks = [connections(*pair) for pair in zip(inputs, outputs, strict=True)]
+    return torch.stack(masks).float().mean(0).sum(1)

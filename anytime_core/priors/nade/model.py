@@ -12,14 +12,19 @@ n is a number of positions, E the numbers of an input, H the hidden units, F the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from anytime_core.priors.nade.config import NADEConfig
 from anytime_core.priors.nade.incremental import AccumulatingNetwork, activate
+from anytime_core.priors.sequence.choice import compiled_step_pays
 from anytime_core.priors.sequence.incremental import IncrementalNetwork
 from anytime_core.priors.sequence.model import SequencePrior, initialise_ends
+from anytime_core.priors.stepping import EngineMaker, ImportedEngine
 from anytime_core.quantizers.base import CodeSpec
 
 _HIDDEN_AT_ONCE = 2**25
@@ -55,6 +60,18 @@ class NADEPrior(SequencePrior):
         """See `Prior`."""
         network = self.to_hidden[0].numel() + self.to_features[0].numel()
         return float(network + self.head.weight.numel())
+
+    @classmethod
+    def engines(cls) -> Mapping[str, EngineMaker]:
+        """See `CausalPrior`. The module of engine `numba` is imported when it is made."""
+        return {**super().engines(), "numba": ImportedEngine("anytime_core.priors.nade.numba:NADEEngine")}
+
+    def fastest_engine(self, precision: str, batch: int, multiply_adds: float) -> str:
+        """See `Prior`."""
+        steps = multiply_adds / (batch * self.multiply_adds)
+        if compiled_step_pays(self.device, precision, batch, steps, Path(__file__).parent / "kernels.py"):
+            return "numba"
+        return super().fastest_engine(precision, batch, multiply_adds)
 
     @property
     def kept_numbers(self) -> int:

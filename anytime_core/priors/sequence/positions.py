@@ -20,17 +20,11 @@ class GridPositions(nn.Module):
 
     def __init__(self, spec: CodeSpec, width: int) -> None:
         super().__init__()
-        sizes = axes(spec)
         cells = torch.arange(spec.length) if spec.order is None else torch.tensor(spec.order[: spec.length])
-        self.axes = nn.ModuleList(nn.Embedding(size, width) for size in sizes)
-        self.register_buffer("coordinates", torch.stack(torch.unravel_index(cells, sizes)), persistent=False)
+        self.axes = nn.ModuleList(nn.Embedding(size, width) for size in spec.axes)
+        self.register_buffer("coordinates", torch.stack(torch.unravel_index(cells, spec.axes)), persistent=False)
 
     @property
     def weight(self) -> Tensor:
         """The embedding of each position, [N, W]."""
         return torch.stack([axis(index) for axis, index in zip(self.axes, self.coordinates, strict=True)]).sum(0)
-
-
-def axes(spec: CodeSpec) -> tuple[int, ...]:
-    """The sizes of the grid that are above 1."""
-    return tuple(size for size in spec.grid if size > 1)

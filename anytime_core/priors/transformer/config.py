@@ -74,7 +74,7 @@ class TransformerConfig(TransformerSection):
         super().check(spec)
         if self.heads % (self.kv_heads or 1):
             raise ConfigError(f"prior.heads={self.heads} is not a multiple of prior.kv_heads={self.kv_heads}")
-        if self.positions == "grid" and not _rows(spec):
+        if self.positions == "grid" and len(spec.axes) < 2:
             raise ConfigError(
                 f"prior.positions=grid adds up embeddings of rows and columns, but these codes have a grid of "
                 f"{'x'.join(map(str, spec.grid))}: use learned, or auto"
@@ -100,8 +100,8 @@ class TransformerConfig(TransformerSection):
     def block_of(self, spec: CodeSpec) -> int:
         """The positions of a block."""
         # In another order than that of the grid, a row is not a block.
-        row = spec.grid[-1] if _rows(spec) and spec.order is None else spec.length
-        return self.block or (row if 1 < row < spec.length else round(math.sqrt(spec.length)))
+        row = spec.axes[-1] if len(spec.axes) > 1 and spec.order is None else spec.length
+        return self.block or (row if row < spec.length else round(math.sqrt(spec.length)))
 
     def summary_of(self, spec: CodeSpec) -> int:
         """The last positions of a block to which later ones attend."""
@@ -109,9 +109,6 @@ class TransformerConfig(TransformerSection):
 
     def grid_positions(self, spec: CodeSpec) -> bool:
         """Whether embeddings of positions are those of their rows and columns."""
-        return self.positions == "grid" or (self.positions == "auto" and self.attention != "full" and _rows(spec))
-
-
-def _rows(spec: CodeSpec) -> bool:
-    """Whether the grid of the codes has more than one dimension."""
-    return sum(size > 1 for size in spec.grid) > 1
+        if self.positions == "auto":
+            return self.attention != "full" and len(spec.axes) > 1
+        return self.positions == "grid"

@@ -23,8 +23,8 @@ from torch import Tensor
 
 PatternName = Literal["full", "local", "strided", "fixed"]
 
-_BLOCKS_FROM = 4
-"""Blocks from which attention by blocks is faster than attention to all positions with a mask."""
+_PARTS_FROM, _BLOCKS_FROM = 128, 4
+"""Positions and blocks from which attention part by part is faster than attention to all positions with a mask."""
 
 
 class Pattern(ABC):
@@ -87,7 +87,7 @@ class _Near(Pattern):
         batch, _, length, _ = queries.shape
         if length <= self.block:
             return _attended(queries, keys, values, dropout)
-        if length < _BLOCKS_FROM * self.block:
+        if not _pays(length, self.block):
             return super().attend(queries, keys, values, dropout)
         own, *shared = (_blocks(part, self.block) for part in (queries, keys, values))
         # The block before is that of the row before; the first block of a sequence does not look at it.
@@ -144,6 +144,8 @@ class Column(Pattern):
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor, dropout: float = 0.0) -> Tensor:
         """See `Pattern`."""
         batch, _, length, _ = queries.shape
+        if not _pays(length, self.block):
+            return super().attend(queries, keys, values, dropout)
         queries, keys, values = (_columns(part, self.block) for part in (queries, keys, values))
         attended = _attended(queries, keys, values, dropout)  # [B l, H, n / l, E]
         return attended.unflatten(0, (batch, -1)).permute(0, 2, 3, 1, 4).flatten(2, 3)[:, :, :length]
@@ -167,6 +169,8 @@ class Block(Pattern):
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor, dropout: float = 0.0) -> Tensor:
         """See `Pattern`."""
         batch, _, length, _ = queries.shape
+        if not _pays(length, self.block):
+            return super().attend(queries, keys, values, dropout)
         queries, keys, values = (_blocks(part, self.block) for part in (queries, keys, values))
         return _joined(_attended(queries, keys, values, dropout), batch, length)
 
@@ -187,6 +191,27 @@ class Summaries(Pattern):
         summarises = np.arange(length) % self.block >= self.block - self.summary
         last: NDArray[np.int64] = np.cumsum(summarises) - summarises
         return _pairs(np.zeros_like(last), last)
+
+    def attend(self, queries: Tensor, keys: Tensor, values: Tensor, dropout: float = 0.0) -> Tensor:
+        """See `Pattern`."""
+        batch, _, length, _ = queries.shape
+        if not _pays(length, self.block):
+            return super().attend(queries, keys, values, dropout)
+        own = _blocks(queries, self.block)
+        keys, values = (self._summaries_and_own(part) for part in (keys, values))
+        index = torch.arange(-(-length // self.block) * self.block, device=own.device).view(-1, 1, self.block, 1)
+        query, key = index, index.mT
+        before = index[:, 0, -self.summary :].flatten() < query[:, :, :1]  # [n / l, 1, 1, n c / l]
+        inside = (key <= query) & self.sees(query, key)  # [n / l, 1, l, l]
+        mask = torch.cat([before.expand(-1, -1, self.block, -1), inside], -1)
+        return _joined(_attended(own, keys, values, dropout, mask=mask.repeat(batch, 1, 1, 1)), batch, length)
+
+    def _summaries_and_own(self, x: Tensor) -> Tensor:
+        """[B, heads, n, E] -> [B n / l, heads, n c / l + l, E]."""
+        rows = _rows(x, self.block)
+        summaries = rows[:, :, :, -self.summary :].flatten(2, 3).unsqueeze(2)
+        every = summaries.expand(-1, -1, rows.shape[2], -1, -1)
+        return torch.cat([every, rows], 3).transpose(1, 2).flatten(0, 1)
 
 
 def patterns(name: PatternName, layers: int, block: int, summary: int) -> tuple[Pattern, ...]:
@@ -220,6 +245,11 @@ def slots_of(places: NDArray[np.int64]) -> int:
 
 def _pairs(first: NDArray[np.int64], last: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.stack([first, last], 1)
+
+
+def _pays(length: int, block: int) -> bool:
+    """Whether attention part by part is faster than with a mask."""
+    return length >= max(_PARTS_FROM, _BLOCKS_FROM * block)
 
 
 def _attended(queries: Tensor, keys: Tensor, values: Tensor, dropout: float, mask: Tensor | None = None) -> Tensor:

@@ -31,12 +31,12 @@ class WaveNetPrior(SequencePrior):
     Config = WaveNetConfig
 
     def __init__(self, config: WaveNetConfig, spec: CodeSpec, code_vectors: Tensor | None = None) -> None:
-        super().__init__(config, spec, code_vectors, width=config.width, features=config.skip_channels)
+        super().__init__(config, spec, code_vectors, width=config.width, features=config.skips)
         dilations = config.dilations(spec.length)
         self.blocks = nn.ModuleList(WaveNetBlock(config, dilation) for dilation in dilations[:-1])
         self.blocks.append(WaveNetBlock(config, dilations[-1], last=True))
-        self.mix = nn.Linear(config.skip_channels, config.skip_channels)
-        nn.init.normal_(self.mix.weight, std=(2 / config.skip_channels) ** 0.5)
+        self.mix = nn.Linear(config.skips, config.skips)
+        nn.init.normal_(self.mix.weight, std=(2 / config.skips) ** 0.5)
         nn.init.zeros_(self.mix.bias)
         self.add_head()
         initialise_ends(self, 0.5)
@@ -74,7 +74,7 @@ class WaveNetBlock(nn.Module):
         super().__init__()
         self.width, self.dropout = config.width, nn.Dropout(config.dropout)
         self.gates = CausalConvolution(config.width, 2 * config.width, config.kernel, dilation)
-        added = config.skip_channels if last else config.width + config.skip_channels
+        added = config.skips if last else config.width + config.skips
         self.outputs = nn.Linear(config.width, added, bias=False)
         # The stream keeps its scale at any depth.
         nn.init.normal_(self.outputs.weight, std=(config.width * config.layers) ** -0.5)
