@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from anytime_core.errors import ConfigError
+from anytime_core.errors import ConfigError, UsageError
 from anytime_core.priors.made.masked import assigned_degrees, connections
 from anytime_core.priors.nade import model as nade
 from anytime_core.priors.registry import PRIORS
@@ -69,7 +69,35 @@ def test_every_engine_gives_the_logits_of_one_pass(kind, config, length):
             torch.testing.assert_close(found, wanted[:, position], atol=2e-5, rtol=2e-5)
 
 
+@pytest.mark.parametrize("kind", ["made", "nade"])
+@pytest.mark.parametrize(
+    ("device", "precision", "batch", "samples", "compiled", "expected"),
+    [
+        ("cpu", "float32", 16, 16, True, "numba"),
+        ("cpu", "float32", 16, 16, False, "eager"),
+        ("cpu", "float32", 1, 10**6, False, "numba"),
+        ("cpu", "float32", 17, 10**9, True, "eager"),
+        ("cpu", "bfloat16", 1, 10**6, True, "eager"),
+        ("cuda", "float32", 1, 10**6, True, "graph"),
+    ],
+)
+def test_auto_is_the_compiled_step_for_small_batches_on_the_cpu(
+    monkeypatch, kind, device, precision, batch, samples, compiled, expected
+):
+    prior = prior_of(kind, {"hidden": PRIME})
+    monkeypatch.setattr(type(prior), "device", torch.device(device))
+    monkeypatch.setattr("anytime_core.priors.sequence.choice.is_compiled", lambda *kernel: compiled)
+    assert prior.fastest_engine(precision, batch, prior.multiply_adds * samples * PRIME) == expected
+
+
 # MADE
+
+
+def test_the_compiled_step_has_one_assignment():
+    prior = prior_of("made", MADE["several assignments"])
+    with pytest.raises(UsageError, match=r"engine 'numba' has no prior.masks=3, only 1: use --engine eager"):
+        prior.engines()["numba"](prior, "float32")
+    assert prior.fastest_engine("float32", 1, 1e15) == "eager"
 
 
 @pytest.mark.parametrize(("positions", "hidden"), [(13, 13), (13, 17), (13, 64), (13, 3), (1, 4)])
