@@ -60,6 +60,9 @@ SHAPES = {
     "heads in two groups": {"kv_heads": 2},
     "heads in one group": {"kv_heads": 1, "layers": 1},
     "groups of three heads": {"width": 18, "heads": 6, "kv_heads": 2},
+    "blocks": {"attention": "local", "block": 2, "length": 7},
+    "rows and columns": {"attention": "strided", "grid": (4, 2), "length": 7},
+    "summaries": {"attention": "fixed", "block": 3, "length": 7, "kv_heads": 2},
     "one of each": {"width": 1, "heads": 1, "feedforward": 1, "size": 1, "vectors": "none"},
 }
 VECTORS = ("none", "shared", "per position")
@@ -82,15 +85,19 @@ def build(
     heads: int = 4,
     kv_heads: int | None = None,
     feedforward: int = 4,
+    attention: str = "full",
+    block: int | None = None,
     length: int = N,
+    grid: tuple[int, ...] | None = None,
     size: int = K,
 ) -> TransformerPrior:
     """A prior that no test may change."""
     torch.manual_seed(0)
     shape = {"none": None, "shared": (size, 5), "per position": (length, size, 5)}[vectors]
+    sizes = {"layers": layers, "width": width, "heads": heads, "kv_heads": kv_heads, "feedforward": feedforward}
     prior = TransformerPrior(
-        TransformerConfig(layers=layers, width=width, heads=heads, kv_heads=kv_heads, feedforward=feedforward),
-        codes_of(length, size, classes=classes),
+        TransformerConfig(**sizes, attention=attention, block=block),
+        codes_of(length, size, classes=classes).model_copy(update={"grid": grid or (length,)}),
         None if shape is None else torch.randn(shape),
     )
     with torch.no_grad():  # as initialised, logits are nearly flat, and norms and biases do nothing

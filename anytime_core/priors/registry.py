@@ -25,13 +25,31 @@ _KINDS = [
         "made",
         "anytime_core.priors.made.model:MADEPrior",
         "anytime_core.priors.made.config:MADEConfig",
-        "masked layers: the cheapest to train, and all steps together cost one pass",
+        "masked layers, whose steps together cost one pass",
     ),
     Kind(
         "nade",
         "anytime_core.priors.nade.model:NADEPrior",
         "anytime_core.priors.nade.config:NADEConfig",
-        "one hidden layer that sums up the codes so far: the smallest state",
+        "one hidden layer that sums up the codes so far",
+    ),
+    Kind(
+        "wavenet",
+        "anytime_core.priors.wavenet.model:WaveNetPrior",
+        "anytime_core.priors.wavenet.config:WaveNetConfig",
+        "gated dilated convolutions",
+    ),
+    Kind(
+        "bytenet",
+        "anytime_core.priors.bytenet.model:ByteNetPrior",
+        "anytime_core.priors.bytenet.config:ByteNetConfig",
+        "residual dilated convolutions",
+    ),
+    Kind(
+        "gru",
+        "anytime_core.priors.gru.model:GRUPrior",
+        "anytime_core.priors.gru.config:GRUConfig",
+        "gated recurrent units, codes from first to last",
     ),
     Kind(
         "ardm",

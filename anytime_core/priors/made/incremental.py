@@ -102,9 +102,9 @@ class AveragedNetworks(IncrementalNetwork):
             [network.features(x, part, position) for network, part in zip(self.networks, parts, strict=True)]
         )
 
-    def logits(self, features: Tensor, matrix: Tensor, bias: Tensor) -> Tensor:
-        """Features [M B, F] -> logits [B, K]."""
-        return averaged(super().logits(features, matrix, bias), len(self.networks))
+    def logits(self, outputs: Tensor) -> Tensor:
+        """Logits [M B, K] -> logits [B, K]."""
+        return averaged(outputs, len(self.networks))
 
 
 def averaged(logits: Tensor, assignments: int) -> Tensor:

@@ -115,9 +115,9 @@ class MADEPrior(SequencePrior):
         """Inputs [B, n, E] -> features [M B, n, F], those of each assignment one after another."""
         return torch.cat([self.masked_features(inputs, degrees) for degrees in self.degrees])
 
-    def logits(self, x: Tensor) -> Tensor:
+    def logits(self, features: Tensor) -> Tensor:
         """Features [M B, n, F] -> logits [B, n, K] of the mean of the probabilities of all assignments."""
-        return averaged(super().logits(x), self.config.masks)
+        return averaged(super().logits(features), self.config.masks)
 
     def incremental(self, dtype: torch.dtype) -> IncrementalNetwork:
         """See `SequencePrior`."""

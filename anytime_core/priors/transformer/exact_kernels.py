@@ -5,8 +5,8 @@ defines to the bit. The compiler may neither fuse nor reorder them, as there is 
 libraries are not used, as their exponentials and products differ. The innermost loops are over outputs, so that vector
 units can compute several outputs at a time, each in its order.
 
-n is the number of codes to draw, L the number of layers, W the width, H the number of heads, E = W / H, G the number of
-key-value heads, F the width of the feed-forward layer; I and O are the inputs and outputs of a product.
+m is the number of places for keys of a sequence, L the number of layers, W the width, H the number of heads, E = W / H,
+G the number of key-value heads, F the width of the feed-forward layer; I and O are the inputs and outputs of a product.
 """
 
 from __future__ import annotations
@@ -85,9 +85,19 @@ def _affine(x: Array, weight: Array, bias: Array, out: Array) -> None:
 
 @numba.njit(cache=True, nogil=True)
 def _attend(
-    projected: Array, keys: Array, values: Array, position: int, scale: np.float32, scores: Array, out: Array
+    projected: Array,
+    keys: Array,
+    values: Array,
+    first_place: int,
+    last_place: int,
+    scale: np.float32,
+    scores: Array,
+    out: Array,
 ) -> None:
-    """Projected [B, W + 2 G E], keys [B, G, E, n] and values [B, G, n, E] of a layer, which it extends -> [B, W]."""
+    """Projected [B, W + 2 G E], keys [B, G, E, m] and values [B, G, m, E] of a layer -> [B, W].
+
+    It writes a key and a value at the last place and attends to all from the first to the last.
+    """
     batch, groups, size, _ = keys.shape
     width = out.shape[1]
     shared = width // (groups * size)
@@ -95,50 +105,51 @@ def _attend(
         for group in range(groups):
             first = width + group * size
             for e in range(size):
-                keys[row, group, e, position] = projected[row, first + e]
-                values[row, group, position, e] = projected[row, first + groups * size + e]
+                keys[row, group, e, last_place] = projected[row, first + e]
+                values[row, group, last_place, e] = projected[row, first + groups * size + e]
         for head in range(groups * shared):
             group, first = head // shared, head * size
-            scores[: position + 1] = _ZERO
+            scores[first_place : last_place + 1] = _ZERO
             for e in range(size):
                 query = projected[row, first + e] * scale
-                for j in range(position + 1):
+                for j in range(first_place, last_place + 1):
                     scores[j] += query * keys[row, group, e, j]
                 out[row, first + e] = _ZERO
-            largest = scores[0]
-            for j in range(1, position + 1):
+            largest = scores[first_place]
+            for j in range(first_place + 1, last_place + 1):
                 largest = max(largest, scores[j])
             total = _ZERO
-            for j in range(position + 1):
+            for j in range(first_place, last_place + 1):
                 scores[j] = exponential(scores[j] - largest)
                 total += scores[j]
-            for j in range(position + 1):
+            for j in range(first_place, last_place + 1):
                 share = scores[j] / total
                 for e in range(size):
                     out[row, first + e] += share * values[row, group, j, e]
 
 
 @numba.njit(cache=True, nogil=True)
-def exact_step(x, position, layers, last, keys, values, scale, epsilon, buffers):  # type: ignore[no-untyped-def]
+def exact_step(x, places, layers, last, keys, values, scale, epsilon, buffers):  # type: ignore[no-untyped-def]
     """Run one position through the blocks: x [B, W], which is overwritten -> buffers[0], normalised, [B, W].
 
     Args:
         x: the input of the first block.
-        position: the position of the code to draw.
+        places: [L, 2], where the position's keys are written and read, see `Pattern.places`.
         layers: six pairs, weight and bias of each layer [L, ...]: normalisation, to queries, keys and values,
             project, normalisation, expand, shrink; weights of products are [L, I, O].
         last: weight and bias [W] of the last normalisation.
-        keys, values: [L, B, G, E, n] and [L, B, G, n, E], written up to `position`.
+        keys, values: [L, B, G, E, m] and [L, B, G, m, E].
         scale: the scale of the queries.
         epsilon: the epsilon of the normalisations.
-        buffers: normalised [B, W], projected [B, W + 2 G E], hidden [B, F], scores [n].
+        buffers: normalised [B, W], projected [B, W + 2 G E], hidden [B, F], scores [m].
     """
     normalised, projected, hidden, scores = buffers
     before, to_queries_keys_values, project, between, expand, shrink = layers
     for layer in range(keys.shape[0]):
         normalise(x, before[0][layer], before[1][layer], epsilon, normalised)
         _affine(normalised, to_queries_keys_values[0][layer], to_queries_keys_values[1][layer], projected)
-        _attend(projected, keys[layer], values[layer], position, scale, scores, normalised)
+        first, last_place = places[layer]
+        _attend(projected, keys[layer], values[layer], first, last_place, scale, scores, normalised)
         _add(x, project[1][layer])
         add_product(normalised, project[0][layer], x)
         normalise(x, between[0][layer], between[1][layer], epsilon, normalised)
