@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -17,8 +18,8 @@ from anytime_core.quantizers.base import CodeSpec
 PRIME = 13
 """A number of codes that no number of units is a multiple of."""
 MADE: dict[str, dict[str, Any]] = {
-    "one layer": {"layers": 1, "hidden": PRIME},
-    "uneven degrees": {"layers": 3, "hidden": PRIME + 4},
+    "one layer": {"layers": 1, "hidden": PRIME, "direct": False},
+    "uneven degrees": {"layers": 3, "hidden": PRIME + 4, "direct": False},
     "fewer units than codes": {"layers": 2, "hidden": 3, "direct": True},
     "several assignments": {"layers": 2, "hidden": 29, "masks": 3},
 }
@@ -141,17 +142,19 @@ def test_masked_weights_have_no_gradient_and_decay_alone():
 
 
 @pytest.mark.parametrize(
-    ("config", "message"),
-    [({"hidden": 12}, "prior.hidden=12 units are too few for 13 codes"), ({"hidden": 12, "direct": True}, None)],
+    ("config", "length", "message"),
+    [
+        ({"hidden": 12}, 13, "prior.hidden=12 units are too few for 13 codes, .*use prior.hidden=13 "),
+        ({"hidden": 12, "direct": True}, 13, None),
+        ({"direct": True}, 784, "prior.direct=true takes 629407744 weights for 784 codes: use prior.direct=false, or smaller "),
+        ({"direct": True, "embedding": 4, "features": 4}, 784, None),
+    ],
 )
-def test_more_codes_than_units_need_direct_connections(config, message):
+def test_sizes_that_do_not_fit_the_codes_are_refused_with_a_way_out(config, length, message):
     section = PRIORS.section_of("made").model_validate({"kind": "made", **config})
-    spec = CodeSpec(length=PRIME, size=6, dim=3, grid=(PRIME,))
-    if message is None:
+    spec = CodeSpec(length=length, size=6, dim=3, grid=(length,))
+    with nullcontext() if message is None else pytest.raises(ConfigError, match=message):
         section.check(spec)
-    else:
-        with pytest.raises(ConfigError, match=message):
-            section.check(spec)
 
 
 # NADE
