@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from anytime_core.config import Config, CoreConfig
+from anytime_core.config_fields import Kinds, annotations_at, field_names, takes, types_in
 from anytime_core.data.locations import lasting_path
 from anytime_core.data.reading import YAML_LIMIT, decoded, read_limited
 from anytime_core.errors import ConfigError, UsageError, nearest, system_reason
-from anytime_core.priors.registry import PRIORS
-from anytime_core.quantizers.registry import QUANTIZERS
-from anytime_core.registry import Registry
 from anytime_core.spelling import named_override
 from anytime_core.yaml_values import LONGEST_VALUE, YAML_ERRORS, WrittenFloat, WrittenInt, load_yaml, shortened
 
 Override = str | tuple[str, Any]
 """A change of a config: `a.b=value` as it is typed, or a dotted key and its value."""
 
-_REGISTRIES: dict[Any, Registry[Any]] = {registry.section: registry for registry in (QUANTIZERS, PRIORS)}
-"""Base of the sections of a registry's kinds -> the registry."""
 _MOST_KEYS = 20
 _MOST_MISTAKES = 50
 
@@ -66,8 +60,9 @@ def apply_overrides(
     A typed value is YAML, but names and paths are taken as they are written, as in a shell: `data.root=my pics #2`.
     Quotes around them are removed, and `null` or nothing means no path.
 
-    If a section has kinds, such as the quantizer, changing the `kind` drops the section's other values, which belonged
-    to the old kind. So kinds are changed first, wherever they stand among the overrides.
+    If a section has kinds, such as the prior, changing the `kind` drops the section's values that belonged to the old
+    kind. Those that a common base of both kinds declares stay. So kinds are changed first, wherever they stand among
+    the overrides.
 
     Args:
         data: the layout of a YAML config.
@@ -82,7 +77,8 @@ def apply_overrides(
         keys, shown = overridden_key(override).split("."), _named(override)
         if (isinstance(override, str) and "=" not in override) or not all(keys) or len(keys) > _MOST_KEYS:
             raise ConfigError(f"{shown} is not of the form key.subkey=value")
-        value = _overriding_value(override, _annotations(keys, modality_config), shown)
+        model = _model_of(keys[0], modality_config)
+        value = _overriding_value(override, annotations_at(keys, model), shown)
         section = result
         for name in keys[:-1]:
             if section.get(name) is None:
@@ -90,9 +86,10 @@ def apply_overrides(
             section = section[name]
             if not isinstance(section, dict):
                 raise ConfigError(f"{shown}: '{shortened(name)}' is a value, not a section")
-        default_kind = _default_kind(keys[:-1], modality_config) if keys[-1] == "kind" else None
-        if default_kind is not None and section.get("kind", default_kind) != value:
-            section.clear()
+        if keys[-1] == "kind" and (kinds := Kinds(keys[:-1], model)):
+            before = section.get("kind", kinds.default)
+            for name in section.keys() - kinds.shared(before, value) if before != value else ():
+                del section[name]
         section[keys[-1]] = value
     return result
 
@@ -151,7 +148,7 @@ def parse_config(data: Mapping[str, Any], modality_config: type[BaseModel]) -> C
                 for detail in error.errors()
                 if detail["type"] != "too_short" or len(detail["input"]) < detail["ctx"]["min_length"]
             ]
-            mistakes += [_describe(detail, known) for detail in details[:_MOST_MISTAKES]]
+            mistakes += [_describe(detail, known, model, values) for detail in details[:_MOST_MISTAKES]]
             if len(details) > _MOST_MISTAKES:
                 mistakes.append(f"and {len(details) - _MOST_MISTAKES} more mistakes")
     if mistakes:
@@ -159,28 +156,16 @@ def parse_config(data: Mapping[str, Any], modality_config: type[BaseModel]) -> C
     return Config(*parsed)
 
 
-def _annotations(keys: Sequence[str], modality_config: type[BaseModel] | None) -> list[Any]:
-    """The types of the value at `keys`, in all kinds of the sections around it; empty if there is no such key."""
-    owned = modality_config is not None and bool(keys) and keys[0] in modality_config.model_fields
-    annotations: list[Any] = [modality_config if owned else CoreConfig]
-    for key in keys:
-        sections = [section for annotation in annotations for section in _sections(annotation)]
-        annotations = [section.model_fields[key].annotation for section in sections if key in section.model_fields]
-    return annotations
-
-
-def _default_kind(keys: Sequence[str], modality_config: type[BaseModel] | None) -> str | None:
-    """The default kind of the section at `keys` that is a union of kinds, None for any other key."""
-    sections = [section for annotation in _annotations(keys, modality_config) for section in _sections(annotation)]
-    kinds = [section.model_fields["kind"].default for section in sections if "kind" in section.model_fields]
-    return kinds[0] if len(kinds) > 1 else None
+def _model_of(name: str, modality_config: type[BaseModel] | None) -> type[BaseModel]:
+    """The model that has the section `name`: the modality's or core's."""
+    return modality_config if modality_config is not None and name in modality_config.model_fields else CoreConfig
 
 
 def _as_written(text: str, annotations: Sequence[Any]) -> Any:
     """The value that the `text` of an override stands for. Raises one of `YAML_ERRORS`."""
-    members = _members(annotations)
-    path = _takes(PurePath, members)
-    if not path and not (_takes(str, members) and not _takes((int, float), members)):
+    members = types_in(annotations)
+    path = takes(PurePath, members)
+    if not path and not (takes(str, members) and not takes((int, float), members)):
         return load_yaml(text)
     inner = text.strip()
     if inner in ("", "null") and type(None) in members:
@@ -201,12 +186,12 @@ def _fitted(value: Any, key: str, annotations: Sequence[Any], mistakes: list[str
         annotations: the types that it may have; empty if they are unknown.
         mistakes: a mistake that no type would find is added to these.
     """
-    members = _members(annotations)
+    members = types_in(annotations)
     if isinstance(value, Mapping):
         others = [one for member in members if typing.get_origin(member) is dict for one in typing.get_args(member)[1:]]
         fields: dict[Any, list[Any]] = {}
         for section in members:
-            for name, field in section.model_fields.items() if _takes(BaseModel, [section]) else ():
+            for name, field in section.model_fields.items() if takes(BaseModel, [section]) else ():
                 fields.setdefault(name, []).append(field.annotation)
         below = f"{key}." if key else ""
         return {
@@ -217,73 +202,38 @@ def _fitted(value: Any, key: str, annotations: Sequence[Any], mistakes: list[str
         return [_fitted(inner, f"{key}.{index}", items, mistakes) for index, inner in enumerate(value)]
     text = getattr(value, "text", value)
     literals = [literal for member in members if typing.get_origin(member) is Literal for literal in member.__args__]
-    if _takes(PurePath, members) and isinstance(text, str | PurePath):
+    if takes(PurePath, members) and isinstance(text, str | PurePath):
         try:
             return str(lasting_path(text))
         except UsageError as error:
             mistakes.append(f"{key}: {error}")
             return value
-    if isinstance(value, bool) and _takes((int, float), members) and not _takes(bool, members) and True not in literals:
+    if isinstance(value, bool) and takes((int, float), members) and not takes(bool, members) and True not in literals:
         return str(value).lower()  # Python takes true for the number 1
     if not isinstance(value, WrittenInt | WrittenFloat):
         truth = {"yes": True, "on": True, "no": False, "off": False}.get(str(value).lower())
         return truth if truth is not None and any(literal is truth for literal in literals) else value
-    if text in literals or (_takes(str, members) and not _takes((int, float), members)):
+    if text in literals or (takes(str, members) and not takes((int, float), members)):
         return text
     return int(value) if isinstance(value, WrittenInt) else float(value)
 
 
-def field_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Every dotted key that `model` knows, with those of sections and of all kinds of a section."""
-    for name, field in model.model_fields.items():
-        yield prefix + name
-        for section in _sections(field.annotation):
-            yield from field_names(section, f"{prefix}{name}.")
+def _describe(detail: Any, known: list[str], model: type[BaseModel], values: Mapping[str, Any]) -> str:
+    """One line for one pydantic error: the dotted key, what is wrong, the value, and the way out.
 
-
-def described_fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    """The dotted key, default and description of every value that `model` knows, in all kinds of a section."""
-    for name, field in model.model_fields.items():
-        sections = list(_sections(field.annotation))
-        for section in sections:
-            yield from described_fields(section, f"{prefix}{name}.")
-        if not sections:
-            default = json.dumps(TypeAdapter(Any).dump_python(field.get_default(), mode="json"))
-            yield prefix + name, default, field.description or ""
-
-
-def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
-    return (member for member in _members([annotation]) if _takes(BaseModel, [member]))
-
-
-def _members(annotations: Sequence[Any]) -> list[Any]:
-    """The types that `annotations` allow, with unions taken apart and metadata left out."""
-    members: list[Any] = []
-    for annotation in annotations:
-        if annotation in _REGISTRIES:
-            members += _REGISTRIES[annotation].known_sections()
-        elif typing.get_origin(annotation) is Annotated:
-            members += _members(typing.get_args(annotation)[:1])
-        elif typing.get_origin(annotation) in (typing.Union, types.UnionType):
-            members += _members(typing.get_args(annotation))
-        else:
-            members.append(annotation)
-    return members
-
-
-def _takes(kinds: type | tuple[type, ...], members: Sequence[Any]) -> bool:
-    """Whether one of `members` is a class of these kinds."""
-    return any(isinstance(member, type) and issubclass(member, kinds) for member in members)
-
-
-def _describe(detail: Any, known: list[str]) -> str:
-    """One line for one pydantic error: the dotted key, what is wrong, the value, and the nearest key."""
+    Args:
+        detail: the error.
+        known: all keys.
+        model: what was parsed.
+        values: from these values.
+    """
     key = _key(detail["loc"], known, unknown=detail["type"] == "extra_forbidden")
     message = detail["msg"].removeprefix("Value error, ").replace("True or False", "true or false")
     value = detail["input"]
     if detail["type"] == "extra_forbidden":
-        others = [name for name in known if name != key]
-        return f"unknown key '{shortened(key)}'" + (" for this kind" if key in known else nearest(key, others))
+        return f"unknown key '{shortened(key)}'" + (
+            _kind_without(key, model, values) if key in known else nearest(key, known)
+        )
     if detail["type"] == "union_tag_invalid":
         return f"{key}.kind: input should be {detail['ctx']['expected_tags']}, found {detail['ctx']['tag']!r}"
     if detail["type"] == "no_name":
@@ -296,6 +246,16 @@ def _describe(detail: Any, known: list[str]) -> str:
         return message  # a rule on several keys, whose message names them
     shown = "" if isinstance(value, Mapping | BaseModel) else f", found {shortened(repr(value))}"
     return f"{key}: {message[0].lower()}{message[1:]}{shown}"
+
+
+def _kind_without(key: str, model: type[BaseModel], values: Mapping[str, Any]) -> str:
+    """The kind of the section around a key that only other kinds have, and the keys that this kind has."""
+    *section, _ = key.split(".")
+    kinds, held = Kinds(section, model), values
+    for name in section:
+        held = held[name]
+    kind = held.get("kind", kinds.default if kinds else None)
+    return f" for kind '{shortened(str(kind))}', which has {', '.join(kinds.names(kind)) or 'no other values'}"
 
 
 def _key(location: Sequence[int | str], known: list[str], *, unknown: bool) -> str:

@@ -64,6 +64,18 @@ class Change(Recorded):
         return at
 
 
+class AutoencoderOrigin(Recorded):
+    """The run that trained the autoencoder and wrote the codes of another one.
+
+    Attributes:
+        run: its folder, as an absolute path; it may have moved since.
+        created: when it was begun, as an ISO time.
+    """
+
+    run: Text
+    created: Text
+
+
 class RunRecord(Recorded):
     """The contents of `run.json`."""
 
@@ -81,6 +93,8 @@ class RunRecord(Recorded):
     classes: tuple[str, ...]
     found: Found | None = None
     """The data of the autoencoder and the codes; None in runs of versions that did not record it."""
+    autoencoder_of: AutoencoderOrigin | None = None
+    """Whose the results of stages `autoencoder` and `codes` are; None: this run's own."""
     last_stage: Stage = "prior"
     """The last one that was asked for. A resumed training ends with it."""
     stages: Stages = Stages()
@@ -122,7 +136,8 @@ class RunRecord(Recorded):
     def before(self, stage: Stage) -> Self:
         """The record without the results of `stage` and of the stages after it."""
         kept = {name: result for name, result in self.finished.items() if STAGES.index(name) < STAGES.index(stage)}
-        return self.model_copy(update={"stages": kept})
+        own = {"autoencoder_of": None} if stage == "autoencoder" else {}
+        return self.model_copy(update={"stages": kept, **own})
 
     def after(self, stage: Stage, result: StageResult, found: Found | None) -> Self:
         """The record with the result of `stage` as the last one, and with what was found in the data by then."""

@@ -16,7 +16,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from anytime_core.display import shown
 from anytime_core.entry_points import Group, Plugin, find_declared, import_declared, imported, list_declared
 from anytime_core.errors import PluginError, UsageError, nearest
-from anytime_core.section import Section
+from anytime_core.section import Section, shared_fields
 
 T = TypeVar("T")
 
@@ -97,6 +97,19 @@ class Registry(Generic[T]):
         """The sections of core's own kinds and of the kinds that are imported already; the default kind's first."""
         names = sorted([*self.built_in, *self._imported], key=lambda kind: kind != self.default)
         return [self.section_of(kind) for kind in names]
+
+    def shared_fields(self, kind: object, other: object) -> frozenset[str]:
+        """The names of the fields that a common base of the sections of two kinds declares; without `kind`.
+
+        Of a kind that is not installed, or does not work, only those are known that all kinds have.
+        """
+        return shared_fields(self._section_or_base(kind), self._section_or_base(other))
+
+    def _section_or_base(self, kind: object) -> type[Section]:
+        try:
+            return self.section_of(kind) if isinstance(kind, str) else self.section
+        except (UsageError, PluginError):
+            return self.section
 
     def plugin(self, kind: str) -> Plugin | None:
         """The plugin that declares a kind; None if core has it."""

@@ -24,3 +24,9 @@ def by_kind(default: str) -> Discriminator:
         return str(value.get("kind", default) if isinstance(value, Mapping) else getattr(value, "kind", default))
 
     return Discriminator(kind)
+
+
+def shared_fields(section: type[BaseModel], other: type[BaseModel]) -> frozenset[str]:
+    """The names of the fields that a common base of two sections declares; without `kind`."""
+    bases = [base for base in section.__mro__ if issubclass(base, Section) and issubclass(other, base)]
+    return frozenset(name for base in bases for name in base.model_fields) - {"kind"}

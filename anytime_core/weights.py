@@ -31,7 +31,7 @@ from anytime_core.priors.base import Prior
 from anytime_core.priors.blame import blaming
 from anytime_core.priors.registry import PRIORS
 from anytime_core.quantizers.base import CodeSpec
-from anytime_core.record import AUTOENCODER_FILE, FORMAT_VERSION, PRIOR_FILE, validated
+from anytime_core.record import AUTOENCODER_FILE, FORMAT_VERSION, PRIOR_FILE, RunRecord, validated
 from anytime_core.section import MOST_CODES
 
 _Metadata = TypeVar("_Metadata", bound=BaseModel)
@@ -127,6 +127,18 @@ def weights_digest(path: Path) -> str | None:
     """
     with _opened(path) as file:
         return _written_digest(file)
+
+
+def autoencoder_digest(run: Path, record: RunRecord) -> str:
+    """The digest of the autoencoder of a run with this record, computed if an earlier version did not record it.
+
+    Raises:
+        RunError: its file cannot be read.
+    """
+    if (recorded := record.stages["autoencoder"].digest) is not None:
+        return recorded
+    with _opened(run / AUTOENCODER_FILE) as file:
+        return _written_digest(file) or digest(_state(file))
 
 
 def load_state(path: Path, module: nn.Module) -> None:

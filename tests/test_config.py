@@ -11,10 +11,12 @@ from pydantic import BaseModel, ValidationError
 
 from anytime_audio.config import AudioConfig
 from anytime_core.config import Config, CoreConfig, Section
-from anytime_core.config_parsing import apply_overrides, described_fields, parse_config, parse_yaml, read_yaml
+from anytime_core.config_fields import described_fields
+from anytime_core.config_parsing import apply_overrides, parse_config, parse_yaml, read_yaml
 from anytime_core.data.locations import DATA_VARIABLE, cache_folder, data_candidates, user_path
+from anytime_core.discovery.blocks import without_blocks
 from anytime_core.discovery.plugins import load_modality
-from anytime_core.discovery.quick import quick_variant, without_quick
+from anytime_core.discovery.quick import quick_variant
 from anytime_core.discovery.recipes import default_recipe, list_recipes
 from anytime_core.errors import ConfigError
 from anytime_core.priors.registry import PRIORS
@@ -559,8 +561,8 @@ def test_the_quick_variant_of_a_recipe_parses(recipe):
 def test_every_recipe_has_a_quick_variant_of_fewer_steps(path):
     data = parse_yaml(path.read_text().replace("{{ name }}", "name"), path.name)
     whole, quick = (
-        CoreConfig.model_validate({"training": read(data, path.name)["training"]}, strict=False).training
-        for read in (without_quick, quick_variant)
+        CoreConfig.model_validate({"training": values["training"]}, strict=False).training
+        for values in (without_blocks(data), quick_variant(data, path.name))
     )
     assert quick.autoencoder.steps < min(whole.autoencoder.steps, 2000)
     assert quick.prior.steps < min(whole.prior.steps, 2000)
@@ -569,7 +571,7 @@ def test_every_recipe_has_a_quick_variant_of_fewer_steps(path):
 def test_a_quick_block_is_laid_over_a_config_and_one_that_names_a_kind_stands_for_the_section():
     whole = {"a": {"b": 1, "c": 2}, "d": {"kind": "x", "e": 1}, "f": [1, 2]}
     data = {**whole, "quick": {"a": {"b": 3}, "d": {"kind": "y"}}}
-    assert without_quick(data, "it") == whole
+    assert without_blocks(data) == whole
     assert quick_variant(data, "it") == {"a": {"b": 3, "c": 2}, "d": {"kind": "y"}, "f": [1, 2]}
 
 

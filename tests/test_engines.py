@@ -23,11 +23,12 @@ from torch import Tensor
 
 from anytime_core.errors import AnytimeError, UsageError
 from anytime_core.priors.heads import Categorical
+from anytime_core.priors.sequence.choice import is_compiled
 from anytime_core.priors.shaping import Shaping
 from anytime_core.priors.stepping import Engine
-from anytime_core.priors.transformer import choice, kernels
+from anytime_core.priors.transformer import kernels
 from anytime_core.priors.transformer.attention import BatchedAttention
-from anytime_core.priors.transformer.choice import _is_compiled, choose_engine, is_small
+from anytime_core.priors.transformer.choice import choose_engine, is_small
 from anytime_core.priors.transformer.config import TransformerConfig
 from anytime_core.priors.transformer.eager import EagerStepper, SplitStepper, parts
 from anytime_core.priors.transformer.model import TransformerPrior
@@ -648,7 +649,7 @@ def test_numba_is_refused_elsewhere_than_on_the_cpu_with_a_way_out(precision):
 def test_auto_is_graph_on_a_gpu_and_numba_on_the_cpu_where_it_is_compiled_or_worth_it(
     monkeypatch, compiled, device, precision, batch, multiply_adds, expected
 ):
-    monkeypatch.setattr("anytime_core.priors.transformer.choice._is_compiled", lambda kernel: compiled)
+    monkeypatch.setattr("anytime_core.priors.transformer.choice.is_compiled", lambda *kernel: compiled)
     if expected is None:
         expected = "numba" if compiled else "eager"
     assert choose_engine(device, precision, batch, multiply_adds) == expected
@@ -676,21 +677,20 @@ def test_what_auto_chooses_on_the_cpu_can_be_made(precision, batch):
 
 
 @pytest.mark.parametrize(("name", "batch"), [("step", 1), ("attend", SPLIT)])
-def test_a_kernel_counts_as_compiled_once_numba_has_left_its_index_beside_it(monkeypatch, tmp_path, name, batch):
+def test_a_kernel_counts_as_compiled_once_numba_has_left_its_index_beside_it(tmp_path, name, batch):
     draw("numba", build(), indices=range(batch))
-    left = Path(getattr(kernels, name).stats.cache_path)
-    if not left.is_relative_to(Path(choice.__file__).parent):
+    left, source = Path(getattr(kernels, name).stats.cache_path), Path(kernels.__file__)
+    if not left.is_relative_to(source.parent):
         pytest.skip("numba keeps compiled kernels elsewhere")
-    assert _is_compiled(name)
+    assert is_compiled(source, name)
     source = tmp_path / "kernels.py"
     source.touch()
-    monkeypatch.setattr(choice, "__file__", str(tmp_path / "choice.py"))
-    assert not _is_compiled(name)
+    assert not is_compiled(source, name)
     os.utime(source, (0, 0))
     shutil.copytree(left, tmp_path / "__pycache__")
-    assert _is_compiled(name)
+    assert is_compiled(source, name)
     os.utime(source, (1e11, 1e11))
-    assert not _is_compiled(name)
+    assert not is_compiled(source, name)
 
 
 def test_weights_are_those_that_the_prior_had_when_the_engine_was_made():

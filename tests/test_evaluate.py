@@ -647,6 +647,26 @@ def test_a_killed_evaluation_by_calls_goes_on(agnostic_run, by_calls, folder, mo
     assert not list(folder.glob(".codes-*"))
 
 
+def test_what_one_autoencoder_does_is_measured_once_for_all_its_priors(
+    evaluation, tiny_run, agnostic_run, unordered, folder, monkeypatch
+):
+    reconstruct, measured = Run.reconstruct, []
+
+    def counted(run, *arguments):
+        measured.append(run.folder)
+        return reconstruct(run, *arguments)
+
+    monkeypatch.setattr(Run, "reconstruct", counted)
+    own, other, foreign = evaluate(tiny_run, folder, OPTIONS, against=[agnostic_run, unordered])
+    assert agnostic_run.folder not in measured
+    assert {tiny_run.folder, unordered.folder} == set(measured)
+    for mine, yours in zip(own.rows, other.rows, strict=True):
+        assert mine.without_samples() == yours.without_samples()
+    assert without_times(own) == without_times(evaluation)
+    assert (own.autoencoder, own.gains) == (other.autoencoder, other.gains)
+    assert foreign.autoencoder != own.autoencoder
+
+
 def test_the_command_compares_calls_and_the_page_shows_them(anytime, agnostic_folder, tiny_folder, folder):
     arguments = ("--budgets", "0.5,1", "--num", 20, "--calls", "all,2", "--against", tiny_folder, "--out", folder)
     result = anytime("evaluate", "--run", agnostic_folder, *arguments)
@@ -656,7 +676,10 @@ def test_the_command_compares_calls_and_the_page_shows_them(anytime, agnostic_fo
     assert [one["calls"] for one in written] == [None, 2, None]
     page = (folder / "report.html").read_text()
     assert "Bits per code, by network calls" in page
-    assert "agnostic, 2 calls" in page
+    assert "agnostic (ardm), 2 calls" in page
+    assert "agnostic (ardm) / tiny (transformer)" in page
+    assert "Bits per code, of runs with the same autoencoder" in page
+    assert sum("whose codes are the same" in sentence for sentence in written[0]["verdict"]) == 1
     assert "--calls all,2" in page
     refused = anytime("evaluate", "--run", agnostic_folder, "--calls", "ten", "--out", folder)
     assert refused.status == 2

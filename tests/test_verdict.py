@@ -8,7 +8,7 @@ import pytest
 
 from anytime_core.evaluation.result import Evaluation, LabelJudge, Quality, Row
 from anytime_core.evaluation.verdict import verdict
-from anytime_core.evaluation.versus import versus
+from anytime_core.evaluation.versus import bits_beside, versus
 
 CODES = (2, 4, 8, 16)
 CONFIG = {
@@ -305,3 +305,29 @@ def test_without_a_prior_reconstructions_are_set_beside_each_other():
     sentence = versus(evaluation(None, FALLING), evaluation(RISING, RISING), "unordered")
     assert "reconstructions are nearer to the data at every budget: with 16 codes 11 against 196" in sentence
     assert versus(evaluation(None, FALLING), evaluation(FALLING, FALLING, rows=[]), "unordered") == ""
+
+
+@pytest.mark.parametrize(
+    ("bits", "error", "said"),
+    [
+        (4.25, 0.03, "of b, whose codes are the same: fewer by 0.250, with a standard error of at most 0.050."),
+        (3.75, 0.03, "of b, whose codes are the same: more by 0.250, with a standard error of at most 0.050."),
+        (4.05, 0.03, "too near to tell them apart (a difference of 0.050, with a standard error of at most 0.050)."),
+    ],
+)
+def test_bits_of_the_same_codes_are_compared_with_the_error_of_the_difference(bits, error, said):
+    def prior(run: str, mean: float, autoencoder: str, error: float) -> Evaluation:
+        told = {"bits_per_position": [mean - 1, mean + 1], "bits_standard_error": error}
+        return evaluation(FALLING, FALLING, run=run, autoencoder=autoencoder, **told)
+
+    own = prior("a", 4.0, "x", 0.04)
+    same, by_calls, foreign = prior("b", bits, "x", error), prior("b", bits, "x", error), prior("c", bits, "y", error)
+    without = evaluation(None, FALLING, run="d", autoencoder="y")
+    named = [("b", same), ("b, 2 calls", by_calls), ("c", foreign), ("d", without)]
+    compared, apart = bits_beside(own, named)
+    assert compared.startswith(f"The prior needs 4.000 bits per code against {bits:.3f} of b, whose codes are the same")
+    assert compared.endswith(said)
+    assert apart == "Bits per code do not compare with those of c, whose autoencoder writes other codes."
+    assert list(bits_beside(without, named)) == []
+    unsaid = own.model_copy(update={"autoencoder": None})
+    assert list(bits_beside(unsaid, [("e", unsaid)])) == []

@@ -1,30 +1,18 @@
-"""The quick variant of a config: its block `quick` changes values, for a training of minutes instead of hours.
-
-The block has the layout of a config and holds only what differs. If it names the `kind` of a section, it replaces the
-whole section.
-"""
+"""The quick variant of a config: its block `quick` changes values, for a training of minutes instead of hours."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from anytime_core.discovery.blocks import QUICK, as_block, laid_over, without_blocks
 from anytime_core.display import shown
-from anytime_core.errors import ConfigError, UsageError
+from anytime_core.errors import UsageError
 from anytime_core.spelling import settings
-
-BLOCK = "quick"
-"""The key of the block, at the top level of a config."""
-
-
-def without_quick(data: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The values of a config without those of its quick variant. Raises ConfigError if `quick` is no section."""
-    _ = _block(data, name)
-    return {key: value for key, value in data.items() if key != BLOCK}
 
 
 def quick_variant(data: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The values of a config, changed by its block `quick`.
+    """The values of a config, changed by its block `quick`, without blocks.
 
     Args:
         data: the config, in the layout of YAML.
@@ -34,32 +22,14 @@ def quick_variant(data: Mapping[str, Any], name: str) -> dict[str, Any]:
         UsageError: there is no such block.
         ConfigError: `quick` is not a section.
     """
-    if not (block := _block(data, name)):
+    if not (block := as_block(data.get(QUICK), QUICK, name)):
         raise UsageError(
-            f"{shown(name)} has no quick variant: add one below {BLOCK}: in the config, or set fewer steps with "
+            f"{shown(name)} has no quick variant: add one below {QUICK}: in the config, or set fewer steps with "
             f"{settings({'training.autoencoder.steps': 300, 'training.prior.steps': 300})}"
         )
-    return _laid_over(without_quick(data, name), block)
+    return laid_over(without_blocks(data), without_blocks(block))
 
 
 def has_quick(data: Mapping[str, Any], name: str) -> bool:
     """Whether a config has a quick variant. Raises ConfigError if `quick` is no section."""
-    return bool(_block(data, name))
-
-
-def _block(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    block = data.get(BLOCK)
-    if block is not None and not isinstance(block, Mapping):
-        raise ConfigError(f"{shown(name)}: {BLOCK}: a section has keys below it, found {shown(repr(block))[:80]}")
-    return block or {}
-
-
-def _laid_over(values: Mapping[str, Any], block: Mapping[str, Any]) -> dict[str, Any]:
-    result = dict(values)
-    for key, value in block.items():
-        before = result.get(key)
-        if isinstance(before, Mapping) and isinstance(value, Mapping) and "kind" not in value:
-            result[key] = _laid_over(before, value)
-        else:
-            result[key] = value
-    return result
+    return bool(as_block(data.get(QUICK), QUICK, name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Any
 
 from anytime_core.config_parsing import read_yaml
 from anytime_core.data.locations import user_path
+from anytime_core.discovery.blocks import PRIORS, QUICK, as_block, without_blocks
 from anytime_core.discovery.plugins import list_modalities
-from anytime_core.discovery.quick import has_quick, quick_variant, without_quick
+from anytime_core.discovery.quick import has_quick, quick_variant
 from anytime_core.display import shown
 from anytime_core.entry_points import package_folder
 from anytime_core.errors import UsageError, nearest
@@ -40,7 +42,13 @@ class Recipe:
             UsageError: the file is not a config, or has no quick variant.
         """
         data = read_yaml(self.path)
-        return quick_variant(data, self.name) if quick else without_quick(data, self.name)
+        return quick_variant(data, self.name) if quick else without_blocks(data)
+
+    def priors(self, *, quick: bool = False) -> dict[str, Any]:
+        """What the config, or its quick variant, says of other kinds of priors: kind -> values."""
+        data = read_yaml(self.path)
+        values = as_block((data.get(QUICK) or {}) if quick else data, QUICK, self.name).get(PRIORS) or {}
+        return json.loads(json.dumps(values))  # plain numbers, which do not remember how they were written
 
     @property
     def has_quick(self) -> bool:

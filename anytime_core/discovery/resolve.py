@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,14 @@ from anytime_core.config_parsing import (
     read_yaml,
 )
 from anytime_core.discovery.baselines import find_baseline
+from anytime_core.discovery.blocks import without_blocks
+from anytime_core.discovery.other_prior import check_priors, kind_of, with_prior
 from anytime_core.discovery.plugins import find_modality, load_modality
-from anytime_core.discovery.quick import has_quick, quick_variant, without_quick
-from anytime_core.discovery.recipes import Recipe, default_recipe, find_config
+from anytime_core.discovery.quick import has_quick, quick_variant
+from anytime_core.discovery.recipes import Recipe, default_recipe, find_config, list_recipes
 from anytime_core.display import shown
 from anytime_core.errors import ConfigError, UsageError
-from anytime_core.record import CONFIG_FILE, read_record
+from anytime_core.record import CONFIG_FILE, RunRecord, read_record
 from anytime_core.spelling import argument, named_override
 
 Source = str | os.PathLike[str] | Mapping[str, Any] | Config | None
@@ -44,6 +46,7 @@ class Subject:
         baseline: the name of the baseline; None: no baseline.
         quick: whether it is the quick variant.
         has_quick: whether the config has a quick variant and is not that variant.
+        prior: the kind of prior, if only that is trained, on the autoencoder of another run.
     """
 
     config: Config
@@ -51,12 +54,13 @@ class Subject:
     baseline: str | None = None
     quick: bool = False
     has_quick: bool = False
+    prior: str | None = None
 
     @property
     def name(self) -> str:
         """The name of what is trained, such as `image/mnist`, `image/mnist-quick` or `image/mnist-unordered`."""
         origin = self.recipe or self.config.core.modality
-        return "-".join(filter(None, (origin, "quick" if self.quick else None, self.baseline)))
+        return "-".join(filter(None, (origin, "quick" if self.quick else None, self.baseline, self.prior)))
 
 
 def resolve(
@@ -69,7 +73,8 @@ def resolve(
 ) -> Subject:
     """What to train, from a source.
 
-    First the quick variant is taken, if it is asked for. Then the baseline changes it, and then the overrides.
+    First the quick variant is taken, if it is asked for. Then it gets the kind of prior that the overrides name, with
+    what the config says of that kind. Then the baseline changes it, and then the overrides.
 
     Args:
         source: the source. None: the default recipe of `modality`.
@@ -83,13 +88,15 @@ def resolve(
         ConfigError: the config has mistakes; the message names all of them.
     """
     made = find_baseline(baseline) if baseline is not None else None
-    changes = _changes(overrides, modality)
+    changes = as_changes(overrides, modality)
     recipe, values = _origin(source, modality)
     name, place = (recipe.name, shown(recipe.path)) if recipe is not None else ("the config", "the config")
-    data = quick_variant(values, name) if quick else without_quick(values, name)
+    data = quick_variant(values, name) if quick else without_blocks(values)
     sections = load_modality(modality_name(data, changes)).Config
-    if has_quick(values, name):
-        _check_quick(quick_variant(values, name), without_quick(values, name), place, sections)
+    kind = _chosen_prior(changes)
+    _check_blocks(values, place, sections, kind)
+    if kind is not None:
+        data = with_prior(data, kind, values, quick=quick)
     if made is not None:
         quantizer = parse_config(data, sections).core.autoencoder.quantizer
         data = apply_overrides(data, made.overrides(quantizer), sections)
@@ -112,6 +119,8 @@ def resolve_run(
 ) -> Subject:
     """The config that a run was started with, changed by overrides; see `resolve`.
 
+    If they name another kind of prior, what the run's recipe says of it holds, if that recipe is still there.
+
     Raises:
         UsageError: the run was started without the baseline, or not as the quick variant.
         RunError: it is not a run, or is damaged.
@@ -124,8 +133,10 @@ def resolve_run(
     ):
         if other:
             raise UsageError(f"run {run} was not started with {asked}: choose another {argument('run')}")
-    changes = _changes(overrides, modality)
+    changes = as_changes(overrides, modality)
     data = read_yaml(run / CONFIG_FILE)
+    if (kind := _chosen_prior(changes)) is not None:
+        data = _with_prior_of_run(data, kind, record)
     sections = load_modality(modality_name(data, changes)).Config
     config = parse_config(apply_overrides(data, changes, sections), sections)
     return Subject(config, record.recipe, record.baseline, record.quick)
@@ -147,7 +158,7 @@ def check_said_once(arguments: Mapping[str, object], overrides: Iterable[Overrid
             raise UsageError(f"{given} and {named_override(text)} say two things: leave one of them out")
 
 
-def _changes(overrides: Overrides, modality: str | None) -> list[Override]:
+def as_changes(overrides: Overrides, modality: str | None) -> list[Override]:
     """All overrides, with the modality as the last one if it is given.
 
     Raises:
@@ -167,7 +178,7 @@ def _changes(overrides: Overrides, modality: str | None) -> list[Override]:
 
 
 def _origin(source: Source, modality: str | None) -> tuple[Recipe | None, Mapping[str, Any]]:
-    """The recipe that a source names, None for values from Python; and all values, with the block `quick`."""
+    """The recipe that a source names, None for values from Python; and all values, with its blocks."""
     if isinstance(source, Config):
         return None, source.to_dict()
     if isinstance(source, Mapping):
@@ -183,13 +194,43 @@ def _origin(source: Source, modality: str | None) -> tuple[Recipe | None, Mappin
     return recipe, read_yaml(recipe.path)
 
 
-def _check_quick(quick: Mapping[str, Any], whole: Mapping[str, Any], place: str, sections: type[BaseModel]) -> None:
-    """Raise ConfigError if the quick variant has a mistake that the whole config does not have."""
+def _chosen_prior(changes: Sequence[Override]) -> str | None:
+    """The kind of prior that overrides name, None if they name none."""
+    chosen = [change for change in changes if overridden_key(change) == "prior.kind"]
+    kind = apply_overrides({}, chosen).get("prior", {}).get("kind")
+    return kind if isinstance(kind, str) else None
+
+
+def _with_prior_of_run(data: Mapping[str, Any], kind: str, record: RunRecord) -> dict[str, Any]:
+    """The config of a run with another kind of prior, as its recipe says, if that is still there."""
+    recipe = next((one for one in list_recipes() if one.name == record.recipe), None)
+    values = read_yaml(recipe.path) if recipe is not None and kind != kind_of(data) else {}
+    if recipe is not None:
+        _check_blocks(values, shown(recipe.path), load_modality(record.modality).Config, kind)
+    return with_prior(data, kind, values, quick=record.quick)
+
+
+def _check_blocks(values: Mapping[str, Any], place: str, sections: type[BaseModel], kind: str | None) -> None:
+    """Raise ConfigError if a block of a config has a mistake that the whole config does not have.
+
+    Args:
+        values: with all blocks.
+        place: of the config, for messages.
+        sections: of its modality.
+        kind: the kind of prior that is asked for, None if none is.
+    """
+
+    def parse(variant: Mapping[str, Any]) -> None:
+        parse_config(variant, sections)
+
     try:
-        parse_config(whole, sections)
+        parse(without_blocks(values))
     except ConfigError:
+        check_priors(values, place, lambda variant: None, kind)
         return  # overrides may correct it
-    try:
-        parse_config(quick, sections)
-    except ConfigError as error:
-        raise ConfigError(f"below quick: in {place}: {error}") from error
+    if has_quick(values, place):
+        try:
+            parse(quick_variant(values, place))
+        except ConfigError as error:
+            raise ConfigError(f"below quick: in {place}: {error}") from error
+    check_priors(values, place, parse, kind)

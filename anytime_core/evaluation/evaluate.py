@@ -10,12 +10,12 @@ from anytime_core.distributed import launched
 from anytime_core.errors import UsageError
 from anytime_core.evaluation.drawn import CODES_PREFIX, Draws
 from anytime_core.evaluation.folder import check_folder, remove_shown
-from anytime_core.evaluation.job import ROWS_PREFIX, Job
+from anytime_core.evaluation.job import ROWS_PREFIX, Job, Reconstructed
 from anytime_core.evaluation.judge import Judge, OnProgress
 from anytime_core.evaluation.measures import names
 from anytime_core.evaluation.options import EvaluationOptions
 from anytime_core.evaluation.result import EVALUATION_FILE, Evaluation
-from anytime_core.evaluation.versus import versus
+from anytime_core.evaluation.versus import bits_beside, versus
 from anytime_core.run import Run
 
 
@@ -75,7 +75,8 @@ def evaluate(
             on_progress=on_progress,
         )
         floor = judge.floor(options.num, on_progress)
-        jobs = [Job(one, judge, floor, folder, on_progress) for one in draws]
+        reconstructed = Reconstructed()
+        jobs = [Job(one, judge, floor, folder, reconstructed, on_progress) for one in draws]
         evaluations = [
             evaluation if not number else evaluation.model_copy(update={"baseline_of": str(run.folder)})
             for number, evaluation in enumerate(evaluation for job in jobs for evaluation in job.run_it())
@@ -94,11 +95,9 @@ def evaluate(
 def _beside_others(evaluations: Sequence[Evaluation]) -> Evaluation:
     """The first evaluation; its verdict also compares it with the other runs."""
     own, *others = evaluations
-    sentences = [
-        versus(own, other, name)
-        for other, name in zip(others, names(evaluations)[1:], strict=True)
-        if other.run != own.run
-    ]
+    named = [(name, other) for name, other in zip(names(evaluations)[1:], others, strict=True) if other.run != own.run]
+    sentences = [versus(own, other, name) for name, other in named]
+    sentences += bits_beside(own, named)
     return own.model_copy(update={"verdict": (*own.verdict, *filter(None, sentences))})
 
 

@@ -30,8 +30,10 @@ from anytime_core.evaluation.verdict import verdict
 from anytime_core.priors.any_order.base import AnyOrderPrior
 from anytime_core.priors.any_order.plan import make_plan
 from anytime_core.priors.blame import blaming
+from anytime_core.results import PriorValidation
 from anytime_core.sampling.options import SamplingOptions
 from anytime_core.training.batches import ordered_batches
+from anytime_core.weights import autoencoder_digest
 
 ROWS_PREFIX = ".rows-"
 """Start of the names of files that keep rows, so that a killed evaluation can go on."""
@@ -42,6 +44,19 @@ _PERFECT_SAMPLES = 16
 """How many validation samples tell what the best value of a measure is."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Reconstructed:
+    """What autoencoders do by themselves, which the runs that share one need not measure again.
+
+    Attributes:
+        rows: digest of an autoencoder and number of codes -> a row without samples.
+        gains: digest of an autoencoder -> what `gains_of_codes` gives.
+    """
+
+    rows: dict[tuple[str, int], Row] = dataclasses.field(default_factory=dict)
+    gains: dict[str, dict[int, float]] = dataclasses.field(default_factory=dict)
+
+
 class Job:
     """One run under a judge; its rows and its samples' codes are kept in the folder until all runs are done.
 
@@ -50,6 +65,7 @@ class Job:
         judge: the same for all runs.
         floor: how the judge sees training samples.
         folder: of the evaluation.
+        reconstructed: the same for all runs; what is measured is added to it.
         on_progress: called with a description of the work, how much is done, and how much there is in all.
     """
 
@@ -59,10 +75,13 @@ class Job:
         judge: Judge,
         floor: Quality | None,
         folder: Path,
+        reconstructed: Reconstructed,
         on_progress: OnProgress,
     ) -> None:
         self.draws, self.judge, self.floor, self.on_progress = draws, judge, floor, on_progress
         self.run, self.options, self.most = draws.run, draws.options, draws.most
+        self.reconstructed = reconstructed
+        self.autoencoder = autoencoder_digest(self.run.folder, self.run.record)
         self._rows_file = folder / f"{ROWS_PREFIX}{self._digest()}.json"
 
     def _digest(self) -> str:
@@ -82,13 +101,18 @@ class Job:
         """All rows, and what does not depend on the budget: an evaluation for each number of calls asked for."""
         prior, record = self.run.prior, self.run.record
         validation = record.stages["autoencoder"].validation
-        bits = list(record.stages["prior"].validation.bits_per_position) if prior is not None else []
-        gains = gains_of_codes(self.run, self.judge.datasets.validation, self.on_progress)
+        likelihood = record.stages["prior"].validation if prior is not None else PriorValidation()
+        gains = self.reconstructed.gains.get(self.autoencoder)
+        if gains is None:
+            gains = gains_of_codes(self.run, self.judge.datasets.validation, self.on_progress)
+            self.reconstructed.gains[self.autoencoder] = gains
         ordered = Evaluation(
             run=str(self.run.folder),
             modality=record.modality,
             recipe=record.recipe,
             baseline=record.baseline,
+            prior=None if prior is None else prior.kind,
+            autoencoder=self.autoencoder,
             code_length=self.run.code_length,
             codebook_size=record.codebook_size,
             num=self.options.num,
@@ -112,7 +136,8 @@ class Job:
             },
             gains=gains,
             order_agreement=order_agreement(gains),
-            bits_per_position=bits,
+            bits_per_position=list(likelihood.bits_per_position),
+            bits_standard_error=likelihood.standard_error,
             rows=[],
         )
         if not isinstance(prior, AnyOrderPrior):
@@ -140,13 +165,14 @@ class Job:
 
     def _rows(self, calls: int | None) -> list[Row]:
         kept = self._kept_rows()
+        for row in map(Row.model_validate, kept.values()):
+            self.reconstructed.rows.setdefault((self.autoencoder, row.codes), row.without_samples())
         rows = []
         for codes in self.draws.codes:
             used = self.draws.calls(codes, calls)
             key = f"{codes} by {used}"
             if key not in kept:
-                reconstructed = next((row for name, row in kept.items() if name.startswith(f"{codes} by ")), None)
-                row = self._reconstruction(codes) if reconstructed is None else Row.model_validate(reconstructed)
+                row = self._reconstruction(codes)
                 kept[key] = self._with_samples(row, used).model_dump(mode="json")
                 write_json(self._rows_file, kept, durable=False)
             rows.append(Row.model_validate(kept[key]))
@@ -165,6 +191,9 @@ class Job:
 
     def _reconstruction(self, codes: int) -> Row:
         """The row of what the autoencoder alone does with a number of codes."""
+        known = self.reconstructed.rows.get((self.autoencoder, codes))
+        if known is not None:
+            return known.model_copy(update={"budget": codes / self.most})
         totals = Totals()
         reconstructed = self.judge.quality(
             self._reconstructions(codes, totals),
@@ -172,13 +201,15 @@ class Job:
             self.judge.reference,
             self.on_progress,
         )
-        return Row(
+        row = Row(
             budget=codes / self.most,
             codes=codes,
             reconstruction=totals.means,
             reconstruction_spread=totals.spreads,
             reconstructed=reconstructed,
         )
+        self.reconstructed.rows[self.autoencoder, codes] = row
+        return row
 
     def _with_samples(self, row: Row, calls: int) -> Row:
         """The row with new samples too, drawn by this number of calls, if the run has a prior."""

@@ -59,7 +59,10 @@ def measures(evaluations: Sequence[Evaluation]) -> Iterator[Measure]:
     yield _of_samples(f"Coverage{weak}", note, "coverage", _level(floor.coverage), share=True)
     for score in keys(quality.scores for quality in qualities):
         yield _of_samples(f"Score: {score}", "Mean over all samples", score, _level(floor.scores.get(score)))
-    yield Measure("Bits per code", "What the prior needs for validation data; lower is better", "bits per code")
+    note = "What the prior needs for validation data; lower is better"
+    if len({one.autoencoder for one in evaluations if one.bits_per_position}) > 1:
+        note += ", but codes of different autoencoders do not compare"
+    yield Measure("Bits per code", note, "bits per code")
     yield Measure("Seconds per sample", "Drawing and decoding; lower is better", "seconds per sample")
 
 
@@ -109,7 +112,7 @@ def keys(mappings: Iterable[dict[str, float]]) -> list[str]:
 def names(evaluations: Sequence[Evaluation]) -> list[str]:
     """Names of evaluations: the run by its folder, baselines by their kind, and by folder too if several are the same.
 
-    If calls are limited, their number is part of the name.
+    If there are several kinds of priors, or calls are limited, that is part of the name.
     """
     kinds = Counter((one.baseline, one.calls) for one in evaluations[1:])
     bases = [
@@ -118,7 +121,10 @@ def names(evaluations: Sequence[Evaluation]) -> list[str]:
         else PurePath(one.run).name
         for index, one in enumerate(evaluations)
     ]
+    several = len({one.prior for one in evaluations if one.prior is not None}) > 1
     return [
-        base if one.calls is None else f"{base}, {one.calls} call{'s' * (one.calls != 1)}"
+        base
+        + (f" ({one.prior})" if several and one.prior is not None and one.prior not in base else "")
+        + (f", {one.calls} call{'s' * (one.calls != 1)}" if one.calls is not None else "")
         for base, one in zip(bases, evaluations, strict=True)
     ]

@@ -101,6 +101,11 @@ class Row(_Record):
     calls: int | None = None
     peak_memory: int | None = None
 
+    def without_samples(self) -> Row:
+        """Only what it says of reconstructions."""
+        said = {"budget", "codes", "reconstruction", "reconstruction_spread", "reconstructed"}
+        return Row.model_validate(self.model_dump(include=said))
+
 
 class Evaluation(_Record):
     """One run, budget by budget.
@@ -111,6 +116,8 @@ class Evaluation(_Record):
         recipe: the recipe that it was trained with, if any.
         baseline: the name of the baseline, such as `unordered`; None for an ordered model.
         baseline_of: folder of the run that it is compared with; None for the run that the evaluation is about.
+        prior: the kind of its prior; None if it has none, and in evaluations of versions that did not say.
+        autoencoder: the digest of its autoencoder, by which it is known; None in those versions.
         code_length: number of codes.
         codebook_size: entries; None for continuous codes.
         num: new samples at each budget.
@@ -133,6 +140,7 @@ class Evaluation(_Record):
         gains: number of codes -> reconstruction loss with that many; how much each further code buys.
         order_agreement: how often a code buys at least as much as the next one, over neighbours in `gains`.
         bits_per_position: bits of each code in validation data.
+        bits_standard_error: of their mean; None in those versions.
         calls: the most network calls for a sample of an order-agnostic prior; None: one for each code.
         plan: how such a prior shares the codes among the calls; None for other priors.
         bits_per_calls: spacing of an order-agnostic prior's plan -> network calls -> bits a code of validation data.
@@ -145,6 +153,8 @@ class Evaluation(_Record):
     recipe: str | None = None
     baseline: str | None = None
     baseline_of: str | None = None
+    prior: str | None = None
+    autoencoder: str | None = None
     code_length: int
     codebook_size: int | None
     num: int
@@ -166,6 +176,7 @@ class Evaluation(_Record):
     gains: dict[int, float]
     order_agreement: float | None
     bits_per_position: list[float] = []
+    bits_standard_error: float | None = None
     calls: int | None = None
     plan: str | None = None
     bits_per_calls: dict[str, dict[int, float]] = {}

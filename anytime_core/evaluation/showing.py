@@ -115,5 +115,7 @@ def _commands(run: Run, evaluations: Sequence[Evaluation]) -> list[str]:
     by_default = requested(run.modality, [], labelled=own.label_judge is not None)
     if list(own.extractors) != [request.name for request in by_default]:
         evaluate += [part for name in own.extractors for part in ("--extractor", name)]
-    train = ["anytime", "train", "--config", str(run.folder / CONFIG_FILE), "--run", _AGAIN]
+    origin = run.record.autoencoder_of
+    train = ["anytime", "train", *(["--autoencoder", origin.run] if origin is not None else [])]
+    train += ["--config", str(run.folder / CONFIG_FILE), "--run", _AGAIN]
     return [shlex.join(train), shlex.join(evaluate)]

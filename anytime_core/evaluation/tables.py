@@ -10,7 +10,9 @@ from anytime_core.evaluation.measures import curve, keys, shown_metrics, weak_ju
 from anytime_core.evaluation.metrics import LOSS
 from anytime_core.evaluation.page.charts import brief
 from anytime_core.evaluation.result import Evaluation, Row, cells
+from anytime_core.evaluation.versus import same_codes
 
+_BITS = "bits per code"
 _LOWER, _HIGHER = "↓", "↑"
 
 
@@ -120,13 +122,15 @@ class Table:
 
 
 def comparisons(runs: Sequence[tuple[str, Evaluation]]) -> Iterator[Table]:
-    """The first of some named runs beside the others, by its first metric of reconstructions and Fréchet distance."""
+    """The first of some named runs beside the others: a metric of reconstructions, Fréchet distance, bits per code."""
     (name, own), *baselines = runs
     titles = {metric: f"Reconstruction, {metric}" for metric in shown_metrics(own.rows)[:1]}
     for extractor in keys(row.samples.frechet for row in own.rows if row.samples is not None)[:1]:
         titles[f"samples frechet {extractor}"] = f"Fréchet distance of samples, {extractor}"
+    titles[_BITS] = "Bits per code, of runs with the same autoencoder"
     for column, title in titles.items():
-        others = {other: points for other, one in baselines if (points := dict(curve(one, column)))}
+        compared_with = [pair for pair in baselines if column != _BITS or same_codes(own, pair[1])]
+        others = {other: points for other, one in compared_with if (points := dict(curve(one, column)))}
         if others:
             headings = [heading for other in others for heading in (other, f"{name} / {other}")]
             compared = {

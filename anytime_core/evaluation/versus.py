@@ -1,14 +1,18 @@
-"""A run compared with another one by the same judge, in a sentence."""
+"""A run compared with others by the same judge, in sentences."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 
+from anytime_core.display import listed
 from anytime_core.evaluation.result import Evaluation
 from anytime_core.evaluation.verdict import of_few
 
 _ALIKE = 1.05
 """Distances whose ratio is smaller count as equal."""
+_CERTAIN = 2.0
+"""Differences of fewer standard errors count as none."""
 
 
 def versus(own: Evaluation, other: Evaluation, name: str) -> str:
@@ -42,6 +46,38 @@ def versus(own: Evaluation, other: Evaluation, name: str) -> str:
         f"{word} with {', '.join(map(str, some))}" for word, some in (("nearer", nearer), ("farther", farther)) if some
     ]
     return f"{said} {' and '.join(parts)} of {own.code_length} codes, else as near: {example} ({extractor})."
+
+
+def same_codes(one: Evaluation, other: Evaluation) -> bool:
+    """Whether two runs share their autoencoder, so that their priors model the same codes."""
+    return one.autoencoder is not None and one.autoencoder == other.autoencoder
+
+
+def bits_beside(own: Evaluation, others: Sequence[tuple[str, Evaluation]]) -> Iterator[str]:
+    """How many bits a run's prior needs beside the others', a sentence for each prior of the same codes.
+
+    The standard error of a difference is that for two independent sets of codes. As it is one set, and what is hard
+    for one prior is mostly hard for the other, the true one is smaller.
+
+    Args:
+        own: the evaluation that the sentences are about.
+        others: the other ones by their names; of several for one run, the first counts.
+    """
+    with_bits = [(name, other) for name, other in others if own.bits_per_position and other.bits_per_position]
+    each_once = list({other.run: (name, other) for name, other in reversed(with_bits)}.values())[::-1]
+    for name, other in each_once:
+        if not same_codes(own, other) or len(own.bits_per_position) != len(other.bits_per_position):
+            continue
+        ours, theirs = (sum(one.bits_per_position) / len(one.bits_per_position) for one in (own, other))
+        error = math.hypot(own.bits_standard_error or 0.0, other.bits_standard_error or 0.0)
+        said = f"{ours:.3f} bits per code against {theirs:.3f} of {name}, whose codes are the same"
+        difference = f"{abs(ours - theirs):.3f}, with a standard error of at most {error:.3f}"
+        if abs(ours - theirs) < _CERTAIN * error:
+            yield f"The prior needs {said}: too near to tell them apart (a difference of {difference})."
+        else:
+            yield f"The prior needs {said}: {'fewer' if ours < theirs else 'more'} by {difference}."
+    if foreign := [name for name, other in each_once if not same_codes(own, other)]:
+        yield f"Bits per code do not compare with those of {listed(foreign)}, whose autoencoder writes other codes."
 
 
 def _distances(evaluation: Evaluation, extractor: str | None, *, of_samples: bool) -> dict[int, float]:

@@ -22,6 +22,9 @@ from anytime_core.display import shown
 from anytime_core.errors import DataError, RunError
 from anytime_core.spelling import argument
 
+FILES = tuple(f"codes/{part}{rest}.npy" for part in ("train", "validation") for rest in ("", "-labels"))
+"""All that a run may have, by their paths in the run folder."""
+
 _CHECKED_ROWS = 2**16
 
 

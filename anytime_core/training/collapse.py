@@ -17,6 +17,7 @@ from anytime_core.distributed import rank
 from anytime_core.errors import RunError
 from anytime_core.quantizers.config import VQConfig
 from anytime_core.record import RunRecord, Stage
+from anytime_core.spelling import argument
 from anytime_core.training.preparation import Preparation
 
 logger = logging.getLogger(__name__)
@@ -45,12 +46,14 @@ def refuse_collapsed(record: RunRecord | None, stages: Sequence[Stage], training
     evidence = _evidence(said.reconstruction, said.mean_sample, said.shuffled)
     if evidence is None:
         return
-    found = f"the autoencoder of run {shown(training.folder)} ignores its input: {evidence}"
+    found = f"the autoencoder of run {shown(training.basis)} ignores its input: {evidence}"
     if not force:
+        own = training.basis == training.folder
+        anyway = f"anytime train --resume {shown(training.folder)} --force" if own else argument("force", True)
         raise RunError(
             f"{found}, so a prior of its codes would learn nothing. Train it again with anytime train --run "
-            f"{shown(training.folder)} --stage autoencoder --force, and {advice(training.config.core)}; or go on "
-            f"anyway with anytime train --resume {shown(training.folder)} --force"
+            f"{shown(training.basis)} --stage autoencoder --force, and {advice(training.config.core)}; or go on "
+            f"anyway with {anyway}"
         )
     if rank() == 0:
         logger.warning("%s; going on anyway", found)

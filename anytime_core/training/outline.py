@@ -30,6 +30,7 @@ class Outline:
         device: what it is trained on.
         name: what is trained, such as `image/mnist-quick`; empty if that is not known.
         has_quick: whether the config has a quick variant and is not that variant.
+        autoencoder: the run whose autoencoder and codes are taken; None: they are made, or are there already.
     """
 
     run: Path
@@ -43,6 +44,7 @@ class Outline:
     device: str
     name: str = ""
     has_quick: bool = False
+    autoencoder: Path | None = None
 
 
 def outlined(training: Preparation, resumed: Checkpoint | None) -> Outline:
@@ -61,6 +63,7 @@ def outlined(training: Preparation, resumed: Checkpoint | None) -> Outline:
         codebook_size=autoencoder.codebook_size,
         weights={name: sum(weight.numel() for weight in model.parameters()) for name, model in models.items()},
         device=str(training.device),
+        autoencoder=training.basis if training.basis != training.folder else None,
     )
 
 

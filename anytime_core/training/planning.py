@@ -15,6 +15,7 @@ from anytime_core.quantities import shown_value
 from anytime_core.record import RUN_FILE, STAGES, RunRecord, Stage, latest_run, read_record
 from anytime_core.run_folders import checkpoint_steps
 from anytime_core.spelling import argument
+from anytime_core.training.frozen import check_place, shareable
 
 RUNS = Path("runs")
 """The folder of new runs, and of the latest one."""
@@ -34,12 +35,14 @@ class Plan:
         started: the record of the run that is there; None: there is none yet.
         stages: what is trained, in order; empty if there is nothing left to train.
         resume: whether the first stage is resumed from its last checkpoint.
+        frozen: the run whose autoencoder and codes are taken, and its record; None: the run makes its own.
     """
 
     run: Path | None
     started: RunRecord | None
     stages: tuple[Stage, ...]
     resume: bool
+    frozen: tuple[Path, RunRecord] | None = None
 
     def folder(self, name: str) -> Path:
         """The run folder. If none is named, the first of `runs/NAME-1`, `runs/NAME-2`, ... that is free."""
@@ -51,21 +54,28 @@ class Plan:
         return RUNS / f"{name}-{number}"
 
 
-def plan(run: str | os.PathLike[str] | None, stage: StageChoice, resume: Resume) -> Plan:
+def plan(
+    run: str | os.PathLike[str] | None,
+    stage: StageChoice,
+    resume: Resume,
+    autoencoder: str | os.PathLike[str] | None = None,
+) -> Plan:
     """The plan that follows from these arguments.
 
     Args:
         run: the run folder; `~` is a home folder. None: a new one, or the latest one if `resume` is true.
         stage: which stages.
         resume: whether to resume from the last checkpoint.
+        autoencoder: the run whose autoencoder and codes a new run takes. None: it makes its own.
 
     Raises:
         UsageError: an argument is unknown, the run is not clear, or nothing of the run is left to train.
         RunError: the run to resume is missing or damaged.
     """
     _check(stage, resume)
-    if not isinstance(run, str | os.PathLike | None):
-        raise UsageError(f"run {shown_value(run)} is not the path of a folder")
+    for name, path in (("run", run), ("autoencoder", autoencoder)):
+        if not isinstance(path, str | os.PathLike | None):
+            raise UsageError(f"{name} {shown_value(path)} is not the path of a folder")
     folder = user_path(run) if run is not None else None
     if folder is None and resume == "auto":
         raise UsageError(
@@ -78,12 +88,22 @@ def plan(run: str | os.PathLike[str] | None, stage: StageChoice, resume: Resume)
         started = read_record(folder) if folder is not None and (folder / RUN_FILE).exists() else None
     if folder is None and launched()[1] > 1:
         raise UsageError(f"several processes train one run together: name it with {argument('run', 'DIR')}")
-    if folder is None and stage in ("codes", "prior"):
+    if autoencoder is not None and stage in ("autoencoder", "codes"):
+        raise UsageError(
+            f"{argument('stage', stage)} makes what {argument('autoencoder')} takes from another run: leave one of "
+            "them out"
+        )
+    if folder is None and autoencoder is None and stage in ("codes", "prior"):
         raise UsageError(
             f"{argument('stage', stage)} goes on with a run: name it with {argument('run', 'DIR')}, "
             "see anytime runs list"
         )
-    stages = _stages(stage, started, stays=resume is True)
+    frozen = None
+    if autoencoder is not None:
+        taken = user_path(autoencoder)
+        frozen = taken, shareable(taken)
+        check_place(folder, started, *frozen)
+    stages: tuple[Stage, ...] = ("prior",) if frozen and not started else _stages(stage, started, stays=resume is True)
     if not stages and folder is not None and started is not None and resume != "auto":
         raise UsageError(_nothing_left(folder, started))
     return Plan(
@@ -91,6 +111,7 @@ def plan(run: str | os.PathLike[str] | None, stage: StageChoice, resume: Resume)
         started=started,
         stages=stages,
         resume=bool(resume) or (started is not None and stage in (None, "all")),
+        frozen=frozen,
     )
 
 

@@ -39,6 +39,7 @@ from anytime_core.spelling import argument
 from anytime_core.training.batches import step_samples
 from anytime_core.training.checkpoints import Checkpoint, Checkpoints, remove_checkpoints
 from anytime_core.training.codes import CodesDataset
+from anytime_core.training.frozen import was_begun
 from anytime_core.training.interruption import Interruption
 from anytime_core.training.log import MetricsLog, OnProgress, ignore_progress
 from anytime_core.training.smallest_batch import check_batch, refuse_single_values
@@ -57,12 +58,14 @@ class Preparation:
         folder: the run folder.
         stages: the stages that are asked for, in order.
         on_progress: called after every step.
+        autoencoder: the run whose autoencoder and codes a new run takes; None: it makes its own.
     """
 
     config: Config
     folder: Path
     stages: Sequence[Stage]
     on_progress: OnProgress
+    autoencoder: Path | None = None
 
     @cached_property
     def modality(self) -> Modality:
@@ -213,9 +216,19 @@ class Preparation:
                     f"'{self.config.core.modality}': choose another {argument('run')}"
                 )
             return record
-        if self.folder.exists() and (not self.folder.is_dir() or any(map(_foreign, self.folder.iterdir()))):
+        if self.folder.exists() and (not self.folder.is_dir() or _holds_foreign_files(self.folder)):
             raise UsageError(f"{self.folder} is not empty and not a run: choose another {argument('run')}")
         return None
+
+    @cached_property
+    def basis(self) -> Path:
+        """The run folder with the finished stages that the first stage needs: this one's, or that of another run."""
+        return self.folder if self.started is not None or self.autoencoder is None else self.autoencoder
+
+    @cached_property
+    def basis_record(self) -> RunRecord | None:
+        """The record of `basis`, None if there is none yet."""
+        return self.started if self.basis == self.folder else read_record(self.basis)
 
     def check(self) -> None:
         """Raise AnytimeError for anything that can be found wrong before the first file is written."""
@@ -232,7 +245,7 @@ class Preparation:
                     f"training.{key}.batch_size={size} cannot be shared by {world_size()} processes: "
                     f"use a multiple of {world_size()}"
                 )
-        finished = set(self.started.stages) if self.started else set()
+        finished = set(self.basis_record.stages) if self.basis_record else set()
         for stage in stages:
             missing = [name for name in STAGES[: STAGES.index(stage)] if name not in finished]
             if missing:
@@ -283,15 +296,15 @@ class Preparation:
 
     def _check_unchanged(self) -> None:
         """Raise ConfigError unless the config describes the autoencoder of an existing run; its data may have moved."""
-        trained, _ = load_autoencoder(self.weights)
-        recorded = self.started.config if self.started else {}
+        trained, _ = load_autoencoder(self.basis / AUTOENCODER_FILE)
+        recorded = self.basis_record.config if self.basis_record else {}
         # The config of an earlier version lacks later settings.
         recorded_autoencoder = {**AutoencoderConfig().model_dump(mode="json"), **recorded.get("autoencoder", {})}
         config = self.config.to_dict()
         same_sections = (recorded.get("modality"), recorded_autoencoder) == (config["modality"], config["autoencoder"])
         if not same_sections or _shapes(self.untrained) != _shapes(trained):
             raise ConfigError(
-                f"the config describes another autoencoder than that of {self.folder}: leave modality, networks and "
+                f"the config describes another autoencoder than that of {self.basis}: leave modality, networks and "
                 f"autoencoder as they are, or train from stage autoencoder into another {argument('run')}"
             )
 
@@ -305,15 +318,15 @@ class Preparation:
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the labels. Stage prior takes them from the run, so that it needs no data."""
-        if self.stages[0] == "prior" and self.started is not None:
-            return self.started.classes
+        if self.stages[0] == "prior" and self.basis_record is not None:
+            return self.basis_record.classes
         return self.datasets.classes
 
     @property
     def found(self) -> Found | None:
         """What was found in the data. Stage prior takes it from the run."""
         if self.stages[0] == "prior":
-            return self.started.found if self.started is not None else None
+            return self.basis_record.found if self.basis_record is not None else None
         return with_damaged(self.datasets.counted(), self.datasets)
 
     def prior(self, autoencoder: OrderedAutoencoder, *, labelled: bool) -> Prior:
@@ -327,7 +340,7 @@ class Preparation:
         """The training and validation codes. Raises RunError if `autoencoder` cannot have written them."""
         train_codes, validation_codes = (
             CodesDataset(
-                self.folder / "codes",
+                self.basis / "codes",
                 part,
                 code_length=autoencoder.code_length,
                 codebook_size=autoencoder.codebook_size,
@@ -352,9 +365,10 @@ def _variable(name: str, value: str) -> Iterator[None]:
             os.environ[name] = before
 
 
-def _foreign(path: Path) -> bool:
-    """Whether a file in a folder is not from a training that is starting in it or was killed while starting."""
-    return not path.name.startswith((f".{LOCK}.", PARTIAL_PREFIX))
+def _holds_foreign_files(folder: Path) -> bool:
+    """Whether files in a folder are not from a training that is starting in it or was killed while starting."""
+    own = (f".{LOCK}.", PARTIAL_PREFIX)
+    return not was_begun(folder) and not all(path.name.startswith(own) for path in folder.iterdir())
 
 
 def _shapes(autoencoder: OrderedAutoencoder) -> dict[str, torch.Size]:

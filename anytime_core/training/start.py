@@ -13,6 +13,7 @@ from anytime_core.quantities import shown_value
 from anytime_core.run import Run, load
 from anytime_core.spelling import argument
 from anytime_core.training.finished import check_finished
+from anytime_core.training.frozen import on_autoencoder_of
 from anytime_core.training.log import OnProgress, ignore_progress
 from anytime_core.training.outline import Outline, finished_outline
 from anytime_core.training.planning import Plan, Resume, StageChoice, plan
@@ -27,6 +28,7 @@ def train(
     modality: str | None = None,
     baseline: str | None = None,
     quick: bool = False,
+    autoencoder: str | os.PathLike[str] | None = None,
     stage: StageChoice = None,
     resume: Resume = False,
     force: bool = False,
@@ -51,10 +53,13 @@ def train(
         overrides: changes of the config, such as `{"data.root": "pictures", "seed": 3, "training.device": "cuda"}`; or
             texts as `--set` takes them, such as `["data.root=pictures"]`.
         run: the run folder, `~` for a home folder. It is made if it is missing; an existing run is trained
-            further. None: a new one, `runs/<recipe>[-quick][-<baseline>]-<n>`, or the latest one if `resume` is true.
+            further. None: a new one, `runs/<recipe>[-quick][-<baseline>]-<n>`, with the kind of the prior before the
+            number if there is an `autoencoder`; or the latest one if `resume` is true.
         modality: the name of a modality, whose default recipe is trained if there is no `config`.
         baseline: the name of a baseline of the config, a model to compare with, such as `"unordered"`.
         quick: whether to train the small variant of the config.
+        autoencoder: another run, on whose autoencoder and codes only a prior is trained. The config is then that of the
+            other run unless there is a `config`, and only what it says of the prior may change.
         stage: `"autoencoder"`, `"codes"`, `"prior"`, or `"all"` that are not finished. None: all, or those that the
             run was begun with if `resume` is true.
         resume: whether to resume from the last checkpoint. On the CPU the result is that of a training that was never
@@ -75,7 +80,7 @@ def train(
         InterruptedTrainingError: Ctrl-C or SIGTERM came; there is a checkpoint.
     """
     _check_types(overrides, modality=modality, baseline=baseline, quick=quick, force=force)
-    planned = plan(run, stage, resume)
+    planned = plan(run, stage, resume, autoencoder)
     subject = _subject(planned, config, overrides, modality, baseline, quick=quick)
     folder, device = planned.folder(subject.name), subject.config.core.training.device
     if not planned.stages:
@@ -89,6 +94,7 @@ def train(
             recipe=subject.recipe,
             baseline=subject.baseline,
             quick=subject.quick,
+            autoencoder=planned.frozen[0] if planned.frozen else None,
             on_ready=lambda ready: on_ready(_named(ready, subject)),
             on_progress=on_progress,
             resume=planned.resume,
@@ -105,6 +111,7 @@ def outline(
     modality: str | None = None,
     baseline: str | None = None,
     quick: bool = False,
+    autoencoder: str | os.PathLike[str] | None = None,
     stage: StageChoice = None,
     resume: Resume = False,
     force: bool = False,
@@ -115,13 +122,20 @@ def outline(
         AnytimeError: anything that `train` would find wrong before its first step.
     """
     _check_types(overrides, modality=modality, baseline=baseline, quick=quick, force=force)
-    planned = plan(run, stage, resume)
+    planned = plan(run, stage, resume, autoencoder)
     subject = _subject(planned, config, overrides, modality, baseline, quick=quick)
     folder = planned.folder(subject.name)
     if not planned.stages and planned.started is not None:
         device = str(resolve_device(subject.config.core.training.device))
         return _named(finished_outline(folder, planned.started, device), subject)
-    found = outline_stages(subject.config, folder, stages=planned.stages, resume=planned.resume, force=force)
+    found = outline_stages(
+        subject.config,
+        folder,
+        stages=planned.stages,
+        autoencoder=planned.frozen[0] if planned.frozen else None,
+        resume=planned.resume,
+        force=force,
+    )
     return _named(found, subject)
 
 
@@ -144,6 +158,15 @@ def _subject(
     planned: Plan, config: Source, overrides: Overrides, modality: str | None, baseline: str | None, *, quick: bool
 ) -> Subject:
     """What is trained: the config of the run unless another config is named."""
+    if planned.frozen is not None:
+        for name, given in (("baseline", baseline), ("quick", quick or None)):
+            if given is not None:
+                raise UsageError(
+                    f"{argument(name, given)} makes another autoencoder, and {argument('autoencoder')} takes that of a "
+                    "run as it is: leave one of them out"
+                )
+        if planned.started is None:
+            return on_autoencoder_of(*planned.frozen, config, overrides=overrides, modality=modality)
     if planned.started is not None and planned.run is not None and config is None:
         return resolve_run(planned.run, overrides=overrides, modality=modality, baseline=baseline, quick=quick)
     return resolve(config, overrides=overrides, modality=modality, baseline=baseline, quick=quick)

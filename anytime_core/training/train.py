@@ -38,6 +38,7 @@ def train_stages(
     recipe: str | None = None,
     baseline: str | None = None,
     quick: bool = False,
+    autoencoder: Path | None = None,
     on_ready: Callable[[Outline], None] = lambda outline: None,
     on_progress: OnProgress = ignore_progress,
     resume: bool = False,
@@ -57,6 +58,7 @@ def train_stages(
             neither this nor `baseline` is given.
         baseline: the name of the baseline that was made of the recipe, for the record.
         quick: whether `config` came from the quick variant of the recipe, for the record.
+        autoencoder: the run whose autoencoder and codes a new run takes; None: it makes its own.
         on_ready: called with what the training will do if all is found good, before the first file is written.
         on_progress: called after every step.
         resume: whether to resume the first of `stages` from its last checkpoint, if there is one. On the CPU the
@@ -74,7 +76,7 @@ def train_stages(
         DataError: the data is missing, or is not the data that the run was started with.
         AnytimeError: anything else is wrong. Finished stages and checkpoints stay.
     """
-    training = Preparation(config, folder, stages, on_progress)
+    training = Preparation(config, folder, stages, on_progress, autoencoder)
     forecaster = Forecaster(training)
     with (
         blaming(config.core.prior.kind),
@@ -118,14 +120,20 @@ def train_stages(
 
 
 def outline_stages(
-    config: Config, folder: Path, *, stages: Sequence[Stage] = STAGES, resume: bool = False, force: bool = False
+    config: Config,
+    folder: Path,
+    *,
+    stages: Sequence[Stage] = STAGES,
+    autoencoder: Path | None = None,
+    resume: bool = False,
+    force: bool = False,
 ) -> Outline:
     """What `train_stages` would do with the same arguments. Nothing is trained, and nothing is written.
 
     Raises:
         AnytimeError: anything that `train_stages` would find wrong before its first step.
     """
-    training = Preparation(config, folder, stages, ignore_progress)
+    training = Preparation(config, folder, stages, ignore_progress, autoencoder)
     with blaming(config.core.prior.kind), training.environment():
         return outlined(training, _found_good(training, resume=resume, force=force))
 
@@ -133,7 +141,7 @@ def outline_stages(
 def _found_good(training: Preparation, *, resume: bool, force: bool) -> Checkpoint | None:
     """The checkpoint of the first stage, None for its start, after all checks before the first file is written."""
     training.check()
-    refuse_collapsed(training.started, training.stages, training, force=force)
+    refuse_collapsed(training.basis_record, training.stages, training, force=force)
     resumed = training.checkpoints(training.stages[0]).latest() if resume else None
     resumed = checked_against_data(training, resumed, force=force)
     if not force:

@@ -126,8 +126,10 @@ def evaluate(
         output.print_file(folder / EVALUATION_FILE)
         return
     said: list[str] = []
+    several = len({evaluation.prior for evaluation in evaluations if evaluation.prior is not None}) > 1
     for evaluation in evaluations:
-        kind = f" ({evaluation.baseline})" if evaluation.baseline else ""
+        kinds = ", ".join(filter(None, (evaluation.baseline, evaluation.prior if several else None)))
+        kind = f" ({kinds})" if kinds else ""
         limit = f", at most {evaluation.calls} calls" if evaluation.calls else ""
         said = _print(evaluation, f"{evaluation.run}{kind}{limit}", said)
     output.say(f"look at {shown(folder / REPORT_FILE)}")

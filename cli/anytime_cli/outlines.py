@@ -38,6 +38,8 @@ def announce(outline: Outline, doing: str = "training") -> None:
 
     stages = "" if tuple(outline.steps) == STAGES else f": {', '.join(outline.steps)}"
     output.say(f"{doing} {shown(outline.name)} into {shown(outline.run)}{stages}")
+    if outline.autoencoder is not None:
+        output.say(f"  on the autoencoder and the codes of {shown(outline.autoencoder)}")
     for line in outline.found.lines() if outline.found is not None else ():
         output.say(f"  {line}")
 
@@ -69,7 +71,8 @@ def show(outline: Outline, *, json: bool) -> None:
     """Print what a dry run found."""
     if json:
         found = outline.found.model_dump(mode="json") if outline.found is not None else None
-        output.print_json({**vars(outline), "run": str(outline.run), "found": found})
+        taken = str(outline.autoencoder) if outline.autoencoder is not None else None
+        output.print_json({**vars(outline), "run": str(outline.run), "autoencoder": taken, "found": found})
         return
     if not outline.steps:
         output.say(f"run {shown(outline.run)} is finished: nothing would be trained")

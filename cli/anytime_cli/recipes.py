@@ -44,13 +44,13 @@ def baselines(json: output.JsonOption = False) -> None:
 
 @app.command("show", epilog="Example: anytime recipes show image/mnist > mine.yaml")
 def show(name: NameArgument, json: output.JsonOption = False) -> None:
-    """Print a recipe with all its values, including defaults, and what --quick changes."""
+    """Print a recipe with all its values, including defaults, what --quick changes, and values for other priors."""
     import yaml
 
     from anytime_core.config_differences import changed_values, nested
     from anytime_core.config_parsing import parse_config
+    from anytime_core.discovery.blocks import PRIORS, QUICK
     from anytime_core.discovery.plugins import load_modality
-    from anytime_core.discovery.quick import BLOCK
     from anytime_core.discovery.recipes import find_recipe
 
     recipe = find_recipe(name)
@@ -58,7 +58,11 @@ def show(name: NameArgument, json: output.JsonOption = False) -> None:
     config = parse_config(recipe.read(), sections).to_dict()
     if recipe.has_quick:
         quick = parse_config(recipe.read(quick=True), sections).to_dict()
-        config[BLOCK] = nested(changed_values(config, quick))
+        config[QUICK] = nested(changed_values(config, quick))
+        if others := recipe.priors(quick=True):
+            config[QUICK][PRIORS] = others
+    if others := recipe.priors():
+        config[PRIORS] = others
     if json:
         output.print_json(config)
     else:

@@ -14,7 +14,7 @@ from anytime_core.display import shown
 
 if TYPE_CHECKING:
     from anytime_core.in_training import InTraining
-    from anytime_core.record import RunRecord
+    from anytime_core.record import AutoencoderOrigin, RunRecord
 
 app = option_types.Commands(help="List, show and look after runs. Without a command, list them.")
 
@@ -104,6 +104,11 @@ def _progress(stages: Iterable[str], training: InTraining | None, stopped: str |
     return "; ".join(filter(None, (", ".join(stages), now))) or "none"
 
 
+def _origin(origin: AutoencoderOrigin) -> str:
+    """Whose the autoencoder of the run is."""
+    return f"of {shown(origin.run)}, created {origin.created}"
+
+
 def _prior(record: RunRecord) -> str:
     """The kind of the run's prior, and the plugin that it comes from."""
     done, kind = record.stages.get("prior"), record.config.get("prior", {}).get("kind", "transformer")
@@ -136,6 +141,7 @@ def show(
         [
             ("recipe", f"{record.recipe}, quick variant" if record.quick else record.recipe),
             *([("baseline", record.baseline)] if record.baseline else []),
+            *([("autoencoder", _origin(record.autoencoder_of))] if record.autoencoder_of else []),
             ("modality", f"{record.modality} ({record.plugin.distribution} {record.plugin.version})"),
             ("prior", _prior(record)),
             ("created", record.created),

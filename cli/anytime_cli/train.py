@@ -44,6 +44,15 @@ def train(
             help="Train the quick variant of this config, in minutes. --baseline and --set change it further.",
         ),
     ] = False,
+    autoencoder: Annotated[
+        Path | None,
+        typer.Option(
+            parser=option_types.path,
+            metavar="RUN",
+            help="Train only a prior, on the autoencoder and the codes of this run, which are not changed.",
+            show_default=False,
+        ),
+    ] = None,
     stage: Annotated[
         StageChoice | None,
         typer.Option(
@@ -57,7 +66,7 @@ def train(
         typer.Option(
             parser=option_types.path,
             metavar="<path>",
-            help="Run folder. Default: runs/<recipe>[-quick][-<baseline>]-<n>.",
+            help="Run folder. Default: runs/<recipe>[-quick][-<baseline>][-<prior>]-<n>.",
             show_default=False,
         ),
     ] = None,
@@ -122,6 +131,7 @@ def train(
         "modality": modality,
         "baseline": baseline,
         "quick": quick,
+        "autoencoder": autoencoder,
         "stage": stage,
         "resume": goes_on,
         "force": force,
@@ -164,6 +174,7 @@ def _show(folder: Path, record: RunRecord, *, json: bool) -> None:
                 "recipe": record.recipe,
                 "baseline": record.baseline,
                 "quick": record.quick,
+                "autoencoder_of": record.autoencoder_of.run if record.autoencoder_of is not None else None,
                 "stages": {
                     name: {"seconds": done.seconds, "steps": done.steps} for name, done in record.finished.items()
                 },

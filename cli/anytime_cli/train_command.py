@@ -31,7 +31,7 @@ anytime train --resume runs/image-folder-1 --set data.root=MOVED
 
 anytime train --resume runs/image-mnist-1 --stage prior --set training.prior.steps=9000
 
-anytime train --run runs/image-mnist-1 --stage prior --set prior.kind=ardm --force
+anytime train --autoencoder runs/image-mnist-1 --set prior.kind=ardm
 """
 
 OTHER_OPTIONS = """The values that --set changes, with those of a modality: anytime train --modality audio --help"""
@@ -75,7 +75,7 @@ def _kinds() -> str:
 
 def _modality_options(arguments: Sequence[str]) -> str:
     """The values that `--set` changes in the sections of the modality in `arguments`; empty if none is named."""
-    from anytime_core.config_parsing import described_fields
+    from anytime_core.config_fields import described_fields
     from anytime_core.discovery.plugins import load_modality
 
     name = output.value_of(["--modality"], arguments)
@@ -86,7 +86,7 @@ def _modality_options(arguments: Sequence[str]) -> str:
 
 def _prior_options(arguments: Sequence[str]) -> str:
     """What `--set` may change of the section of the prior that `--set prior.kind` in `arguments` names, if it does."""
-    from anytime_core.config_parsing import described_fields
+    from anytime_core.config_fields import described_fields
     from anytime_core.priors.registry import PRIORS
 
     kinds = [argument.partition("prior.kind=")[2] for argument in arguments if "prior.kind=" in argument]

@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from anytime_core.errors import UsageError
-from anytime_core.priors.stepping import Engine
-from anytime_core.priors.transformer.exact_kernels import add_product, exact_step
+from anytime_core.priors.sequence.kernels import add_product
+from anytime_core.priors.stepping import Engine, require_cpu
+from anytime_core.priors.transformer.exact_kernels import exact_step
 from anytime_core.priors.transformer.model import TransformerPrior
 from anytime_core.priors.transformer.patterns import places_of, slots_of
 
@@ -31,10 +31,7 @@ class ExactEngine(Engine):
 
     def __init__(self, prior: TransformerPrior, precision: str = "float32") -> None:
         super().__init__(prior, precision)
-        if prior.device.type != "cpu":
-            raise UsageError(
-                f"engine 'exact' runs on the CPU, not on '{prior.device}': use --device cpu, or --engine eager"
-            )
+        require_cpu(self.name, prior.device)
         self.weights = _Weights(prior)
 
     def open(self, labels: Tensor | None, batch: int, length: int) -> ExactStepper:

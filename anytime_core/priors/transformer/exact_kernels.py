@@ -15,14 +15,9 @@ import math
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+from anytime_core.priors.sequence.kernels import Array, add_product
 
-_BLOCK = 256
-"""Outputs whose weights stay in the cache from one sequence to the next."""
-_RUN = 32
-"""Inputs that are summed before their sum is added to the others'."""
 _ZERO, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
 _LEAST_EXPONENT = np.float32(-87)  # e to this is still a normal number
 _LOG2_E = np.float32(1.4426950408889634)
@@ -78,41 +73,6 @@ def normalise(x: Array, weight: Array, bias: Array, epsilon: np.float32, out: Ar
         scale = _ONE / np.sqrt(variance / width + epsilon)
         for i in range(x.shape[1]):
             out[row, i] = (x[row, i] - mean) * scale * weight[i] + bias[i]
-
-
-@numba.njit(cache=True, nogil=True)
-def add_product(x: Array, weight: Array, out: Array) -> None:
-    """Add x [B, I] times weight [I, O] to out [B, O]: sums of a run of inputs after the other, each in its order.
-
-    Many short sums round less than one long sum.
-    """
-    inputs, outputs = weight.shape
-    partial = np.empty(_BLOCK, np.float32)
-    for first in range(0, outputs, _BLOCK):
-        part = slice(first, min(first + _BLOCK, outputs))
-        sums = partial[: part.stop - first]
-        for row in range(x.shape[0]):
-            totals = out[row, part]
-            for begin in range(0, inputs, _RUN):
-                sums[:] = _ZERO
-                end = min(begin + _RUN, inputs)
-                whole = end - (end - begin) % 4
-                for i in range(begin, whole, 4):
-                    a, b, c, d = x[row, i], x[row, i + 1], x[row, i + 2], x[row, i + 3]
-                    to_a, to_b, to_c, to_d = (
-                        weight[i, part],
-                        weight[i + 1, part],
-                        weight[i + 2, part],
-                        weight[i + 3, part],
-                    )
-                    for o in range(len(sums)):
-                        sums[o] = (((sums[o] + a * to_a[o]) + b * to_b[o]) + c * to_c[o]) + d * to_d[o]
-                for i in range(whole, end):
-                    a, to_a = x[row, i], weight[i, part]
-                    for o in range(len(sums)):
-                        sums[o] += a * to_a[o]
-                for o in range(len(sums)):
-                    totals[o] += sums[o]
 
 
 @numba.njit(cache=True, nogil=True)

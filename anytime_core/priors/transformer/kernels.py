@@ -13,9 +13,8 @@ import math
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+from anytime_core.priors.sequence.kernels import Array, dot
 
 _PLAIN, _GELU, _ADD = 0, 1, 2
 _SQRT_HALF = np.float32(math.sqrt(0.5))
@@ -49,10 +48,7 @@ def _affine(x, weight, scale, bias, kind, out):  # type: ignore[no-untyped-def]
     for block in numba.prange((outputs + _ROWS - 1) // _ROWS):
         for o in range(block * _ROWS, min((block + 1) * _ROWS, outputs)):
             for row in range(x.shape[0]):
-                total = np.float32(0)
-                for i in range(x.shape[1]):
-                    total += np.float32(weight[o, i]) * x[row, i]
-                total = total * scale[o] + bias[o]
+                total = dot(weight[o], x[row]) * scale[o] + bias[o]
                 if kind == _GELU:
                     total *= np.float32(0.5) + np.float32(0.5) * np.float32(math.erf(total * _SQRT_HALF))
                 if kind == _ADD:

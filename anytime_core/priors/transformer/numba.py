@@ -20,8 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anytime_core.errors import UsageError
-from anytime_core.priors.stepping import Engine, Stepper
+from anytime_core.priors.stepping import Engine, Stepper, require_cpu
 from anytime_core.priors.transformer.choice import is_small
 from anytime_core.priors.transformer.eager import open_batch
 from anytime_core.priors.transformer.kernels import attend, step
@@ -48,10 +47,7 @@ class NumbaEngine(Engine):
 
     def __init__(self, prior: TransformerPrior, precision: str = "float32") -> None:
         super().__init__(prior, precision)
-        if prior.device.type != "cpu":
-            raise UsageError(
-                f"engine 'numba' runs on the CPU, not on '{prior.device}': use --device cpu, or --engine eager"
-            )
+        require_cpu(self.name, prior.device)
         _ = _threading_layer()
         self.weights = fold(prior, torch.float32)
 

@@ -82,7 +82,7 @@ def fold(prior: TransformerPrior, dtype: torch.dtype) -> FoldedWeights:
         parts = (matrix, bias), _parts(block.project), _after_norm(block.feedforward_norm, block.expand)
         return LayerWeights(*((copied(part[0]), copied(part[1])) for part in (*parts, _parts(block.shrink))))
 
-    ends = fold_ends(prior, dtype, prior.norm)
+    ends = fold_ends(prior, dtype, norm=prior.norm)
     return FoldedWeights(
         start=ends.start,
         positions=ends.positions,

@@ -11,7 +11,8 @@ from pydantic import BaseModel
 
 from anytime_core.config import CoreConfig
 from anytime_core.config_parsing import parse_config, parse_yaml
-from anytime_core.discovery.quick import has_quick, quick_variant, without_quick
+from anytime_core.discovery.blocks import without_blocks
+from anytime_core.discovery.quick import has_quick, quick_variant
 from anytime_core.modality import API_VERSION
 from anytime_core.testing.configs import check_fields, check_round_trip
 from anytime_core.testing.modality.subject import Subject, check
@@ -79,7 +80,7 @@ def recipes_are_valid(subject: Subject, folder: Path) -> None:
         text = path.read_text(encoding="utf-8")
         assert text.startswith("# "), f"recipe {path.name} does not begin with a line such as '# What it trains'"
         data = parse_yaml(text, path.name)
-        variants = [without_quick(data, path.name)]
+        variants = [without_blocks(data)]
         if has_quick(data, path.name):
             variants.append(quick_variant(data, path.name))
         for variant in variants:
