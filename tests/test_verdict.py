@@ -329,5 +329,3 @@ def test_bits_of_the_same_codes_are_compared_with_the_error_of_the_difference(bi
     assert compared.endswith(said)
     assert apart == "Bits per code do not compare with those of c, whose autoencoder writes other codes."
     assert list(bits_beside(without, named)) == []
-    unsaid = own.model_copy(update={"autoencoder": None})
-    assert list(bits_beside(unsaid, [("e", unsaid)])) == []

@@ -98,26 +98,28 @@ def on_autoencoder_of(
     Raises:
         ConfigError: the autoencoder or the data would be others; or the config has mistakes.
     """
-    asked = record.modality if modality is None else modality
     found = (
         resolve_run(run, overrides=overrides)
         if source is None
         else resolve(source, overrides=overrides, modality=modality)
     )
+    asked = found.config.core.modality if modality is None else modality
     sections = load_modality(record.modality).Config
     theirs = {name: value for name, value in read_yaml(run / CONFIG_FILE).items() if name != "prior"}
     own, new = parse_config(theirs, sections).to_dict(), found.config.to_dict()
     named = {overridden_key(change) for change in as_changes(overrides, None)}
     locations = location_keys(sections)
-    refused = [
-        f"{key}={json.dumps(value)}"
+    refused = {
+        key: value
         for key, value in changed_values(own, {**new, "modality": asked}).items()
         if value is not None and not _may_change(key, locations, named, source)  # null may stand for what was found
-    ]
+    }
     if refused:
+        of_modality = {"modality": refused["modality"]} if "modality" in refused else refused
+        said = listed([f"{key}={json.dumps(value)}" for key, value in of_modality.items()])
         raise ConfigError(
             f"{argument('autoencoder', str(run))} takes autoencoder and data of that run as they are, but the config "
-            f"says {shown(listed(refused))}: leave that out, or train a new run without {argument('autoencoder')}"
+            f"says {shown(said)}: leave that out, or train a new run without {argument('autoencoder')}"
         )
     kept = {"autoencoder": own["training"]["autoencoder"], "codes": own["training"]["codes"]}
     values = {**own, "prior": new["prior"], "seed": new["seed"], "training": {**new["training"], **kept}}
