@@ -144,11 +144,24 @@ def _may_change(key: str, locations: list[str], named: set[str], source: Source)
 
 @contextlib.contextmanager
 def beginning(folder: Path) -> Iterator[None]:
-    """Mark a run folder while its first files are written, the record last; see `was_begun`."""
+    """Mark a new run folder while its first files are written, the record last; after an error, none of them is left."""
     mark = folder / _START
     mark.mkdir(exist_ok=True)
-    yield
+    _clear(folder)  # of a start that was killed
+    try:
+        yield
+    except Exception:
+        _clear(folder)
+        mark.rmdir()
+        raise
     mark.rmdir()
+
+
+def _clear(folder: Path) -> None:
+    for name in (AUTOENCODER_FILE, *CODES, CONFIG_FILE):
+        (folder / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        (folder / CODES[0]).parent.rmdir()
 
 
 def was_begun(folder: Path) -> bool:
@@ -171,7 +184,6 @@ def share_files(run: Path, folder: Path, record: RunRecord) -> None:
     """
     (folder / CODES[0]).parent.mkdir(exist_ok=True)
     for name in (AUTOENCODER_FILE, *CODES):
-        (folder / name).unlink(missing_ok=True)  # of a start that was killed
         if (run / name).exists():
             _link_or_copy((run / name).resolve(), folder / name)
     now = read_record(run).finished
