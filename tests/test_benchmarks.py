@@ -8,11 +8,18 @@ import time
 
 import pytest
 
+from anytime_core.priors.registry import PRIORS
+from anytime_core.results import PriorResult, PriorValidation
 from benchmarks.gpu.__main__ import main
 from benchmarks.gpu.measures import GOALS, Goal, Journal, Measure
 from benchmarks.gpu.schedule import Schedule
 from benchmarks.gpu.setting import Setting
 from benchmarks.gpu.worker import work_through
+from benchmarks.priors import training
+from benchmarks.priors.contenders import CONTENDERS, Way, ways
+from benchmarks.priors.findings import Findings, Timing, read
+from benchmarks.priors.results import Result
+from benchmarks.priors.tables import tables
 from benchmarks.report import Row, median_seconds, show
 
 ROWS = [Row("a", 1.0, 2.0, "peer", 2.0, "s"), Row("b", 1.0, 2.0, "peer", 2.0, "s")]
@@ -93,3 +100,34 @@ def test_without_a_gpu_the_command_says_so_and_ends_with_2(monkeypatch, capsys):
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.startswith("no GPU here")
+
+
+def test_all_kinds_of_priors_are_compared_once_and_those_of_any_order_by_several_numbers_of_calls():
+    names = [way.name for way in ways(list(CONTENDERS), [None, 10])]
+    assert set(PRIORS.built_in) <= set(names)
+    assert [name for name in names if name.startswith("ardm")] == ["ardm", "ardm, 10 calls"]
+    assert len(names) == len(set(names)) == len(CONTENDERS) + 1
+
+
+def test_training_rates_are_measured_in_turns_and_only_those_that_are_missing(monkeypatch, tmp_path):
+    monkeypatch.setattr(training, "_rate", lambda run, overrides: float(len(overrides)))
+    known = {"a": [5.0]}
+    measured = list(training.measured_rates(tmp_path, {"a": ["x"], "b": ["x", "y"]}, known))
+    assert measured == [("b", 2.0), ("a", 1.0), ("b", 2.0), ("a", 1.0), ("b", 2.0)]
+
+
+def test_what_was_found_is_found_again_and_shown_by_the_fastest_engine(tmp_path):
+    found = Findings(about={"device": "a processor"}, trainings={"made": 400.0})
+    found.timings = [
+        Timing(way="made", engine=engine, batch=64, codes=32, seconds=seconds)
+        for engine, seconds in (("eager", 0.64), ("numba", 0.32), ("plain", 6.4))
+    ]
+    found.write(tmp_path)
+    again = read(tmp_path, about={})
+    assert again == found
+    validation = PriorValidation(bits_per_code=4.2, standard_error=0.01)
+    trained = PriorResult(steps=1000, seconds=500, validation=validation)
+    result = Result(Way("made"), trained, 1_400_000, again.trainings["made"], None, again.timings)
+    quality, times = tables([result], codes=[4, 32], batches=[64]).strip().split("\n\n")
+    assert quality.splitlines()[-1].startswith("| made | 1.40 M | 1,000 | 400 s | 4.200 ± 0.010 |")
+    assert times.splitlines()[-1] == "| made | 5.00 (numba) | 100 |"

@@ -23,11 +23,12 @@ from torch import Tensor
 
 from anytime_core.errors import AnytimeError, UsageError
 from anytime_core.priors.heads import Categorical
+from anytime_core.priors.sequence.choice import is_compiled
 from anytime_core.priors.shaping import Shaping
 from anytime_core.priors.stepping import Engine
-from anytime_core.priors.transformer import choice, kernels
+from anytime_core.priors.transformer import kernels
 from anytime_core.priors.transformer.attention import BatchedAttention
-from anytime_core.priors.transformer.choice import _is_compiled, choose_engine, is_small
+from anytime_core.priors.transformer.choice import choose_engine, is_small
 from anytime_core.priors.transformer.config import TransformerConfig
 from anytime_core.priors.transformer.eager import EagerStepper, SplitStepper, parts
 from anytime_core.priors.transformer.model import TransformerPrior
@@ -59,6 +60,9 @@ SHAPES = {
     "heads in two groups": {"kv_heads": 2},
     "heads in one group": {"kv_heads": 1, "layers": 1},
     "groups of three heads": {"width": 18, "heads": 6, "kv_heads": 2},
+    "blocks": {"attention": "local", "block": 2, "length": 7},
+    "rows and columns": {"attention": "strided", "grid": (4, 2), "length": 7},
+    "summaries": {"attention": "fixed", "block": 3, "length": 7, "kv_heads": 2},
     "one of each": {"width": 1, "heads": 1, "feedforward": 1, "size": 1, "vectors": "none"},
 }
 VECTORS = ("none", "shared", "per position")
@@ -81,15 +85,19 @@ def build(
     heads: int = 4,
     kv_heads: int | None = None,
     feedforward: int = 4,
+    attention: str = "full",
+    block: int | None = None,
     length: int = N,
+    grid: tuple[int, ...] | None = None,
     size: int = K,
 ) -> TransformerPrior:
     """A prior that no test may change."""
     torch.manual_seed(0)
     shape = {"none": None, "shared": (size, 5), "per position": (length, size, 5)}[vectors]
+    sizes = {"layers": layers, "width": width, "heads": heads, "kv_heads": kv_heads, "feedforward": feedforward}
     prior = TransformerPrior(
-        TransformerConfig(layers=layers, width=width, heads=heads, kv_heads=kv_heads, feedforward=feedforward),
-        codes_of(length, size, classes=classes),
+        TransformerConfig(**sizes, attention=attention, block=block),
+        codes_of(length, size, classes=classes).model_copy(update={"grid": grid or (length,)}),
         None if shape is None else torch.randn(shape),
     )
     with torch.no_grad():  # as initialised, logits are nearly flat, and norms and biases do nothing
@@ -641,7 +649,7 @@ def test_numba_is_refused_elsewhere_than_on_the_cpu_with_a_way_out(precision):
 def test_auto_is_graph_on_a_gpu_and_numba_on_the_cpu_where_it_is_compiled_or_worth_it(
     monkeypatch, compiled, device, precision, batch, multiply_adds, expected
 ):
-    monkeypatch.setattr("anytime_core.priors.transformer.choice._is_compiled", lambda kernel: compiled)
+    monkeypatch.setattr("anytime_core.priors.transformer.choice.is_compiled", lambda *kernel: compiled)
     if expected is None:
         expected = "numba" if compiled else "eager"
     assert choose_engine(device, precision, batch, multiply_adds) == expected
@@ -669,21 +677,20 @@ def test_what_auto_chooses_on_the_cpu_can_be_made(precision, batch):
 
 
 @pytest.mark.parametrize(("name", "batch"), [("step", 1), ("attend", SPLIT)])
-def test_a_kernel_counts_as_compiled_once_numba_has_left_its_index_beside_it(monkeypatch, tmp_path, name, batch):
+def test_a_kernel_counts_as_compiled_once_numba_has_left_its_index_beside_it(tmp_path, name, batch):
     draw("numba", build(), indices=range(batch))
-    left = Path(getattr(kernels, name).stats.cache_path)
-    if not left.is_relative_to(Path(choice.__file__).parent):
+    left, source = Path(getattr(kernels, name).stats.cache_path), Path(kernels.__file__)
+    if not left.is_relative_to(source.parent):
         pytest.skip("numba keeps compiled kernels elsewhere")
-    assert _is_compiled(name)
+    assert is_compiled(source, name)
     source = tmp_path / "kernels.py"
     source.touch()
-    monkeypatch.setattr(choice, "__file__", str(tmp_path / "choice.py"))
-    assert not _is_compiled(name)
+    assert not is_compiled(source, name)
     os.utime(source, (0, 0))
     shutil.copytree(left, tmp_path / "__pycache__")
-    assert _is_compiled(name)
+    assert is_compiled(source, name)
     os.utime(source, (1e11, 1e11))
-    assert not _is_compiled(name)
+    assert not is_compiled(source, name)
 
 
 def test_weights_are_those_that_the_prior_had_when_the_engine_was_made():

@@ -17,9 +17,10 @@ from torch import Tensor
 from anytime_core.digest import digest
 from anytime_core.errors import UsageError
 from anytime_core.priors.heads import NoiseNeed
+from anytime_core.priors.sequence.kernels import add_product
 from anytime_core.priors.transformer.config import TransformerConfig
 from anytime_core.priors.transformer.exact import ExactEngine
-from anytime_core.priors.transformer.exact_kernels import add_product, exponential, gelu
+from anytime_core.priors.transformer.exact_kernels import exponential, gelu
 from anytime_core.priors.transformer.model import TransformerPrior
 from anytime_core.quantizers.base import CodeSpec
 from anytime_core.sampling.noise import noise_of

@@ -605,6 +605,14 @@ CONFIG = [
         ("prior.heads=8; prior.kv_heads=16", "prior.heads=8 is not a multiple of prior.kv_heads=16"),
         ("prior.kv_heads=all", "found 'all'"),
         ("prior.kind=ardm; prior.kv_heads=1", "unknown key 'prior.kv_heads'"),
+        ("prior.attention=sparse", "found 'sparse'"),
+        ("prior.kind=ardm; prior.attention=local", "unknown key 'prior.attention'"),
+        ("prior.block=2", "prior.block=2 means nothing with prior.attention=full"),
+        ("prior.attention=strided; prior.block=9", "prior.block=9 is more than the 8 codes: use 8 or less, or null"),
+        ("prior.attention=local; prior.summary=1", "prior.summary=1 means nothing with prior.attention=local"),
+        ("prior.attention=fixed; prior.block=2; prior.summary=3", "prior.summary=3 is more than the 2 positions"),
+        ("prior.positions=grid", "prior.positions=grid adds up embeddings of rows and columns"),
+        ("prior.positions=sines", "found 'sines'"),
         ("prior.code_length=9", "prior.code_length=9 is more than the 8 codes"),
         ("network.widths=[8,8,8,8]", "choose data.size=16 or more, or at most 3 widths"),
         ("network.widths=[]", "network.widths: tuple should have at least 1 item"),
@@ -642,7 +650,8 @@ CONFIG = [
             "autoencoder.truncation.full_share=1.1 autoencoder.truncation.full_share=-0.1 "
             "autoencoder.truncation.full_weight=0 autoencoder.truncation.full_weight=1 "
             "autoencoder.truncation.warmup=1 prior.layers=0 prior.layers=257 prior.layers=two prior.width=0 "
-            "prior.width=65537 prior.heads=0 prior.kv_heads=0 prior.feedforward=0 prior.dropout=1 prior.dropout=-0.1 "
+            "prior.width=65537 prior.heads=0 prior.kv_heads=0 prior.block=0 prior.block=row prior.summary=0 "
+            "prior.feedforward=0 prior.dropout=1 prior.dropout=-0.1 "
             "prior.dropout=.nan prior.code_length=0 training.workers=-1 training.workers=257 "
             "training.autoencoder.steps=0 training.autoencoder.steps=1.5 training.autoencoder.batch_size=0 "
             "training.autoencoder.learning_rate=0 training.autoencoder.learning_rate=.inf "

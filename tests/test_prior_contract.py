@@ -24,10 +24,23 @@ from anytime_core.testing import CheckSkipped, PriorContract, check_prior, iter_
 from anytime_core.testing.priors import CHECKS
 from anytime_core.testing.runner import Check
 
-SMALL = {"layers": 1, "width": 16, "heads": 2}
+SMALL = {"layers": 1, "width": 16, "heads": 2, "hidden": 17, "embedding": 8, "features": 8, "skip_channels": 12}
 """Sizes for the kinds that have fields of these names."""
 VARIANTS: dict[str, list[dict[str, Any]]] = {
-    "transformer": [{"label_dropout": 0.2, "code_vectors": False}],
+    "transformer": [
+        {"label_dropout": 0.2, "code_vectors": False},
+        {"attention": "local", "block": 2},
+        {"attention": "strided", "positions": "grid", "layers": 2},
+        {"attention": "fixed", "block": 3, "summary": 2, "layers": 2, "label_dropout": 0.2},
+    ],
+    "wavenet": [{"layers": 4, "kernel": 3, "dilation_cycle": 2, "label_dropout": 0.2}],
+    "bytenet": [{"layers": 3, "block": "relu", "label_dropout": 0.2, "code_vectors": False}],
+    "made": [
+        {"masks": 3, "layers": 2, "label_dropout": 0.2},
+        {"hidden": 3, "direct": True, "code_vectors": False},
+    ],
+    "nade": [{"activation": "sigmoid", "label_dropout": 0.2, "code_vectors": False}],
+    "gru": [{"dual_softmax": True, "layers": 2, "label_dropout": 0.2}, {"dual_softmax": True, "code_vectors": False}],
     "ardm": [{"base": 2, "label_dropout": 0.2, "time_input": True}, {"base": "levels"}],
 }
 """Sections that are held to the contract too, beside that of every kind."""
@@ -418,7 +431,7 @@ ANY_ORDER_FAULTS: dict[str, tuple[str, Mapping[str, Any], str]] = {
 @pytest.mark.parametrize(("check", "changes", "message"), ANY_ORDER_FAULTS.values(), ids=ANY_ORDER_FAULTS.keys())
 def test_each_fault_of_any_order_is_found_by_its_check(check, changes, message):
     faulty = type("Faulty", (ARDMPrior,), dict(changes))
-    assert message in said_of(faulty, check, SMALL)
+    assert message in said_of(faulty, check, small("ardm"))
 
 
 def test_every_check_has_a_fault_that_it_finds():

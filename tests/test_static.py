@@ -14,9 +14,9 @@ from anytime_core.priors.transformer.model import TransformerPrior
 N, K, CLASSES = 6, 7, 3
 
 
-def prior_of(kv_heads: int, vectors: tuple[int, ...] | None) -> TransformerPrior:
+def prior_of(kv_heads: int, vectors: tuple[int, ...] | None, attention: str = "full") -> TransformerPrior:
     torch.manual_seed(0)
-    config = TransformerConfig(layers=2, width=16, heads=4, kv_heads=kv_heads)
+    config = TransformerConfig(layers=2, width=16, heads=4, kv_heads=kv_heads, attention=attention)
     table = None if vectors is None else torch.randn(vectors)
     prior = TransformerPrior(config, codes_of(N, K, classes=CLASSES), table).eval()
     for parameter in prior.parameters():
@@ -27,9 +27,21 @@ def prior_of(kv_heads: int, vectors: tuple[int, ...] | None) -> TransformerPrior
 @pytest.mark.parametrize("vectors", [None, (K, 5), (N, K, 5)], ids=["no vectors", "shared", "per position"])
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])
 @pytest.mark.parametrize("batch", [1, 5])
-@torch.inference_mode()
 def test_one_captured_step_serves_all_positions_batch_after_batch(graph_device, batch, kv_heads, vectors):
-    prior = prior_of(kv_heads, vectors).to(graph_device)
+    assert_a_captured_step_serves_all_positions(prior_of(kv_heads, vectors), batch, graph_device)
+
+
+@pytest.mark.parametrize("attention", ["local", "strided", "fixed"])
+@pytest.mark.parametrize("batch", [1, 5])
+def test_a_captured_step_follows_the_pattern_of_each_layer(graph_device, batch, attention):
+    assert_a_captured_step_serves_all_positions(prior_of(2, None, attention), batch, graph_device)
+
+
+@torch.inference_mode()
+def assert_a_captured_step_serves_all_positions(
+    prior: TransformerPrior, batch: int, graph_device: torch.device
+) -> None:
+    prior = prior.to(graph_device)
     codes = torch.randint(K, (2, batch, N), device=graph_device)
     labels = torch.randint(CLASSES, (2, batch), device=graph_device)
     stepper = GraphEngine(prior).open(labels[0], batch, N)
@@ -51,9 +63,10 @@ def test_one_captured_step_serves_all_positions_batch_after_batch(graph_device, 
             torch.testing.assert_close(made.result, expected[:, n], rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("attention", ["full", "strided"])
 @torch.inference_mode()
-def test_rows_that_are_kept_go_on_in_buffers_of_their_own(graph_device):
-    prior = prior_of(2, (N, K, 5)).to(graph_device)
+def test_rows_that_are_kept_go_on_in_buffers_of_their_own(graph_device, attention):
+    prior = prior_of(2, (N, K, 5), attention).to(graph_device)
     codes, labels = torch.randint(K, (5, N), device=graph_device), torch.arange(5, device=graph_device) % CLASSES
     stepper, rows = GraphEngine(prior).open(labels, 5, N), torch.tensor([0, 3], device=graph_device)
     expected = prior.conditionals(codes[:, :-1], labels)

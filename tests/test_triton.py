@@ -70,12 +70,12 @@ def test_a_triton_that_cannot_start_kernels_is_named_once_with_the_cause(monkeyp
 # What a step starts
 
 
-def step(batch: int, dtype: torch.dtype, width: int = 32, heads: int = 2, kv_heads: int | None = None) -> None:
+def step(batch: int, dtype: torch.dtype, width: int = 32, heads: int = 2, **config: Any) -> None:
     """A step of a prior of LAYERS layers by the kernels, whatever starting one does."""
     from anytime_core.priors.transformer.triton_operators import TritonOperators
 
-    config = TransformerConfig(layers=LAYERS, width=width, heads=heads, kv_heads=kv_heads)
-    prior = TransformerPrior(config, codes_of(100, 500))
+    section = TransformerConfig(layers=LAYERS, width=width, heads=heads, **config)
+    prior = TransformerPrior(section, codes_of(100, 500))
     stepper = StaticStepper(static_weights(fold(prior, dtype)), TritonOperators(), None, batch, 100)
     stepper.step(1, stepper.no_codes)
 
@@ -159,11 +159,14 @@ def compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
 @pytest.mark.slow
 @needs_triton
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("attention", ["full", "strided"])
 @pytest.mark.parametrize(("batch", "kv_heads"), [(1, 8), (64, 2), (512, 8), (4096, 2)])
-def test_the_kernels_compile_for_gpus_and_keep_their_numbers_in_registers(compiled, tmp_path, batch, kv_heads, dtype):
+def test_the_kernels_compile_for_gpus_and_keep_their_numbers_in_registers(
+    compiled, tmp_path, batch, kv_heads, attention, dtype
+):
     import triton
 
-    step(batch, dtype, width=512, heads=8, kv_heads=kv_heads)
+    step(batch, dtype, width=512, heads=8, kv_heads=kv_heads, attention=attention)
     kernels = {kernel.hash: kernel for kernel in compiled}.values()
     assert len(kernels) >= 2 * 3
     for kernel in kernels:

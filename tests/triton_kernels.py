@@ -73,39 +73,46 @@ def assert_close(value: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(value.float(), expected, rtol=tolerance, atol=tolerance)
 
 
-ATTENTION = [  # batch, heads, groups, size of a head, length, position
-    (1, 1, 1, 8, 1, 0),
-    (3, 4, 4, 8, 5, 0),
-    (3, 4, 2, 8, 5, 2),
-    (1, 4, 1, 8, 5, 4),
-    (2, 6, 2, 10, 5, 4),
-    (33, 1, 1, 8, 5, 3),
-    (1, 2, 1, 64, 100, 99),
-    (1, 8, 1, 32, 100, 99),
-    (16, 1, 1, 32, 100, 50),
-    (9, 2, 1, 64, 100, 99),
-    (1, 1, 1, 256, 100, 77),
+ATTENTION = [  # batch, heads, groups, size of a head, length, first place read, position
+    (1, 1, 1, 8, 1, None, 0),
+    (3, 4, 4, 8, 5, None, 0),
+    (3, 4, 2, 8, 5, None, 2),
+    (1, 4, 1, 8, 5, None, 4),
+    (2, 6, 2, 10, 5, None, 4),
+    (33, 1, 1, 8, 5, None, 3),
+    (1, 2, 1, 64, 100, None, 99),
+    (1, 8, 1, 32, 100, None, 99),
+    (16, 1, 1, 32, 100, None, 50),
+    (9, 2, 1, 64, 100, None, 99),
+    (1, 1, 1, 256, 100, None, 77),
+    (3, 4, 2, 8, 5, 0, 2),
+    (2, 6, 2, 10, 5, 3, 4),
+    (1, 4, 1, 8, 5, 4, 4),
+    (16, 1, 1, 32, 100, 27, 50),
+    (1, 8, 1, 32, 100, 3, 99),
 ]
 
 
 @DTYPES
-@pytest.mark.parametrize(("batch", "heads", "groups", "size", "length", "position"), ATTENTION)
-def test_attention_writes_a_key_and_a_value_and_reads_only_what_is_written(
-    batch, heads, groups, size, length, position, dtype
+@pytest.mark.parametrize(("batch", "heads", "groups", "size", "length", "first", "position"), ATTENTION)
+def test_attention_writes_a_key_and_a_value_and_reads_only_what_is_written_from_the_first_place_on(
+    batch, heads, groups, size, length, first, position, dtype
 ):
     projected = torch.randn(batch, (heads + 2 * groups) * size).to(dtype)
     projected[:, : heads * size] *= 2 / size**0.5  # scores of a spread at which softmax prefers some
-    at = torch.tensor([position])
+    at, since = torch.tensor([position]), None if first is None else torch.tensor([first])
     expected_buffers = [torch.randn(batch, groups, length, size).to(dtype) for _ in range(2)]
     buffers = [buffer.clone() for buffer in expected_buffers]
     for buffer in buffers:
         buffer[:, :, position:] = torch.nan
-    attended = TritonOperators().attend(projected, *buffers, at)
+        buffer[:, :, : first or 0] = torch.nan
+    attended = TritonOperators().attend(projected, *buffers, at, since)
     expected_buffers = [buffer.float() for buffer in expected_buffers]
     assert attended.dtype == dtype
-    assert_close(attended, TorchOperators().attend(projected.float(), *expected_buffers, at))
+    assert_close(attended, TorchOperators().attend(projected.float(), *expected_buffers, at, since))
+    read = slice(first or 0, position + 1)
     for buffer, expected in zip(buffers, expected_buffers, strict=True):
-        assert torch.equal(buffer[:, :, : position + 1].float(), expected[:, :, : position + 1])
+        assert torch.equal(buffer[:, :, read].float(), expected[:, :, read])
         assert buffer[:, :, position + 1 :].isnan().all()
 
 
@@ -163,9 +170,10 @@ class Interpreted(Engine):
         return StaticStepper(weights, TritonOperators(), labels, batch, length)
 
 
+@pytest.mark.parametrize("attention", ["full", "strided"])
 @pytest.mark.parametrize(("batch", "vectors"), [(2, (7, 5)), (5, (3, 7, 5))], ids=["rows", "library"])
-def test_steps_draw_the_codes_of_the_plain_engine(batch, vectors):
-    config = TransformerConfig(layers=2, width=16, heads=4, kv_heads=2)
+def test_steps_draw_the_codes_of_the_plain_engine(batch, vectors, attention):
+    config = TransformerConfig(layers=2, width=16, heads=4, kv_heads=2, attention=attention)
     prior = TransformerPrior(config, codes_of(3, 7, classes=3), torch.randn(vectors)).eval()
     for parameter in prior.parameters():
         torch.nn.init.normal_(parameter, std=0.3)

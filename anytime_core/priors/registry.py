@@ -22,6 +22,36 @@ _KINDS = [
         "codes from first to last, one per network call",
     ),
     Kind(
+        "made",
+        "anytime_core.priors.made.model:MADEPrior",
+        "anytime_core.priors.made.config:MADEConfig",
+        "masked layers, whose steps together cost one pass",
+    ),
+    Kind(
+        "nade",
+        "anytime_core.priors.nade.model:NADEPrior",
+        "anytime_core.priors.nade.config:NADEConfig",
+        "one hidden layer that sums up the codes so far",
+    ),
+    Kind(
+        "wavenet",
+        "anytime_core.priors.wavenet.model:WaveNetPrior",
+        "anytime_core.priors.wavenet.config:WaveNetConfig",
+        "gated dilated convolutions",
+    ),
+    Kind(
+        "bytenet",
+        "anytime_core.priors.bytenet.model:ByteNetPrior",
+        "anytime_core.priors.bytenet.config:ByteNetConfig",
+        "residual dilated convolutions",
+    ),
+    Kind(
+        "gru",
+        "anytime_core.priors.gru.model:GRUPrior",
+        "anytime_core.priors.gru.config:GRUConfig",
+        "gated recurrent units, codes from first to last",
+    ),
+    Kind(
         "ardm",
         "anytime_core.priors.ardm.model:ARDMPrior",
         "anytime_core.priors.ardm.config:ARDMConfig",

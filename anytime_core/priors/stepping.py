@@ -28,6 +28,12 @@ def require_graphs(device: torch.device) -> None:
     require_capture(device, what="engine 'graph'", way_out="use --device cuda, or --engine eager")
 
 
+def require_cpu(engine: str, device: torch.device) -> None:
+    """Raise UsageError if the device on which `engine` would run is not the CPU."""
+    if device.type != "cpu":
+        raise UsageError(f"engine '{engine}' runs on the CPU, not on '{device}': use --device cpu, or --engine eager")
+
+
 class Stepper(Protocol):
     """One batch of code sequences that is being drawn, from the first code to the last.
 

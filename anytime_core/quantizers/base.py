@@ -57,6 +57,11 @@ class CodeSpec(Section):
             raise ValueError(f"digits of {self.radices} cannot number {values} codes")
         return self
 
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """The sizes of the dimensions of the grid that have more than one cell, such as rows and columns."""
+        return tuple(size for size in self.grid if size > 1)
+
     def narrowed(self, length: int | None = None, classes: int = 0) -> CodeSpec:
         """The description of the first `length` codes (None: all), for a prior that is given one of `classes`."""
         return self.model_copy(update={"length": length or self.length, "classes": classes})

@@ -129,6 +129,7 @@ class Loop(Generic[AnyChoice]):
     @torch.inference_mode()
     def begin(self, labels: Tensor | None, choice: AnyChoice) -> None:
         """Begin a batch: `labels` of all sequences that go through the network, and a choice of the same key."""
+        self._labels = labels
         self.stepper.restart(labels)
         if choice is not self.choice:
             for mine, given in zip(self.choice.tensors, choice.tensors, strict=True):
@@ -143,6 +144,7 @@ class Loop(Generic[AnyChoice]):
             codes = CHUNK if self._drawn + CHUNK <= end else 1
             if codes not in self._graphs:
                 self._capture(codes)
+                self._go_back()
             self._graphs[codes].replay()
             self._drawn += codes
         return self._codes[1 : end + 1].T.clone()
@@ -158,6 +160,13 @@ class Loop(Generic[AnyChoice]):
         what = f"the drawing of codes for a batch of {self._codes.shape[1]}"
         beside = next(iter(self._graphs.values()), None)
         self._graphs[codes] = capture(work, device, what=what, way_out=UNCAPTURED, beside=beside)
+
+    def _go_back(self) -> None:
+        """Give the stepper the drawn codes once more: it has drawn others for a capture, and may carry a state."""
+        self.stepper.restart(self._labels)
+        positions = torch.arange(self._drawn, device=self.position.device).unsqueeze(1).repeat(1, 2)[:, :1]
+        for position, previous in zip(positions, self._codes, strict=False):
+            self.stepper.step_at(position, previous)
 
 
 def every_chunk(length: int) -> Sequence[int]:

@@ -282,5 +282,6 @@ def _token_vectors(vectors: Tensor, digits: Digits) -> Tensor:
     for first, beginnings, tokens in zip(digits.first_tokens, digits.beginnings, digits.token_table(), strict=True):
         index = (tokens - first).to(vectors.device)
         sums = vectors.new_zeros(*vectors.shape[:-2], beginnings, vectors.shape[-1]).index_add_(-2, index, vectors)
-        parts.append(sums / index.bincount(minlength=beginnings).unsqueeze(1))
+        counts = index.new_zeros(beginnings).index_add_(0, index, torch.ones_like(index))
+        parts.append(sums / counts.unsqueeze(1))
     return torch.cat(parts, -2)

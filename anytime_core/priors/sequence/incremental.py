@@ -31,6 +31,10 @@ class IncrementalNetwork(ABC):
         If the position is a tensor, nothing may wait for the device, so that the work can be captured.
         """
 
+    def logits(self, outputs: Tensor) -> Tensor:
+        """What the last layer gives -> logits [B, K]; most kinds have a last layer that gives these."""
+        return outputs
+
 
 class SequenceStepper:
     """See `Stepper` and `CapturableStepper`.
@@ -56,14 +60,14 @@ class SequenceStepper:
         if previous is not None:
             x += self.ends.table(position - 1).index_select(0, previous)
         matrix, bias = self.ends.head(position)
-        return torch.addmm(bias, self.network.features(x, self.kept, position), matrix)
+        return self.network.logits(torch.addmm(bias, self.network.features(x, self.kept, position), matrix))
 
     def step_at(self, position: Tensor, previous: Tensor) -> Tensor:
         """Logits [B, K] of the code at `position`, int64 [1]; `previous` int64 [B] may be anything at position 0."""
         stacked = self.ends.stacked()
         x = input_at(self.first_input, self.ends.positions, stacked.tables, position, previous)
         matrix, bias = stacked.head(position)
-        return torch.addmm(bias, self.network.features(x, self.kept, position), matrix)
+        return self.network.logits(torch.addmm(bias, self.network.features(x, self.kept, position), matrix))
 
     def restart(self, labels: Tensor | None) -> None:
         """Begin another batch of the same shape in the same buffers."""

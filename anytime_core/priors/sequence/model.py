@@ -19,6 +19,7 @@ from anytime_core.priors.labels import LabelEmbedding
 from anytime_core.priors.section import SequenceSection
 from anytime_core.priors.sequence.engines import EagerEngine, GraphEngine
 from anytime_core.priors.sequence.incremental import IncrementalNetwork
+from anytime_core.priors.sequence.positions import GridPositions
 from anytime_core.priors.sequence.weights import EndWeights, fold_ends
 from anytime_core.priors.stepping import EngineMaker
 from anytime_core.quantizers.base import CodeSpec
@@ -40,6 +41,7 @@ class SequencePrior(CausalPrior):
         spec, code_vectors: see `Prior`.
         width: W.
         features: F; None: W.
+        vectors_at_output: whether code vectors are used for logits, too.
     """
 
     config: SequenceSection
@@ -53,21 +55,24 @@ class SequencePrior(CausalPrior):
         *,
         width: int,
         features: int | None = None,
+        vectors_at_output: bool = True,
     ) -> None:
         super().__init__(config, spec)
         code_vectors = code_vectors if config.code_vectors else None
         self._features = features or width
         self.token = nn.Embedding(self.codebook_size, width)
-        self.position = nn.Embedding(spec.length, width)
+        self.position: nn.Embedding | GridPositions = nn.Embedding(spec.length, width)
         self.start = LabelEmbedding(spec.classes, width, config.label_dropout)
         self.register_buffer("vectors", None if code_vectors is None else standardised(code_vectors))
         if code_vectors is not None:
             self.from_vector = nn.Linear(code_vectors.shape[-1], width)
+        self.vectors_at_output = vectors_at_output and code_vectors is not None
+        if code_vectors is not None and vectors_at_output:
             self.to_vector = nn.Linear(self._features, code_vectors.shape[-1], bias=False)
 
-    def add_head(self) -> None:
-        """Add the last layer, from features to logits."""
-        self.head = nn.Linear(self._features, self.codebook_size)
+    def add_head(self, outputs: int | None = None) -> None:
+        """Add the last layer, from features to K logits, or to as many `outputs` as `logits` of a kind needs."""
+        self.head = nn.Linear(self._features, outputs or self.codebook_size)
 
     @property
     def null_label(self) -> int | None:
@@ -85,9 +90,12 @@ class SequencePrior(CausalPrior):
 
     def conditionals(self, codes: Tensor, labels: Tensor | None) -> Tensor:
         """Logits [B, n + 1, K] of the codes at positions 0..n, given the first n codes, `codes` [B, n]."""
+        return self.logits(self.features(self.inputs(codes, labels)))
+
+    def inputs(self, codes: Tensor, labels: Tensor | None) -> Tensor:
+        """What the network gets at positions 0..n, [B, n + 1, W], of the first n codes, `codes` [B, n]."""
         start = self.start(labels, len(codes)).unsqueeze(1)
-        inputs = torch.cat([start, self._embedded(codes) + start], 1) + self.positions()[: codes.shape[1] + 1]
-        return self._logits(self.features(inputs))
+        return torch.cat([start, self._embedded(codes) + start], 1) + self.positions()[: codes.shape[1] + 1]
 
     def positions(self) -> Tensor:
         """The embedding of each position, [N, W]."""
@@ -96,6 +104,16 @@ class SequencePrior(CausalPrior):
     @abstractmethod
     def features(self, inputs: Tensor) -> Tensor:
         """Inputs [B, n, W] at the first n positions -> features [B, n, F], of which each sees inputs up to its own."""
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Features [B, n, F] at the first n positions -> logits [B, n, K]."""
+        logits = self.head(features)
+        if self.vectors is None or not self.vectors_at_output:
+            return logits
+        expected = self.to_vector(features)  # [B, n, D]
+        if self.vectors.ndim == 2:
+            return logits + expected @ self.vectors.T
+        return logits + torch.einsum("bnd,nkd->bnk", expected, self.vectors[: features.shape[1]])
 
     def incremental(self, dtype: torch.dtype) -> IncrementalNetwork:
         """What computes `features` one position at a time, with weights copied to `dtype`."""
@@ -115,16 +133,6 @@ class SequencePrior(CausalPrior):
         positions = torch.arange(codes.shape[1], device=codes.device)
         return x + self.from_vector(self.vectors[positions, codes])
 
-    def _logits(self, x: Tensor) -> Tensor:
-        """Features [B, n, F] at the first n positions -> logits [B, n, K]."""
-        logits = self.head(x)
-        if self.vectors is None:
-            return logits
-        expected = self.to_vector(x)  # [B, n, D]
-        if self.vectors.ndim == 2:
-            return logits + expected @ self.vectors.T
-        return logits + torch.einsum("bnd,nkd->bnk", expected, self.vectors[: x.shape[1]])
-
 
 def initialise_ends(prior: SequencePrior, std: float) -> None:
     """Set embeddings to a standard deviation of `std`, and the last layer so that all logits are near zero."""
@@ -135,6 +143,7 @@ def initialise_ends(prior: SequencePrior, std: float) -> None:
     if prior.vectors is not None:
         nn.init.normal_(prior.from_vector.weight, std=std * prior.from_vector.in_features**-0.5)
         nn.init.zeros_(prior.from_vector.bias)
+    if prior.vectors_at_output:
         nn.init.zeros_(prior.to_vector.weight)
 
 

@@ -11,6 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
@@ -113,12 +114,20 @@ def input_at(first_input: Tensor, positions: Tensor, tables: Tensor, position: T
 
 
 @torch.no_grad()
-def fold_ends(prior: SequencePrior, dtype: torch.dtype, norm: nn.LayerNorm | None = None) -> EndWeights:
+def fold_ends(
+    prior: SequencePrior,
+    dtype: torch.dtype,
+    *,
+    first: tuple[Tensor, Tensor] | None = None,
+    norm: nn.LayerNorm | None = None,
+) -> EndWeights:
     """The weights around the network of `prior`, on its device, folded in float32 and then copied to `dtype`.
 
     Args:
         prior: the prior.
         dtype: of the copies.
+        first: weight [O, W] and bias [O] of a linear layer that all inputs go through, which is folded into them, so
+            that O takes the place of W; None: there is none.
         norm: a normalisation of features, whose scale and bias are folded into the head; None: there is none.
     """
     vectors = prior.vectors
@@ -127,28 +136,36 @@ def fold_ends(prior: SequencePrior, dtype: torch.dtype, norm: nn.LayerNorm | Non
     def copied(weights: Tensor) -> Tensor:
         return weights.detach().to(dtype, copy=True)
 
+    def through_first(inputs: Tensor) -> Tensor:
+        return inputs if first is None else F.linear(inputs, first[0])
+
+    token, positions = through_first(prior.token.weight), through_first(prior.positions())
+    if first is not None:
+        positions = positions + first[1]
+    if vectors is not None:
+        from_vector = through_first(prior.from_vector.weight.T).T, through_first(prior.from_vector.bias)
+
     @cache
     @torch.no_grad()
     def table(position: int) -> Tensor:
-        weight: Tensor = prior.token.weight
-        if vectors is not None:
-            weight = weight + prior.from_vector(vectors[position] if per_position else vectors)
-        return copied(weight)
+        if vectors is None:
+            return copied(token)
+        return copied(token + F.linear(vectors[position] if per_position else vectors, *from_vector))
 
     @cache
     @torch.no_grad()
     def head(position: int) -> tuple[Tensor, Tensor]:
         weight: Tensor = prior.head.weight
         bias: Tensor = prior.head.bias
-        if vectors is not None:
+        if vectors is not None and prior.vectors_at_output:
             weight = weight + (vectors[position] if per_position else vectors) @ prior.to_vector.weight
         if norm is not None:
             weight, bias = weight * norm.weight, bias + weight @ norm.bias
         return weight.T.to(dtype, copy=True).contiguous(), bias.to(dtype, copy=True)
 
     return EndWeights(
-        start=copied(prior.start.weight),
-        positions=copied(prior.positions()),
+        start=copied(through_first(prior.start.weight)),
+        positions=copied(positions),
         table=lambda position: table(position if per_position else 0),
         head=lambda position: head(position if per_position else 0),
         per_position=per_position,

@@ -7,7 +7,9 @@ from pathlib import Path
 import torch
 
 from anytime_core.errors import UsageError
+from anytime_core.priors.sequence.choice import is_compiled
 
+_KERNELS = Path(__file__).parent / "kernels.py"
 _SMALL_BATCH, _SMALL_BATCH_OF_LARGE_WEIGHTS = 16, 7
 """The largest batches for which one compiled call per step beats torch's products on the CPU."""
 _LARGE_WEIGHTS = 2**23
@@ -41,16 +43,13 @@ def choose_engine(device: torch.device, precision: str, batch: int, multiply_add
     large = batch > _SMALL_BATCH
     if device.type != "cpu" or precision != "float32" or (large and multiply_adds < _LOADING_PAYS_FROM):
         return "eager"
-    return "numba" if _is_compiled("attend" if large else "step") or multiply_adds > _COMPILATION_PAYS_FROM else "eager"
+    return (
+        "numba"
+        if is_compiled(_KERNELS, "attend" if large else "step") or multiply_adds > _COMPILATION_PAYS_FROM
+        else "eager"
+    )
 
 
 def is_small(batch: int, weights: int) -> bool:
     """Whether one compiled call per step beats torch's products; `weights` is their size in bytes."""
     return batch <= (_SMALL_BATCH if weights < _LARGE_WEIGHTS else _SMALL_BATCH_OF_LARGE_WEIGHTS)
-
-
-def _is_compiled(kernel: str) -> bool:
-    """Whether numba's index of a compiled kernel is beside its source; this does not load numba."""
-    folder = Path(__file__).parent
-    changed = (folder / "kernels.py").stat().st_mtime
-    return any(index.stat().st_mtime >= changed for index in (folder / "__pycache__").glob(f"kernels.{kernel}-*.nbi"))

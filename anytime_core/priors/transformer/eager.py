@@ -12,10 +12,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from anytime_core.priors.sequence.products import can_pack
 from anytime_core.priors.stepping import Engine, Stepper
 from anytime_core.priors.transformer.attention import Attention, BatchedAttention
 from anytime_core.priors.transformer.model import TransformerPrior
-from anytime_core.priors.transformer.products import can_pack, products
+from anytime_core.priors.transformer.products import products
 from anytime_core.priors.transformer.weights import FoldedWeights, fold
 from anytime_core.threads import alone, beside
 

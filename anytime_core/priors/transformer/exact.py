@@ -15,10 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from anytime_core.errors import UsageError
-from anytime_core.priors.stepping import Engine
-from anytime_core.priors.transformer.exact_kernels import add_product, exact_step
+from anytime_core.priors.sequence.kernels import add_product
+from anytime_core.priors.stepping import Engine, require_cpu
+from anytime_core.priors.transformer.exact_kernels import exact_step
 from anytime_core.priors.transformer.model import TransformerPrior
+from anytime_core.priors.transformer.patterns import places_of, slots_of
 
 Array = NDArray[np.float32]
 
@@ -30,10 +31,7 @@ class ExactEngine(Engine):
 
     def __init__(self, prior: TransformerPrior, precision: str = "float32") -> None:
         super().__init__(prior, precision)
-        if prior.device.type != "cpu":
-            raise UsageError(
-                f"engine 'exact' runs on the CPU, not on '{prior.device}': use --device cpu, or --engine eager"
-            )
+        require_cpu(self.name, prior.device)
         self.weights = _Weights(prior)
 
     def open(self, labels: Tensor | None, batch: int, length: int) -> ExactStepper:
@@ -62,6 +60,7 @@ class _Weights:
             _array(part.weight) for part in (prior.start, prior.token, prior.position)
         )
         self.heads, self.kv_heads, self.epsilon = prior.heads, prior.kv_heads, np.float32(prior.norm.eps)
+        self.patterns = prior.patterns
         self.vectors: Array | None = None
         if prior.vectors is not None:
             table = prior.vectors if prior.vectors.ndim == 3 else prior.vectors.unsqueeze(0)
@@ -91,8 +90,10 @@ class ExactStepper:
         layers, width = len(weights.layers[0][0]), weights.positions.shape[1]
         size = width // weights.heads
         self.scale = np.float32(1 / math.sqrt(size))
-        self.keys = np.empty((layers, batch, weights.kv_heads, size, length), np.float32)
-        self.values = np.empty((layers, batch, weights.kv_heads, length, size), np.float32)
+        places = places_of(weights.patterns, length)
+        self.places, slots = np.ascontiguousarray(places.swapaxes(0, 1)), slots_of(places)  # [n, layers, 2]
+        self.keys = np.empty((layers, batch, weights.kv_heads, size, slots), np.float32)
+        self.values = np.empty((layers, batch, weights.kv_heads, slots, size), np.float32)
 
     def keep(self, rows: Tensor) -> None:
         """Go on with only the sequences `rows`."""
@@ -106,9 +107,8 @@ class ExactStepper:
         shapes = self.start.shape, (batch, projected), (batch, hidden), (self.keys.shape[-1],)
         buffers = tuple(np.empty(shape, np.float32) for shape in shapes)
         x = self._input(position, previous)
-        exact_step(
-            x, position, weights.layers, weights.norm, self.keys, self.values, self.scale, weights.epsilon, buffers
-        )
+        places, kept = self.places[position], (self.keys, self.values)
+        exact_step(x, places, weights.layers, weights.norm, *kept, self.scale, weights.epsilon, buffers)
         normalised, (head, bias) = buffers[0], weights.head
         logits = _repeated(bias, batch)
         add_product(normalised, head, logits)

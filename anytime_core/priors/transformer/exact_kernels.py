@@ -5,8 +5,8 @@ defines to the bit. The compiler may neither fuse nor reorder them, as there is 
 libraries are not used, as their exponentials and products differ. The innermost loops are over outputs, so that vector
 units can compute several outputs at a time, each in its order.
 
-n is the number of codes to draw, L the number of layers, W the width, H the number of heads, E = W / H, G the number of
-key-value heads, F the width of the feed-forward layer; I and O are the inputs and outputs of a product.
+m is the number of places for keys of a sequence, L the number of layers, W the width, H the number of heads, E = W / H,
+G the number of key-value heads, F the width of the feed-forward layer; I and O are the inputs and outputs of a product.
 """
 
 from __future__ import annotations
@@ -15,14 +15,9 @@ import math
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+from anytime_core.priors.sequence.kernels import Array, add_product
 
-_BLOCK = 256
-"""Outputs whose weights stay in the cache from one sequence to the next."""
-_RUN = 32
-"""Inputs that are summed before their sum is added to the others'."""
 _ZERO, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
 _LEAST_EXPONENT = np.float32(-87)  # e to this is still a normal number
 _LOG2_E = np.float32(1.4426950408889634)
@@ -81,41 +76,6 @@ def normalise(x: Array, weight: Array, bias: Array, epsilon: np.float32, out: Ar
 
 
 @numba.njit(cache=True, nogil=True)
-def add_product(x: Array, weight: Array, out: Array) -> None:
-    """Add x [B, I] times weight [I, O] to out [B, O]: sums of a run of inputs after the other, each in its order.
-
-    Many short sums round less than one long sum.
-    """
-    inputs, outputs = weight.shape
-    partial = np.empty(_BLOCK, np.float32)
-    for first in range(0, outputs, _BLOCK):
-        part = slice(first, min(first + _BLOCK, outputs))
-        sums = partial[: part.stop - first]
-        for row in range(x.shape[0]):
-            totals = out[row, part]
-            for begin in range(0, inputs, _RUN):
-                sums[:] = _ZERO
-                end = min(begin + _RUN, inputs)
-                whole = end - (end - begin) % 4
-                for i in range(begin, whole, 4):
-                    a, b, c, d = x[row, i], x[row, i + 1], x[row, i + 2], x[row, i + 3]
-                    to_a, to_b, to_c, to_d = (
-                        weight[i, part],
-                        weight[i + 1, part],
-                        weight[i + 2, part],
-                        weight[i + 3, part],
-                    )
-                    for o in range(len(sums)):
-                        sums[o] = (((sums[o] + a * to_a[o]) + b * to_b[o]) + c * to_c[o]) + d * to_d[o]
-                for i in range(whole, end):
-                    a, to_a = x[row, i], weight[i, part]
-                    for o in range(len(sums)):
-                        sums[o] += a * to_a[o]
-                for o in range(len(sums)):
-                    totals[o] += sums[o]
-
-
-@numba.njit(cache=True, nogil=True)
 def _affine(x: Array, weight: Array, bias: Array, out: Array) -> None:
     """x [B, I] times weight [I, O] plus bias [O] -> out [B, O]."""
     for row in range(out.shape[0]):
@@ -125,9 +85,19 @@ def _affine(x: Array, weight: Array, bias: Array, out: Array) -> None:
 
 @numba.njit(cache=True, nogil=True)
 def _attend(
-    projected: Array, keys: Array, values: Array, position: int, scale: np.float32, scores: Array, out: Array
+    projected: Array,
+    keys: Array,
+    values: Array,
+    first_place: int,
+    last_place: int,
+    scale: np.float32,
+    scores: Array,
+    out: Array,
 ) -> None:
-    """Projected [B, W + 2 G E], keys [B, G, E, n] and values [B, G, n, E] of a layer, which it extends -> [B, W]."""
+    """Projected [B, W + 2 G E], keys [B, G, E, m] and values [B, G, m, E] of a layer -> [B, W].
+
+    It writes a key and a value at the last place and attends to all from the first to the last.
+    """
     batch, groups, size, _ = keys.shape
     width = out.shape[1]
     shared = width // (groups * size)
@@ -135,50 +105,51 @@ def _attend(
         for group in range(groups):
             first = width + group * size
             for e in range(size):
-                keys[row, group, e, position] = projected[row, first + e]
-                values[row, group, position, e] = projected[row, first + groups * size + e]
+                keys[row, group, e, last_place] = projected[row, first + e]
+                values[row, group, last_place, e] = projected[row, first + groups * size + e]
         for head in range(groups * shared):
             group, first = head // shared, head * size
-            scores[: position + 1] = _ZERO
+            scores[first_place : last_place + 1] = _ZERO
             for e in range(size):
                 query = projected[row, first + e] * scale
-                for j in range(position + 1):
+                for j in range(first_place, last_place + 1):
                     scores[j] += query * keys[row, group, e, j]
                 out[row, first + e] = _ZERO
-            largest = scores[0]
-            for j in range(1, position + 1):
+            largest = scores[first_place]
+            for j in range(first_place + 1, last_place + 1):
                 largest = max(largest, scores[j])
             total = _ZERO
-            for j in range(position + 1):
+            for j in range(first_place, last_place + 1):
                 scores[j] = exponential(scores[j] - largest)
                 total += scores[j]
-            for j in range(position + 1):
+            for j in range(first_place, last_place + 1):
                 share = scores[j] / total
                 for e in range(size):
                     out[row, first + e] += share * values[row, group, j, e]
 
 
 @numba.njit(cache=True, nogil=True)
-def exact_step(x, position, layers, last, keys, values, scale, epsilon, buffers):  # type: ignore[no-untyped-def]
+def exact_step(x, places, layers, last, keys, values, scale, epsilon, buffers):  # type: ignore[no-untyped-def]
     """Run one position through the blocks: x [B, W], which is overwritten -> buffers[0], normalised, [B, W].
 
     Args:
         x: the input of the first block.
-        position: the position of the code to draw.
+        places: [L, 2], where the position's keys are written and read, see `Pattern.places`.
         layers: six pairs, weight and bias of each layer [L, ...]: normalisation, to queries, keys and values,
             project, normalisation, expand, shrink; weights of products are [L, I, O].
         last: weight and bias [W] of the last normalisation.
-        keys, values: [L, B, G, E, n] and [L, B, G, n, E], written up to `position`.
+        keys, values: [L, B, G, E, m] and [L, B, G, m, E].
         scale: the scale of the queries.
         epsilon: the epsilon of the normalisations.
-        buffers: normalised [B, W], projected [B, W + 2 G E], hidden [B, F], scores [n].
+        buffers: normalised [B, W], projected [B, W + 2 G E], hidden [B, F], scores [m].
     """
     normalised, projected, hidden, scores = buffers
     before, to_queries_keys_values, project, between, expand, shrink = layers
     for layer in range(keys.shape[0]):
         normalise(x, before[0][layer], before[1][layer], epsilon, normalised)
         _affine(normalised, to_queries_keys_values[0][layer], to_queries_keys_values[1][layer], projected)
-        _attend(projected, keys[layer], values[layer], position, scale, scores, normalised)
+        first, last_place = places[layer]
+        _attend(projected, keys[layer], values[layer], first, last_place, scale, scores, normalised)
         _add(x, project[1][layer])
         add_product(normalised, project[0][layer], x)
         normalise(x, between[0][layer], between[1][layer], epsilon, normalised)

@@ -3,8 +3,8 @@
 A small batch reads every weight once per step and does little with it. So a step is bound by memory and, for a small
 network, by the cost of starting operators. Here a step is one call.
 
-n is the number of codes to draw, L the number of layers, W the width, H the number of heads, E = W / H, G the number of
-key-value heads, F the width of the feed-forward layer; I and O are the inputs and outputs of a product.
+m is the number of places for keys of a sequence, L the number of layers, W the width, H the number of heads, E = W / H,
+G the number of key-value heads, F the width of the feed-forward layer; I and O are the inputs and outputs of a product.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ import math
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+from anytime_core.priors.sequence.kernels import Array, dot
 
 _PLAIN, _GELU, _ADD = 0, 1, 2
 _SQRT_HALF = np.float32(math.sqrt(0.5))
@@ -49,10 +48,7 @@ def _affine(x, weight, scale, bias, kind, out):  # type: ignore[no-untyped-def]
     for block in numba.prange((outputs + _ROWS - 1) // _ROWS):
         for o in range(block * _ROWS, min((block + 1) * _ROWS, outputs)):
             for row in range(x.shape[0]):
-                total = np.float32(0)
-                for i in range(x.shape[1]):
-                    total += np.float32(weight[o, i]) * x[row, i]
-                total = total * scale[o] + bias[o]
+                total = dot(weight[o], x[row]) * scale[o] + bias[o]
                 if kind == _GELU:
                     total *= np.float32(0.5) + np.float32(0.5) * np.float32(math.erf(total * _SQRT_HALF))
                 if kind == _ADD:
@@ -61,11 +57,11 @@ def _affine(x, weight, scale, bias, kind, out):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(fastmath=True, cache=True, nogil=True)
-def attend(projected: Array, keys: Array, values: Array, position: int, scores: Array, out: Array) -> None:
-    """Projected [B, H + 2 G, E] and the buffers of a layer [B, n, G, E], which it extends -> [B, H, E].
+def attend(projected: Array, keys: Array, values: Array, first: int, last: int, scores: Array, out: Array) -> None:
+    """Projected [B, H + 2 G, E] and the buffers of a layer [B, m, G, E], in which it writes place `last` -> [B, H, E].
 
-    Large batches are bound by the rate of memory. So what is read of a sequence lies in one piece, and is read once.
-    `scores` is [H, n].
+    It attends to all places from `first` to `last`. Large batches are bound by the rate of memory. So what is read of a
+    sequence lies in one piece, and is read once. `scores` is [H, m].
     """
     batch, _, groups, size = keys.shape
     heads = out.shape[1]
@@ -73,9 +69,9 @@ def attend(projected: Array, keys: Array, values: Array, position: int, scores: 
     for row in range(batch):
         for group in range(groups):
             for e in range(size):
-                keys[row, position, group, e] = projected[row, heads + group, e]
-                values[row, position, group, e] = projected[row, heads + groups + group, e]
-        for j in range(position + 1):
+                keys[row, last, group, e] = projected[row, heads + group, e]
+                values[row, last, group, e] = projected[row, heads + groups + group, e]
+        for j in range(first, last + 1):
             for group in range(groups):
                 for head in range(group * shared, (group + 1) * shared):
                     score = np.float32(0)
@@ -84,17 +80,17 @@ def attend(projected: Array, keys: Array, values: Array, position: int, scores: 
                     scores[head, j] = score
         for head in range(heads):
             largest = _LEAST
-            for j in range(position + 1):
+            for j in range(first, last + 1):
                 largest = max(largest, scores[head, j])
             total = np.float32(0)
-            for j in range(position + 1):
+            for j in range(first, last + 1):
                 scores[head, j] = np.exp(scores[head, j] - largest)
                 total += scores[head, j]
-            for j in range(position + 1):
+            for j in range(first, last + 1):
                 scores[head, j] /= total
             for e in range(size):
                 out[row, head, e] = 0
-        for j in range(position + 1):
+        for j in range(first, last + 1):
             for group in range(groups):
                 for head in range(group * shared, (group + 1) * shared):
                     share = scores[head, j]
@@ -103,18 +99,18 @@ def attend(projected: Array, keys: Array, values: Array, position: int, scores: 
 
 
 @numba.njit(fastmath=True, cache=True, nogil=True)
-def step(x, position, layers, head, keys, values, epsilon, buffers):  # type: ignore[no-untyped-def]
+def step(x, places, layers, head, keys, values, epsilon, buffers):  # type: ignore[no-untyped-def]
     """Run one position through the whole prior: x [B, W], which is overwritten -> buffers[-1], logits [B, K].
 
     Args:
         x: the input of the first block.
-        position: the position of the code to draw.
+        places: [L, 2], where the position's keys are written and read, see `Pattern.places`.
         layers: four products, each weight [L, O, I], scale [L, O] and bias [L, O]: to queries, keys and values,
             project, expand, shrink.
         head: weight [K, W], scale [K] and bias [K].
-        keys, values: [L, B, n, G, E], written up to `position`.
+        keys, values: [L, B, m, G, E].
         epsilon: the epsilon of the normalisations.
-        buffers: normalised [B, W], projected [B, W + 2 G E], hidden [B, F], scores [H, n], logits [B, K].
+        buffers: normalised [B, W], projected [B, W + 2 G E], hidden [B, F], scores [H, m], logits [B, K].
     """
     to_queries_keys_values, project, expand, shrink = layers
     normalised, projected, hidden, scores, logits = buffers
@@ -124,7 +120,8 @@ def step(x, position, layers, head, keys, values, epsilon, buffers):  # type: ig
         _normalise(x, epsilon, normalised)
         weight, scale, bias = to_queries_keys_values
         _affine(normalised, weight[layer], scale[layer], bias[layer], _PLAIN, projected)
-        attend(by_head, keys[layer], values[layer], position, scores, attended)
+        first, last = places[layer]
+        attend(by_head, keys[layer], values[layer], first, last, scores, attended)
         weight, scale, bias = project
         _affine(normalised, weight[layer], scale[layer], bias[layer], _ADD, x)
         _normalise(x, epsilon, normalised)

@@ -1,7 +1,7 @@
 """Decoder-only transformer over codes (Vaswani et al. 2017, with normalisation before each sublayer).
 
 If there are fewer key-value heads than heads, groups of heads share keys and values: grouped-query attention
-(Ainslie et al. 2023).
+(Ainslie et al. 2023). Layers attend to all positions up to their own, or to some of them: see `patterns`.
 
 n is a prefix length, W the width, H the number of heads, E = W / H, and G the number of key-value heads.
 """
@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from anytime_core.priors.base import CausalPrior
 from anytime_core.priors.labels import LabelEmbedding
 from anytime_core.priors.sequence.model import SequencePrior
+from anytime_core.priors.sequence.positions import GridPositions
 from anytime_core.priors.stepping import EngineMaker, ImportedEngine
 from anytime_core.priors.transformer.choice import choose_engine
 from anytime_core.priors.transformer.config import TransformerConfig, TransformerSection
+from anytime_core.priors.transformer.patterns import Pattern, patterns, places_of, slots_of
 from anytime_core.quantizers.base import CodeSpec
 
 
@@ -32,10 +34,14 @@ class TransformerPrior(SequencePrior):
 
     kind = "transformer"
     Config = TransformerConfig
+    config: TransformerConfig
 
     def __init__(self, config: TransformerConfig, spec: CodeSpec, code_vectors: Tensor | None = None) -> None:
         super().__init__(config, spec, code_vectors, width=config.width)
+        if config.grid_positions(spec):
+            self.position = GridPositions(spec, config.width)
         self.heads, self.kv_heads = config.heads, config.kv_heads or config.heads
+        self.patterns = patterns(config.attention, config.layers, config.block_of(spec), config.summary_of(spec))
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(TransformerBlock(config, self.kv_heads) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
@@ -45,7 +51,8 @@ class TransformerPrior(SequencePrior):
     @property
     def kept_numbers(self) -> int:
         """See `Prior`: keys and values."""
-        return 2 * len(self.blocks) * self.code_length * self.position.embedding_dim * self.kv_heads // self.heads
+        slots = slots_of(places_of(self.patterns, self.code_length))
+        return 2 * len(self.blocks) * slots * self.config.width * self.kv_heads // self.heads
 
     @classmethod
     def engines(cls) -> Mapping[str, EngineMaker]:
@@ -67,8 +74,8 @@ class TransformerPrior(SequencePrior):
     def features(self, inputs: Tensor) -> Tensor:
         """See `SequencePrior`."""
         x = self.dropout(inputs)
-        for block in self.blocks:
-            x = block(x, causal=True)
+        for block, pattern in zip(self.blocks, self.patterns, strict=True):
+            x = block(x, pattern=pattern)
         return self.norm(x)
 
 
@@ -91,18 +98,17 @@ class TransformerBlock(nn.Module):
         self.expand = nn.Linear(width, hidden)
         self.shrink = nn.Linear(hidden, width)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None, *, pattern: Pattern | None = None) -> Tensor:
         """[B, n, W] -> the same shape.
 
-        Positions attend to all positions; or to those where `mask`, which broadcasts to [B, H, n, n], is true; or, if
-        `causal`, to themselves and those before them.
+        Positions attend to all positions; or to those where `mask`, which broadcasts to [B, H, n, n], is true; or, with
+        a `pattern`, to what it says.
         """
         queries, keys, values = self._split(x)
         dropout = self.dropout if self.training else 0.0
-        grouped = self.kv_heads < self.heads
-        attended = F.scaled_dot_product_attention(
-            queries, keys, values, attn_mask=mask, dropout_p=dropout, is_causal=causal, enable_gqa=grouped
-        )
+        if pattern is not None:
+            return self._join(x, pattern.attend(queries, keys, values, dropout))
+        attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, dropout_p=dropout)
         return self._join(x, attended)
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

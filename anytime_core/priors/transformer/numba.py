@@ -20,12 +20,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anytime_core.errors import UsageError
-from anytime_core.priors.stepping import Engine, Stepper
+from anytime_core.priors.stepping import Engine, Stepper, require_cpu
 from anytime_core.priors.transformer.choice import is_small
 from anytime_core.priors.transformer.eager import open_batch
 from anytime_core.priors.transformer.kernels import attend, step
 from anytime_core.priors.transformer.model import TransformerPrior
+from anytime_core.priors.transformer.patterns import places_of, slots_of
 from anytime_core.priors.transformer.weights import FoldedWeights, fold
 
 Precision = Literal["float32", "int8"]
@@ -47,10 +47,7 @@ class NumbaEngine(Engine):
 
     def __init__(self, prior: TransformerPrior, precision: str = "float32") -> None:
         super().__init__(prior, precision)
-        if prior.device.type != "cpu":
-            raise UsageError(
-                f"engine 'numba' runs on the CPU, not on '{prior.device}': use --device cpu, or --engine eager"
-            )
+        require_cpu(self.name, prior.device)
         _ = _threading_layer()
         self.weights = fold(prior, torch.float32)
 
@@ -71,17 +68,20 @@ class FusedAttention:
     """
 
     def __init__(self, weights: FoldedWeights, batch: int, length: int) -> None:
-        shape = (len(weights.layers), batch, length, weights.kv_heads, weights.head_size)
+        places = places_of(weights.patterns, length)
+        self.places: list[list[tuple[int, int]]] = places.tolist()
+        shape = (len(weights.layers), batch, slots_of(places), weights.kv_heads, weights.head_size)
         # By numpy, which asks for large pages: memory is then read a tenth faster than that of torch's tensors.
         self.keys, self.values = np.empty(shape, np.float32), np.empty(shape, np.float32)
-        self.scores = np.empty((weights.heads, length), np.float32)
+        self.scores = np.empty((weights.heads, shape[2]), np.float32)
 
     def attend(self, layer: int, projected: Tensor, position: int) -> Tensor:
         """[B, W + 2 G E] -> [B, W]."""
         batch, size = len(projected), self.keys.shape[-1]
         out = projected.new_empty(batch, len(self.scores), size)
         by_head = projected.view(batch, -1, size).numpy()
-        attend(by_head, self.keys[layer], self.values[layer], position, self.scores, out.numpy())
+        place = self.places[layer][position]
+        attend(by_head, self.keys[layer], self.values[layer], *place, self.scores, out.numpy())
         return out.flatten(1)
 
     def keep(self, rows: Tensor) -> None:
@@ -111,7 +111,9 @@ class NumbaStepper:
         self.weights, self.precision = weights, precision
         self.layers = weights.once(("numba", precision), lambda: _layers(weights, precision))
         self.first_input = weights.first_input(labels, batch)
-        shape = (len(weights.layers), batch, length, weights.kv_heads, weights.head_size)
+        places = places_of(weights.patterns, length)
+        self.places = np.ascontiguousarray(places.swapaxes(0, 1))  # [n, layers, 2]
+        shape = (len(weights.layers), batch, slots_of(places), weights.kv_heads, weights.head_size)
         self.keys, self.values = np.empty(shape, np.float32), np.empty(shape, np.float32)
         threads = torch.get_num_threads() if _bytes(self.layers) >= _THREADED_FROM else 1
         self.threads = min(threads, numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
@@ -124,10 +126,10 @@ class NumbaStepper:
         self._open_buffers()
 
     def _open_buffers(self) -> None:
-        _, batch, length, groups, size = self.keys.shape
+        _, batch, slots, groups, size = self.keys.shape
         width, hidden, heads = self.weights.width, self.weights.hidden, self.weights.heads
         outputs = self.weights.head(0)[1].shape[0]
-        shapes = (batch, width), (batch, width + 2 * groups * size), (batch, hidden), (heads, length), (batch, outputs)
+        shapes = (batch, width), (batch, width + 2 * groups * size), (batch, hidden), (heads, slots), (batch, outputs)
         self.buffers = tuple(np.empty(shape, np.float32) for shape in shapes)
         self.logits = torch.from_numpy(self.buffers[-1])
 
@@ -142,7 +144,8 @@ class NumbaStepper:
         )
         with _alone_if_needed():
             numba.set_num_threads(self.threads)  # of this thread only
-            step(x.numpy(), position, self.layers, head, self.keys, self.values, self.weights.epsilon, self.buffers)
+            buffers, epsilon = self.buffers, self.weights.epsilon
+            step(x.numpy(), self.places[position], self.layers, head, self.keys, self.values, epsilon, buffers)
         return self.logits
 
 

@@ -1,6 +1,7 @@
 """Steps in static buffers: the position is read from device memory, so that the same work serves every position.
 
-n is the number of codes to draw, W the width, H the number of heads, G that of key-value heads, and E = W / H.
+n is the number of codes to draw, m the number of places for keys of a sequence, W the width, H the number of heads, G
+that of key-value heads, and E = W / H.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from anytime_core.priors.sequence.weights import StackedEnds, input_at
+from anytime_core.priors.transformer.patterns import Full, places_of, slots_of
 from anytime_core.priors.transformer.weights import FoldedWeights
 
 
@@ -102,11 +104,19 @@ class Operators(Protocol):
         """
         ...
 
-    def attend(self, projected: Tensor, keys: Tensor, values: Tensor, position: Tensor) -> Tensor:
-        """Queries, keys and values [B, W + 2 G E], and the buffers [B, G, n, E] that these extend -> [B, W].
+    def attend(
+        self, projected: Tensor, keys: Tensor, values: Tensor, last: Tensor, first: Tensor | None = None
+    ) -> Tensor:
+        """Attend to the places of a layer from `first` to `last`, after a key and a value are written at `last`.
 
-        Where the buffers are not written yet, they hold anything finite. Query head h reads key-value head
-        h // (H // G).
+        Args:
+            projected: queries, keys and values, [B, W + 2 G E]; query head h reads key-value head h // (H // G).
+            keys, values: the buffers, [B, G, m, E]; where they are not written yet, they hold anything finite.
+            last: int64 [1].
+            first: int64 [1]; None: 0.
+
+        Returns:
+            [B, W].
         """
         ...
 
@@ -128,16 +138,19 @@ class TorchOperators:
         """See `Operators`."""
         return input_at(first_input, positions, tables, position, previous)
 
-    def attend(self, projected: Tensor, keys: Tensor, values: Tensor, position: Tensor) -> Tensor:
+    def attend(
+        self, projected: Tensor, keys: Tensor, values: Tensor, last: Tensor, first: Tensor | None = None
+    ) -> Tensor:
         """See `Operators`."""
-        batch, groups, length, size = keys.shape
+        batch, groups, slots, size = keys.shape
         heads = projected.shape[1] // size - 2 * groups
         queries, new_keys, new_values = projected.view(batch, -1, size).split([heads, groups, groups], 1)
-        keys.index_copy_(2, position, new_keys.unsqueeze(2))
-        values.index_copy_(2, position, new_values.unsqueeze(2))
-        written = (torch.arange(length, device=keys.device) <= position).view(1, 1, 1, -1)
+        keys.index_copy_(2, last, new_keys.unsqueeze(2))
+        values.index_copy_(2, last, new_values.unsqueeze(2))
+        place = torch.arange(slots, device=keys.device)
+        seen = place <= last if first is None else (place <= last) & (place >= first)
         queries = queries.reshape(batch, groups, -1, size)  # [B, G, H / G, E]
-        attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=written, scale=1.0)
+        attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=seen.view(1, 1, 1, -1), scale=1.0)
         return attended.reshape(batch, -1)
 
     def after_norm(self, x: Tensor, part: AfterNorm, epsilon: float, *, gelu: bool = False) -> Tensor:
@@ -160,6 +173,7 @@ def step(
     first_input: Tensor,
     keys: Tensor,
     values: Tensor,
+    places: Tensor | None,
     position: Tensor,
     previous: Tensor,
 ) -> Tensor:
@@ -169,15 +183,18 @@ def step(
         operators: do the work.
         weights: the weights of the prior.
         first_input: [B, W].
-        keys, values: [layers, B, G, n, E], which the step extends.
+        keys, values: [layers, B, G, m, E], which the step extends.
+        places: of each layer, [layers, n, 2], see `Pattern.places`; None: layers attend to all positions.
         position: int64 [1].
         previous: the codes before it, int64 [B]; anything at position 0.
     """
     epsilon = weights.folded.epsilon
     x = operators.embed(first_input, weights.folded.positions, weights.ends.tables, position, previous)
-    for layer, layer_keys, layer_values in zip(weights.layers, keys, values, strict=True):
+    here = None if places is None else places.index_select(1, position)  # [layers, 1, 2]
+    for number, layer in enumerate(weights.layers):
         projected = operators.after_norm(x, layer.to_queries_keys_values, epsilon)
-        attended = operators.attend(projected, layer_keys, layer_values, position)
+        first, last = (None, position) if here is None else here[number].unbind(1)
+        attended = operators.attend(projected, keys[number], values[number], last, first)
         x = operators.add_to(x, attended, layer.project)
         hidden = operators.after_norm(x, layer.expand, epsilon, gelu=True)
         x = operators.add_to(x, hidden, layer.shrink)
@@ -208,15 +225,19 @@ class StaticStepper:
         self.weights, self.operators, self.run = weights, operators, run
         folded = weights.folded
         self.first_input = folded.first_input(labels, batch).clone()
-        shape = (len(weights.layers), batch, folded.kv_heads, length, folded.head_size)
+        places = places_of(folded.patterns, length)
+        device, whole = self.first_input.device, all(isinstance(pattern, Full) for pattern in folded.patterns)
+        self.places = None if whole else torch.from_numpy(places).to(device)
+        shape = (len(weights.layers), batch, folded.kv_heads, slots_of(places), folded.head_size)
         # Zeros, as what is not written yet must be finite.
         self.keys, self.values = self.first_input.new_zeros(shape), self.first_input.new_zeros(shape)
-        self.position = torch.zeros(1, dtype=torch.int64, device=self.first_input.device)
+        self.position = torch.zeros(1, dtype=torch.int64, device=device)
         self.no_codes = self.position.new_zeros(batch)
 
     def step_at(self, position: Tensor, previous: Tensor) -> Tensor:
         """Logits [B, K] of the code at `position`, int64 [1]; `previous` int64 [B] may be anything at position 0."""
-        return self.run(self.operators, self.weights, self.first_input, self.keys, self.values, position, previous)
+        kept = self.first_input, self.keys, self.values, self.places
+        return self.run(self.operators, self.weights, *kept, position, previous)
 
     def step(self, position: int, previous: Tensor | None) -> Tensor:
         """Logits [B, K] of the code at `position`."""

@@ -1,8 +1,9 @@
 """The kernels of a step, in Triton.
 
 W is the width, I and O are the inputs and outputs of a product, G is the number of key-value heads, E the size of a
-head, and n the length of the buffers. Sums are in float32, whatever the dtype of the tensors. Tensors are contiguous;
-matrices are [O, I]. Sizes in capitals are fixed when a kernel is compiled; those called BLOCK are powers of two.
+head, and m the number of places of the buffers. Sums are in float32, whatever the dtype of the tensors. Tensors are
+contiguous; matrices are [O, I]. Sizes in capitals are fixed when a kernel is compiled; those called BLOCK are powers of
+two.
 """
 
 import triton
@@ -39,14 +40,16 @@ def embed(
     tl.store(result + row * WIDTH + column, total.to(result.dtype.element_ty), mask=inside)
 
 
-@triton.jit(do_not_specialize_on_alignment=["position"])
+@triton.jit(do_not_specialize_on_alignment=["last", "first"])
 def attend(
     result,
     projected,
     keys,
     values,
-    position,
-    length,
+    last,
+    first,
+    slots,
+    FROM_FIRST: tl.constexpr,
     GROUPS: tl.constexpr,
     QUERIES: tl.constexpr,
     SIZE: tl.constexpr,
@@ -56,8 +59,9 @@ def attend(
 ):
     """One row and one key-value head, which QUERIES query heads read.
 
-    It writes the key and value at the position and attends to all up to there. Each place in a block keeps a softmax of
-    its own over what it has seen, and they are joined at the end, so that warps do not wait for each other in the loop.
+    It writes the key and value at the last place and attends to all up to there, or with FROM_FIRST only from the first
+    place on. Each place in a block keeps a softmax of its own over what it has seen, and they are joined at the end, so
+    that warps do not wait for each other in the loop.
     """
     program = tl.program_id(0).to(tl.int64)
     row, group = program // GROUPS, program % GROUPS
@@ -72,17 +76,20 @@ def attend(
     queries = tl.load(projected + start + query_at, mask=real, other=0).to(tl.float32)  # [QUERIES, 1, E]
     new_key = tl.load(projected + new_at, mask=inside, other=0)  # [1, 1, E]
     new_value = tl.load(projected + new_at + GROUPS * SIZE, mask=inside, other=0)
-    written = tl.load(position).to(tl.int32)
-    buffer = program * length * SIZE
+    written = tl.load(last).to(tl.int32)
+    begin = 0
+    if FROM_FIRST:
+        begin = tl.load(first).to(tl.int32)
+    buffer = program * slots * SIZE
     tl.store(keys + buffer + written * SIZE + column, new_key, mask=inside)
     tl.store(values + buffer + written * SIZE + column, new_value, mask=inside)
 
     most = tl.full([QUERY_BLOCK, BLOCK, 1], _LOWEST, tl.float32)
     total = tl.zeros([QUERY_BLOCK, BLOCK, 1], tl.float32)
     mixed = tl.zeros([QUERY_BLOCK, BLOCK, SIZE_BLOCK], tl.float32)
-    for first in range(0, written, BLOCK):
-        there = first + place < written
-        at = buffer + (first + place) * SIZE + column
+    for start_of_block in range(begin, written, BLOCK):
+        there = start_of_block + place < written
+        at = buffer + (start_of_block + place) * SIZE + column
         read = there & inside
         # Of large batches, they pass through the cache only once, and would drive the weights out.
         some_keys = tl.load(keys + at, mask=read, other=0, eviction_policy="evict_first").to(tl.float32)

@@ -62,15 +62,18 @@ class TritonOperators(TorchOperators):
         _start(kernels.embed, (batch,), *arguments, num_warps=_warps(block, 8))
         return result
 
-    def attend(self, projected: Tensor, keys: Tensor, values: Tensor, position: Tensor) -> Tensor:
+    def attend(
+        self, projected: Tensor, keys: Tensor, values: Tensor, last: Tensor, first: Tensor | None = None
+    ) -> Tensor:
         """See `Operators`."""
-        batch, groups, length, size = keys.shape
+        batch, groups, slots, size = keys.shape
         queries = projected.shape[1] // (size * groups) - 2
         result = projected.new_empty(batch, queries * groups * size)
         block, warps = _attention_block(keys, queries)
-        arguments = (result, projected, keys, values, position, length, groups, queries, size)
+        arguments = (result, projected, keys, values, last, last if first is None else first, slots)
         blocks = (next_power_of_2(queries), next_power_of_2(size), block)
-        _start(kernels.attend, (batch * groups,), *arguments, *blocks, num_warps=warps)
+        fixed = (first is not None, groups, queries, size)
+        _start(kernels.attend, (batch * groups,), *arguments, *fixed, *blocks, num_warps=warps)
         return result
 
     def after_norm(self, x: Tensor, part: AfterNorm, epsilon: float, *, gelu: bool = False) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from anytime_core.priors.sequence.weights import EndWeights, fold_ends
 from anytime_core.priors.transformer.model import TransformerBlock, TransformerPrior
+from anytime_core.priors.transformer.patterns import Pattern
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,14 @@ class FoldedWeights(EndWeights):
         kv_heads: G, the number of heads of keys and values; attention head h reads key-value head h // (heads // G).
         epsilon: the epsilon of the normalisations.
         layers: the blocks.
+        patterns: what each of them attends to.
     """
 
     heads: int
     kv_heads: int
     epsilon: float
     layers: tuple[LayerWeights, ...]
+    patterns: tuple[Pattern, ...]
 
     @property
     def bytes(self) -> int:
@@ -64,7 +67,7 @@ class FoldedWeights(EndWeights):
 @torch.no_grad()
 def fold(prior: TransformerPrior, dtype: torch.dtype) -> FoldedWeights:
     """The weights of `prior` on its device, folded in float32 and then copied to `dtype`."""
-    scale = (prior.position.weight.shape[1] // prior.heads) ** -0.5
+    scale = (prior.config.width // prior.heads) ** -0.5
 
     def copied(weights: Tensor) -> Tensor:
         return weights.detach().to(dtype, copy=True)
@@ -79,7 +82,7 @@ def fold(prior: TransformerPrior, dtype: torch.dtype) -> FoldedWeights:
         parts = (matrix, bias), _parts(block.project), _after_norm(block.feedforward_norm, block.expand)
         return LayerWeights(*((copied(part[0]), copied(part[1])) for part in (*parts, _parts(block.shrink))))
 
-    ends = fold_ends(prior, dtype, prior.norm)
+    ends = fold_ends(prior, dtype, norm=prior.norm)
     return FoldedWeights(
         start=ends.start,
         positions=ends.positions,
@@ -90,6 +93,7 @@ def fold(prior: TransformerPrior, dtype: torch.dtype) -> FoldedWeights:
         kv_heads=prior.kv_heads,
         epsilon=prior.norm.eps,
         layers=tuple(layer(block) for block in prior.blocks),
+        patterns=prior.patterns,
     )
 
 

@@ -1,0 +1,1 @@
+"""ByteNet's decoder: residual blocks of masked dilated convolutions."""

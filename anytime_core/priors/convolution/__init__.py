@@ -1,0 +1,1 @@
+"""Causal dilated convolutions: what priors of this family have in common."""

@@ -1,0 +1,1 @@
+"""WaveNet: gated causal dilated convolutions with skip connections."""

@@ -1,0 +1,35 @@
+"""A recipe with another kind of prior has about the size that it has with its own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from anytime_core.autoencoder import build_autoencoder
+from anytime_core.discovery.plugins import load_modality
+from anytime_core.discovery.recipes import list_recipes
+from anytime_core.discovery.resolve import resolve
+from anytime_core.priors.registry import PRIORS
+from anytime_core.training.preparation import prior_vectors
+
+CLASSES = 10
+WITHIN = 0.2
+
+
+@pytest.mark.parametrize("quick", [False, True], ids=["whole", "quick"])
+@pytest.mark.parametrize("recipe", [recipe.name for recipe in list_recipes()])
+def test_every_kind_has_about_the_parameters_of_the_recipes_own_prior(recipe, quick):
+    config = resolve(recipe, quick=quick).config
+    autoencoder = build_autoencoder(load_modality(config.core.modality)(config.modality), config.core.autoencoder)
+    spec = autoencoder.spec.narrowed(config.core.prior.code_length, CLASSES)
+    vectors = prior_vectors(autoencoder, spec).to("meta")
+
+    def parameters(kind: str) -> int:
+        section = resolve(recipe, quick=quick, overrides=[f"prior.kind={kind}"]).config.core.prior
+        with torch.device("meta"):
+            prior = PRIORS[kind](section, spec, vectors)
+        return sum(weights.numel() for weights in prior.parameters())
+
+    own = parameters(config.core.prior.kind)
+    ratios = {kind: parameters(kind) / own for kind in PRIORS.built_in}
+    assert {kind: ratio for kind, ratio in ratios.items() if abs(ratio - 1) > WITHIN} == {}
