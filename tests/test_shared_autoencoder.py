@@ -178,5 +178,5 @@ def test_a_run_that_is_trained_again_meanwhile_is_not_taken(base, monkeypatch):
 
 def test_a_run_whose_codes_are_being_written_is_waited_for(base):
     read_record(base).before("codes").save(base)
-    with locked(base, LOCK, "training"), pytest.raises(RunError, match="base is in training: .* until stage codes is"):
+    with locked(base, LOCK, "training"), pytest.raises(RunError, match=r"base is in training: .* until stage codes is"):
         on(base, "new")

@@ -144,7 +144,7 @@ def _may_change(key: str, locations: list[str], named: set[str], source: Source)
 
 @contextlib.contextmanager
 def beginning(folder: Path) -> Iterator[None]:
-    """Mark a new run folder while its first files are written, the record last; after an error, none of them is left."""
+    """Mark a new run folder while its first files are written, the record last; after an error none of them is left."""
     mark = folder / _START
     mark.mkdir(exist_ok=True)
     _clear(folder)  # of a start that was killed
