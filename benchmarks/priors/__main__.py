@@ -80,8 +80,8 @@ class Comparison:
 
     def time(self) -> None:
         """Time the drawing."""
-        codes, batches = self.asked.codes, self.asked.batches
-        for found in timed(self.ways, self._trained(), batches, codes, self.findings.timings):
+        asked, known = self.asked, self.findings.timings
+        for found in timed(self.ways, self._trained(), asked.batches, asked.codes, asked.drawn, known):
             self.findings.timings += found
             self.findings.write(self.folder)
             for one in found:

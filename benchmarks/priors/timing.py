@@ -24,15 +24,22 @@ def timed(
     runs: Mapping[str, Run],
     batches: Sequence[int],
     codes: Sequence[int],
+    drawn: int,
     known: Collection[Timing],
 ) -> Iterator[list[Timing]]:
     """Yield what a batch takes in every way, batch by batch, those left out that are known.
 
-    Each batch is measured at every number of `codes` by fast engines, and at the largest by the plain one.
+    Args:
+        ways: to draw.
+        runs: contender -> its run.
+        batches: how many samples at a time.
+        codes: of a sample; all batches are measured at the largest.
+        drawn: the batch that fast engines draw at the other numbers of codes too.
+        known: what was measured before.
     """
     there = {(one.way, one.engine, one.batch, one.codes) for one in known}
     for batch in batches:
-        for engines, lengths in ((_FAST, codes), ((PLAIN,), codes[-1:])):
+        for engines, lengths in ((_FAST, codes if batch == drawn else codes[-1:]), ((PLAIN,), codes[-1:])):
             wanted = [
                 (way, engine, length)
                 for way in ways
