@@ -146,7 +146,7 @@ def test_masked_weights_have_no_gradient_and_decay_alone():
     [
         ({"hidden": 12}, 13, "prior.hidden=12 units are too few for 13 codes, .*use prior.hidden=13 "),
         ({"hidden": 12, "direct": True}, 13, None),
-        ({"direct": True}, 784, "prior.direct=true takes 629407744 weights for 784 codes: use prior.direct=false, or smaller "),
+        ({"direct": True}, 784, "prior.direct=true takes 629407744 weights for 784 codes: use prior.direct=false, or "),
         ({"direct": True, "embedding": 4, "features": 4}, 784, None),
     ],
 )
