@@ -208,7 +208,7 @@ def test_keys_of_the_same_kind_stay(configured):
         ("network.kind=nope", (r"network\.kind", "'spectral', 'wave', 'residual'", "'nope'")),
         ("network=nope", ("network", "nope")),
         ("data.length=1000", (r"data\.length=1000", "multiple of the 256 ")),
-        ("network.kind=wave network.width=8", (r"unknown key 'network\.width' for this kind",)),
+        ("network.kind=wave network.width=8", (r"unknown key 'network\.width' for kind",)),
         ("network.kind=wave network.kernel=10", (r"network\.kernel", "odd", "10")),
         ("network.window=100", (r"network\.window=100", r"network\.hop=256")),
         ("loss.log_mel=0 loss.stft=0", ("loss", "every weight is 0")),

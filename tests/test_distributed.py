@@ -22,7 +22,7 @@ from anytime_core.config import Config
 from anytime_core.distributed import SynchronizedBatchNorm, from_first, joined, own_share, summed, synchronize_norms
 from anytime_core.errors import ConfigError, InterruptedTrainingError
 from anytime_core.quantizers.vq import VectorQuantizer
-from anytime_core.record import STAGES
+from anytime_core.record import STAGES, read_record
 from anytime_core.training import fit as fit_module
 from anytime_core.training.batches import ShuffledBatches
 from anytime_core.training.log import Progress
@@ -128,6 +128,7 @@ def train_in_a_group(rank: int, folder: Path) -> None:
     dist.init_process_group("gloo")
     torch.save(values(), folder / f"values-{rank}.pt")
     train_stages(config(), folder / "codes", stages=["codes", "prior"], force=True)
+    train_stages(config(), folder / "shared", stages=["prior"], autoencoder=folder / "codes")
 
     fit_module._REPORT_EVERY = 2
     train_step = fit_module._Fit._step
@@ -241,6 +242,12 @@ def test_a_prior_trained_together_is_that_of_one_process(alone, together):
     # Of the same codes: one more or less, which rounding may make of an autoencoder, would make another prior.
     found, expected = (load_file(folder / "prior.safetensors") for folder in (together / "codes", alone / "run"))
     assert close(found, expected)
+
+
+def test_processes_train_a_prior_on_the_files_of_another_run(together):
+    shared, theirs = read_record(together / "shared"), read_record(together / "codes")
+    assert shared.stages["prior"].digest == theirs.stages["prior"].digest
+    assert (together / "shared/codes/train.npy").samefile(together / "codes/codes/train.npy")
 
 
 def test_the_process_group_is_gone_after_the_training_that_formed_it(together):

@@ -78,6 +78,11 @@ YAML_FILES = {
     "no-quick": "quick: 3\n",
     "wrong-quick": "quick: {netwrok: {channels: 8}}\n",
     "sections": "network: [1]\ntraining: fast\n",
+    "no-priors": "priors: 3\n",
+    "wrong-priors": "priors: {ardm: {prior: {bse: 4}}}\n",
+    "priors-of-data": "quick: {priors: {ardm: {data: {size: 8}}}}\n",
+    "own-prior": "priors: {transformer: {prior: {width: 64}}}\n",
+    "unknown-prior": "priors: {adrm: {prior: {width: 64}}}\n",
 }
 
 DAMAGES: dict[str, Damage] = {
@@ -257,7 +262,7 @@ GLOBAL = [
     *(
         Case(f"{command} {option}", 2, f"'{option}' requires an argument", f"see anytime {command} --help")
         for command, options in {
-            "train": "--modality --config --set --baseline --stage --run --device --precision --seed",
+            "train": "--modality --config --set --baseline --autoencoder --stage --run --device --precision --seed",
             "sample": "--run --budget --calls --plan --num --label --temperature --top-k --top-p --guidance --seed "
             "--out --format --engine --precision --batch-size --shard --device",
             "reconstruct": "--run --budget --out --format --device",
@@ -374,6 +379,61 @@ TRAIN = [
         for option in ("", " --quick", " --baseline unordered")
     ),
     Case("train --quick --set quick.seed=3", 2, "unknown key 'quick'"),
+    Case("train --config no-priors.yaml", 2, "no-priors.yaml: priors: a section has keys below it, found 3"),
+    *(
+        Case(f"train --config {name}.yaml{option}", 2, place, way_out)
+        for name, place, way_out in (
+            ("wrong-priors", "below priors.ardm: in wrong-priors.yaml: ", "'prior.bse' (did you mean 'prior.base'?)"),
+            ("priors-of-data", "quick.priors.ardm: data is not", "only prior and training.prior may stand here"),
+            ("own-prior", "priors.transformer: this is the config's own kind", "those of prior and training.prior"),
+            ("unknown-prior", "priors.adrm: no prior of this kind", "did you mean 'ardm'"),
+        )
+        for option in ("", " --set prior.kind=ardm")
+    ),
+    Case("train --set priors.ardm.prior.width=8", 2, "unknown key 'priors'", "did you mean 'prior'"),
+    Case(
+        "train --set prior.kind=ardm --set prior.kv_heads=1", 2, "'prior.kv_heads' for kind 'ardm'", "which has class_"
+    ),
+    # The autoencoder of another run
+    Case("train --autoencoder missing", 1, "no run at missing", NEW_RUN),
+    Case("train --autoencoder empty", 1, "empty is not a run", NEW_RUN),
+    Case("train --autoencoder notes.txt", 1, "no run at notes.txt", NEW_RUN),
+    Case("train --autoencoder ''", 2, "'' names no file"),
+    Case("train --autoencoder newer", 1, "newer/run.json has format 99", UPDATE),
+    Case("train --autoencoder foreign", 2, "'nope'", "installed are audio, image"),
+    Case(
+        "train --autoencoder half-trained", 1, "has not finished stage autoencoder", "--run half-trained --stage auto"
+    ),
+    Case("train --autoencoder continuous", 1, "run continuous has continuous codes", "vq or fsq"),
+    Case("train --autoencoder no-encoder", 1, f"no-encoder/{AUTOENCODER}", NEW_STAGE),
+    Case("train --autoencoder cut-encoder", 1, f"cut-encoder/{AUTOENCODER}", NEW_STAGE),
+    Case("train --autoencoder swapped", 1, f"swapped/{AUTOENCODER} is not the autoencoder", "that belong together"),
+    Case("train --autoencoder no-config", 2, "no-config/config.yaml: No such file"),
+    Case("train --autoencoder runs/tiny --run runs/tiny", 2, "names the run itself", "--run runs/tiny --stage prior"),
+    Case(
+        "train --autoencoder runs/tiny --run runs/tiny/new", 2, "runs/tiny/new lies in run runs/tiny", "another --run"
+    ),
+    Case("train --autoencoder runs/tiny --run audio", 2, "run audio exists", "choose another --run"),
+    Case("train --autoencoder runs/tiny --run not-a-run", 2, "not-a-run", "choose another --run"),
+    Case("train --autoencoder runs/tiny --run agnostic", 2, "agnostic is finished", "choose another --run"),
+    *(
+        Case(f"train --autoencoder runs/tiny {option}", 2, option, "leave one of them out")
+        for option in ("--stage autoencoder", "--stage codes", "--baseline pca", "--quick")
+    ),
+    *(
+        Case(f"train --autoencoder runs/tiny {option}", 2, f"but the config says {named}", "leave that out")
+        for option, named in (
+            ("--set network.channels=4", "network.channels=4"),
+            ("--set autoencoder.quantizer.kind=fsq", "autoencoder.quantizer.kind="),
+            ("--set data.flip=true", "data.flip=true"),
+            ("--set training.autoencoder.steps=9", "training.autoencoder.steps=9"),
+            ("--modality audio", 'modality="audio"'),
+            ("--config image/digits", "autoencoder.quantizer.size=64"),
+        )
+    ),
+    Case("train --autoencoder runs/tiny --config audio/plucks", 2, 'says modality="audio": ', "leave that out"),
+    Case("train --autoencoder runs/tiny --set prior.kind=nade2", 2, "no prior 'nade2'", "see anytime plugins list"),
+    Case("train --autoencoder runs/tiny --set prior.code_length=9", 2, "prior.code_length=9 is more than the 8 codes"),
     Case("train --run newer", 1, "newer/run.json has format 99", UPDATE),
     *(Case(f"train --run {name}", 1, f"{name}/run.json", NEW_RUN) for name in ("cut-record", "list-record")),
     Case("train --run foreign --stage prior", 2, "'nope'", "installed are audio, image"),
@@ -479,9 +539,9 @@ CONFIG = [
         ("network.hop=3", "unknown key 'network.hop'"),
         ("autoencoder.quantiser.kind=vq", "(did you mean 'autoencoder.quantizer'?)"),
         ("autoencoder.quantizer.sise=8", "(did you mean 'autoencoder.quantizer.size'?)"),
-        ("autoencoder.quantizer.levels=[8]", "'autoencoder.quantizer.levels' for this kind"),
+        ("autoencoder.quantizer.levels=[8]", "'autoencoder.quantizer.levels' for kind 'vq'"),
         ("prior.layer=3", "(did you mean 'prior.layers'?)"),
-        ("prior.base=4", "'prior.base' for this kind"),
+        ("prior.base=4", "'prior.base' for kind"),
         ("training.worker=1", "(did you mean 'training.workers'?)"),
         ("training.autoencoder.step=3", "(did you mean 'training.autoencoder.steps'?)"),
         ("training.codes.copy=2", "(did you mean 'training.codes.copies'?)"),
@@ -564,8 +624,8 @@ CONFIG = [
         ("autoencoder.quantizer={kind: fsq, levels: []}", "levels: tuple should have at least 1 item"),
         ("autoencoder.quantizer={kind: fsq, levels: 8}", "levels: input should be a valid tuple, found 8"),
         ("autoencoder.quantizer={kind: fsq, levels: [4096, 4097]}", "found [4096, 4097]"),
-        ("autoencoder.quantizer={kind: fsq, size: 8}", "'autoencoder.quantizer.size' for this kind"),
-        ("autoencoder.quantizer={kind: none, size: 8}", "'autoencoder.quantizer.size' for this kind"),
+        ("autoencoder.quantizer={kind: fsq, size: 8}", "'autoencoder.quantizer.size' for kind"),
+        ("autoencoder.quantizer={kind: none, size: 8}", "'autoencoder.quantizer.size' for kind"),
         ("prior.kind=ardm; prior.base=1", "prior.base: a base is at least 2"),
         ("prior.kind=ardm; prior.base=ten", "found 'ten'"),
         ("prior.kind=ardm; prior.base=2.5", "found 2.5"),
@@ -623,12 +683,12 @@ CONFIG = [
         ("network.window=32", "network.window=32 and network.hop=32"),
         ("network.window=65", "network.window=65"),
         ("network=nope", "network: a section has keys below it, found 'nope'"),
-        ("network.widths=[8]", "'network.widths' for this kind"),
+        ("network.widths=[8]", "'network.widths' for kind"),
         ("loss=mse", "loss: a section has keys below it, found 'mse'"),
         ("loss.mel=1", "(did you mean 'loss.mse'?)"),
         ("loss.log_mel=0; loss.mse=0", "set loss.log_mel=1"),
         ("speech_metric=true", "(did you mean 'speech_metrics'?)"),
-        ("network.kind=wave; network.width=8", "'network.width' for this kind"),
+        ("network.kind=wave; network.width=8", "'network.width' for kind"),
         ("network.kind=wave; network.kernel=10", "network.kernel: a kernel has an odd number of taps, found 10"),
         ("network.kind=wave; network.kernel=1", "found 1"),
         ("network.kind=wave; network.stride=17", "found 17"),

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from anytime_core.errors import ConfigError
+from anytime_core.errors import ConfigError, UsageError
 from anytime_core.priors.made.masked import assigned_degrees, connections
 from anytime_core.priors.nade import model as nade
 from anytime_core.priors.registry import PRIORS
+from anytime_core.priors.sequence import choice
 from anytime_core.priors.sequence.model import SequencePrior
 from anytime_core.quantizers.base import CodeSpec
 
 PRIME = 13
 """A number of codes that no number of units is a multiple of."""
 MADE: dict[str, dict[str, Any]] = {
-    "one layer": {"layers": 1, "hidden": PRIME},
-    "uneven degrees": {"layers": 3, "hidden": PRIME + 4},
+    "one layer": {"layers": 1, "hidden": PRIME, "direct": False},
+    "uneven degrees": {"layers": 3, "hidden": PRIME + 4, "direct": False},
     "fewer units than codes": {"layers": 2, "hidden": 3, "direct": True},
     "several assignments": {"layers": 2, "hidden": 29, "masks": 3},
 }
@@ -69,7 +72,38 @@ def test_every_engine_gives_the_logits_of_one_pass(kind, config, length):
             torch.testing.assert_close(found, wanted[:, position], atol=2e-5, rtol=2e-5)
 
 
+@pytest.mark.parametrize("kind", ["made", "nade"])
+@pytest.mark.parametrize(
+    ("device", "precision", "batch", "samples", "known", "expected"),
+    [
+        ("cpu", "float32", 16, 16, {"compiled", "loaded"}, "numba"),
+        ("cpu", "float32", 16, 16, {"compiled"}, "eager"),
+        ("cpu", "float32", 16, 10**5, {"compiled"}, "numba"),
+        ("cpu", "float32", 16, 10**5, {"loaded"}, "eager"),
+        ("cpu", "float32", 1, 10**6, set(), "numba"),
+        ("cpu", "float32", 17, 10**9, {"compiled", "loaded"}, "eager"),
+        ("cpu", "bfloat16", 1, 10**6, {"compiled", "loaded"}, "eager"),
+        ("cuda", "float32", 1, 10**6, {"compiled", "loaded"}, "graph"),
+    ],
+)
+def test_auto_is_the_compiled_step_for_small_batches_on_the_cpu_that_pay_for_it(
+    monkeypatch, kind, device, precision, batch, samples, known, expected
+):
+    prior = prior_of(kind, {"hidden": PRIME})
+    monkeypatch.setattr(type(prior), "device", torch.device(device))
+    monkeypatch.setattr(choice, "is_compiled", lambda *kernel: "compiled" in known)
+    monkeypatch.setattr(choice, "sys", SimpleNamespace(modules={"numba"} if "loaded" in known else set()))
+    assert prior.fastest_engine(precision, batch, prior.multiply_adds * samples * PRIME) == expected
+
+
 # MADE
+
+
+def test_the_compiled_step_has_one_assignment():
+    prior = prior_of("made", MADE["several assignments"])
+    with pytest.raises(UsageError, match=r"engine 'numba' has no prior.masks=3, only 1: use --engine eager"):
+        prior.engines()["numba"](prior, "float32")
+    assert prior.fastest_engine("float32", 1, 1e15) == "eager"
 
 
 @pytest.mark.parametrize(("positions", "hidden"), [(13, 13), (13, 17), (13, 64), (13, 3), (1, 4)])
@@ -113,17 +147,23 @@ def test_masked_weights_have_no_gradient_and_decay_alone():
 
 
 @pytest.mark.parametrize(
-    ("config", "message"),
-    [({"hidden": 12}, "prior.hidden=12 units are too few for 13 codes"), ({"hidden": 12, "direct": True}, None)],
+    ("config", "length", "message"),
+    [
+        ({"hidden": 12}, 13, "prior.hidden=12 units are too few for 13 codes, .*use prior.hidden=13 "),
+        ({"hidden": 12, "direct": True}, 13, None),
+        (
+            {"direct": True},
+            784,
+            "prior.direct=true takes 629407744 weights for 784 codes: use prior.direct=false, or smaller ",
+        ),
+        ({"direct": True, "embedding": 4, "features": 4}, 784, None),
+    ],
 )
-def test_more_codes_than_units_need_direct_connections(config, message):
+def test_sizes_that_do_not_fit_the_codes_are_refused_with_a_way_out(config, length, message):
     section = PRIORS.section_of("made").model_validate({"kind": "made", **config})
-    spec = CodeSpec(length=PRIME, size=6, dim=3, grid=(PRIME,))
-    if message is None:
+    spec = CodeSpec(length=length, size=6, dim=3, grid=(length,))
+    with nullcontext() if message is None else pytest.raises(ConfigError, match=message):
         section.check(spec)
-    else:
-        with pytest.raises(ConfigError, match=message):
-            section.check(spec)
 
 
 # NADE

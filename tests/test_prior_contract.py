@@ -18,6 +18,7 @@ from anytime_core.priors.ardm.model import ARDMPrior
 from anytime_core.priors.base import CausalPrior, PlainEngine
 from anytime_core.priors.heads import Categorical
 from anytime_core.priors.registry import PRIORS
+from anytime_core.priors.sequence.incremental import SequenceStepper
 from anytime_core.priors.shaping import Shaping
 from anytime_core.quantizers.base import CodeSpec
 from anytime_core.testing import CheckSkipped, PriorContract, check_prior, iter_prior_checks
@@ -365,6 +366,14 @@ def said_of(prior: Any, name: str, config: Mapping[str, Any] | None = None) -> s
 def test_each_fault_is_found_by_its_check(check, changes, message):
     faulty = type("Faulty", (RecurrentPrior,), dict(changes))
     assert message in said_of(faulty, check)
+
+
+@pytest.mark.usefixtures("recorded_graphs")
+def test_captured_steps_are_checked_where_graphs_run(monkeypatch):
+    check, kind = "steps-are-the-conditionals", PRIORS["gru"]
+    assert said_of(kind, check, small("gru")) == ""
+    monkeypatch.setattr(SequenceStepper, "restart", lambda self, labels: None)
+    assert "engine graph differs by" in said_of(kind, check, small("gru"))
 
 
 # The same for priors of any order

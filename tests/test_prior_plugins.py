@@ -26,6 +26,7 @@ from anytime_core.run import Run, load
 from anytime_core.sampling.options import SamplingOptions
 from anytime_core.section import Section
 from anytime_core.testing import check_prior
+from anytime_core.training.start import train
 from anytime_core.training.train import train_stages
 
 GATED = ("prior.kind=gated", "prior.width=32")
@@ -125,9 +126,31 @@ def test_a_run_is_of_use_without_the_plugin_of_its_prior_and_names_the_distribut
     assert run.decode(run.encode(torch.zeros(2, 1, 8, 8))).shape == (2, 1, 8, 8)
     with pytest.raises(RunError, match=r"no prior 'gated' is installed; install anytime.gated 0\.1\.0, see anytime"):
         run.sample(1)
-    refused = anytime("evaluate", "--run", gated_folder, "--num", 4)
-    assert refused.status == 1
-    assert "install anytime" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "way_out"),
+    [
+        ("evaluate --run GATED --num 4", 1, "install anytime.gated 0.1.0"),
+        ("evaluate --run TINY --against GATED --num 4", 1, "install anytime.gated 0.1.0"),
+        ("train --resume GATED --stage prior", 2, "others come with plugins, see anytime plugins list"),
+        ("train --autoencoder GATED", 2, "others come with plugins, see anytime plugins list"),
+    ],
+)
+def test_without_the_plugin_what_needs_the_prior_is_refused(
+    anytime, gated_folder, tiny_folder, uninstalled, command, status, way_out
+):
+    refused = anytime(*command.replace("GATED", str(gated_folder)).replace("TINY", str(tiny_folder)).split())
+    assert (refused.status, refused.out) == (status, "")
+    (line,) = refused.err.splitlines()
+    assert "no prior 'gated'" in line
+    assert re.search(way_out, line)  # which names the distribution with a dash or an underscore
+
+
+def test_without_the_plugin_other_priors_are_trained_on_the_autoencoder(gated_folder, uninstalled, tmp_path):
+    changes = {"prior.kind": "transformer", "prior.width": 16, "training.prior.steps": 2}
+    run = train(autoencoder=gated_folder, overrides=changes, run=tmp_path / "new")
+    assert run.sample(1).x.shape == (1, 1, 8, 8)
 
 
 def test_a_prior_that_needs_its_label_is_not_guided(gated, monkeypatch):

@@ -36,7 +36,12 @@ def prior_of(section: tuple[str, dict[str, Any]], table: str = "per position", l
     config = PRIORS.section_of(kind).model_validate({"kind": kind, **small(kind), **values, **more})
     shape = TABLES[table]
     vectors = None if shape is None else torch.randn(shape)[-length if len(shape) == 3 else 0 :]
-    prior = PRIORS[kind](config, codes_of(length, K, classes=CLASSES), vectors).eval()
+    spec = codes_of(length, K, classes=CLASSES).model_copy(update={"grid": (2, length)})
+    try:
+        config.check(spec)
+    except ConfigError as error:
+        pytest.skip(str(error))
+    prior = PRIORS[kind](config, spec, vectors).eval()
     for parameter in prior.parameters():
         torch.nn.init.normal_(parameter, std=0.4)
     return prior

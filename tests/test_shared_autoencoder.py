@@ -12,7 +12,9 @@ import pytest
 from conftest import TINY
 
 import anytime_core
+from anytime_core.data.files import locked
 from anytime_core.errors import ConfigError, RunError, UsageError
+from anytime_core.in_training import LOCK
 from anytime_core.record import read_record
 from anytime_core.run import Run, load
 from anytime_core.training import frozen
@@ -171,3 +173,10 @@ def test_a_run_that_is_trained_again_meanwhile_is_not_taken(base, monkeypatch):
     with pytest.raises(RunError, match="run base is being trained again"):
         on(base, "new")
     assert load(base).prior is None
+    assert not Path("new").exists()
+
+
+def test_a_run_whose_codes_are_being_written_is_waited_for(base):
+    read_record(base).before("codes").save(base)
+    with locked(base, LOCK, "training"), pytest.raises(RunError, match=r"base is in training: .* until stage codes is"):
+        on(base, "new")

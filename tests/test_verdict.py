@@ -329,5 +329,17 @@ def test_bits_of_the_same_codes_are_compared_with_the_error_of_the_difference(bi
     assert compared.endswith(said)
     assert apart == "Bits per code do not compare with those of c, whose autoencoder writes other codes."
     assert list(bits_beside(without, named)) == []
-    unsaid = own.model_copy(update={"autoencoder": None})
-    assert list(bits_beside(unsaid, [("e", unsaid)])) == []
+
+
+@pytest.mark.parametrize(
+    ("prior", "larger"),
+    [
+        ({"width": 256}, ", or make it larger (prior.width, now 256)"),
+        ({"hidden": 9}, ", or make it larger (prior.hidden, now 9)"),
+        ({}, ""),
+    ],
+    ids=str,
+)
+def test_a_prior_is_made_larger_by_what_its_kind_has(prior, larger):
+    (_, advice) = verdict(evaluation(FALLING, (1.0,) * 4), {**CONFIG, "prior": prior})
+    assert advice.endswith(f"train the prior longer (training.prior.steps=1600, now 800){larger}.")

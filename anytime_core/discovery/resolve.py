@@ -203,8 +203,9 @@ def _chosen_prior(changes: Sequence[Override]) -> str | None:
 
 def _with_prior_of_run(data: Mapping[str, Any], kind: str, record: RunRecord) -> dict[str, Any]:
     """The config of a run with another kind of prior, as its recipe says, if that is still there."""
-    recipe = next((one for one in list_recipes() if one.name == record.recipe), None)
-    values = read_yaml(recipe.path) if recipe is not None and kind != kind_of(data) else {}
+    named = record.recipe if kind != kind_of(data) else None
+    recipe = next((one for one in list_recipes() if one.name == named), None)
+    values = read_yaml(recipe.path) if recipe is not None else {}
     if recipe is not None:
         _check_blocks(values, shown(recipe.path), load_modality(record.modality).Config, kind)
     return with_prior(data, kind, values, quick=record.quick)

@@ -25,6 +25,8 @@ _CLOSE = 1.25
 _UNLIKE_LABELS = 0.05
 """Samples do not follow their labels if their label accuracy is this far below that of reconstructions."""
 _NO_BETTER_THAN_CHANCE = 1.2
+_SIZES = ("width", "hidden")
+"""What decides how large a prior is; each kind has one of these."""
 _SMALL_DATA = 5000
 """With fewer training samples a prior is likely to learn them by heart, not to learn too little."""
 
@@ -161,7 +163,8 @@ def _prior_advice(evaluation: Evaluation, row: Row, config: Mapping[str, Any], k
         if prior.get("label_dropout"):
             return f"first sample with --guidance 1.5, or {longer}"
         return f"first {longer}, or train it with prior.label_dropout=0.1 and sample with --guidance 1.5"
-    return f"first {longer}, or make it larger (prior.width, now {prior.get('width')})"
+    size = next((name for name in _SIZES if name in prior), None)
+    return f"first {longer}" + (f", or make it larger (prior.{size}, now {prior[size]})" if size is not None else "")
 
 
 def _autoencoder_advice(config: Mapping[str, Any]) -> str:

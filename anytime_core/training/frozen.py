@@ -98,26 +98,28 @@ def on_autoencoder_of(
     Raises:
         ConfigError: the autoencoder or the data would be others; or the config has mistakes.
     """
-    asked = record.modality if modality is None else modality
     found = (
         resolve_run(run, overrides=overrides)
         if source is None
         else resolve(source, overrides=overrides, modality=modality)
     )
+    asked = found.config.core.modality if modality is None else modality
     sections = load_modality(record.modality).Config
     theirs = {name: value for name, value in read_yaml(run / CONFIG_FILE).items() if name != "prior"}
     own, new = parse_config(theirs, sections).to_dict(), found.config.to_dict()
     named = {overridden_key(change) for change in as_changes(overrides, None)}
     locations = location_keys(sections)
-    refused = [
-        f"{key}={json.dumps(value)}"
+    refused = {
+        key: value
         for key, value in changed_values(own, {**new, "modality": asked}).items()
         if value is not None and not _may_change(key, locations, named, source)  # null may stand for what was found
-    ]
+    }
     if refused:
+        of_modality = {"modality": refused["modality"]} if "modality" in refused else refused
+        said = listed([f"{key}={json.dumps(value)}" for key, value in of_modality.items()])
         raise ConfigError(
             f"{argument('autoencoder', str(run))} takes autoencoder and data of that run as they are, but the config "
-            f"says {shown(listed(refused))}: leave that out, or train a new run without {argument('autoencoder')}"
+            f"says {shown(said)}: leave that out, or train a new run without {argument('autoencoder')}"
         )
     kept = {"autoencoder": own["training"]["autoencoder"], "codes": own["training"]["codes"]}
     values = {**own, "prior": new["prior"], "seed": new["seed"], "training": {**new["training"], **kept}}
@@ -142,11 +144,24 @@ def _may_change(key: str, locations: list[str], named: set[str], source: Source)
 
 @contextlib.contextmanager
 def beginning(folder: Path) -> Iterator[None]:
-    """Mark a run folder while its first files are written, the record last; see `was_begun`."""
+    """Mark a new run folder while its first files are written, the record last; after an error none of them is left."""
     mark = folder / _START
     mark.mkdir(exist_ok=True)
-    yield
+    _clear(folder)  # of a start that was killed
+    try:
+        yield
+    except Exception:
+        _clear(folder)
+        mark.rmdir()
+        raise
     mark.rmdir()
+
+
+def _clear(folder: Path) -> None:
+    for name in (AUTOENCODER_FILE, *CODES, CONFIG_FILE):
+        (folder / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        (folder / CODES[0]).parent.rmdir()
 
 
 def was_begun(folder: Path) -> bool:
@@ -169,7 +184,6 @@ def share_files(run: Path, folder: Path, record: RunRecord) -> None:
     """
     (folder / CODES[0]).parent.mkdir(exist_ok=True)
     for name in (AUTOENCODER_FILE, *CODES):
-        (folder / name).unlink(missing_ok=True)  # of a start that was killed
         if (run / name).exists():
             _link_or_copy((run / name).resolve(), folder / name)
     now = read_record(run).finished

@@ -38,7 +38,7 @@ class CausalConvolution(nn.Linear):
         return F.linear(taps, self.weight[:, : taps.shape[-1]], self.bias)
 
     def taps(self, length: int) -> int:
-        """t, the taps that reach back no further than `length` positions; all others see zeros only."""
+        """t, the taps that reach back fewer than `length` positions; all others see zeros only."""
         return min(self.kernel, -(-length // self.dilation))
 
 

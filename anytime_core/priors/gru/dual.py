@@ -47,8 +47,8 @@ class DualSoftmax(nn.Module):
         """[..., C + U] -> the logits of all codes [..., K], which are log probabilities."""
         coarse, hidden = x[..., : self.coarse], x[..., self.coarse :]
         fine = self.to_fine(functional.relu(hidden.unsqueeze(-2) + self.given.weight))  # [..., C, F]
-        fine = fine.masked_fill(self.impossible, -math.inf).log_softmax(-1)
-        return (coarse.log_softmax(-1).unsqueeze(-1) + fine).flatten(-2)[..., : self.size]
+        fine = fine.masked_fill(self.impossible, -math.inf).log_softmax(-1, dtype=torch.float32)
+        return (coarse.log_softmax(-1, dtype=torch.float32).unsqueeze(-1) + fine).flatten(-2)[..., : self.size]
 
     def log_prob(self, x: Tensor, codes: Tensor) -> Tensor:
         """The log probability in nats of `codes` [B, n], given [B, n, C + U] -> float32 [B, n]."""

@@ -12,13 +12,16 @@ from anytime_core.priors.section import SequenceSection
 if TYPE_CHECKING:
     from anytime_core.quantizers.base import CodeSpec
 
+_MOST_DIRECT = 2**27
+"""The most weights of direct connections, 512 MiB in float32: they grow with the square of the number of codes."""
+
 
 class MADEConfig(SequenceSection):
     """The masked autoencoder."""
 
     kind: Literal["made"] = Field("made", description="a feed-forward network whose masks keep the order of the codes")
-    layers: int = Field(2, ge=1, le=64, description="hidden layers")
-    hidden: int = Field(1024, ge=1, le=2**16, description="units of each hidden layer, at least one a code")
+    layers: int = Field(1, ge=1, le=64, description="hidden layers")
+    hidden: int = Field(1536, ge=1, le=2**16, description="units of each hidden layer, at least one a code")
     embedding: int = Field(32, ge=1, le=2**12, description="numbers that stand for a code at the input")
     features: int = Field(
         32, ge=1, le=2**12, description="numbers from which the last layer makes the logits of a code"
@@ -32,8 +35,14 @@ class MADEConfig(SequenceSection):
     )
 
     def check(self, spec: CodeSpec) -> None:
-        """Raise ConfigError for continuous codes, or if not every code can reach the one after it."""
+        """Raise ConfigError for continuous codes, for too many connections, or for too few to depend on every code."""
         super().check(spec)
+        direct = spec.length**2 * self.embedding * self.features if self.direct else 0
+        if direct > _MOST_DIRECT:
+            raise ConfigError(
+                f"prior.direct=true takes {direct} weights for {spec.length} codes: use prior.direct=false, or smaller "
+                f"prior.embedding={self.embedding} and prior.features={self.features}"
+            )
         if self.hidden < spec.length and not self.direct:
             raise ConfigError(
                 f"prior.hidden={self.hidden} units are too few for {spec.length} codes, as each needs one to depend on "

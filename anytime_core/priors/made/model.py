@@ -85,7 +85,9 @@ class MADEPrior(SequencePrior):
     def fastest_engine(self, precision: str, batch: int, multiply_adds: float) -> str:
         """See `Prior`."""
         steps = multiply_adds / (batch * self.multiply_adds)
-        if compiled_step_pays(self.device, precision, batch, steps, Path(__file__).parent / "kernels.py"):
+        if self.config.masks == 1 and compiled_step_pays(
+            self.device, precision, batch, steps, Path(__file__).parent / "kernels.py"
+        ):
             return "numba"
         return super().fastest_engine(precision, batch, multiply_adds)
 

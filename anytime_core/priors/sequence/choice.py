@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import torch
 
 _SMALL_BATCH = 16
 """The largest batch for which one compiled call per step beats torch's operators."""
-_COMPILATION_PAYS_FROM = 10**6
-"""If a job has more steps, each of which is some 30 microseconds faster, it is worth compiling the kernel first."""
+_LOADING_PAYS_FROM, _COMPILATION_PAYS_FROM = 2 * 10**4, 10**6
+"""If a job has more steps, each of which is some 30 microseconds faster, it is worth loading numba, and compiling the
+kernel first."""
 
 
 def compiled_step_pays(device: torch.device, precision: str, batch: int, steps: float, source: Path) -> bool:
@@ -24,7 +26,9 @@ def compiled_step_pays(device: torch.device, precision: str, batch: int, steps: 
     """
     if device.type != "cpu" or precision != "float32" or batch > _SMALL_BATCH:
         return False
-    return steps > _COMPILATION_PAYS_FROM or is_compiled(source, "step")
+    if not is_compiled(source, "step"):
+        return steps > _COMPILATION_PAYS_FROM
+    return steps > _LOADING_PAYS_FROM or "numba" in sys.modules
 
 
 def is_compiled(source: Path, kernel: str) -> bool:

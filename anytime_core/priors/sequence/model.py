@@ -41,6 +41,7 @@ class SequencePrior(CausalPrior):
         spec, code_vectors: see `Prior`.
         width: W.
         features: F; None: W.
+        position: what embeds positions; None: one learned embedding for each.
         vectors_at_output: whether code vectors are used for logits, too.
     """
 
@@ -55,13 +56,14 @@ class SequencePrior(CausalPrior):
         *,
         width: int,
         features: int | None = None,
+        position: GridPositions | None = None,
         vectors_at_output: bool = True,
     ) -> None:
         super().__init__(config, spec)
         code_vectors = code_vectors if config.code_vectors else None
         self._features = features or width
         self.token = nn.Embedding(self.codebook_size, width)
-        self.position: nn.Embedding | GridPositions = nn.Embedding(spec.length, width)
+        self.position = position or nn.Embedding(spec.length, width)
         self.start = LabelEmbedding(spec.classes, width, config.label_dropout)
         self.register_buffer("vectors", None if code_vectors is None else standardised(code_vectors))
         if code_vectors is not None:

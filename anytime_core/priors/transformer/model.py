@@ -37,9 +37,8 @@ class TransformerPrior(SequencePrior):
     config: TransformerConfig
 
     def __init__(self, config: TransformerConfig, spec: CodeSpec, code_vectors: Tensor | None = None) -> None:
-        super().__init__(config, spec, code_vectors, width=config.width)
-        if config.grid_positions(spec):
-            self.position = GridPositions(spec, config.width)
+        position = GridPositions(spec, config.width) if config.grid_positions(spec) else None
+        super().__init__(config, spec, code_vectors, width=config.width, position=position)
         self.heads, self.kv_heads = config.heads, config.kv_heads or config.heads
         self.patterns = patterns(config.attention, config.layers, config.block_of(spec), config.summary_of(spec))
         self.dropout = nn.Dropout(config.dropout)

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from anytime_core.config import CoreConfig
 from anytime_core.config_parsing import parse_config, parse_yaml
 from anytime_core.discovery.blocks import without_blocks
+from anytime_core.discovery.other_prior import check_priors
 from anytime_core.discovery.quick import has_quick, quick_variant
 from anytime_core.modality import API_VERSION
 from anytime_core.testing.configs import check_fields, check_round_trip
@@ -87,6 +88,7 @@ def recipes_are_valid(subject: Subject, folder: Path) -> None:
             found = variant.get("modality", CoreConfig().modality)
             assert found == subject.modality.name, f"recipe {path.name} is of modality {found!r}"
             parse_config(variant, subject.modality.Config)
+        check_priors(data, path.name, lambda values: parse_config(values, subject.modality.Config), None)
 
 
 @check()

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from anytime_core.errors import UsageError
-from anytime_core.priors.stepping import Engine, Stepper
+from anytime_core.priors.stepping import CapturedEngine, Engine, Stepper
 from anytime_core.testing.priors.subject import BATCH, CLASSES, CLOSE, Subject, check, some_codes, some_labels
 
 
@@ -153,6 +153,17 @@ def _check_steps(subject: Subject, device: torch.device) -> None:
             stepper = case.open(rows)
             for position in range(case.length):
                 case.compare(case.step(stepper, rows, position), rows, position)
+            if isinstance(case.engine, CapturedEngine):
+                _check_captured_steps(case, stepper, rows)
+
+
+def _check_captured_steps(case: _Case, stepper: Any, rows: Tensor) -> None:
+    """The steps that are captured, in the buffers of another batch."""
+    stepper.restart(None if case.labels is None else case.labels[rows])
+    for position in range(case.length):
+        previous = case.codes[rows, position - 1]  # any at position 0
+        found = stepper.step_at(torch.tensor([position], device=previous.device), previous)
+        case.compare(found.float().clone(), rows, position, " by step_at() after restart()")
 
 
 def _all_steps(case: _Case, rows: Tensor) -> Tensor:
