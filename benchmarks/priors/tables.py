@@ -35,11 +35,12 @@ def _quality(results: Sequence[Result], codes: Sequence[int]) -> str:
 
 def _times(results: Sequence[Result], codes: int, batches: Sequence[int]) -> str:
     header = ["prior", *(f"batch {batch}, ms a sample" for batch in batches)]
-    header += [f"plain, batch {batch}" for batch in batches]
+    by_plain = [batch for batch in batches if any(result.plain(batch, codes) for result in results)]
+    header += [f"plain, batch {batch}" for batch in by_plain]
 
     def cells(result: Result) -> list[str]:
         best = [result.fastest(batch, codes) for batch in batches]
-        plain = [result.plain(batch, codes) for batch in batches]
+        plain = [result.plain(batch, codes) for batch in by_plain]
         return [*(_milliseconds(one, named=True) for one in best), *map(_milliseconds, plain)]
 
     return _table(header, ([result.way.name, *cells(result)] for result in results))
