@@ -565,6 +565,7 @@ def test_recipes_show_prints_a_config_that_trains(anytime, tmp_path):
     quick = ("--set=training.autoencoder.steps=1", "--set=training.autoencoder.validations=1", "--device", "cpu")
     assert anytime("train", "--config", "shown.yaml", "--run", "here", "--stage", "autoencoder", *quick).status == 0
     assert as_json.pop("quick")["training"]["autoencoder"]["steps"] < 1500
+    assert as_json.pop("priors")["gru"]["prior"]["width"] > 0
     as_json["training"]["autoencoder"].update(steps=1, validations=1)
     as_json["training"]["device"] = "cpu"
     assert config_of(tmp_path / "here").to_dict() == as_json
