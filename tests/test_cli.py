@@ -835,6 +835,7 @@ def test_help_of_training_lists_what_the_named_modality_may_be_told(anytime):
     for arguments in (("--modality", "audio"), ("--modality=audio",)):
         shown = " ".join(anytime("train", *arguments, "--help").out.split())
         assert "What --set may change for modality audio:" in shown
+        assert "Values are its own defaults. A recipe may have others" in shown
         assert "data.rate=8000 audio samples a second" in shown
         assert "network.hop=64" in shown
         assert "network.stride=4" in shown  # of another kind of network
@@ -842,6 +843,25 @@ def test_help_of_training_lists_what_the_named_modality_may_be_told(anytime):
     wrong = anytime("train", "--modality", "adio", "--help")
     assert wrong.status == 2
     assert "did you mean 'audio'" in wrong.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "values"),
+    [
+        ("--set prior.kind=gru", ["those of image/digits", "prior.width=208 ", "prior.label_dropout=0.1 "]),
+        ("--config image/mnist --set prior.kind=gru", ["those of image/mnist", "prior.width=416 "]),
+        ("--set prior.kind=gru --set=prior.width=7 --quick", ["those of image/digits-quick", "prior.width=7 "]),
+        ("--set prior.kind=gru --autoencoder runs/tiny", ["those of runs/tiny", "prior.label_dropout=0.0 "]),
+        ("--set prior.kind=gru --config none", ["its own defaults. A recipe", "prior.width=640 "]),
+        (
+            "--set prior.kind=gru --set prior.width=x",
+            ["its own defaults. A recipe", "prior.width=640 "],
+        ),
+    ],
+)
+def test_help_of_training_has_the_values_of_a_prior_that_would_be_used(anytime, here, arguments, values):
+    shown = " ".join(anytime("train", *arguments.split(), "--help").out.split())
+    assert [value for value in values if value not in shown] == []
 
 
 @pytest.mark.parametrize(
