@@ -520,10 +520,10 @@ def test_runs_list_shows_every_run_and_survives_a_damaged_one(anytime, here):
     assert "run.json" in damaged["problem"]
     assert (tiny["run"], tiny["recipe"], tiny["problem"]) == ("runs/tiny", "image/tiny", None)
     assert (tiny["code_length"], tiny["codebook_size"]) == (CODES, 16)
-    assert tiny["stages"] == ["autoencoder", "codes", "prior"]
+    assert (tiny["stages"], tiny["prior"]) == (["autoencoder", "codes", "prior"], "transformer")
     table = anytime("runs", "list")
     assert table.status == 0
-    assert {"runs/tiny", "image/tiny", "runs/damaged"} <= set(table.out.split())
+    assert {"runs/tiny", "image/tiny", "transformer", "runs/damaged"} <= set(table.out.split())
 
 
 def test_runs_list_without_runs_says_how_to_get_one(anytime):
