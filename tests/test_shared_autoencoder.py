@@ -69,10 +69,18 @@ def test_a_resumed_prior_is_told_with_its_kind_and_its_autoencoder(base, anytime
     for dry_run in (("--dry-run",), ()):
         told = anytime("train", *options, *dry_run).err
         assert "image/tiny-nade into new: prior\n" in told
-        assert f"  on the autoencoder and the codes of {base.resolve()}\n" in told
+        assert "  on the autoencoder and the codes of base\n" in told
     assert outline(run=new, stage="prior", force=True).autoencoder == base.resolve()
     assert outline(run=new, stage="autoencoder", force=True).autoencoder is None
     assert outline(run=base, stage="prior", force=True).autoencoder is None
+
+
+def test_a_run_stands_for_its_folder(base):
+    run = load(base, device="cpu")
+    new = anytime_core.train(autoencoder=run, run="new", overrides=SHORT)
+    assert new.record.autoencoder_of.run == str(base.resolve())
+    assert outline(run=new, stage="prior", force=True).run == new.folder
+    assert load(new, device="cpu").folder == new.folder
 
 
 def test_bits_are_shown_with_one_rounding(base, anytime, monkeypatch):
