@@ -75,6 +75,27 @@ def test_a_resumed_prior_is_told_with_its_kind_and_its_autoencoder(base, anytime
     assert outline(run=base, stage="prior", force=True).autoencoder is None
 
 
+@pytest.mark.parametrize(
+    ("settings", "sizes"),
+    [
+        ({}, ""),
+        ({"prior.attention": "local"}, "local attention, block 3, positions learned"),
+        ({"prior.attention": "fixed", "prior.block": 4}, "fixed attention, block 4, summary 1, positions learned"),
+        ({"prior.kind": "wavenet", "prior.layers": 3}, "dilations 1 to 4, by which a code sees all codes before it"),
+        (
+            {"prior.kind": "bytenet", "prior.layers": 1},
+            "dilations 1 to 1, by which a code sees the 3 of at most 7 codes before it",
+        ),
+    ],
+    ids=str,
+)
+def test_sizes_of_a_prior_that_follow_from_the_codes_are_told(base, anytime, settings, sizes):
+    assert outline(autoencoder=base, overrides=settings).prior_sizes == sizes
+    changes = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    told = anytime("train", "--autoencoder", base, "--dry-run", *changes).err
+    assert (f"  prior: {sizes}\n" in told) == bool(sizes)
+
+
 def test_a_run_stands_for_its_folder(base):
     run = load(base, device="cpu")
     new = anytime_core.train(autoencoder=run, run="new", overrides=SHORT)

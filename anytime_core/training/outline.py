@@ -31,6 +31,7 @@ class Outline:
         name: what is trained, such as `image/mnist-quick`; empty if that is not known.
         has_quick: whether the config has a quick variant and is not that variant.
         autoencoder: the run whose autoencoder and codes are taken, or were when the run was begun; None: its own.
+        prior_sizes: the sizes of the prior that follow from the codes, for people; empty if there are none.
     """
 
     run: Path
@@ -45,14 +46,17 @@ class Outline:
     name: str = ""
     has_quick: bool = False
     autoencoder: Path | None = None
+    prior_sizes: str = ""
 
 
 def outlined(training: Preparation, resumed: Checkpoint | None) -> Outline:
     """The outline of a checked training that is resumed from `resumed`; None: from the start."""
     autoencoder = training.untrained
     models: dict[Stage, nn.Module] = {"autoencoder": autoencoder} if "autoencoder" in training.stages else {}
+    sizes = ""
     if "prior" in training.stages:
-        models["prior"] = training.prior(autoencoder, labelled=bool(training.classes))
+        prior = training.prior(autoencoder, labelled=bool(training.classes))
+        models["prior"], sizes = prior, training.config.core.prior.derived(prior.spec)
     return Outline(
         run=training.folder,
         modality=training.config.core.modality,
@@ -64,6 +68,7 @@ def outlined(training: Preparation, resumed: Checkpoint | None) -> Outline:
         weights={name: sum(weight.numel() for weight in model.parameters()) for name, model in models.items()},
         device=str(training.device),
         autoencoder=_shared_from(training),
+        prior_sizes=sizes,
     )
 
 

@@ -41,6 +41,8 @@ def announce(outline: Outline, doing: str = "training") -> None:
     output.say(f"{doing} {shown(outline.name)} into {shown(outline.run)}{stages}")
     if outline.autoencoder is not None:
         output.say(f"  on the autoencoder and the codes of {shown(from_here(outline.autoencoder))}")
+    if outline.prior_sizes:
+        output.say(f"  prior: {shown(outline.prior_sizes)}")
     for line in outline.found.lines() if outline.found is not None else ():
         output.say(f"  {line}")
 
