@@ -112,8 +112,9 @@ class RunRecord(Recorded):
     @field_validator("config")
     @classmethod
     def _has_sections(cls, config: dict[str, Any]) -> dict[str, Any]:
-        if not isinstance(config.get("autoencoder", {}), dict):
-            raise ValueError("autoencoder is no section")
+        for name in ("autoencoder", "prior"):
+            if not isinstance(config.get(name, {}), dict):
+                raise ValueError(f"{name} is no section")
         return config
 
     @model_validator(mode="after")
@@ -132,6 +133,12 @@ class RunRecord(Recorded):
     def finished(self) -> dict[Stage, StageResult]:
         """The stages that are finished, in order."""
         return {stage: self.stages[stage] for stage in STAGES if stage in self.stages}
+
+    @property
+    def prior_kind(self) -> str | None:
+        """The kind of its prior, finished or not, of a missing plugin too; None if no prior was asked for."""
+        asked = "prior" in self.stages or self.last_stage == "prior"
+        return str(self.config.get("prior", {}).get("kind", "transformer")) if asked else None
 
     def before(self, stage: Stage) -> Self:
         """The record without the results of `stage` and of the stages after it."""

@@ -467,6 +467,7 @@ def test_a_dry_run_says_what_would_be_trained_and_writes_nothing(anytime, config
         "name": "tiny",
         "has_quick": False,
         "autoencoder": None,
+        "prior_sizes": "",
     }
     assert Found.model_validate(printed["found"]) == FOUND
     assert sorted(tmp_path.rglob("*")) == before

@@ -109,7 +109,9 @@ def test_it_streams_completes_and_is_evaluated(anytime, gated, gated_folder, mon
 
 def test_a_run_whose_prior_is_not_installed_says_so_in_one_line(anytime, gated_folder, uninstalled):
     for command in (("runs", "list", "--root", gated_folder.parent), ("runs", "show", gated_folder)):
-        assert anytime(*command).status == 0
+        shown = anytime(*command)
+        assert shown.status == 0
+        assert "gated" in shown.out.replace(str(gated_folder), "")
     for command in (("sample",), ("train", "--stage", "prior", "--force")):
         result = anytime(*command, "--run", gated_folder)
         assert result.status in (1, 2)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import TINY
 
 import anytime_core
@@ -18,6 +19,7 @@ from anytime_core.in_training import LOCK
 from anytime_core.record import read_record
 from anytime_core.run import Run, load
 from anytime_core.training import frozen
+from anytime_core.training.prior import Likelihood
 from anytime_core.training.start import outline
 
 SHORT = {"training.prior.steps": 2, "training.prior.validations": 1}
@@ -59,6 +61,55 @@ def test_a_prior_on_another_runs_autoencoder_is_a_whole_run(base):
     another = on(moved, "another", overrides={"prior.kind": "transformer", "prior.width": 16}).record
     assert another.autoencoder_of == own.autoencoder_of
     assert contents(base) == before
+
+
+def test_a_resumed_prior_is_told_with_its_kind_and_its_autoencoder(base, anytime):
+    new = on(base, "new", overrides={"prior.kind": "nade"}).folder
+    options = ("--run", new, "--stage", "prior", "--resume", "--set", "training.prior.steps=3")
+    for dry_run in (("--dry-run",), ()):
+        told = anytime("train", *options, *dry_run).err
+        assert "image/tiny-nade into new: prior\n" in told
+        assert "  on the autoencoder and the codes of base\n" in told
+    assert outline(run=new, stage="prior", force=True).autoencoder == base.resolve()
+    assert outline(run=new, stage="autoencoder", force=True).autoencoder is None
+    assert outline(run=base, stage="prior", force=True).autoencoder is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "sizes"),
+    [
+        ({}, ""),
+        ({"prior.attention": "local"}, "local attention, block 3, positions learned"),
+        ({"prior.attention": "fixed", "prior.block": 4}, "fixed attention, block 4, summary 1, positions learned"),
+        ({"prior.kind": "wavenet", "prior.layers": 3}, "dilations 1 to 4, by which a code sees all codes before it"),
+        (
+            {"prior.kind": "bytenet", "prior.layers": 1},
+            "dilations 1 to 1, by which a code sees the 3 of at most 7 codes before it",
+        ),
+    ],
+    ids=str,
+)
+def test_sizes_of_a_prior_that_follow_from_the_codes_are_told(base, anytime, settings, sizes):
+    assert outline(autoencoder=base, overrides=settings).prior_sizes == sizes
+    changes = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    told = anytime("train", "--autoencoder", base, "--dry-run", *changes).err
+    assert (f"  prior: {sizes}\n" in told) == bool(sizes)
+
+
+def test_a_run_stands_for_its_folder(base):
+    run = load(base, device="cpu")
+    new = anytime_core.train(autoencoder=run, run="new", overrides=SHORT)
+    assert new.record.autoencoder_of.run == str(base.resolve())
+    assert outline(run=new, stage="prior", force=True).run == new.folder
+    assert load(new, device="cpu").folder == new.folder
+
+
+def test_bits_are_shown_with_one_rounding(base, anytime, monkeypatch):
+    measured = Likelihood(torch.tensor([2.61652], dtype=torch.float64), standard_error=0.01, samples=9)
+    monkeypatch.setattr("anytime_core.training.stages.validate_prior", lambda *_, **__: measured)
+    new = on(base, "new").folder
+    assert "2.617 bits per code" in anytime("runs", "show", new).out
+    assert " 2.617 " in anytime("runs", "compare", base, new).out
 
 
 @pytest.mark.parametrize("stage", ["autoencoder", "codes", "prior"])

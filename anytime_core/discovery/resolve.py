@@ -139,7 +139,8 @@ def resolve_run(
         data = _with_prior_of_run(data, kind, record)
     sections = load_modality(modality_name(data, changes)).Config
     config = parse_config(apply_overrides(data, changes, sections), sections)
-    return Subject(config, record.recipe, record.baseline, record.quick)
+    prior = config.core.prior.kind if record.autoencoder_of is not None else None
+    return Subject(config, record.recipe, record.baseline, record.quick, prior=prior)
 
 
 def check_said_once(arguments: Mapping[str, object], overrides: Iterable[Override]) -> None:

@@ -140,8 +140,8 @@ def _prior_stage(training: Preparation, surroundings: Surroundings) -> PriorResu
     best = load_prior(path).to(surroundings.accelerator.device)
     likelihood = validate_prior(best, validation_codes, limit=None, batch_size=core.training.prior.batch_size)
     validation = PriorValidation(
-        bits_per_code=round(likelihood.bits_per_code, 4),
-        standard_error=round(likelihood.standard_error, 4),
+        bits_per_code=round(likelihood.bits_per_code, 6),
+        standard_error=round(likelihood.standard_error, 6),
         bits_per_position=_bits(likelihood.bits_per_position),
         samples=likelihood.samples,
     )

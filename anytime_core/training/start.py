@@ -58,8 +58,8 @@ def train(
         modality: the name of a modality, whose default recipe is trained if there is no `config`.
         baseline: the name of a baseline of the config, a model to compare with, such as `"unordered"`.
         quick: whether to train the small variant of the config.
-        autoencoder: another run, on whose autoencoder and codes only a prior is trained. The config is then that of the
-            other run unless there is a `config`, and only what it says of the prior may change.
+        autoencoder: another run, or its folder, on whose autoencoder and codes only a prior is trained. The config is
+            then that of the other run unless there is a `config`, and only what it says of the prior may change.
         stage: `"autoencoder"`, `"codes"`, `"prior"`, or `"all"` that are not finished. None: all, or those that the
             run was begun with if `resume` is true.
         resume: whether to resume from the last checkpoint. On the CPU the result is that of a training that was never
