@@ -14,6 +14,7 @@ from anytime_core.evaluation.job import ROWS_PREFIX, Job, Reconstructed
 from anytime_core.evaluation.judge import Judge, OnProgress
 from anytime_core.evaluation.measures import names
 from anytime_core.evaluation.options import EvaluationOptions
+from anytime_core.evaluation.paired import compare_bits
 from anytime_core.evaluation.result import EVALUATION_FILE, Evaluation
 from anytime_core.evaluation.versus import bits_beside, versus
 from anytime_core.run import Run
@@ -81,7 +82,8 @@ def evaluate(
             evaluation if not number else evaluation.model_copy(update={"baseline_of": str(run.folder)})
             for number, evaluation in enumerate(evaluation for job in jobs for evaluation in job.run_it())
         ]
-        evaluations[0] = _beside_others(evaluations)
+        beside = compare_bits((run, *against), evaluations, on_progress)
+        evaluations[0] = _beside_others([evaluations[0].model_copy(update={"bits_beside": beside}), *evaluations[1:]])
         dumped = [evaluation.model_dump(mode="json") for evaluation in evaluations]
         remove_shown(folder)
         write_json(folder / EVALUATION_FILE, dumped if len(dumped) > 1 else dumped[0])
