@@ -298,7 +298,7 @@ def test_the_conclusion_names_the_best_budget_what_is_to_blame_and_what_to_chang
 )
 def test_runs_are_set_beside_each_other_budget_by_budget(own, other, said):
     sentence = versus(evaluation(own, FALLING), evaluation(other, FALLING), "unordered")
-    assert sentence == f"Beside unordered, whose steps and config may be others, samples are {said}"
+    assert sentence == f"Beside unordered, samples are {said}"
 
 
 def test_without_a_prior_reconstructions_are_set_beside_each_other():

@@ -37,7 +37,7 @@ def versus(own: Evaluation, other: Evaluation, name: str) -> str:
     example = f"with {most} codes {ours[most]:.3g} against {theirs[most]:.3g}"
     what = "samples" if of_samples else "reconstructions"
     hedge = "As far as few samples can tell, beside" if of_few(own) or of_few(other) else "Beside"
-    said = f"{hedge} {name}, whose steps and config may be others, {what} are"
+    said = f"{hedge} {name}, {what} are"
     if len(nearer) == len(common) or len(farther) == len(common):
         return f"{said} {'nearer to' if nearer else 'farther from'} the data at every budget: {example} ({extractor})."
     if not nearer and not farther:
