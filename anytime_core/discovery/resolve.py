@@ -20,7 +20,7 @@ from anytime_core.config_parsing import (
     read_yaml,
 )
 from anytime_core.discovery.baselines import find_baseline
-from anytime_core.discovery.blocks import without_blocks
+from anytime_core.discovery.blocks import QUICK, mistakes_below, without_blocks
 from anytime_core.discovery.other_prior import check_priors, kind_of, with_prior
 from anytime_core.discovery.plugins import find_modality, load_modality
 from anytime_core.discovery.quick import has_quick, quick_variant
@@ -197,8 +197,9 @@ def _origin(source: Source, modality: str | None) -> tuple[Recipe | None, Mappin
 
 def _chosen_prior(changes: Sequence[Override]) -> str | None:
     """The kind of prior that overrides name, None if they name none."""
-    chosen = [change for change in changes if overridden_key(change) == "prior.kind"]
-    kind = apply_overrides({}, chosen).get("prior", {}).get("kind")
+    chosen = [change for change in changes if overridden_key(change) in ("prior", "prior.kind")]
+    section = apply_overrides({}, chosen).get("prior")
+    kind = section.get("kind") if isinstance(section, Mapping) else None
     return kind if isinstance(kind, str) else None
 
 
@@ -231,8 +232,6 @@ def _check_blocks(values: Mapping[str, Any], place: str, sections: type[BaseMode
         check_priors(values, place, lambda variant: None, kind)
         return  # overrides may correct it
     if has_quick(values, place):
-        try:
+        with mistakes_below(QUICK, place):
             parse(quick_variant(values, place))
-        except ConfigError as error:
-            raise ConfigError(f"below quick: in {place}: {error}") from error
     check_priors(values, place, parse, kind)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import nn
-
 from anytime_core.found import Found
 from anytime_core.record import RunRecord, Stage
 from anytime_core.training.batches import spread
@@ -52,11 +50,14 @@ class Outline:
 def outlined(training: Preparation, resumed: Checkpoint | None) -> Outline:
     """The outline of a checked training that is resumed from `resumed`; None: from the start."""
     autoencoder = training.untrained
-    models: dict[Stage, nn.Module] = {"autoencoder": autoencoder} if "autoencoder" in training.stages else {}
+    weights: dict[Stage, int] = {}
     sizes = ""
+    if "autoencoder" in training.stages:
+        weights["autoencoder"] = sum(weight.numel() for weight in autoencoder.parameters())
     if "prior" in training.stages:
-        prior = training.prior(autoencoder, labelled=bool(training.classes))
-        models["prior"], sizes = prior, training.config.core.prior.derived(prior.spec)
+        config = training.config.core.prior
+        weights["prior"] = training.prior_weights
+        sizes = config.derived(autoencoder.spec.narrowed(config.code_length))
     return Outline(
         run=training.folder,
         modality=training.config.core.modality,
@@ -65,7 +66,7 @@ def outlined(training: Preparation, resumed: Checkpoint | None) -> Outline:
         found=training.found,
         code_length=autoencoder.code_length,
         codebook_size=autoencoder.codebook_size,
-        weights={name: sum(weight.numel() for weight in model.parameters()) for name, model in models.items()},
+        weights=weights,
         device=str(training.device),
         autoencoder=_shared_from(training),
         prior_sizes=sizes,

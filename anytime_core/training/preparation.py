@@ -17,11 +17,10 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor
 
-from anytime_core.autoencoder import OrderedAutoencoder, build_autoencoder
+from anytime_core.autoencoder import OrderedAutoencoder
 from anytime_core.capture import require_capture
 from anytime_core.config import AutoencoderConfig, Config
 from anytime_core.damaged import remembering_damaged, say_damaged, with_damaged
-from anytime_core.data.allocation import LimitedElements, TooLargeError, trainable_weights
 from anytime_core.data.files import PARTIAL_PREFIX
 from anytime_core.devices import local_rank, resolve_device, resolve_precision
 from anytime_core.discovery.plugins import find_modality, load_modality
@@ -44,6 +43,7 @@ from anytime_core.training.interruption import Interruption
 from anytime_core.training.log import MetricsLog, OnProgress, ignore_progress
 from anytime_core.training.smallest_batch import check_batch, refuse_single_values
 from anytime_core.training.surroundings import Surroundings
+from anytime_core.training.trainable import make_autoencoder, make_prior
 from anytime_core.weights import load_autoencoder
 
 logger = logging.getLogger(__name__)
@@ -92,15 +92,8 @@ class Preparation:
     @cached_property
     def untrained(self) -> OrderedAutoencoder:
         """The autoencoder of the config, untrained, for its sizes."""
-        most = trainable_weights()
         try:
-            with LimitedElements(most):
-                return build_autoencoder(self.modality, self.config.core.autoencoder)
-        except TooLargeError as error:
-            raise ConfigError(
-                f"the autoencoder of this config has more than the {most:,} weights that this machine can train: "
-                "lower autoencoder.quantizer.size, or the widths in network"
-            ) from error
+            return make_autoencoder(self.modality, self.config.core.autoencoder)
         except ValueError as error:
             refuse_single_values(error)
             raise
@@ -268,8 +261,7 @@ class Preparation:
             core.prior.check(self.untrained.spec.narrowed(core.prior.code_length))
             if core.prior.class_conditional is True and not self.classes:
                 raise ConfigError("prior.class_conditional=true needs data with labels: use auto or false")
-            if PRIORS.plugin(core.prior.kind) is not None:
-                self._try_out_prior()
+            _ = self.prior_weights
         if stages[0] == "autoencoder":
             _ = self.modality.metrics()
         _ = self.codes(self.untrained) if stages[0] == "prior" else self.datasets
@@ -308,12 +300,16 @@ class Preparation:
                 f"autoencoder as they are, or train from stage autoencoder into another {argument('run')}"
             )
 
-    def _try_out_prior(self) -> None:
-        """Let a plugin's prior look at a few codes, so that its faults show before the autoencoder is trained."""
-        with blaming(self.config.core.prior.kind), torch.random.fork_rng(devices=[]):
+    @cached_property
+    def prior_weights(self) -> int:
+        """The number of the prior's weights. A plugin's prior is tried out, as its faults should show early."""
+        kind = self.config.core.prior.kind
+        with blaming(kind), torch.random.fork_rng(devices=[]):
             prior = self.prior(self.untrained, labelled=bool(self.classes))
-            codes = torch.randint(prior.codebook_size, (2, prior.code_length))
-            _ = prior(codes, torch.zeros(2, dtype=torch.int64) if prior.classes else None)
+            if PRIORS.plugin(kind) is not None:
+                codes = torch.randint(prior.codebook_size, (2, prior.code_length))
+                _ = prior(codes, torch.zeros(2, dtype=torch.int64) if prior.classes else None)
+        return sum(weight.numel() for weight in prior.parameters())
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -330,11 +326,11 @@ class Preparation:
         return with_damaged(self.datasets.counted(), self.datasets)
 
     def prior(self, autoencoder: OrderedAutoencoder, *, labelled: bool) -> Prior:
-        """The prior of the config, untrained, for the codes of `autoencoder`."""
+        """The prior of the config, untrained, for the codes of `autoencoder`; see `make_prior`."""
         config = self.config.core.prior
         classes = len(self.classes) if labelled and config.class_conditional is not False else 0
         spec = autoencoder.spec.narrowed(config.code_length, classes)
-        return PRIORS[config.kind](config, spec, prior_vectors(autoencoder, spec))
+        return make_prior(config, spec, prior_vectors(autoencoder, spec))
 
     def codes(self, autoencoder: OrderedAutoencoder) -> tuple[CodesDataset, CodesDataset]:
         """The training and validation codes. Raises RunError if `autoencoder` cannot have written them."""
