@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import TINY
 
@@ -17,6 +19,7 @@ from anytime_core.errors import ConfigError, RunError, UsageError
 from anytime_core.in_training import LOCK
 from anytime_core.record import read_record
 from anytime_core.run import Run, load
+from anytime_core.spelling import as_options
 from anytime_core.training import frozen
 from anytime_core.training.start import outline
 
@@ -159,6 +162,59 @@ def test_codes_and_weights_that_do_not_belong_together_are_refused(base, tiny_fo
     with pytest.raises(RunError, match="not the autoencoder that the run's record tells of"):
         on(base, "new")
     assert not Path("new").exists()
+
+
+def without_labels(codes: Path) -> None:
+    for path in codes.glob("*-labels.npy"):
+        path.unlink()
+
+
+def cut(codes: Path) -> None:
+    for path in codes.glob("train*.npy"):
+        np.save(path, np.load(path)[:20])
+
+
+def other_codes(codes: Path) -> None:
+    np.save(codes / "train.npy", np.load(codes / "train.npy")[::-1])
+
+
+CODES = {
+    "no labels": (without_labels, "codes/train-labels.npy is missing: write them again with --stage codes and --force"),
+    "cut": (cut, "codes/train.npy is not what the run's record tells of: write them again"),
+    "other codes": (other_codes, "codes/train.npy is not what the run's record tells of: write them again"),
+}
+
+
+@pytest.mark.parametrize("change", CODES)
+def test_codes_that_the_stage_did_not_write_are_not_learned(base, change):
+    spoil, message = CODES[change]
+    spoil(base / "codes")
+    for arguments in ({"autoencoder": base}, {"run": base, "stage": "prior", "force": True}):
+        with as_options(), pytest.raises(RunError, match=message):
+            anytime_core.train(overrides=SHORT, **arguments)
+    assert load(base).prior is not None
+    anytime_core.train(run=base, stage="codes", force=True)
+    on(base, "new")
+
+
+def forget_files(run: Path) -> None:
+    """Make the record of a run what an earlier version wrote."""
+    recorded = json.loads((run / "run.json").read_text())
+    recorded["stages"]["codes"].pop("files")
+    (run / "run.json").write_text(json.dumps(recorded))
+
+
+def test_codes_of_earlier_versions_are_learned_as_they_are(base):
+    forget_files(base)
+    other_codes(base / "codes")
+    assert on(base, "new").prior.classes == 10
+    (base / "codes/train-labels.npy").unlink()
+    with pytest.raises(RunError, match=r"train-labels.npy is missing"):
+        on(base, "half")
+    without_labels(base / "codes")
+    assert on(base, "unlabelled").prior.classes == 0
+    with pytest.raises(ConfigError, match=r"class_conditional=true needs labels, but base/codes/train-labels.npy is"):
+        on(base, "other", overrides={"prior.class_conditional": True})
 
 
 def test_a_run_that_is_trained_again_meanwhile_is_not_taken(base, monkeypatch):

@@ -25,6 +25,7 @@ from anytime_core.data.allocation import LimitedElements, TooLargeError, trainab
 from anytime_core.data.files import PARTIAL_PREFIX
 from anytime_core.devices import local_rank, resolve_device, resolve_precision
 from anytime_core.discovery.plugins import find_modality, load_modality
+from anytime_core.display import shown
 from anytime_core.distributed import launched, rank, world_size
 from anytime_core.errors import ConfigError, RunError, UsageError
 from anytime_core.found import Found
@@ -38,7 +39,7 @@ from anytime_core.record import AUTOENCODER_FILE, RUN_FILE, STAGES, RunRecord, S
 from anytime_core.spelling import argument
 from anytime_core.training.batches import step_samples
 from anytime_core.training.checkpoints import Checkpoint, Checkpoints, remove_checkpoints
-from anytime_core.training.codes import CodesDataset
+from anytime_core.training.codes import CodesDataset, check_files
 from anytime_core.training.frozen import was_begun
 from anytime_core.training.interruption import Interruption
 from anytime_core.training.log import MetricsLog, OnProgress, ignore_progress
@@ -272,7 +273,10 @@ class Preparation:
                 self._try_out_prior()
         if stages[0] == "autoencoder":
             _ = self.modality.metrics()
-        _ = self.codes(self.untrained) if stages[0] == "prior" else self.datasets
+        if stages[0] == "prior":
+            self._check_codes()
+        else:
+            _ = self.datasets
         if stages[0] != "autoencoder":
             return
         samples = len(self.datasets.train)
@@ -308,6 +312,22 @@ class Preparation:
                 f"autoencoder as they are, or train from stage autoencoder into another {argument('run')}"
             )
 
+    def _check_codes(self) -> None:
+        """Raise RunError if the codes are not those of the finished stage, ConfigError if they lack labels."""
+        train_codes, _ = self.codes(self.untrained)
+        assert self.basis_record is not None
+        check_files(self.basis / "codes", self.basis_record.stages["codes"].files)
+        self._check_labels(labelled=train_codes.labels is not None)
+
+    def _check_labels(self, *, labelled: bool) -> None:
+        """Raise ConfigError if the prior is to be conditional and its codes have no labels."""
+        if self.config.core.prior.class_conditional is True and not labelled:
+            raise ConfigError(
+                f"prior.class_conditional=true needs labels, but {shown(self.basis / 'codes/train-labels.npy')} is "
+                f"missing: write codes again with {argument('stage', 'codes')} and {argument('force', True)}, or use "
+                "auto or false"
+            )
+
     def _try_out_prior(self) -> None:
         """Let a plugin's prior look at a few codes, so that its faults show before the autoencoder is trained."""
         with blaming(self.config.core.prior.kind), torch.random.fork_rng(devices=[]):
@@ -331,6 +351,7 @@ class Preparation:
 
     def prior(self, autoencoder: OrderedAutoencoder, *, labelled: bool) -> Prior:
         """The prior of the config, untrained, for the codes of `autoencoder`."""
+        self._check_labels(labelled=labelled)
         config = self.config.core.prior
         classes = len(self.classes) if labelled and config.class_conditional is not False else 0
         spec = autoencoder.spec.narrowed(config.code_length, classes)
