@@ -118,6 +118,11 @@ def written_files(folder: Path) -> dict[str, CodesFile]:
     }
 
 
+def codes_digests(folder: Path, recorded: Mapping[str, CodesFile]) -> dict[str, str]:
+    """The digest of each file, computed if an earlier version recorded none of them."""
+    return {name: file.digest for name, file in (recorded or written_files(folder)).items()}
+
+
 def check_files(folder: Path, recorded: Mapping[str, CodesFile]) -> None:
     """Raise RunError if a folder does not hold the files that stage `codes` wrote.
 

@@ -45,7 +45,7 @@ from anytime_core.training.interruption import Interruption
 from anytime_core.training.log import MetricsLog, OnProgress, ignore_progress
 from anytime_core.training.smallest_batch import check_batch, refuse_single_values
 from anytime_core.training.surroundings import Surroundings
-from anytime_core.weights import load_autoencoder
+from anytime_core.weights import check_recorded, load_autoencoder
 
 logger = logging.getLogger(__name__)
 
@@ -311,6 +311,8 @@ class Preparation:
                 f"the config describes another autoencoder than that of {self.basis}: leave modality, networks and "
                 f"autoencoder as they are, or train from stage autoencoder into another {argument('run')}"
             )
+        if self.basis_record is not None:
+            check_recorded(self.basis, self.basis_record, "autoencoder")
 
     def _check_codes(self) -> None:
         """Raise RunError if the codes are not those of the finished stage, ConfigError if they lack labels."""
