@@ -15,13 +15,14 @@ from conftest import TINY
 
 import anytime_core
 from anytime_core.data.files import locked
-from anytime_core.errors import ConfigError, RunError, UsageError
+from anytime_core.errors import AnytimeError, ConfigError, RunError, UsageError
 from anytime_core.in_training import LOCK
 from anytime_core.record import read_record
 from anytime_core.run import Run, load
 from anytime_core.spelling import as_options
 from anytime_core.training import frozen
 from anytime_core.training.start import outline
+from anytime_core.weights import autoencoder_digest
 
 SHORT = {"training.prior.steps": 2, "training.prior.validations": 1}
 SHARED = ("autoencoder.safetensors", "codes/train.npy", "codes/validation-labels.npy")
@@ -152,6 +153,41 @@ def test_a_run_of_another_autoencoder_is_not_gone_on_with(base):
     anytime_core.train(run=base, stage="codes")
     with pytest.raises(UsageError, match="run new exists, and its autoencoder is not that of base"):
         on(base, "new", resume="auto")
+
+
+def test_a_run_of_other_codes_is_not_gone_on_with(base):
+    on(base, "new")
+    anytime_core.train(run=base, stage="codes", force=True, overrides={"training.codes.samples": 40})
+    with pytest.raises(UsageError, match="run new exists, and its codes are not those of base"):
+        on(base, "new", resume="auto")
+
+
+@pytest.mark.parametrize("name", ["autoencoder", "prior"])
+def test_weights_that_the_record_does_not_tell_of_are_not_opened(base, name):
+    recorded = json.loads((base / "run.json").read_text())
+    recorded["stages"][name]["digest"] = "0" * 64
+    (base / "run.json").write_text(json.dumps(recorded))
+    refused = pytest.raises(RunError, match=f"base/{name}.safetensors is not the {name} that the run's record tells of")
+    with refused:
+        load(base)
+    if name == "autoencoder":
+        with refused:
+            anytime_core.train(run=base, stage="prior", resume=True, overrides={"training.prior.steps": 50})
+        with refused:
+            autoencoder_digest(base, read_record(base))
+    recorded["stages"][name]["digest"] = None
+    (base / "run.json").write_text(json.dumps(recorded))
+    assert load(base).prior is not None
+
+
+def test_a_full_disk_is_that_of_the_new_run(base, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(shutil, "copyfileobj", refuse)
+    with pytest.raises(AnytimeError, match="cannot write to new: No space left on device"):
+        on(base, "new")
 
 
 def test_codes_and_weights_that_do_not_belong_together_are_refused(base, tiny_folder):
