@@ -140,6 +140,13 @@ class RunRecord(Recorded):
         asked = "prior" in self.stages or self.last_stage == "prior"
         return str(self.config.get("prior", {}).get("kind", "transformer")) if asked else None
 
+    @property
+    def missing_prior(self) -> str:
+        """What to do if the kind of its prior is not installed, as the end of a message."""
+        prior = self.stages.get("prior")
+        plugin = prior.plugin if prior is not None else None
+        return f"install {plugin or 'the distribution that has it'}, see anytime plugins list"
+
     def before(self, stage: Stage) -> Self:
         """The record without the results of `stage` and of the stages after it."""
         kept = {name: result for name, result in self.finished.items() if STAGES.index(name) < STAGES.index(stage)}

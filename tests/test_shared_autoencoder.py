@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import TINY
 
 import anytime_core
 from anytime_core.data.files import locked
-from anytime_core.errors import ConfigError, RunError, UsageError
+from anytime_core.errors import AnytimeError, ConfigError, RunError, UsageError
 from anytime_core.in_training import LOCK
 from anytime_core.record import read_record
 from anytime_core.run import Run, load
+from anytime_core.spelling import as_options
 from anytime_core.training import frozen
 from anytime_core.training.prior import Likelihood
 from anytime_core.training.start import outline
+from anytime_core.weights import autoencoder_digest
 
 SHORT = {"training.prior.steps": 2, "training.prior.validations": 1}
 SHARED = ("autoencoder.safetensors", "codes/train.npy", "codes/validation-labels.npy")
@@ -202,6 +206,41 @@ def test_a_run_of_another_autoencoder_is_not_gone_on_with(base):
         on(base, "new", resume="auto")
 
 
+def test_a_run_of_other_codes_is_not_gone_on_with(base):
+    on(base, "new")
+    anytime_core.train(run=base, stage="codes", force=True, overrides={"training.codes.samples": 40})
+    with pytest.raises(UsageError, match="run new exists, and its codes are not those of base"):
+        on(base, "new", resume="auto")
+
+
+@pytest.mark.parametrize("name", ["autoencoder", "prior"])
+def test_weights_that_the_record_does_not_tell_of_are_not_opened(base, name):
+    recorded = json.loads((base / "run.json").read_text())
+    recorded["stages"][name]["digest"] = "0" * 64
+    (base / "run.json").write_text(json.dumps(recorded))
+    refused = pytest.raises(RunError, match=f"base/{name}.safetensors is not the {name} that the run's record tells of")
+    with refused:
+        load(base)
+    if name == "autoencoder":
+        with refused:
+            anytime_core.train(run=base, stage="prior", resume=True, overrides={"training.prior.steps": 50})
+        with refused:
+            autoencoder_digest(base, read_record(base))
+    recorded["stages"][name]["digest"] = None
+    (base / "run.json").write_text(json.dumps(recorded))
+    assert load(base).prior is not None
+
+
+def test_a_full_disk_is_that_of_the_new_run(base, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(shutil, "copyfileobj", refuse)
+    with pytest.raises(AnytimeError, match="cannot write to new: No space left on device"):
+        on(base, "new")
+
+
 def test_codes_and_weights_that_do_not_belong_together_are_refused(base, tiny_folder):
     shutil.copy(base / "codes/train-labels.npy", base / "codes/validation.npy")
     with pytest.raises(RunError, match=r"validation.npy holds no codes; write them again"):
@@ -210,6 +249,59 @@ def test_codes_and_weights_that_do_not_belong_together_are_refused(base, tiny_fo
     with pytest.raises(RunError, match="not the autoencoder that the run's record tells of"):
         on(base, "new")
     assert not Path("new").exists()
+
+
+def without_labels(codes: Path) -> None:
+    for path in codes.glob("*-labels.npy"):
+        path.unlink()
+
+
+def cut(codes: Path) -> None:
+    for path in codes.glob("train*.npy"):
+        np.save(path, np.load(path)[:20])
+
+
+def other_codes(codes: Path) -> None:
+    np.save(codes / "train.npy", np.load(codes / "train.npy")[::-1])
+
+
+CODES = {
+    "no labels": (without_labels, "codes/train-labels.npy is missing: write them again with --stage codes and --force"),
+    "cut": (cut, "codes/train.npy is not what the run's record tells of: write them again"),
+    "other codes": (other_codes, "codes/train.npy is not what the run's record tells of: write them again"),
+}
+
+
+@pytest.mark.parametrize("change", CODES)
+def test_codes_that_the_stage_did_not_write_are_not_learned(base, change):
+    spoil, message = CODES[change]
+    spoil(base / "codes")
+    for arguments in ({"autoencoder": base}, {"run": base, "stage": "prior", "force": True}):
+        with as_options(), pytest.raises(RunError, match=message):
+            anytime_core.train(overrides=SHORT, **arguments)
+    assert load(base).prior is not None
+    anytime_core.train(run=base, stage="codes", force=True)
+    on(base, "new")
+
+
+def forget_files(run: Path) -> None:
+    """Make the record of a run what an earlier version wrote."""
+    recorded = json.loads((run / "run.json").read_text())
+    recorded["stages"]["codes"].pop("files")
+    (run / "run.json").write_text(json.dumps(recorded))
+
+
+def test_codes_of_earlier_versions_are_learned_as_they_are(base):
+    forget_files(base)
+    other_codes(base / "codes")
+    assert on(base, "new").prior.classes == 10
+    (base / "codes/train-labels.npy").unlink()
+    with pytest.raises(RunError, match=r"train-labels.npy is missing"):
+        on(base, "half")
+    without_labels(base / "codes")
+    assert on(base, "unlabelled").prior.classes == 0
+    with pytest.raises(ConfigError, match=r"class_conditional=true needs labels, but base/codes/train-labels.npy is"):
+        on(base, "other", overrides={"prior.class_conditional": True})
 
 
 def test_a_run_that_is_trained_again_meanwhile_is_not_taken(base, monkeypatch):

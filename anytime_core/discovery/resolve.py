@@ -26,9 +26,10 @@ from anytime_core.discovery.plugins import find_modality, load_modality
 from anytime_core.discovery.quick import has_quick, quick_variant
 from anytime_core.discovery.recipes import Recipe, default_recipe, find_config, list_recipes
 from anytime_core.display import shown
-from anytime_core.errors import ConfigError, UsageError
+from anytime_core.errors import ConfigError, MissingPluginError, UsageError
+from anytime_core.priors.registry import PRIORS
 from anytime_core.record import CONFIG_FILE, RunRecord, read_record
-from anytime_core.spelling import argument, named_override
+from anytime_core.spelling import argument, named_override, settings
 
 Source = str | os.PathLike[str] | Mapping[str, Any] | Config | None
 """A recipe's name, a YAML file, values in the layout of such a file, a config, or None for the default recipe."""
@@ -123,7 +124,7 @@ def resolve_run(
 
     Raises:
         UsageError: the run was started without the baseline, or not as the quick variant.
-        RunError: it is not a run, or is damaged.
+        RunError: it is not a run, is damaged, or the kind of its prior is not installed.
         ConfigError: the config has mistakes; the message names all of them.
     """
     record = read_record(run)
@@ -135,7 +136,13 @@ def resolve_run(
             raise UsageError(f"run {run} was not started with {asked}: choose another {argument('run')}")
     changes = as_changes(overrides, modality)
     data = read_yaml(run / CONFIG_FILE)
-    if (kind := _chosen_prior(changes)) is not None:
+    kind, own = _chosen_prior(changes), kind_of(data)
+    if kind is None and own == kind_of(record.config) and own not in PRIORS:
+        raise MissingPluginError(
+            f"no prior '{shown(str(own))}' is installed, which is the kind of prior that run {shown(run)} has: "
+            f"{record.missing_prior}, or choose another with {settings({'prior.kind': 'KIND'})}"
+        )
+    if kind is not None:
         data = _with_prior_of_run(data, kind, record)
     sections = load_modality(modality_name(data, changes)).Config
     config = parse_config(apply_overrides(data, changes, sections), sections)

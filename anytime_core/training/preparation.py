@@ -24,6 +24,7 @@ from anytime_core.damaged import remembering_damaged, say_damaged, with_damaged
 from anytime_core.data.files import PARTIAL_PREFIX
 from anytime_core.devices import local_rank, resolve_device, resolve_precision
 from anytime_core.discovery.plugins import find_modality, load_modality
+from anytime_core.display import shown
 from anytime_core.distributed import launched, rank, world_size
 from anytime_core.errors import ConfigError, RunError, UsageError
 from anytime_core.found import Found
@@ -37,14 +38,14 @@ from anytime_core.record import AUTOENCODER_FILE, RUN_FILE, STAGES, RunRecord, S
 from anytime_core.spelling import argument
 from anytime_core.training.batches import step_samples
 from anytime_core.training.checkpoints import Checkpoint, Checkpoints, remove_checkpoints
-from anytime_core.training.codes import CodesDataset
+from anytime_core.training.codes import CodesDataset, check_files
 from anytime_core.training.frozen import was_begun
 from anytime_core.training.interruption import Interruption
 from anytime_core.training.log import MetricsLog, OnProgress, ignore_progress
 from anytime_core.training.smallest_batch import check_batch, refuse_single_values
 from anytime_core.training.surroundings import Surroundings
 from anytime_core.training.trainable import make_autoencoder, make_prior
-from anytime_core.weights import load_autoencoder
+from anytime_core.weights import check_recorded, load_autoencoder
 
 logger = logging.getLogger(__name__)
 
@@ -264,7 +265,10 @@ class Preparation:
             _ = self.prior_weights
         if stages[0] == "autoencoder":
             _ = self.modality.metrics()
-        _ = self.codes(self.untrained) if stages[0] == "prior" else self.datasets
+        if stages[0] == "prior":
+            self._check_codes()
+        else:
+            _ = self.datasets
         if stages[0] != "autoencoder":
             return
         samples = len(self.datasets.train)
@@ -299,6 +303,24 @@ class Preparation:
                 f"the config describes another autoencoder than that of {self.basis}: leave modality, networks and "
                 f"autoencoder as they are, or train from stage autoencoder into another {argument('run')}"
             )
+        if self.basis_record is not None:
+            check_recorded(self.basis, self.basis_record, "autoencoder")
+
+    def _check_codes(self) -> None:
+        """Raise RunError if the codes are not those of the finished stage, ConfigError if they lack labels."""
+        train_codes, _ = self.codes(self.untrained)
+        assert self.basis_record is not None
+        check_files(self.basis / "codes", self.basis_record.stages["codes"].files)
+        self._check_labels(labelled=train_codes.labels is not None)
+
+    def _check_labels(self, *, labelled: bool) -> None:
+        """Raise ConfigError if the prior is to be conditional and its codes have no labels."""
+        if self.config.core.prior.class_conditional is True and not labelled:
+            raise ConfigError(
+                f"prior.class_conditional=true needs labels, but {shown(self.basis / 'codes/train-labels.npy')} is "
+                f"missing: write codes again with {argument('stage', 'codes')} and {argument('force', True)}, or use "
+                "auto or false"
+            )
 
     @cached_property
     def prior_weights(self) -> int:
@@ -327,6 +349,7 @@ class Preparation:
 
     def prior(self, autoencoder: OrderedAutoencoder, *, labelled: bool) -> Prior:
         """The prior of the config, untrained, for the codes of `autoencoder`; see `make_prior`."""
+        self._check_labels(labelled=labelled)
         config = self.config.core.prior
         classes = len(self.classes) if labelled and config.class_conditional is not False else 0
         spec = autoencoder.spec.narrowed(config.code_length, classes)

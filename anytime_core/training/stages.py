@@ -27,6 +27,7 @@ from anytime_core.results import (
 )
 from anytime_core.training.autoencoder import fit_principal_components, keep_autoencoder, train_autoencoder
 from anytime_core.training.batches import ordered_batches
+from anytime_core.training.codes import written_files
 from anytime_core.training.collapse import TELLING_STEPS, worthless_prefixes
 from anytime_core.training.encoding import write_codes
 from anytime_core.training.log import Progress
@@ -115,7 +116,8 @@ def _codes_stage(training: Preparation, surroundings: Surroundings) -> CodesResu
         seed=core.seed,
         workers=core.training.workers,
     )
-    return CodesResult(steps=steps, seconds=surroundings.seconds)
+    files = written_files(training.folder / "codes") if rank() == 0 else {}  # the first process wrote them
+    return CodesResult(steps=steps, seconds=surroundings.seconds, files=files)
 
 
 def _prior_stage(training: Preparation, surroundings: Surroundings) -> PriorResult:
