@@ -73,10 +73,12 @@ class Comparison:
             self.tell(f"{name}: {steps[name]:,} steps in {seconds:.0f} s of the processor")
 
     def evaluate(self) -> None:
-        """Judge what they draw."""
-        if set(evaluated(self._evaluation)) != {way.name for way in self.ways}:
+        """Judge what those draw that were not judged before."""
+        known = evaluated(self._evaluations)
+        missing = dict.fromkeys(way.contender for way in self.ways if way.name not in known)
+        if missing:
             asked = options(self.asked.codes, self.asked.num, self.asked.calls)
-            evaluate_all(list(self._trained().values()), self._evaluation, asked, self.tell)
+            evaluate_all([load(self.folder / name) for name in missing], self._evaluations, asked, self.tell)
 
     def time(self) -> None:
         """Time the drawing."""
@@ -95,14 +97,14 @@ class Comparison:
         self.tell(f"in {self.folder}: priors.md, priors.png")
 
     @property
-    def _evaluation(self) -> Path:
-        return self.folder / "evaluation"
+    def _evaluations(self) -> Path:
+        return self.folder / "evaluations"
 
     def _trained(self) -> dict[str, Run]:
         return {name: load(self.folder / name) for name in self.contenders}
 
     def _results(self) -> list[Result]:
-        runs, evaluations = self._trained(), evaluated(self._evaluation)
+        runs, evaluations = self._trained(), evaluated(self._evaluations)
         return [
             Result(
                 way=way,

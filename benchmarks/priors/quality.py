@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from anytime_core.budget import Budget
+from anytime_core.evaluation.classifier import CLASSIFIER_FILE
 from anytime_core.evaluation.evaluate import evaluate
 from anytime_core.evaluation.options import EvaluationOptions
 from anytime_core.evaluation.result import EVALUATION_FILE, Evaluation
@@ -16,28 +18,29 @@ from benchmarks.priors.contenders import Way
 
 
 def evaluated(folder: Path) -> dict[str, Evaluation]:
-    """Name of a way -> its evaluation in `folder`, if there is one."""
-    path = folder / EVALUATION_FILE
-    told = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    evaluations = [Evaluation.model_validate(one) for one in (told if isinstance(told, list) else [told])]
-    return {Way(Path(one.run).name, one.calls).name: one for one in evaluations}
+    """Name of a way -> its evaluation in some folder below `folder`."""
+    found = {}
+    for path in sorted(folder.glob(f"*/{EVALUATION_FILE}")):
+        told = json.loads(path.read_text(encoding="utf-8"))
+        for one in map(Evaluation.model_validate, told if isinstance(told, list) else [told]):
+            found[Way(Path(one.run).name, one.calls).name] = one
+    return found
 
 
-def evaluate_all(
-    runs: Sequence[Run],
-    folder: Path,
-    options: EvaluationOptions,
-    tell: Callable[[str], None],
-) -> None:
-    """Evaluate the runs into `folder`; a killed evaluation goes on.
+def evaluate_all(runs: Sequence[Run], folder: Path, options: EvaluationOptions, tell: Callable[[str], None]) -> None:
+    """Evaluate runs into a folder below `folder`; an evaluation that was killed goes on.
 
     Args:
         runs: they share one autoencoder.
-        folder: of the evaluation.
+        folder: of all evaluations, which have one classifier.
         options: its options.
         tell: is given each activity.
     """
-    told = ""
+    own, told = folder / runs[0].folder.name, ""
+    own.mkdir(parents=True, exist_ok=True)
+    for classifier in [*folder.glob(f"*/{CLASSIFIER_FILE}")][:1]:
+        if classifier.parent != own:
+            shutil.copy(classifier, own)
 
     def on_progress(activity: str, done: int, total: int) -> None:
         nonlocal told
@@ -45,8 +48,8 @@ def evaluate_all(
             told = activity
             tell(activity)
 
-    evaluations = evaluate(runs[0], folder, options, against=runs[1:], on_progress=on_progress)
-    show_evaluation(runs[0], evaluations, folder, against=runs[1:])
+    evaluations = evaluate(runs[0], own, options, against=runs[1:], on_progress=on_progress)
+    show_evaluation(runs[0], evaluations, own, against=runs[1:])
 
 
 def options(codes: Sequence[int], num: int, calls: Sequence[int | None]) -> EvaluationOptions:
