@@ -1,4 +1,4 @@
-"""A training before its first step: config, data, device and run folder, checked."""
+"""A training before its first step: config, data, device and run folder."""
 
 from __future__ import annotations
 
@@ -18,15 +18,14 @@ from accelerate.state import AcceleratorState
 from torch import Tensor
 
 from anytime_core.autoencoder import OrderedAutoencoder
-from anytime_core.capture import require_capture
-from anytime_core.config import AutoencoderConfig, Config
+from anytime_core.config import Config
 from anytime_core.damaged import remembering_damaged, say_damaged, with_damaged
 from anytime_core.data.files import PARTIAL_PREFIX
 from anytime_core.devices import local_rank, resolve_device, resolve_precision
 from anytime_core.discovery.plugins import find_modality, load_modality
 from anytime_core.display import shown
 from anytime_core.distributed import launched, rank, world_size
-from anytime_core.errors import ConfigError, RunError, UsageError
+from anytime_core.errors import ConfigError, UsageError
 from anytime_core.found import Found
 from anytime_core.in_training import LOCK
 from anytime_core.modality import Datasets, Modality
@@ -34,18 +33,16 @@ from anytime_core.priors.base import Prior
 from anytime_core.priors.blame import blaming
 from anytime_core.priors.registry import PRIORS
 from anytime_core.quantizers.base import CodeSpec
-from anytime_core.record import AUTOENCODER_FILE, RUN_FILE, STAGES, RunRecord, Stage, read_record
+from anytime_core.record import AUTOENCODER_FILE, RUN_FILE, RunRecord, Stage, read_record
 from anytime_core.spelling import argument
-from anytime_core.training.batches import step_samples
 from anytime_core.training.checkpoints import Checkpoint, Checkpoints, remove_checkpoints
-from anytime_core.training.codes import CodesDataset, check_files
+from anytime_core.training.codes import CodesDataset
 from anytime_core.training.frozen import was_begun
 from anytime_core.training.interruption import Interruption
 from anytime_core.training.log import MetricsLog, OnProgress, ignore_progress
-from anytime_core.training.smallest_batch import check_batch, refuse_single_values
+from anytime_core.training.smallest_batch import refuse_single_values
 from anytime_core.training.surroundings import Surroundings
 from anytime_core.training.trainable import make_autoencoder, make_prior
-from anytime_core.weights import check_recorded, load_autoencoder
 
 logger = logging.getLogger(__name__)
 
@@ -224,96 +221,7 @@ class Preparation:
         """The record of `basis`, None if there is none yet."""
         return self.started if self.basis == self.folder else read_record(self.basis)
 
-    def check(self) -> None:
-        """Raise AnytimeError for anything that can be found wrong before the first file is written."""
-        core, stages = self.config.core, self.stages
-        precision = resolve_precision(core.training.precision, self.device)
-        if core.training.capture is True:
-            self._check_capture(precision)
-        for key, size in (
-            ("autoencoder", core.training.autoencoder.batch_size),
-            ("prior", core.training.prior.batch_size),
-        ):
-            if key in stages and size % world_size():
-                raise ConfigError(
-                    f"training.{key}.batch_size={size} cannot be shared by {world_size()} processes: "
-                    f"use a multiple of {world_size()}"
-                )
-        finished = set(self.basis_record.stages) if self.basis_record else set()
-        for stage in stages:
-            missing = [name for name in STAGES[: STAGES.index(stage)] if name not in finished]
-            if missing:
-                raise RunError(
-                    f"stage {stage} of run {self.folder} needs stage {missing[0]} first: "
-                    f"anytime train --run {self.folder} --stage {missing[0]}"
-                )
-            finished.add(stage)
-        if stages[0] != "autoencoder":
-            self._check_unchanged()
-        if self.untrained.codebook_size is None and any(stage != "autoencoder" for stage in stages):
-            raise ConfigError(
-                "autoencoder.quantizer.kind=none has continuous codes, which no prior learns: "
-                f"use vq or fsq, or {argument('stage', 'autoencoder')}"
-            )
-        if "prior" in stages:
-            code_length = self.untrained.code_length
-            if (core.prior.code_length or 1) > code_length:
-                raise ConfigError(f"prior.code_length={core.prior.code_length} is more than the {code_length} codes")
-            core.prior.check(self.untrained.spec.narrowed(core.prior.code_length))
-            if core.prior.class_conditional is True and not self.classes:
-                raise ConfigError("prior.class_conditional=true needs data with labels: use auto or false")
-            _ = self.prior_weights
-        if stages[0] == "autoencoder":
-            _ = self.modality.metrics()
-        if stages[0] == "prior":
-            self._check_codes()
-        else:
-            _ = self.datasets
-        if stages[0] != "autoencoder":
-            return
-        samples = len(self.datasets.train)
-        if core.autoencoder.kind == "ordered":
-            at_once = step_samples(samples, core.training.autoencoder.batch_size)
-            check_batch(self.modality, self.untrained, self.config, at_once)
-        if core.autoencoder.kind == "pca" and self.untrained.code_length > samples:
-            raise ConfigError(
-                f"{self.untrained.code_length} principal components need as many training samples, found "
-                f"{samples}: set autoencoder.code_length={samples} or less"
-            )
-
-    def _check_capture(self, precision: torch.dtype) -> None:
-        """Raise UsageError if steps cannot be captured as CUDA graphs."""
-        what, way_out = "training.capture=true", "use auto or false"
-        require_capture(self.device, what=what, way_out=way_out)
-        if precision == torch.float16:
-            raise UsageError(f"{what} does not go with training.precision=float16: {way_out}, or bfloat16")
-        if launched()[1] > 1:
-            raise UsageError(f"{what} is for one process, not for {launched()[1]}: {way_out}")
-
-    def _check_unchanged(self) -> None:
-        """Raise ConfigError unless the config describes the autoencoder of an existing run; its data may have moved."""
-        trained, _ = load_autoencoder(self.basis / AUTOENCODER_FILE)
-        recorded = self.basis_record.config if self.basis_record else {}
-        # The config of an earlier version lacks later settings.
-        recorded_autoencoder = {**AutoencoderConfig().model_dump(mode="json"), **recorded.get("autoencoder", {})}
-        config = self.config.to_dict()
-        same_sections = (recorded.get("modality"), recorded_autoencoder) == (config["modality"], config["autoencoder"])
-        if not same_sections or _shapes(self.untrained) != _shapes(trained):
-            raise ConfigError(
-                f"the config describes another autoencoder than that of {self.basis}: leave modality, networks and "
-                f"autoencoder as they are, or train from stage autoencoder into another {argument('run')}"
-            )
-        if self.basis_record is not None:
-            check_recorded(self.basis, self.basis_record, "autoencoder")
-
-    def _check_codes(self) -> None:
-        """Raise RunError if the codes are not those of the finished stage, ConfigError if they lack labels."""
-        train_codes, _ = self.codes(self.untrained)
-        assert self.basis_record is not None
-        check_files(self.basis / "codes", self.basis_record.stages["codes"].files)
-        self._check_labels(labelled=train_codes.labels is not None)
-
-    def _check_labels(self, *, labelled: bool) -> None:
+    def check_labels(self, *, labelled: bool) -> None:
         """Raise ConfigError if the prior is to be conditional and its codes have no labels."""
         if self.config.core.prior.class_conditional is True and not labelled:
             raise ConfigError(
@@ -349,7 +257,7 @@ class Preparation:
 
     def prior(self, autoencoder: OrderedAutoencoder, *, labelled: bool) -> Prior:
         """The prior of the config, untrained, for the codes of `autoencoder`; see `make_prior`."""
-        self._check_labels(labelled=labelled)
+        self.check_labels(labelled=labelled)
         config = self.config.core.prior
         classes = len(self.classes) if labelled and config.class_conditional is not False else 0
         spec = autoencoder.spec.narrowed(config.code_length, classes)
@@ -388,10 +296,6 @@ def _holds_foreign_files(folder: Path) -> bool:
     """Whether files in a folder are not from a training that is starting in it or was killed while starting."""
     own = (f".{LOCK}.", PARTIAL_PREFIX)
     return not was_begun(folder) and not all(path.name.startswith(own) for path in folder.iterdir())
-
-
-def _shapes(autoencoder: OrderedAutoencoder) -> dict[str, torch.Size]:
-    return {name: value.shape for name, value in autoencoder.state_dict().items()}
 
 
 def prior_vectors(autoencoder: OrderedAutoencoder, spec: CodeSpec) -> Tensor | None:
