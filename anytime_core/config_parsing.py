@@ -62,7 +62,8 @@ def apply_overrides(
 
     If a section has kinds, such as the prior, changing the `kind` drops the section's values that belonged to the old
     kind. Those that a common base of both kinds declares stay. So kinds are changed first, wherever they stand among
-    the overrides.
+    the overrides, and of several kinds for a section only the last counts. A mapping for such a section sets the values
+    that it has, one by one.
 
     Args:
         data: the layout of a YAML config.
@@ -73,10 +74,11 @@ def apply_overrides(
         ConfigError: an override has no `=`, has invalid YAML, or is below a value that is not a section.
     """
     result = _copy(data)
-    for override in sorted(overrides, key=lambda one: not overridden_key(one).endswith(".kind")):
+    changes = [change for override in overrides for change in _single(override, modality_config)]
+    kinds_first = {key: change for change in changes if (key := overridden_key(change)).endswith(".kind")}
+    others = [change for change in changes if overridden_key(change) not in kinds_first]
+    for override in [*kinds_first.values(), *others]:
         keys, shown = overridden_key(override).split("."), _named(override)
-        if (isinstance(override, str) and "=" not in override) or not all(keys) or len(keys) > _MOST_KEYS:
-            raise ConfigError(f"{shown} is not of the form key.subkey=value")
         model = _model_of(keys[0], modality_config)
         value = _overriding_value(override, annotations_at(keys, model), shown)
         section = result
@@ -92,6 +94,22 @@ def apply_overrides(
                 del section[name]
         section[keys[-1]] = value
     return result
+
+
+def _single(override: Override, modality_config: type[BaseModel] | None) -> list[Override]:
+    """An override as changes of single values, if it is a mapping for a section with kinds; else as it is.
+
+    Raises ConfigError if it has not the form of an override, or has invalid YAML.
+    """
+    key, shown = overridden_key(override), _named(override)
+    keys = key.split(".")
+    if (isinstance(override, str) and "=" not in override) or not all(keys) or len(keys) > _MOST_KEYS:
+        raise ConfigError(f"{shown} is not of the form key.subkey=value")
+    model = _model_of(keys[0], modality_config)
+    if keys[-1] == "kind" or not Kinds(keys, model):
+        return [override]
+    value = _overriding_value(override, annotations_at(keys, model), shown)
+    return [(f"{key}.{name}", inner) for name, inner in value.items()] if isinstance(value, Mapping) else [override]
 
 
 def _named(override: Override) -> str:

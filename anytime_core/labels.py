@@ -15,6 +15,7 @@ from anytime_core.arguments import Numbers, is_sequence
 from anytime_core.display import listed, shown
 from anytime_core.errors import UsageError, nearest
 from anytime_core.quantities import whole_number
+from anytime_core.spelling import argument
 
 _NUMBERED = "index:"
 """The start of a label that is the number of a class."""
@@ -63,7 +64,9 @@ class ClassLabels:
         if label is None and not self.conditional:
             return None
         if label is None:
-            raise UsageError(f"the prior of run {self.run} needs a label: {self._known}")
+            raise UsageError(
+                f"the prior of run {self.run} needs a label, such as {argument('label', 0)}: {self._known}"
+            )
         return torch.tensor([self._number(one) for one in labels])
 
     def _number(self, label: Label) -> int:

@@ -112,8 +112,9 @@ class RunRecord(Recorded):
     @field_validator("config")
     @classmethod
     def _has_sections(cls, config: dict[str, Any]) -> dict[str, Any]:
-        if not isinstance(config.get("autoencoder", {}), dict):
-            raise ValueError("autoencoder is no section")
+        for name in ("autoencoder", "prior"):
+            if not isinstance(config.get(name, {}), dict):
+                raise ValueError(f"{name} is no section")
         return config
 
     @model_validator(mode="after")
@@ -132,6 +133,19 @@ class RunRecord(Recorded):
     def finished(self) -> dict[Stage, StageResult]:
         """The stages that are finished, in order."""
         return {stage: self.stages[stage] for stage in STAGES if stage in self.stages}
+
+    @property
+    def prior_kind(self) -> str | None:
+        """The kind of its prior, finished or not, of a missing plugin too; None if no prior was asked for."""
+        asked = "prior" in self.stages or self.last_stage == "prior"
+        return str(self.config.get("prior", {}).get("kind", "transformer")) if asked else None
+
+    @property
+    def missing_prior(self) -> str:
+        """What to do if the kind of its prior is not installed, as the end of a message."""
+        prior = self.stages.get("prior")
+        plugin = prior.plugin if prior is not None else None
+        return f"install {plugin or 'the distribution that has it'}, see anytime plugins list"
 
     def before(self, stage: Stage) -> Self:
         """The record without the results of `stage` and of the stages after it."""

@@ -105,8 +105,27 @@ class AutoencoderResult(StageResult):
     validation: AutoencoderValidation = AutoencoderValidation()
 
 
+class CodesFile(Recorded):
+    """A file of codes or labels as it was written.
+
+    Attributes:
+        rows: the number of samples, copies counted.
+        digest: of the whole file.
+    """
+
+    rows: int = Field(ge=1)
+    digest: Text
+
+
 class CodesResult(StageResult):
-    """Stage `codes`: the codes of the data, which are in files."""
+    """Stage `codes`: the codes of the data, which are in files.
+
+    Attributes:
+        files: name in `codes/` -> the file; empty in records of earlier versions, and for data without labels there is
+            no file of them.
+    """
+
+    files: dict[Text, CodesFile] = {}
 
 
 class PluginRecord(Recorded):

@@ -8,6 +8,7 @@ n is a prefix length.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -106,6 +107,10 @@ class Run:
             str(self.device),
         ]
         return f"Run({', '.join(parts)})"
+
+    def __fspath__(self) -> str:
+        """Its folder: a run can be given wherever the path of a run folder is taken."""
+        return str(self.folder)
 
     def _shown_prior(self) -> str:
         if self.prior is None:
@@ -391,14 +396,14 @@ class Run:
         return ClassLabels(self.classes, self.require_prior().classes > 0, self.folder)
 
 
-def load(folder: str | Path | None = None, *, device: str = "auto", settings: Sequence[str] = ()) -> Run:
+def load(folder: str | os.PathLike[str] | None = None, *, device: str = "auto", settings: Sequence[str] = ()) -> Run:
     """Open a run.
 
     >>> load("runs/image-digits-1", device="cpu").code_length
     16
 
     Args:
-        folder: the run folder; `~` is a home folder. None: the latest one in `runs/`.
+        folder: the run folder, or a run; `~` is a home folder. None: the latest one in `runs/`.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         settings: where its data is now if it has moved, such as `data.root=DIR`.
 

@@ -11,7 +11,7 @@ from anytime_core.in_training import in_training
 from anytime_core.modality import Modality
 from anytime_core.priors.base import Prior
 from anytime_core.record import AUTOENCODER_FILE, PRIOR_FILE, RUN_FILE, RunRecord, read_record
-from anytime_core.weights import load_autoencoder, load_prior, require_plugin
+from anytime_core.weights import check_recorded, load_autoencoder, load_prior, require_plugin
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,9 @@ def open_run_files(folder: Path) -> RunFiles:
     autoencoder, modality = load_autoencoder(weights)
     prior, absent = _open_prior(folder, record, autoencoder) if "prior" in record.stages else (None, None)
     _check_same(folder, record, modality, autoencoder, prior)
+    check_recorded(folder, record, "autoencoder")
+    if prior is not None:
+        check_recorded(folder, record, "prior")
     return RunFiles(record, modality, autoencoder, prior, absent)
 
 
@@ -68,9 +71,7 @@ def _open_prior(
     try:
         return load_prior(folder / PRIOR_FILE, autoencoder.spec), None
     except MissingPluginError as error:
-        plugin = record.stages["prior"].plugin
-        way_out = f"install {plugin}" if plugin is not None else "install the distribution that has it"
-        return None, MissingPluginError(f"{error}; {way_out}, see anytime plugins list")
+        return None, MissingPluginError(f"{error}; {record.missing_prior}")
     except PluginError as error:
         return None, error
 

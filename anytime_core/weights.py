@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 import torch
 from pydantic import BaseModel, Field, model_validator
@@ -129,14 +129,23 @@ def weights_digest(path: Path) -> str | None:
         return _written_digest(file)
 
 
+def check_recorded(run: Path, record: RunRecord, stage: Literal["autoencoder", "prior"]) -> None:
+    """Raise RunError if the weights of a finished stage are not those that the record tells of, if it tells of any."""
+    path, told = run / f"{stage}.safetensors", record.stages[stage].digest
+    if told is not None and told != weights_digest(path):
+        raise RunError(
+            f"{shown(path)} is not the {stage} that the run's record tells of: put back the files that belong "
+            "together, or train another with anytime train"
+        )
+
+
 def autoencoder_digest(run: Path, record: RunRecord) -> str:
     """The digest of the autoencoder of a run with this record, computed if an earlier version did not record it.
 
     Raises:
-        RunError: its file cannot be read.
+        RunError: its file cannot be read, or is not the one that the record tells of.
     """
-    if (recorded := record.stages["autoencoder"].digest) is not None:
-        return recorded
+    check_recorded(run, record, "autoencoder")
     with _opened(run / AUTOENCODER_FILE) as file:
         return _written_digest(file) or digest(_state(file))
 

@@ -459,7 +459,7 @@ def zeros(*shape: int) -> Tensor:
         (zeros(2, 8).float(), zeros(2, 8) > 0, 1, "codes are of type float32, not"),
         (zeros(2, 8), zeros(2, 7) > 0, 1, r"known of shape \[2, 7\] does not have the shape of the codes"),
         (zeros(2, 8), zeros(2, 8), 1, "known is of type int64, not .* booleans"),
-        (zeros(2, 8), zeros(2, 8) > 0, None, "needs a label: the classes are 0, 1"),
+        (zeros(2, 8), zeros(2, 8) > 0, None, "needs a label, such as label=0: the classes are 0, 1"),
         (zeros(2, 8), zeros(2, 8) > 0, torch.tensor([1]), "1 labels are not one for each of 2 samples"),
         (zeros(2, 8), zeros(2, 8) > 0, torch.tensor([1, 10]), "label 10 is not a whole number in 0..9"),
         (zeros(2, 8), zeros(2, 8) > 0, ["1", "cat"], "no class 'cat'"),

@@ -520,10 +520,10 @@ def test_runs_list_shows_every_run_and_survives_a_damaged_one(anytime, here):
     assert "run.json" in damaged["problem"]
     assert (tiny["run"], tiny["recipe"], tiny["problem"]) == ("runs/tiny", "image/tiny", None)
     assert (tiny["code_length"], tiny["codebook_size"]) == (CODES, 16)
-    assert tiny["stages"] == ["autoencoder", "codes", "prior"]
+    assert (tiny["stages"], tiny["prior"]) == (["autoencoder", "codes", "prior"], "transformer")
     table = anytime("runs", "list")
     assert table.status == 0
-    assert {"runs/tiny", "image/tiny", "runs/damaged"} <= set(table.out.split())
+    assert {"runs/tiny", "image/tiny", "transformer", "runs/damaged"} <= set(table.out.split())
 
 
 def test_runs_list_without_runs_says_how_to_get_one(anytime):
@@ -565,6 +565,7 @@ def test_recipes_show_prints_a_config_that_trains(anytime, tmp_path):
     quick = ("--set=training.autoencoder.steps=1", "--set=training.autoencoder.validations=1", "--device", "cpu")
     assert anytime("train", "--config", "shown.yaml", "--run", "here", "--stage", "autoencoder", *quick).status == 0
     assert as_json.pop("quick")["training"]["autoencoder"]["steps"] < 1500
+    assert as_json.pop("priors")["gru"]["prior"]["width"] > 0
     as_json["training"]["autoencoder"].update(steps=1, validations=1)
     as_json["training"]["device"] = "cpu"
     assert config_of(tmp_path / "here").to_dict() == as_json
@@ -835,6 +836,7 @@ def test_help_of_training_lists_what_the_named_modality_may_be_told(anytime):
     for arguments in (("--modality", "audio"), ("--modality=audio",)):
         shown = " ".join(anytime("train", *arguments, "--help").out.split())
         assert "What --set may change for modality audio:" in shown
+        assert "Values are its own defaults. A recipe may have others" in shown
         assert "data.rate=8000 audio samples a second" in shown
         assert "network.hop=64" in shown
         assert "network.stride=4" in shown  # of another kind of network
@@ -842,6 +844,25 @@ def test_help_of_training_lists_what_the_named_modality_may_be_told(anytime):
     wrong = anytime("train", "--modality", "adio", "--help")
     assert wrong.status == 2
     assert "did you mean 'audio'" in wrong.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "values"),
+    [
+        ("--set prior.kind=gru", ["those of image/digits", "prior.width=208 ", "prior.label_dropout=0.1 "]),
+        ("--config image/mnist --set prior.kind=gru", ["those of image/mnist", "prior.width=416 "]),
+        ("--set prior.kind=gru --set=prior.width=7 --quick", ["those of image/digits-quick", "prior.width=7 "]),
+        ("--set prior.kind=gru --autoencoder runs/tiny", ["those of runs/tiny", "prior.label_dropout=0.0 "]),
+        ("--set prior.kind=gru --config none", ["its own defaults. A recipe", "prior.width=640 "]),
+        (
+            "--set prior.kind=gru --set prior.width=x",
+            ["its own defaults. A recipe", "prior.width=640 "],
+        ),
+    ],
+)
+def test_help_of_training_has_the_values_of_a_prior_that_would_be_used(anytime, here, arguments, values):
+    shown = " ".join(anytime("train", *arguments.split(), "--help").out.split())
+    assert [value for value in values if value not in shown] == []
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from anytime_audio.config import AudioConfig
 from anytime_cli.main import app
 from anytime_core.config_parsing import apply_overrides, parse_config
 from anytime_core.errors import ConfigError
+from anytime_core.priors.registry import PRIORS
 from anytime_image.config import ImageConfig
 
 ROOT = Path(__file__).parents[1]
@@ -60,6 +61,14 @@ def test_the_commands_of_the_readme_work_as_printed(anytime, tmp_path, monkeypat
     namespace: dict[str, object] = {}
     exec(compile(python, "README.md", "exec"), namespace)
     assert namespace["coarse"].shape == namespace["samples"].x.shape == (16, 1, 8, 8)
+
+
+def test_the_table_of_priors_has_each_kind_with_its_engines():
+    page = (ROOT / "docs" / "priors.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.split("|")] for line in page.splitlines() if line.startswith("| `")]
+    told = {row[1].strip("`"): set(re.findall(r"`(\w+)`", row[5])) for row in rows if len(row) == 8}
+    assert told == {kind: set(PRIORS[kind].engines()) for kind in PRIORS.built_in}
+    assert all(f"\n## `{kind}`\n" in page for kind in told)
 
 
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]

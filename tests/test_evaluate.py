@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import html
+import itertools
 import json
 import math
 import os
@@ -671,7 +672,12 @@ def test_the_command_compares_calls_and_the_page_shows_them(anytime, agnostic_fo
     arguments = ("--budgets", "0.5,1", "--num", 20, "--calls", "all,2", "--against", tiny_folder, "--out", folder)
     result = anytime("evaluate", "--run", agnostic_folder, *arguments)
     assert result.status == 0, result.err
-    assert "at most 2 calls" in result.err
+    titles = [f"{agnostic_folder} (ardm)", f"{agnostic_folder} (ardm), at most 2 calls", f"{tiny_folder} (transformer)"]
+    lines = result.out.splitlines()
+    for title, following in itertools.pairwise([*map(lines.index, titles), len(lines)]):  # a table under each
+        assert sum(line.startswith("codes ") for line in lines[title:following]) == 1
+    assert not any(title in result.err.splitlines() for title in titles)
+    assert sum(line.startswith("bits per code of ardm: an upper bound") for line in lines) == 2  # each has its error
     written = json.loads((folder / "evaluation.json").read_text())
     assert [one["calls"] for one in written] == [None, 2, None]
     page = (folder / "report.html").read_text()
@@ -679,7 +685,10 @@ def test_the_command_compares_calls_and_the_page_shows_them(anytime, agnostic_fo
     assert "agnostic (ardm), 2 calls" in page
     assert "agnostic (ardm) / tiny (transformer)" in page
     assert "Bits per code, of runs with the same autoencoder" in page
-    assert sum("whose codes are the same" in sentence for sentence in written[0]["verdict"]) == 1
+    (compared,) = [sentence for sentence in written[0]["verdict"] if "whose codes are the same" in sentence]
+    assert f"needs at most {written[0]['rows'][-1]['bits_per_code']:.3f} bits per code against" in compared
+    assert "; upper bounds of agnostic (ardm), agnostic (ardm), 2 calls" in page
+    assert "All numbers of the other runs" in page
     assert "--calls all,2" in page
     refused = anytime("evaluate", "--run", agnostic_folder, "--calls", "ten", "--out", folder)
     assert refused.status == 2
@@ -738,7 +747,10 @@ def test_json_is_the_evaluation_or_a_list_where_there_are_baselines(anytime, tin
     assert json.loads(alone.out)["rows"][0]["codes"] == 4
     assert [one["run"] for one in json.loads(both.out)] == [str(tiny_folder), str(unordered.folder)]
     assert [len(one["cautions"]) for one in json.loads(both.out)] == [1, 0]  # the baseline draws no samples
-    assert "beside unordered, whose steps" in json.loads(both.out)[0]["verdict"][-1]
+    beside, trained = json.loads(both.out)[0]["verdict"][-2:]
+    assert "beside unordered, reconstructions" in beside
+    assert trained.startswith("Training of unordered beside this run's: as many steps of the autoencoder")
+    assert trained.endswith("; other values of autoencoder.truncation.distribution.")
 
 
 def test_a_folder_that_another_process_evaluates_into_is_refused_in_one_line(anytime, tiny_folder, tmp_path):

@@ -466,6 +466,8 @@ def test_a_dry_run_says_what_would_be_trained_and_writes_nothing(anytime, config
         "device": "cpu",
         "name": "tiny",
         "has_quick": False,
+        "autoencoder": None,
+        "prior_sizes": "",
     }
     assert Found.model_validate(printed["found"]) == FOUND
     assert sorted(tmp_path.rglob("*")) == before

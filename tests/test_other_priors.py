@@ -13,6 +13,7 @@ from conftest import TINY
 
 from anytime_core.config_parsing import apply_overrides, parse_config
 from anytime_core.discovery.blocks import without_blocks
+from anytime_core.discovery.other_prior import with_prior
 from anytime_core.discovery.plugins import load_modality
 from anytime_core.discovery.quick import quick_variant
 from anytime_core.discovery.recipes import list_recipes
@@ -88,6 +89,32 @@ def test_the_quick_variant_has_the_last_word():
     assert prior_of(found.config).items() >= {**said, "base": 2, "training.steps": 1}.items()
 
 
+GRU = {"gru": {"prior": {"width": 8}, "training": {"prior": {"steps": 5}}}}
+
+
+@pytest.mark.parametrize(
+    ("given", "alone"),
+    [
+        (["prior.kind=gru", "prior.kind=transformer"], []),
+        (["prior.kind=transformer", "prior.kind=gru"], ["prior.kind=gru"]),
+        (["prior.kind=gru", "prior={kind: made}"], ["prior.kind=made"]),
+        (["prior={kind: made}", "prior.kind=gru", "prior.width=6"], ["prior.kind=gru", "prior.width=6"]),
+        (["prior={kind: gru}"], ["prior.kind=gru"]),
+        ([("prior", {"layers": 2, "kind": "gru"})], ["prior.kind=gru", "prior.layers=2"]),
+        (["prior={dropout: 0.4}"], ["prior.dropout=0.4"]),
+    ],
+    ids=str,
+)
+def test_the_last_kind_counts_as_if_it_had_been_given_alone(given, alone):
+    source = recipe(priors={**BLOCK, **GRU})
+    assert resolve(source, overrides=given) == resolve(source, overrides=alone)
+
+
+def test_of_several_kinds_of_a_quantizer_the_last_counts_too():
+    kinds = [f"autoencoder.quantizer.kind={kind}" for kind in ("fsq", "vq")]
+    assert resolve(recipe(), overrides=kinds) == resolve(recipe())
+
+
 def test_a_block_of_a_kind_that_is_not_installed_is_no_mistake_until_it_is_chosen():
     source = recipe(priors={"lstm": {"prior": {"cells": 3}}})
     assert resolve(source) == resolve(recipe())
@@ -135,6 +162,33 @@ def test_a_run_gets_the_block_of_its_recipe_while_that_is_there(tiny_folder, tmp
     (folder / "tiny.yaml").unlink()
     found = prior_of(resolve_run(tiny_folder, overrides=["prior.kind=ardm"]).config)
     assert found.items() >= {"base": None, "width": 32, "dropout": 0.1, "training.steps": 20}.items()
+
+
+def test_every_mistake_of_a_block_is_named_with_its_place():
+    wrong = {"prior": {"bse": 2}, "training": {"prior": {"steps": 0}}}
+    for block, below in (({"priors": {"ardm": wrong}}, "priors.ardm"), ({"quick": wrong}, "quick")):
+        with pytest.raises(ConfigError) as error:
+            resolve(recipe(**block))
+        lines = str(error.value).splitlines()
+        assert len(lines) == 2
+        assert all(line.startswith(f"below {below}: in the config: ") for line in lines)
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_settings_of_a_training_stay_unless_a_block_of_the_old_or_new_kind_has_them(quick):
+    source = recipe(priors={**BLOCK, **GRU}, quick={"training": {"prior": {"steps": 3}}})
+
+    def changed(kind: str, values: Any) -> Any:
+        return with_prior(values, kind, source, quick=quick)["training"]["prior"]
+
+    own, first = {"steps": 40, "batch_size": 9, "gradient_clip": 2.0}, 3 if quick else 20
+    run = {**TINY, "prior": OWN, "training": {**TINY["training"], "prior": own}}
+    assert changed("made", run) == own
+    assert changed("gru", run) == {**own, "steps": 3 if quick else 5}
+    gru = {**run, "prior": {"kind": "gru"}}
+    assert changed("transformer", gru) == {**own, "steps": first}
+    assert changed("made", gru) == {**own, "steps": first}
+    assert changed("transformer", {**run, "prior": {"kind": "made"}}) == own
 
 
 @pytest.mark.parametrize("recipe", list_recipes(), ids=lambda recipe: recipe.name)

@@ -109,7 +109,9 @@ def test_it_streams_completes_and_is_evaluated(anytime, gated, gated_folder, mon
 
 def test_a_run_whose_prior_is_not_installed_says_so_in_one_line(anytime, gated_folder, uninstalled):
     for command in (("runs", "list", "--root", gated_folder.parent), ("runs", "show", gated_folder)):
-        assert anytime(*command).status == 0
+        shown = anytime(*command)
+        assert shown.status == 0
+        assert "gated" in shown.out.replace(str(gated_folder), "")
     for command in (("sample",), ("train", "--stage", "prior", "--force")):
         result = anytime(*command, "--run", gated_folder)
         assert result.status in (1, 2)
@@ -128,13 +130,17 @@ def test_a_run_is_of_use_without_the_plugin_of_its_prior_and_names_the_distribut
         run.sample(1)
 
 
+OF_RUN = "which is the kind of prior that run .* has: install"
+
+
 @pytest.mark.parametrize(
     ("command", "status", "way_out"),
     [
         ("evaluate --run GATED --num 4", 1, "install anytime.gated 0.1.0"),
         ("evaluate --run TINY --against GATED --num 4", 1, "install anytime.gated 0.1.0"),
-        ("train --resume GATED --stage prior", 2, "others come with plugins, see anytime plugins list"),
-        ("train --autoencoder GATED", 2, "others come with plugins, see anytime plugins list"),
+        ("train --resume GATED --stage prior", 1, f"{OF_RUN} anytime.gated 0.1.0, .* --set prior.kind=KIND"),
+        ("train --autoencoder GATED", 1, f"{OF_RUN} anytime.gated 0.1.0, .* --set prior.kind=KIND"),
+        ("train --autoencoder GATED --set prior.kind=gate", 2, "others come with plugins, see anytime plugins list"),
     ],
 )
 def test_without_the_plugin_what_needs_the_prior_is_refused(
@@ -143,7 +149,7 @@ def test_without_the_plugin_what_needs_the_prior_is_refused(
     refused = anytime(*command.replace("GATED", str(gated_folder)).replace("TINY", str(tiny_folder)).split())
     assert (refused.status, refused.out) == (status, "")
     (line,) = refused.err.splitlines()
-    assert "no prior 'gated'" in line
+    assert "no prior 'gate" in line
     assert re.search(way_out, line)  # which names the distribution with a dash or an underscore
 
 

@@ -259,6 +259,16 @@ def test_baselines_stand_beside_the_run_with_ratios():
     assert f"{1 / (1.5 * 16**0.3):.3f}" in text  # loss at one code
 
 
+def test_the_other_numbers_are_said_to_be_of_what_they_are_of():
+    own, plain = evaluation(), baseline("runs/plain", "unordered", 1.5)
+    for others, said in (
+        ([plain], "the baselines"),
+        ([plain, plain.model_copy(update={"run": "runs/gru", "baseline": None})], "the other runs"),
+        ([own.model_copy(update={"calls": 2})], "this run with other numbers of calls"),
+    ):
+        assert f"All numbers of {said}" in Page(page(*others, own=own)).text
+
+
 def test_baselines_of_one_kind_go_by_their_folders():
     text = Page(
         page(baseline("runs/first", "dedicated", 0.9, (4,)), baseline("runs/second", "dedicated", 0.9, (8,)))

@@ -13,7 +13,7 @@ from conftest import TINY, tiny_config
 import anytime_core
 from anytime_core.discovery.recipes import find_recipe
 from anytime_core.discovery.resolve import resolve
-from anytime_core.errors import AnytimeError, ConfigError
+from anytime_core.errors import AnytimeError, ConfigError, UsageError
 from anytime_core.record import read_record
 from anytime_core.training.log import Progress
 from anytime_core.training.outline import Outline
@@ -75,6 +75,16 @@ def test_a_run_is_trained_stage_by_stage_until_nothing_is_left(tmp_path, monkeyp
     before = {path: path.stat().st_mtime_ns for path in whole.folder.rglob("*")}
     assert anytime_core.train(TINY, run="runs/image-1", resume="auto").record == whole.record
     assert outline(run="runs/image-1", resume="auto").steps == {}
+    assert outline(TINY, run="runs/image-1", resume="auto", overrides=SHORT).steps == {}
+    for other, message in (
+        ({"prior.kind": "gru"}, r"finished with prior\.kind=transformer, not gru: .* stage='prior' and force=True"),
+        ({"autoencoder.quantizer.size": 99}, r"quantizer\.size=.*, not 99: .* stage='autoencoder' and force=True"),
+        ({"network.channels": 4}, r"network\.channels=.*, not 4: "),
+        ({"training.prior.steps": 30}, r"prior\.steps=2, not 30: give it more steps with .* --stage prior --set tra"),
+    ):
+        for call in (anytime_core.train, outline):
+            with pytest.raises(UsageError, match=message):
+                call(run="runs/image-1", resume="auto", overrides=other)
     assert {path: path.stat().st_mtime_ns for path in whole.folder.rglob("*")} == before
 
 

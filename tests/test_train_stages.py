@@ -17,7 +17,6 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from anytime_core.config import Config
-from anytime_core.data.allocation import trainable_weights
 from anytime_core.discovery.plugins import load_modality
 from anytime_core.errors import AnytimeError, ConfigError, DataError, RunError, UsageError
 from anytime_core.record import STAGES, RunRecord, read_record
@@ -482,15 +481,19 @@ def test_a_config_that_cannot_be_trained_is_refused_before_anything_is_written(p
 
 
 def test_an_autoencoder_that_is_too_large_to_train_is_refused_before_it_takes_memory(pictures, tmp_path, monkeypatch):
-    monkeypatch.setattr("anytime_core.training.preparation.trainable_weights", lambda: 10_000)
+    monkeypatch.setattr("anytime_core.training.trainable.trainable_weights", lambda: 10_000)
     config = quick_config(pictures, "autoencoder.quantizer.size=4000", "autoencoder.quantizer.shared=false")
     refused_untouched(
         config, tmp_path / "run", ConfigError, "more than the 10,000 weights .*lower autoencoder.quantizer"
     )
 
 
-def test_this_machine_can_train_something():
-    assert trainable_weights() > 10**6
+def test_a_prior_that_is_too_large_to_train_is_refused_before_the_autoencoder_is_trained(
+    pictures, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("anytime_core.training.trainable.trainable_weights", lambda: 100_000)
+    config = quick_config(pictures, "prior.width=256")
+    refused_untouched(config, tmp_path / "run", ConfigError, r"kind=transformer has more than the 100,000 weights ")
 
 
 def test_a_conditional_prior_without_labels_is_refused_before_anything_is_written(unlabelled, tmp_path):

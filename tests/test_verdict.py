@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from anytime_core.evaluation.result import Evaluation, LabelJudge, Quality, Row
+from anytime_core.evaluation.result import BitsBeside, Evaluation, LabelJudge, Quality, Row
 from anytime_core.evaluation.verdict import verdict
 from anytime_core.evaluation.versus import bits_beside, versus
 
@@ -298,7 +298,7 @@ def test_the_conclusion_names_the_best_budget_what_is_to_blame_and_what_to_chang
 )
 def test_runs_are_set_beside_each_other_budget_by_budget(own, other, said):
     sentence = versus(evaluation(own, FALLING), evaluation(other, FALLING), "unordered")
-    assert sentence == f"Beside unordered, whose steps and config may be others, samples are {said}"
+    assert sentence == f"Beside unordered, samples are {said}"
 
 
 def test_without_a_prior_reconstructions_are_set_beside_each_other():
@@ -308,27 +308,47 @@ def test_without_a_prior_reconstructions_are_set_beside_each_other():
 
 
 @pytest.mark.parametrize(
-    ("bits", "error", "said"),
+    ("bits", "told", "said"),
     [
-        (4.25, 0.03, "of b, whose codes are the same: fewer by 0.250, with a standard error of at most 0.050."),
-        (3.75, 0.03, "of b, whose codes are the same: more by 0.250, with a standard error of at most 0.050."),
-        (4.05, 0.03, "too near to tell them apart (a difference of 0.050, with a standard error of at most 0.050)."),
+        (4.25, {}, "against 4.250 of b, whose codes are the same: fewer by 0.250, with a standard error of 0.050."),
+        (3.75, {}, "against 3.750 of b, whose codes are the same: more by 0.250, with a standard error of 0.050."),
+        (4.05, {}, ": too near to tell them apart (a difference of 0.050, with a standard error of 0.050)."),
+        (4.25, {"paired": False}, ": fewer by 0.250, with a standard error of at most 0.050."),
+        (4.25, {"standard_error": None}, ": a difference of 0.250, whose standard error is not known."),
+        (
+            4.25,
+            {"other_bound": True, "paired": False},
+            "against at most 4.250 of b, whose codes are the same: by these bounds, fewer by 0.250, with a standard "
+            "error of at most 0.050.",
+        ),
     ],
 )
-def test_bits_of_the_same_codes_are_compared_with_the_error_of_the_difference(bits, error, said):
-    def prior(run: str, mean: float, autoencoder: str, error: float) -> Evaluation:
-        told = {"bits_per_position": [mean - 1, mean + 1], "bits_standard_error": error}
-        return evaluation(FALLING, FALLING, run=run, autoencoder=autoencoder, **told)
+def test_bits_of_the_same_codes_are_compared_with_the_error_of_the_difference(bits, told, said):
+    def prior(run: str, autoencoder: str, codes: int = 2, **more: Any) -> Evaluation:
+        return evaluation(FALLING, FALLING, run=run, autoencoder=autoencoder, bits_per_position=[4.0] * codes, **more)
 
-    own = prior("a", 4.0, "x", 0.04)
-    same, by_calls, foreign = prior("b", bits, "x", error), prior("b", bits, "x", error), prior("c", bits, "y", error)
+    beside = BitsBeside(**{"codes": 2, "bits": 4.0, "other_bits": bits, "paired": True, "standard_error": 0.05, **told})
+    own = prior("a", "x", bits_beside={"b": beside})
+    same, by_calls, foreign = prior("b", "x"), prior("b", "x"), prior("c", "y")
     without = evaluation(None, FALLING, run="d", autoencoder="y")
     named = [("b", same), ("b, 2 calls", by_calls), ("c", foreign), ("d", without)]
     compared, apart = bits_beside(own, named)
-    assert compared.startswith(f"The prior needs 4.000 bits per code against {bits:.3f} of b, whose codes are the same")
+    assert compared.startswith("The prior needs 4.000 bits per code against")
     assert compared.endswith(said)
     assert apart == "Bits per code do not compare with those of c, whose autoencoder writes other codes."
     assert list(bits_beside(without, named)) == []
+
+
+def test_of_priors_of_other_lengths_the_codes_that_both_model_are_compared():
+    def prior(run: str, codes: int, **more: Any) -> Evaluation:
+        return evaluation(FALLING, FALLING, run=run, autoencoder="x", bits_per_position=[4.0] * codes, **more)
+
+    beside = BitsBeside(codes=2, bits=4.0, other_bits=5.0, paired=True, standard_error=0.1)
+    (compared,) = bits_beside(prior("a", 4, bits_beside={"b": beside}), [("b", prior("b", 2))])
+    assert "needs 4.000 bits per code for the first 2 codes, which both priors model, against 5.000 of b" in compared
+    (not_known,) = bits_beside(prior("a", 4), [("b", prior("b", 2))])
+    assert "do not compare with those of b" in not_known
+    assert "add 2codes to the budgets" in not_known
 
 
 @pytest.mark.parametrize(

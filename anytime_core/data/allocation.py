@@ -5,8 +5,10 @@ A file may take no more memory than its own size justifies, a config no more tha
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +20,9 @@ _SIZED_AS = (Tensor.new_empty, Tensor.new_zeros, Tensor.new_ones)
 _FILLED: dict[Callable[..., Any], int] = {torch.full: 0, Tensor.new_full: 1}
 """Functions that make a tensor from a size, each with the position of the size among its arguments."""
 
+
+_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""Where Linux says how many bytes a container may take, in either version of control groups."""
 
 _BYTES_A_WEIGHT = 4 * 4
 """Bytes that one trained weight takes: float32, with its gradient and Adam's two means."""
@@ -63,9 +68,13 @@ class LimitedElements(TorchFunctionMode):
 def trainable_weights() -> int:
     """How many weights this machine has the memory to train; an unlimited number if the system does not tell."""
     try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // _BYTES_A_WEIGHT
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
-        return 2**63
+        memory = 2**63
+    for path in _LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # there is no such file, or it says "max"
+            memory = min(memory, int(path.read_text(encoding="ascii")))
+    return memory // _BYTES_A_WEIGHT
 
 
 def _elements(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:

@@ -6,7 +6,8 @@ section.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from anytime_core.display import shown
@@ -29,6 +30,16 @@ def as_block(value: Any, key: str, name: str) -> Mapping[str, Any]:
     if value is not None and not isinstance(value, Mapping):
         raise ConfigError(f"{shown(name)}: {key}: a section has keys below it, found {shown(repr(value))[:80]}")
     return value or {}
+
+
+@contextmanager
+def mistakes_below(key: str, place: str) -> Iterator[None]:
+    """Within the block, each line of a ConfigError gets the key and the place of the block that it is about."""
+    try:
+        yield
+    except ConfigError as error:
+        lines = str(error).splitlines()
+        raise ConfigError("\n".join(f"below {key}: in {place}: {line}" for line in lines)) from error
 
 
 def laid_over(values: Mapping[str, Any], block: Mapping[str, Any]) -> dict[str, Any]:

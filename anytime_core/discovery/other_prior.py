@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from anytime_core.discovery.blocks import PRIORS as BLOCK
-from anytime_core.discovery.blocks import QUICK, as_block, laid_over, without_blocks
+from anytime_core.discovery.blocks import QUICK, as_block, laid_over, mistakes_below, without_blocks
 from anytime_core.discovery.quick import quick_variant
 from anytime_core.display import listed, shown
 from anytime_core.errors import ConfigError, nearest
@@ -25,8 +25,9 @@ def kind_of(values: Mapping[str, Any]) -> Any:
 def with_prior(values: Mapping[str, Any], kind: str, recipe: Mapping[str, Any], *, quick: bool) -> dict[str, Any]:
     """The values of a config with another kind of prior.
 
-    Of section `prior`, those values stay that the old and the new kind share, see `Registry.shared_fields`. Then what
-    the recipe says of the new kind is laid over, that of the quick variant last.
+    Of section `prior`, those values stay that the old and the new kind share, see `Registry.shared_fields`. Of
+    `training.prior`, all stay but those that the recipe's block of the old or the new kind has, which are the recipe's.
+    Then what the recipe says of the new kind is laid over, that of the quick variant last.
 
     Args:
         values: of a config without blocks.
@@ -37,25 +38,37 @@ def with_prior(values: Mapping[str, Any], kind: str, recipe: Mapping[str, Any], 
     if kind == kind_of(values) or not isinstance(values.get("prior", {}), Mapping):
         return dict(values)
     shared = PRIORS.shared_fields(kind_of(values), kind)
+    concerned = {
+        name
+        for holder in (recipe, _section(recipe, QUICK) if quick else {})
+        for one in (kind_of(values), kind)
+        for name in _section(holder, BLOCK, one, "training", "prior")
+    }
+
+    def training(holder: Mapping[str, Any], *, of_blocks: bool) -> dict[str, Any]:
+        settings = _section(holder, "training", "prior").items()
+        return {"prior": {name: value for name, value in settings if (name in concerned) == of_blocks}}
 
     def kept(holder: Mapping[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in _section(holder, "prior").items() if name in shared}
 
-    result = laid_over({**values, "prior": {**kept(values), "kind": kind}}, _said_of(kind, recipe, kind_of(recipe)))
+    result = {**values, "prior": {**kept(values), "kind": kind}}
+    if concerned and isinstance(values.get("training"), Mapping):
+        result["training"] = {**values["training"], **training(values, of_blocks=False)}
+        result = laid_over(result, {"training": training(recipe, of_blocks=True)})
+    result = laid_over(result, _said_of(kind, recipe, kind_of(recipe)))
     if quick:
         block = _section(recipe, QUICK)
-        steps = {"prior": _section(block, "training", "prior")}
-        result = laid_over(result, {"prior": kept(block), "training": steps})
+        result = laid_over(result, {"prior": kept(block), "training": training(block, of_blocks=True)})
         result = laid_over(result, _said_of(kind, block, kind_of(laid_over(recipe, block))))
     return result
 
 
 def _said_of(kind: str, holder: Mapping[str, Any], own: Any) -> Mapping[str, Any]:
-    """The values of `prior` and `training.prior` for a kind, in a config or its quick variant, whose kind is `own`."""
+    """What a config, or its quick variant, says of a kind by itself; `own` is the kind that it has."""
     if kind != own:
         return _section(holder, BLOCK, kind)
-    prior = {name: value for name, value in _section(holder, "prior").items() if name != "kind"}
-    return {"prior": prior, "training": {"prior": _section(holder, "training", "prior")}}
+    return {"prior": {name: value for name, value in _section(holder, "prior").items() if name != "kind"}}
 
 
 def _section(values: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
@@ -90,10 +103,8 @@ def check_priors(
                 raise ConfigError(f"{place}: {below}{problem}")
             if kind not in PRIORS.built_in and kind != chosen:
                 continue
-            try:
+            with mistakes_below(below, place):
                 parse(with_prior(values, kind, recipe, quick=is_quick))
-            except ConfigError as error:
-                raise ConfigError(f"below {below}: in {place}: {error}") from error
 
 
 def _misplaced(kind: Any, block: Mapping[str, Any], own: Any) -> Iterator[str]:

@@ -20,15 +20,16 @@ from anytime_core.config_parsing import (
     read_yaml,
 )
 from anytime_core.discovery.baselines import find_baseline
-from anytime_core.discovery.blocks import without_blocks
+from anytime_core.discovery.blocks import QUICK, mistakes_below, without_blocks
 from anytime_core.discovery.other_prior import check_priors, kind_of, with_prior
 from anytime_core.discovery.plugins import find_modality, load_modality
 from anytime_core.discovery.quick import has_quick, quick_variant
 from anytime_core.discovery.recipes import Recipe, default_recipe, find_config, list_recipes
 from anytime_core.display import shown
-from anytime_core.errors import ConfigError, UsageError
+from anytime_core.errors import ConfigError, MissingPluginError, UsageError
+from anytime_core.priors.registry import PRIORS
 from anytime_core.record import CONFIG_FILE, RunRecord, read_record
-from anytime_core.spelling import argument, named_override
+from anytime_core.spelling import argument, named_override, settings
 
 Source = str | os.PathLike[str] | Mapping[str, Any] | Config | None
 """A recipe's name, a YAML file, values in the layout of such a file, a config, or None for the default recipe."""
@@ -123,7 +124,7 @@ def resolve_run(
 
     Raises:
         UsageError: the run was started without the baseline, or not as the quick variant.
-        RunError: it is not a run, or is damaged.
+        RunError: it is not a run, is damaged, or the kind of its prior is not installed.
         ConfigError: the config has mistakes; the message names all of them.
     """
     record = read_record(run)
@@ -135,11 +136,18 @@ def resolve_run(
             raise UsageError(f"run {run} was not started with {asked}: choose another {argument('run')}")
     changes = as_changes(overrides, modality)
     data = read_yaml(run / CONFIG_FILE)
-    if (kind := _chosen_prior(changes)) is not None:
+    kind, own = _chosen_prior(changes), kind_of(data)
+    if kind is None and own == kind_of(record.config) and own not in PRIORS:
+        raise MissingPluginError(
+            f"no prior '{shown(str(own))}' is installed, which is the kind of prior that run {shown(run)} has: "
+            f"{record.missing_prior}, or choose another with {settings({'prior.kind': 'KIND'})}"
+        )
+    if kind is not None:
         data = _with_prior_of_run(data, kind, record)
     sections = load_modality(modality_name(data, changes)).Config
     config = parse_config(apply_overrides(data, changes, sections), sections)
-    return Subject(config, record.recipe, record.baseline, record.quick)
+    prior = config.core.prior.kind if record.autoencoder_of is not None else None
+    return Subject(config, record.recipe, record.baseline, record.quick, prior=prior)
 
 
 def check_said_once(arguments: Mapping[str, object], overrides: Iterable[Override]) -> None:
@@ -196,8 +204,9 @@ def _origin(source: Source, modality: str | None) -> tuple[Recipe | None, Mappin
 
 def _chosen_prior(changes: Sequence[Override]) -> str | None:
     """The kind of prior that overrides name, None if they name none."""
-    chosen = [change for change in changes if overridden_key(change) == "prior.kind"]
-    kind = apply_overrides({}, chosen).get("prior", {}).get("kind")
+    chosen = [change for change in changes if overridden_key(change) in ("prior", "prior.kind")]
+    section = apply_overrides({}, chosen).get("prior")
+    kind = section.get("kind") if isinstance(section, Mapping) else None
     return kind if isinstance(kind, str) else None
 
 
@@ -230,8 +239,6 @@ def _check_blocks(values: Mapping[str, Any], place: str, sections: type[BaseMode
         check_priors(values, place, lambda variant: None, kind)
         return  # overrides may correct it
     if has_quick(values, place):
-        try:
+        with mistakes_below(QUICK, place):
             parse(quick_variant(values, place))
-        except ConfigError as error:
-            raise ConfigError(f"below quick: in {place}: {error}") from error
     check_priors(values, place, parse, kind)

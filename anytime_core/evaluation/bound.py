@@ -50,7 +50,7 @@ def bits_of_plan(
         lengths = torch.full((len(codes),), length, device=codes.device)
         terms = prior.bound_terms(codes, labels, lengths, generator, starts.to(codes.device))
         means.append(terms.means.double().cpu() * len(prior.digits) / math.log(2))
-    bits = torch.cat(means)
+    bits = torch.cat(means).view(PASSES, -1).mean(0)  # of each sequence: its passes are not independent
     return Bits(bits.mean().item(), bits.std().item() / math.sqrt(len(bits)))
 
 

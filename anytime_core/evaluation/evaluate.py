@@ -14,8 +14,10 @@ from anytime_core.evaluation.job import ROWS_PREFIX, Job, Reconstructed
 from anytime_core.evaluation.judge import Judge, OnProgress
 from anytime_core.evaluation.measures import names
 from anytime_core.evaluation.options import EvaluationOptions
+from anytime_core.evaluation.paired import compare_bits
 from anytime_core.evaluation.result import EVALUATION_FILE, Evaluation
-from anytime_core.evaluation.versus import bits_beside, versus
+from anytime_core.evaluation.trainings import trainings_beside
+from anytime_core.evaluation.versus import bits_beside, same_codes, versus
 from anytime_core.run import Run
 
 
@@ -81,7 +83,7 @@ def evaluate(
             evaluation if not number else evaluation.model_copy(update={"baseline_of": str(run.folder)})
             for number, evaluation in enumerate(evaluation for job in jobs for evaluation in job.run_it())
         ]
-        evaluations[0] = _beside_others(evaluations)
+        evaluations[0] = _beside_others((run, *against), evaluations, on_progress)
         dumped = [evaluation.model_dump(mode="json") for evaluation in evaluations]
         remove_shown(folder)
         write_json(folder / EVALUATION_FILE, dumped if len(dumped) > 1 else dumped[0])
@@ -92,12 +94,17 @@ def evaluate(
     return evaluations
 
 
-def _beside_others(evaluations: Sequence[Evaluation]) -> Evaluation:
+def _beside_others(runs: Sequence[Run], evaluations: Sequence[Evaluation], on_progress: OnProgress) -> Evaluation:
     """The first evaluation; its verdict also compares it with the other runs."""
-    own, *others = evaluations
+    beside = compare_bits(runs, evaluations, on_progress)
+    own, others = evaluations[0].model_copy(update={"bits_beside": beside}), evaluations[1:]
     named = [(name, other) for name, other in zip(names(evaluations)[1:], others, strict=True) if other.run != own.run]
     sentences = [versus(own, other, name) for name, other in named]
     sentences += bits_beside(own, named)
+    records = {str(run.folder): run.record for run in runs}
+    each_once = {other.run: (name, other) for name, other in reversed(named)}
+    trained = [(name, records[other.run], same_codes(own, other)) for name, other in reversed(each_once.values())]
+    sentences += trainings_beside(records[own.run], trained)
     return own.model_copy(update={"verdict": (*own.verdict, *filter(None, sentences))})
 
 

@@ -59,7 +59,7 @@ def measures(evaluations: Sequence[Evaluation]) -> Iterator[Measure]:
     yield _of_samples(f"Coverage{weak}", note, "coverage", _level(floor.coverage), share=True)
     for score in keys(quality.scores for quality in qualities):
         yield _of_samples(f"Score: {score}", "Mean over all samples", score, _level(floor.scores.get(score)))
-    note = "What the prior needs for validation data; lower is better"
+    note = f"What the prior needs for validation data; lower is better{bounds_in_words(evaluations)}"
     if len({one.autoencoder for one in evaluations if one.bits_per_position}) > 1:
         note += ", but codes of different autoencoders do not compare"
     yield Measure("Bits per code", note, "bits per code")
@@ -80,6 +80,12 @@ def _chances(evaluation: Evaluation) -> dict[str, float]:
     if len(chances) == 2 and math.isclose(*chances.values(), abs_tol=_SAME_CHANCE):
         return {"chance": chances["samples"]}
     return {f"chance, {_SETS[name]}" if len(chances) > 1 else "chance": share for name, share in chances.items()}
+
+
+def bounds_in_words(evaluations: Sequence[Evaluation]) -> str:
+    """That bits of order-agnostic priors are bounds, if there are any; it follows other words."""
+    kinds = dict.fromkeys(one.prior or "order-agnostic priors" for one in evaluations if one.bits_per_calls)
+    return f"; upper bounds of {', '.join(kinds)}, estimated from random orders" if kinds else ""
 
 
 def weak_judge(evaluation: Evaluation) -> str:

@@ -107,6 +107,29 @@ class Row(_Record):
         return Row.model_validate(self.model_dump(include=said))
 
 
+class BitsBeside(_Record):
+    """What a run's prior needs for codes of validation data, beside another prior of the same codes.
+
+    Attributes:
+        codes: how many leading codes both model; the bits are of these.
+        bits: a code, of the run's prior.
+        other_bits: a code, of the other one.
+        bound: whether `bits` is an upper bound, as the prior is order-agnostic.
+        other_bound: whether `other_bits` is one.
+        paired: whether the standard error is that of the differences, sequence by sequence.
+        standard_error: of the mean difference; if it is not paired, that for independent sets of codes, which is
+            larger; None if it is not known.
+    """
+
+    codes: int
+    bits: float
+    other_bits: float
+    bound: bool = False
+    other_bound: bool = False
+    paired: bool
+    standard_error: float | None
+
+
 class Evaluation(_Record):
     """One run, budget by budget.
 
@@ -141,6 +164,7 @@ class Evaluation(_Record):
         order_agreement: how often a code buys at least as much as the next one, over neighbours in `gains`.
         bits_per_position: bits of each code in validation data.
         bits_standard_error: of their mean; None in those versions.
+        bits_beside: folder of another run with a prior of the same codes -> how the bits of the two compare.
         calls: the most network calls for a sample of an order-agnostic prior; None: one for each code.
         plan: how such a prior shares the codes among the calls; None for other priors.
         bits_per_calls: spacing of an order-agnostic prior's plan -> network calls -> bits a code of validation data.
@@ -177,6 +201,7 @@ class Evaluation(_Record):
     order_agreement: float | None
     bits_per_position: list[float] = []
     bits_standard_error: float | None = None
+    bits_beside: dict[str, BitsBeside] = {}
     calls: int | None = None
     plan: str | None = None
     bits_per_calls: dict[str, dict[int, float]] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from anytime_core.display import listed
 from anytime_core.evaluation.extractors import CLASSIFIER
 from anytime_core.evaluation.measures import curve, keys, shown_metrics, weak_judge
 from anytime_core.evaluation.metrics import LOSS
@@ -43,6 +44,11 @@ def legend(evaluation: Evaluation) -> list[str]:
         )
     if judged.label_accuracy is not None:
         lines.append(f"recognised: as the class that is meant, by a classifier{_chance_in_words(evaluation)}")
+    if evaluation.bits_per_calls and rows[-1].bits_standard_error is not None:
+        lines.append(
+            f"bits per code of {evaluation.prior or 'an order-agnostic prior'}: an upper bound, estimated from random "
+            f"orders; its standard error with {rows[-1].codes} codes is {rows[-1].bits_standard_error:.3f}"
+        )
     if evaluation.floor is not None:
         distances = ", ".join(f"{name} {brief(value)}" for name, value in evaluation.floor.frechet.items())
         lines.append(f"training data instead of samples has a Fréchet distance of: {distances}")
@@ -123,21 +129,23 @@ class Table:
 
 def comparisons(runs: Sequence[tuple[str, Evaluation]]) -> Iterator[Table]:
     """The first of some named runs beside the others: a metric of reconstructions, Fréchet distance, bits per code."""
-    (name, own), *baselines = runs
+    (own_name, own), *baselines = runs
     titles = {metric: f"Reconstruction, {metric}" for metric in shown_metrics(own.rows)[:1]}
     for extractor in keys(row.samples.frechet for row in own.rows if row.samples is not None)[:1]:
         titles[f"samples frechet {extractor}"] = f"Fréchet distance of samples, {extractor}"
-    titles[_BITS] = "Bits per code, of runs with the same autoencoder"
+    bounded = [name for name, one in runs if one.bits_per_calls and same_codes(own, one)]
+    bounds = f"; upper bounds of {listed(bounded)}" if bounded else ""
+    titles[_BITS] = f"Bits per code, of runs with the same autoencoder{bounds}"
     for column, title in titles.items():
         compared_with = [pair for pair in baselines if column != _BITS or same_codes(own, pair[1])]
         others = {other: points for other, one in compared_with if (points := dict(curve(one, column)))}
         if others:
-            headings = [heading for other in others for heading in (other, f"{name} / {other}")]
+            headings = [heading for other in others for heading in (other, f"{own_name} / {other}")]
             compared = {
                 codes: _compared(value, [points.get(codes) for points in others.values()])
                 for codes, value in curve(own, column)
             }
-            yield Table(title, ["codes", name, *headings], compared)
+            yield Table(title, ["codes", own_name, *headings], compared)
 
 
 def full_table(name: str, evaluation: Evaluation, own: bool) -> Table:
@@ -147,7 +155,8 @@ def full_table(name: str, evaluation: Evaluation, own: bool) -> Table:
     left_out = {"codes", *(_repeated(evaluation.rows))}
     columns = [column for column in filled if column not in left_out]
     formatted = {codes: [_cell(row.get(column), column) for column in columns] for codes, row in rows.items()}
-    return Table(f"All numbers of {name}", ["codes", *columns], formatted, own)
+    bound = "; bits per code are upper bounds" if evaluation.bits_per_calls else ""
+    return Table(f"All numbers of {name}{bound}", ["codes", *columns], formatted, own)
 
 
 def _repeated(rows: Sequence[Row]) -> set[str]:

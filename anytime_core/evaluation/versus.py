@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from anytime_core.display import listed
-from anytime_core.evaluation.result import Evaluation
+from anytime_core.evaluation.result import BitsBeside, Evaluation
 from anytime_core.evaluation.verdict import of_few
 
 _ALIKE = 1.05
@@ -37,7 +37,7 @@ def versus(own: Evaluation, other: Evaluation, name: str) -> str:
     example = f"with {most} codes {ours[most]:.3g} against {theirs[most]:.3g}"
     what = "samples" if of_samples else "reconstructions"
     hedge = "As far as few samples can tell, beside" if of_few(own) or of_few(other) else "Beside"
-    said = f"{hedge} {name}, whose steps and config may be others, {what} are"
+    said = f"{hedge} {name}, {what} are"
     if len(nearer) == len(common) or len(farther) == len(common):
         return f"{said} {'nearer to' if nearer else 'farther from'} the data at every budget: {example} ({extractor})."
     if not nearer and not farther:
@@ -56,9 +56,6 @@ def same_codes(one: Evaluation, other: Evaluation) -> bool:
 def bits_beside(own: Evaluation, others: Sequence[tuple[str, Evaluation]]) -> Iterator[str]:
     """How many bits a run's prior needs beside the others', a sentence for each prior of the same codes.
 
-    The standard error of a difference is that for two independent sets of codes. As it is one set, and what is hard
-    for one prior is mostly hard for the other, the true one is smaller.
-
     Args:
         own: the evaluation that the sentences are about.
         others: the other ones by their names; of several for one run, the first counts.
@@ -66,18 +63,32 @@ def bits_beside(own: Evaluation, others: Sequence[tuple[str, Evaluation]]) -> It
     with_bits = [(name, other) for name, other in others if own.bits_per_position and other.bits_per_position]
     each_once = list({other.run: (name, other) for name, other in reversed(with_bits)}.values())[::-1]
     for name, other in each_once:
-        if not same_codes(own, other) or len(own.bits_per_position) != len(other.bits_per_position):
-            continue
-        ours, theirs = (sum(one.bits_per_position) / len(one.bits_per_position) for one in (own, other))
-        error = math.hypot(own.bits_standard_error or 0.0, other.bits_standard_error or 0.0)
-        said = f"{ours:.3f} bits per code against {theirs:.3f} of {name}, whose codes are the same"
-        difference = f"{abs(ours - theirs):.3f}, with a standard error of at most {error:.3f}"
-        if abs(ours - theirs) < _CERTAIN * error:
-            yield f"The prior needs {said}: too near to tell them apart (a difference of {difference})."
-        else:
-            yield f"The prior needs {said}: {'fewer' if ours < theirs else 'more'} by {difference}."
+        if other.run in own.bits_beside:
+            yield _bits_in_words(own.bits_beside[other.run], own, other, name)
+        elif same_codes(own, other):
+            fewest = min(len(own.bits_per_position), len(other.bits_per_position))
+            yield (
+                f"Bits per code do not compare with those of {name}, as the first {fewest} codes, which both priors "
+                f"model, were not evaluated: add {fewest}codes to the budgets."
+            )
     if foreign := [name for name, other in each_once if not same_codes(own, other)]:
         yield f"Bits per code do not compare with those of {listed(foreign)}, whose autoencoder writes other codes."
+
+
+def _bits_in_words(beside: BitsBeside, own: Evaluation, other: Evaluation, name: str) -> str:
+    bounds = ((beside.bits, beside.bound), (beside.other_bits, beside.other_bound))
+    ours, theirs = (f"{'at most ' if bound else ''}{bits:.3f}" for bits, bound in bounds)
+    shorter = len(own.bits_per_position) != len(other.bits_per_position)
+    which = f" for the first {beside.codes} codes, which both priors model," if shorter else ""
+    said = f"The prior needs {ours} bits per code{which} against {theirs} of {name}, whose codes are the same"
+    apart, error = abs(beside.bits - beside.other_bits), beside.standard_error
+    if error is None:
+        return f"{said}: a difference of {apart:.3f}, whose standard error is not known."
+    difference = f"{apart:.3f}, with a standard error of {'' if beside.paired else 'at most '}{error:.3f}"
+    if apart < _CERTAIN * error:
+        return f"{said}: too near to tell them apart (a difference of {difference})."
+    as_bounded = "by these bounds, " if beside.bound or beside.other_bound else ""
+    return f"{said}: {as_bounded}{'fewer' if beside.bits < beside.other_bits else 'more'} by {difference}."
 
 
 def _distances(evaluation: Evaluation, extractor: str | None, *, of_samples: bool) -> dict[int, float]:

@@ -35,6 +35,10 @@ class PriorSection(Section):
                 "continuous: use vq or fsq, or train --stage autoencoder alone"
             )
 
+    def derived(self, spec: CodeSpec) -> str:
+        """The sizes that follow from the codes that `spec` describes, for people, in a few words; empty if none do."""
+        return ""
+
 
 class SequenceSection(PriorSection):
     """The settings that all priors of the toolkit have in common."""

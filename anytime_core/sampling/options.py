@@ -82,7 +82,8 @@ class SamplingOptions:
     engine: str = _knob(
         "auto",
         "auto, eager, numba (small batches, CPU), graph (CUDA, what auto is there), compile, exact (the same bits "
-        "everywhere, slow), plain (the reference), or one that a plugin's prior has.",
+        "everywhere, slow), plain (the reference), or one that a plugin's prior has. "
+        "Not every kind of prior has each of them: see docs/priors.md.",
     )
     precision: str = _knob("float32", "float32, bfloat16, int8 (engine numba), or auto: what is fast here.")
     batch_size: int | None = _knob(None, "Samples at a time. Default: found by measurement.", min=1)

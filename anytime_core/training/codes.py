@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tokenize
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from torch import Tensor
 
 from anytime_core.data.files import PARTIAL_PREFIX, open_own
 from anytime_core.data.reading import open_regular
+from anytime_core.digest import digest
 from anytime_core.display import shown
 from anytime_core.errors import DataError, RunError
+from anytime_core.results import CodesFile
 from anytime_core.spelling import argument
 
 FILES = tuple(f"codes/{part}{rest}.npy" for part in ("train", "validation") for rest in ("", "-labels"))
@@ -104,6 +106,41 @@ def _open(path: Path, *, ndim: int, below: int | None) -> np.ndarray:
         if below is not None and (part.min() < 0 or part.max() >= below):
             raise RunError(f"{shown(path)} holds numbers that are not in 0..{below - 1}; {_write_again()}")
     return array.astype(np.int64) if ndim == 1 else array
+
+
+def written_files(folder: Path) -> dict[str, CodesFile]:
+    """The files of codes and labels in a folder, each read once as a whole."""
+    paths = [folder / Path(name).name for name in FILES]
+    return {
+        path.name: CodesFile(rows=len(np.load(path, mmap_mode="r", allow_pickle=False)), digest=digest(path))
+        for path in paths
+        if path.exists()
+    }
+
+
+def codes_digests(folder: Path, recorded: Mapping[str, CodesFile]) -> dict[str, str]:
+    """The digest of each file, computed if an earlier version recorded none of them."""
+    return {name: file.digest for name, file in (recorded or written_files(folder)).items()}
+
+
+def check_files(folder: Path, recorded: Mapping[str, CodesFile]) -> None:
+    """Raise RunError if a folder does not hold the files that stage `codes` wrote.
+
+    Args:
+        folder: the folder.
+        recorded: what the run's record says of the files. Earlier versions recorded nothing; then labels of one part
+            show that the other part had labels too.
+    """
+    names = [Path(name).name for name in FILES]
+    labels = {name for name in names if name.endswith("-labels.npy")}
+    present = {name for name in names if (folder / name).exists()}
+    expected = set(recorded) or (present | labels if present & labels else present)
+    for name in names:
+        path = folder / name
+        if name in expected - present:
+            raise RunError(f"{shown(path)} is missing: {_write_again()}")
+        if recorded and name in present and (name not in recorded or recorded[name].digest != digest(path)):
+            raise RunError(f"{shown(path)} is not what the run's record tells of: {_write_again()}")
 
 
 def _write_again() -> str:

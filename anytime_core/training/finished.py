@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
+from anytime_core.config import Config
+from anytime_core.config_parsing import parse_config
 from anytime_core.display import shown
-from anytime_core.errors import RunError, UsageError
-from anytime_core.record import AUTOENCODER_FILE, PRIOR_FILE, RUN_FILE, STAGES, Stage
+from anytime_core.errors import ConfigError, RunError, UsageError
+from anytime_core.record import AUTOENCODER_FILE, PRIOR_FILE, RUN_FILE, STAGES, RunRecord, Stage
 from anytime_core.run import load
 from anytime_core.spelling import argument
 from anytime_core.training.checkpoints import Checkpoint
@@ -57,6 +60,49 @@ def is_whole(training: Preparation, resumed: Checkpoint) -> bool:
     steps = {"autoencoder": settings.autoencoder.steps, "prior": settings.prior.steps}.get(stage, 0)
     finished = training.started is not None and stage in training.started.stages
     return finished and resumed.position.step >= steps
+
+
+def refuse_other_config(folder: Path, record: RunRecord, config: Config, changed: Collection[str]) -> None:
+    """Raise UsageError if a finished run is not what is asked for: nothing of it would be trained.
+
+    Where the data lies, and how it is trained, may differ. But steps that are asked for must have been made.
+
+    Args:
+        folder: the run.
+        record: its record.
+        config: what is asked for.
+        changed: the dotted keys that are set beside the config's own.
+    """
+    try:
+        recorded = parse_config(record.config, type(config.modality))
+    except ConfigError:  # of another version
+        return
+    asked, made = _values(config.to_dict()), _values(recorded.to_dict())
+    names = [name for name in {**made, **asked} if name.partition(".")[0] not in ("training", "data")]
+    names.sort(key=lambda name: not name.endswith("kind"))
+    for name in names:
+        if asked.get(name) != made.get(name):
+            stage = "prior" if name.startswith("prior.") else "autoencoder"
+            raise UsageError(
+                f"run {shown(folder)} is finished with {name}={shown(str(made.get(name)))}, not "
+                f"{shown(str(asked.get(name)))}: choose another {argument('run')}, or train it again with "
+                f"{argument('stage', stage)} and {argument('force', True)}"
+            )
+    for stage in ("autoencoder", "prior"):
+        name = f"training.{stage}.steps"
+        if name in changed and asked[name] > made[name]:
+            raise UsageError(
+                f"run {shown(folder)} is finished with {name}={made[name]}, not {asked[name]}: give it more steps with "
+                f"anytime train --resume {shown(folder)} --stage {stage} --set {name}={asked[name]}"
+            )
+
+
+def _values(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted key -> value, of everything in a config."""
+    found: dict[str, Any] = {}
+    for name, value in section.items():
+        found |= _values(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return found
 
 
 def check_finished(folder: Path) -> None:

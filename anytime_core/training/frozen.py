@@ -22,7 +22,8 @@ from anytime_core.record import AUTOENCODER_FILE, CONFIG_FILE, STAGES, RunRecord
 from anytime_core.relocation import location_keys
 from anytime_core.spelling import argument
 from anytime_core.training.codes import FILES as CODES
-from anytime_core.weights import autoencoder_digest, weights_digest
+from anytime_core.training.codes import codes_digests
+from anytime_core.weights import autoencoder_digest, check_recorded
 
 _FROZEN = STAGES[:2]
 _START = f"{PARTIAL_PREFIX}start"
@@ -50,12 +51,7 @@ def shareable(run: Path) -> RunRecord:
             f"run {shown(run)} has not finished stage {stage}: train it with anytime train --run {shown(run)} --stage "
             f"{stage}"
         )
-    weights, told = run / AUTOENCODER_FILE, record.stages["autoencoder"].digest
-    if told not in (None, weights_digest(weights)):
-        raise RunError(
-            f"{shown(weights)} is not the autoencoder that the run's record tells of: put back the files that belong "
-            "together, or train another with anytime train"
-        )
+    check_recorded(run, record, "autoencoder")
     return record
 
 
@@ -81,10 +77,19 @@ def check_place(folder: Path | None, started: RunRecord | None, run: Path, recor
     if started is None:
         return
     if "autoencoder" not in started.stages or autoencoder_digest(folder, started) != autoencoder_digest(run, record):
-        raise UsageError(
-            f"run {shown(folder)} exists, and its autoencoder is not that of {shown(run)}: choose another "
-            f"{argument('run')}, or go on with it without {argument('autoencoder')}"
-        )
+        differ = "its autoencoder is not that"
+    elif "codes" not in started.stages or _codes(folder, started) != _codes(run, record):
+        differ = "its codes are not those"
+    else:
+        return
+    raise UsageError(
+        f"run {shown(folder)} exists, and {differ} of {shown(run)}: choose another {argument('run')}, or go on with it "
+        f"without {argument('autoencoder')}"
+    )
+
+
+def _codes(run: Path, record: RunRecord) -> dict[str, str]:
+    return codes_digests((run / CODES[0]).parent, record.stages["codes"].files)
 
 
 def on_autoencoder_of(
@@ -197,5 +202,6 @@ def _link_or_copy(source: Path, target: Path) -> None:
     except FileNotFoundError:
         raise
     except OSError:  # another disk, or a file system without links; what else is wrong, copying finds too
-        with replacing(target) as temporary:
-            shutil.copyfile(source, temporary)
+        # Not with shutil.copyfile, whose error of a full disk names the source.
+        with replacing(target) as temporary, source.open("rb") as whole, temporary.open("wb") as copy:
+            shutil.copyfileobj(whole, copy)

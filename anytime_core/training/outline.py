@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import nn
-
 from anytime_core.found import Found
 from anytime_core.record import RunRecord, Stage
 from anytime_core.training.batches import spread
@@ -30,7 +28,8 @@ class Outline:
         device: what it is trained on.
         name: what is trained, such as `image/mnist-quick`; empty if that is not known.
         has_quick: whether the config has a quick variant and is not that variant.
-        autoencoder: the run whose autoencoder and codes are taken; None: they are made, or are there already.
+        autoencoder: the run whose autoencoder and codes are taken, or were when the run was begun; None: its own.
+        prior_sizes: the sizes of the prior that follow from the codes, for people; empty if there are none.
     """
 
     run: Path
@@ -45,14 +44,20 @@ class Outline:
     name: str = ""
     has_quick: bool = False
     autoencoder: Path | None = None
+    prior_sizes: str = ""
 
 
 def outlined(training: Preparation, resumed: Checkpoint | None) -> Outline:
     """The outline of a checked training that is resumed from `resumed`; None: from the start."""
     autoencoder = training.untrained
-    models: dict[Stage, nn.Module] = {"autoencoder": autoencoder} if "autoencoder" in training.stages else {}
+    weights: dict[Stage, int] = {}
+    sizes = ""
+    if "autoencoder" in training.stages:
+        weights["autoencoder"] = sum(weight.numel() for weight in autoencoder.parameters())
     if "prior" in training.stages:
-        models["prior"] = training.prior(autoencoder, labelled=bool(training.classes))
+        config = training.config.core.prior
+        weights["prior"] = training.prior_weights
+        sizes = config.derived(autoencoder.spec.narrowed(config.code_length))
     return Outline(
         run=training.folder,
         modality=training.config.core.modality,
@@ -61,9 +66,10 @@ def outlined(training: Preparation, resumed: Checkpoint | None) -> Outline:
         found=training.found,
         code_length=autoencoder.code_length,
         codebook_size=autoencoder.codebook_size,
-        weights={name: sum(weight.numel() for weight in model.parameters()) for name, model in models.items()},
+        weights=weights,
         device=str(training.device),
-        autoencoder=training.basis if training.basis != training.folder else None,
+        autoencoder=_shared_from(training),
+        prior_sizes=sizes,
     )
 
 
@@ -79,7 +85,16 @@ def finished_outline(run: Path, record: RunRecord, device: str) -> Outline:
         codebook_size=record.codebook_size,
         weights={},
         device=device,
+        autoencoder=None if record.autoencoder_of is None else Path(record.autoencoder_of.run),
     )
+
+
+def _shared_from(training: Preparation) -> Path | None:
+    """The run whose autoencoder and codes are taken, or were; None if the run has its own, or makes them."""
+    if training.basis != training.folder:
+        return training.basis
+    origin = training.started.autoencoder_of if training.started is not None else None
+    return None if origin is None or "autoencoder" in training.stages else Path(origin.run)
 
 
 def _steps(training: Preparation, stage: Stage) -> int:

@@ -1,4 +1,4 @@
-"""A training before its first step: config, data, device and run folder, checked."""
+"""A training before its first step: config, data, device and run folder."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor
 
-from anytime_core.autoencoder import OrderedAutoencoder, build_autoencoder
-from anytime_core.capture import require_capture
-from anytime_core.config import AutoencoderConfig, Config
+from anytime_core.autoencoder import OrderedAutoencoder
+from anytime_core.config import Config
 from anytime_core.damaged import remembering_damaged, say_damaged, with_damaged
-from anytime_core.data.allocation import LimitedElements, TooLargeError, trainable_weights
 from anytime_core.data.files import PARTIAL_PREFIX
 from anytime_core.devices import local_rank, resolve_device, resolve_precision
 from anytime_core.discovery.plugins import find_modality, load_modality
+from anytime_core.display import shown
 from anytime_core.distributed import launched, rank, world_size
-from anytime_core.errors import ConfigError, RunError, UsageError
+from anytime_core.errors import ConfigError, UsageError
 from anytime_core.found import Found
 from anytime_core.in_training import LOCK
 from anytime_core.modality import Datasets, Modality
@@ -34,17 +33,16 @@ from anytime_core.priors.base import Prior
 from anytime_core.priors.blame import blaming
 from anytime_core.priors.registry import PRIORS
 from anytime_core.quantizers.base import CodeSpec
-from anytime_core.record import AUTOENCODER_FILE, RUN_FILE, STAGES, RunRecord, Stage, read_record
+from anytime_core.record import AUTOENCODER_FILE, RUN_FILE, RunRecord, Stage, read_record
 from anytime_core.spelling import argument
-from anytime_core.training.batches import step_samples
 from anytime_core.training.checkpoints import Checkpoint, Checkpoints, remove_checkpoints
 from anytime_core.training.codes import CodesDataset
 from anytime_core.training.frozen import was_begun
 from anytime_core.training.interruption import Interruption
 from anytime_core.training.log import MetricsLog, OnProgress, ignore_progress
-from anytime_core.training.smallest_batch import check_batch, refuse_single_values
+from anytime_core.training.smallest_batch import refuse_single_values
 from anytime_core.training.surroundings import Surroundings
-from anytime_core.weights import load_autoencoder
+from anytime_core.training.trainable import make_autoencoder, make_prior
 
 logger = logging.getLogger(__name__)
 
@@ -92,15 +90,8 @@ class Preparation:
     @cached_property
     def untrained(self) -> OrderedAutoencoder:
         """The autoencoder of the config, untrained, for its sizes."""
-        most = trainable_weights()
         try:
-            with LimitedElements(most):
-                return build_autoencoder(self.modality, self.config.core.autoencoder)
-        except TooLargeError as error:
-            raise ConfigError(
-                f"the autoencoder of this config has more than the {most:,} weights that this machine can train: "
-                "lower autoencoder.quantizer.size, or the widths in network"
-            ) from error
+            return make_autoencoder(self.modality, self.config.core.autoencoder)
         except ValueError as error:
             refuse_single_values(error)
             raise
@@ -230,90 +221,25 @@ class Preparation:
         """The record of `basis`, None if there is none yet."""
         return self.started if self.basis == self.folder else read_record(self.basis)
 
-    def check(self) -> None:
-        """Raise AnytimeError for anything that can be found wrong before the first file is written."""
-        core, stages = self.config.core, self.stages
-        precision = resolve_precision(core.training.precision, self.device)
-        if core.training.capture is True:
-            self._check_capture(precision)
-        for key, size in (
-            ("autoencoder", core.training.autoencoder.batch_size),
-            ("prior", core.training.prior.batch_size),
-        ):
-            if key in stages and size % world_size():
-                raise ConfigError(
-                    f"training.{key}.batch_size={size} cannot be shared by {world_size()} processes: "
-                    f"use a multiple of {world_size()}"
-                )
-        finished = set(self.basis_record.stages) if self.basis_record else set()
-        for stage in stages:
-            missing = [name for name in STAGES[: STAGES.index(stage)] if name not in finished]
-            if missing:
-                raise RunError(
-                    f"stage {stage} of run {self.folder} needs stage {missing[0]} first: "
-                    f"anytime train --run {self.folder} --stage {missing[0]}"
-                )
-            finished.add(stage)
-        if stages[0] != "autoencoder":
-            self._check_unchanged()
-        if self.untrained.codebook_size is None and any(stage != "autoencoder" for stage in stages):
+    def check_labels(self, *, labelled: bool) -> None:
+        """Raise ConfigError if the prior is to be conditional and its codes have no labels."""
+        if self.config.core.prior.class_conditional is True and not labelled:
             raise ConfigError(
-                "autoencoder.quantizer.kind=none has continuous codes, which no prior learns: "
-                f"use vq or fsq, or {argument('stage', 'autoencoder')}"
-            )
-        if "prior" in stages:
-            code_length = self.untrained.code_length
-            if (core.prior.code_length or 1) > code_length:
-                raise ConfigError(f"prior.code_length={core.prior.code_length} is more than the {code_length} codes")
-            core.prior.check(self.untrained.spec.narrowed(core.prior.code_length))
-            if core.prior.class_conditional is True and not self.classes:
-                raise ConfigError("prior.class_conditional=true needs data with labels: use auto or false")
-            if PRIORS.plugin(core.prior.kind) is not None:
-                self._try_out_prior()
-        if stages[0] == "autoencoder":
-            _ = self.modality.metrics()
-        _ = self.codes(self.untrained) if stages[0] == "prior" else self.datasets
-        if stages[0] != "autoencoder":
-            return
-        samples = len(self.datasets.train)
-        if core.autoencoder.kind == "ordered":
-            at_once = step_samples(samples, core.training.autoencoder.batch_size)
-            check_batch(self.modality, self.untrained, self.config, at_once)
-        if core.autoencoder.kind == "pca" and self.untrained.code_length > samples:
-            raise ConfigError(
-                f"{self.untrained.code_length} principal components need as many training samples, found "
-                f"{samples}: set autoencoder.code_length={samples} or less"
+                f"prior.class_conditional=true needs labels, but {shown(self.basis / 'codes/train-labels.npy')} is "
+                f"missing: write codes again with {argument('stage', 'codes')} and {argument('force', True)}, or use "
+                "auto or false"
             )
 
-    def _check_capture(self, precision: torch.dtype) -> None:
-        """Raise UsageError if steps cannot be captured as CUDA graphs."""
-        what, way_out = "training.capture=true", "use auto or false"
-        require_capture(self.device, what=what, way_out=way_out)
-        if precision == torch.float16:
-            raise UsageError(f"{what} does not go with training.precision=float16: {way_out}, or bfloat16")
-        if launched()[1] > 1:
-            raise UsageError(f"{what} is for one process, not for {launched()[1]}: {way_out}")
-
-    def _check_unchanged(self) -> None:
-        """Raise ConfigError unless the config describes the autoencoder of an existing run; its data may have moved."""
-        trained, _ = load_autoencoder(self.basis / AUTOENCODER_FILE)
-        recorded = self.basis_record.config if self.basis_record else {}
-        # The config of an earlier version lacks later settings.
-        recorded_autoencoder = {**AutoencoderConfig().model_dump(mode="json"), **recorded.get("autoencoder", {})}
-        config = self.config.to_dict()
-        same_sections = (recorded.get("modality"), recorded_autoencoder) == (config["modality"], config["autoencoder"])
-        if not same_sections or _shapes(self.untrained) != _shapes(trained):
-            raise ConfigError(
-                f"the config describes another autoencoder than that of {self.basis}: leave modality, networks and "
-                f"autoencoder as they are, or train from stage autoencoder into another {argument('run')}"
-            )
-
-    def _try_out_prior(self) -> None:
-        """Let a plugin's prior look at a few codes, so that its faults show before the autoencoder is trained."""
-        with blaming(self.config.core.prior.kind), torch.random.fork_rng(devices=[]):
+    @cached_property
+    def prior_weights(self) -> int:
+        """The number of the prior's weights. A plugin's prior is tried out, as its faults should show early."""
+        kind = self.config.core.prior.kind
+        with blaming(kind), torch.random.fork_rng(devices=[]):
             prior = self.prior(self.untrained, labelled=bool(self.classes))
-            codes = torch.randint(prior.codebook_size, (2, prior.code_length))
-            _ = prior(codes, torch.zeros(2, dtype=torch.int64) if prior.classes else None)
+            if PRIORS.plugin(kind) is not None:
+                codes = torch.randint(prior.codebook_size, (2, prior.code_length))
+                _ = prior(codes, torch.zeros(2, dtype=torch.int64) if prior.classes else None)
+        return sum(weight.numel() for weight in prior.parameters())
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -330,11 +256,12 @@ class Preparation:
         return with_damaged(self.datasets.counted(), self.datasets)
 
     def prior(self, autoencoder: OrderedAutoencoder, *, labelled: bool) -> Prior:
-        """The prior of the config, untrained, for the codes of `autoencoder`."""
+        """The prior of the config, untrained, for the codes of `autoencoder`; see `make_prior`."""
+        self.check_labels(labelled=labelled)
         config = self.config.core.prior
         classes = len(self.classes) if labelled and config.class_conditional is not False else 0
         spec = autoencoder.spec.narrowed(config.code_length, classes)
-        return PRIORS[config.kind](config, spec, prior_vectors(autoencoder, spec))
+        return make_prior(config, spec, prior_vectors(autoencoder, spec))
 
     def codes(self, autoencoder: OrderedAutoencoder) -> tuple[CodesDataset, CodesDataset]:
         """The training and validation codes. Raises RunError if `autoencoder` cannot have written them."""
@@ -369,10 +296,6 @@ def _holds_foreign_files(folder: Path) -> bool:
     """Whether files in a folder are not from a training that is starting in it or was killed while starting."""
     own = (f".{LOCK}.", PARTIAL_PREFIX)
     return not was_begun(folder) and not all(path.name.startswith(own) for path in folder.iterdir())
-
-
-def _shapes(autoencoder: OrderedAutoencoder) -> dict[str, torch.Size]:
-    return {name: value.shape for name, value in autoencoder.state_dict().items()}
 
 
 def prior_vectors(autoencoder: OrderedAutoencoder, spec: CodeSpec) -> Tensor | None:

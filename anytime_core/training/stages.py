@@ -27,6 +27,7 @@ from anytime_core.results import (
 )
 from anytime_core.training.autoencoder import fit_principal_components, keep_autoencoder, train_autoencoder
 from anytime_core.training.batches import ordered_batches
+from anytime_core.training.codes import written_files
 from anytime_core.training.collapse import TELLING_STEPS, worthless_prefixes
 from anytime_core.training.encoding import write_codes
 from anytime_core.training.log import Progress
@@ -115,7 +116,8 @@ def _codes_stage(training: Preparation, surroundings: Surroundings) -> CodesResu
         seed=core.seed,
         workers=core.training.workers,
     )
-    return CodesResult(steps=steps, seconds=surroundings.seconds)
+    files = written_files(training.folder / "codes") if rank() == 0 else {}  # the first process wrote them
+    return CodesResult(steps=steps, seconds=surroundings.seconds, files=files)
 
 
 def _prior_stage(training: Preparation, surroundings: Surroundings) -> PriorResult:
@@ -140,8 +142,8 @@ def _prior_stage(training: Preparation, surroundings: Surroundings) -> PriorResu
     best = load_prior(path).to(surroundings.accelerator.device)
     likelihood = validate_prior(best, validation_codes, limit=None, batch_size=core.training.prior.batch_size)
     validation = PriorValidation(
-        bits_per_code=round(likelihood.bits_per_code, 4),
-        standard_error=round(likelihood.standard_error, 4),
+        bits_per_code=round(likelihood.bits_per_code, 6),
+        standard_error=round(likelihood.standard_error, 6),
         bits_per_position=_bits(likelihood.bits_per_position),
         samples=likelihood.samples,
     )

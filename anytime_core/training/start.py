@@ -6,13 +6,14 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from anytime_core.config_parsing import overridden_key
 from anytime_core.devices import resolve_device
-from anytime_core.discovery.resolve import Overrides, Source, Subject, resolve, resolve_run
+from anytime_core.discovery.resolve import Overrides, Source, Subject, as_changes, resolve, resolve_run
 from anytime_core.errors import UsageError, writing_to
 from anytime_core.quantities import shown_value
 from anytime_core.run import Run, load
 from anytime_core.spelling import argument
-from anytime_core.training.finished import check_finished
+from anytime_core.training.finished import check_finished, refuse_other_config
 from anytime_core.training.frozen import on_autoencoder_of
 from anytime_core.training.log import OnProgress, ignore_progress
 from anytime_core.training.outline import Outline, finished_outline
@@ -58,12 +59,13 @@ def train(
         modality: the name of a modality, whose default recipe is trained if there is no `config`.
         baseline: the name of a baseline of the config, a model to compare with, such as `"unordered"`.
         quick: whether to train the small variant of the config.
-        autoencoder: another run, on whose autoencoder and codes only a prior is trained. The config is then that of the
-            other run unless there is a `config`, and only what it says of the prior may change.
+        autoencoder: another run, or its folder, on whose autoencoder and codes only a prior is trained. The config is
+            then that of the other run unless there is a `config`, and only what it says of the prior may change.
         stage: `"autoencoder"`, `"codes"`, `"prior"`, or `"all"` that are not finished. None: all, or those that the
             run was begun with if `resume` is true.
         resume: whether to resume from the last checkpoint. On the CPU the result is that of a training that was never
-            stopped, bit by bit. `"auto"`: start the run, resume it, or return it if it is finished.
+            stopped, bit by bit. `"auto"`: start the run, resume it, or return it if it is finished
+            as it is asked for.
         force: whether to go on if the data has changed since the run was begun, if the autoencoder ignores its input,
             or if a stage is finished: it is then thrown away and trained again.
         on_ready: called with what will be done, before the first file is written.
@@ -83,8 +85,9 @@ def train(
     planned = plan(run, stage, resume, autoencoder)
     subject = _subject(planned, config, overrides, modality, baseline, quick=quick)
     folder, device = planned.folder(subject.name), subject.config.core.training.device
-    if not planned.stages:
+    if not planned.stages and planned.started is not None:
         check_finished(folder)
+        refuse_other_config(folder, planned.started, subject.config, _keys(overrides))
         return load(folder, device=device)
     with writing_to(folder, argument("run")):
         train_stages(
@@ -126,6 +129,7 @@ def outline(
     subject = _subject(planned, config, overrides, modality, baseline, quick=quick)
     folder = planned.folder(subject.name)
     if not planned.stages and planned.started is not None:
+        refuse_other_config(folder, planned.started, subject.config, _keys(overrides))
         device = str(resolve_device(subject.config.core.training.device))
         return _named(finished_outline(folder, planned.started, device), subject)
     found = outline_stages(
@@ -170,6 +174,10 @@ def _subject(
     if planned.started is not None and planned.run is not None and config is None:
         return resolve_run(planned.run, overrides=overrides, modality=modality, baseline=baseline, quick=quick)
     return resolve(config, overrides=overrides, modality=modality, baseline=baseline, quick=quick)
+
+
+def _keys(overrides: Overrides) -> set[str]:
+    return {overridden_key(change) for change in as_changes(overrides, None)}
 
 
 def _named(found: Outline, subject: Subject) -> Outline:

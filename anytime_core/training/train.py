@@ -18,6 +18,7 @@ from anytime_core.priors.blame import blaming
 from anytime_core.record import STAGES, RunRecord, Stage
 from anytime_core.spelling import argument
 from anytime_core.training.checkpoints import Checkpoint
+from anytime_core.training.checks import check
 from anytime_core.training.collapse import refuse_collapsed
 from anytime_core.training.finished import is_whole, refuse_to_discard
 from anytime_core.training.forecast import Forecaster
@@ -140,7 +141,7 @@ def outline_stages(
 
 def _found_good(training: Preparation, *, resume: bool, force: bool) -> Checkpoint | None:
     """The checkpoint of the first stage, None for its start, after all checks before the first file is written."""
-    training.check()
+    check(training)
     refuse_collapsed(training.basis_record, training.stages, training, force=force)
     resumed = training.checkpoints(training.stages[0]).latest() if resume else None
     resumed = checked_against_data(training, resumed, force=force)

@@ -127,7 +127,9 @@ def evaluate(
         return
     said: list[str] = []
     several = len({evaluation.prior for evaluation in evaluations if evaluation.prior is not None}) > 1
-    for evaluation in evaluations:
+    for number, evaluation in enumerate(evaluations):
+        if number:
+            output.print_text()
         kinds = ", ".join(filter(None, (evaluation.baseline, evaluation.prior if several else None)))
         kind = f" ({kinds})" if kinds else ""
         limit = f", at most {evaluation.calls} calls" if evaluation.calls else ""
@@ -147,21 +149,21 @@ def _calls(text: str) -> int | None:
 
 
 def _print(evaluation: Evaluation, title: str, said: list[str]) -> list[str]:
-    """Print the verdict, a table with one line for each budget, and how to read it if that was not `said` before.
+    """Print the verdict, a table with one line for each budget, and what was not `said` before of how to read it.
 
     Returns:
-        How to read the table.
+        All that was said by now of how to read tables.
     """
     from anytime_core.evaluation.tables import legend, printed_table
 
-    output.say(title)
+    output.print_text(title)
     for sentence in evaluation.verdict:
         output.print_text(sentence)
     titles, rows = printed_table(evaluation)
     output.print_table(titles, rows, "nothing to evaluate")
-    explained = legend(evaluation)
-    for line in explained if explained != said else ():
+    explained = [line for line in legend(evaluation) if line not in said]
+    for line in explained:
         output.print_text(line)
     for caution in evaluation.cautions:
         output.print_text(f"caution: {caution}")
-    return explained
+    return [*said, *explained]

@@ -34,12 +34,15 @@ class Teller:
 
 def announce(outline: Outline, doing: str = "training") -> None:
     """Say what is trained, into which folder, and on which data."""
+    from anytime_core.data.locations import from_here
     from anytime_core.record import STAGES
 
     stages = "" if tuple(outline.steps) == STAGES else f": {', '.join(outline.steps)}"
     output.say(f"{doing} {shown(outline.name)} into {shown(outline.run)}{stages}")
     if outline.autoencoder is not None:
-        output.say(f"  on the autoencoder and the codes of {shown(outline.autoencoder)}")
+        output.say(f"  on the autoencoder and the codes of {shown(from_here(outline.autoencoder))}")
+    if outline.prior_sizes:
+        output.say(f"  prior: {shown(outline.prior_sizes)}")
     for line in outline.found.lines() if outline.found is not None else ():
         output.say(f"  {line}")
 

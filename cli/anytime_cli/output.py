@@ -191,11 +191,15 @@ def _shown_lines(text: str, indent: str = "") -> str:
 
 def value_of(options: Sequence[str], arguments: Sequence[str]) -> str | None:
     """The value that `arguments` give for an option, which has the names `options`; None if they do not give it."""
+    return next(values_of(options, arguments), None)
+
+
+def values_of(options: Sequence[str], arguments: Sequence[str]) -> Iterator[str]:
+    """All values that `arguments` give for an option that may be repeated, see `value_of`."""
     for argument, following in itertools.pairwise([*arguments, ""]):
         name, equals, value = argument.partition("=")
         if name in options:
-            return value if equals else following
-    return None
+            yield value if equals else following
 
 
 @contextlib.contextmanager

@@ -62,6 +62,7 @@ def list_(root: RootOption = _RUNS, json: output.JsonOption = False) -> None:
                 "recipe": record.recipe,
                 "baseline": record.baseline,
                 "quick": record.quick,
+                "prior": record.prior_kind,
                 "code_length": record.code_length,
                 "codebook_size": record.codebook_size,
                 "stages": list(record.stages),
@@ -76,13 +77,14 @@ def list_(root: RootOption = _RUNS, json: output.JsonOption = False) -> None:
         output.print_json(rows)
         return
     output.print_table(
-        ("run", "recipe", "codes", "codebook", "finished stages", "created"),
+        ("run", "recipe", "prior", "codes", "codebook", "finished stages", "created"),
         [
-            (row["run"], row["problem"], "", "", "", "")
+            (row["run"], row["problem"], "", "", "", "", "")
             if row["problem"]
             else (
                 row["run"],
                 "-".join(filter(None, (row["recipe"], "quick" if row["quick"] else None, row["baseline"]))),
+                row["prior"],
                 row["code_length"],
                 row["codebook_size"],
                 row["progress"],
@@ -111,9 +113,9 @@ def _origin(origin: AutoencoderOrigin) -> str:
 
 def _prior(record: RunRecord) -> str:
     """The kind of the run's prior, and the plugin that it comes from."""
-    done, kind = record.stages.get("prior"), record.config.get("prior", {}).get("kind", "transformer")
+    done = record.stages.get("prior")
     plugin = f" ({done.plugin})" if done is not None and done.plugin is not None else ""
-    return f"{shown(kind)}{plugin}" if done is not None else "none yet"
+    return f"{record.prior_kind}{plugin}" if done is not None else "none yet"
 
 
 @app.command("show", epilog="Example: anytime runs show runs/image-digits-1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
@@ -35,6 +36,8 @@ anytime train --autoencoder runs/image-mnist-1 --set prior.kind=ardm
 """
 
 OTHER_OPTIONS = """The values that --set changes, with those of a modality: anytime train --modality audio --help"""
+
+OWN_DEFAULTS = "Values are its own defaults. A recipe may have others: anytime recipes show NAME"
 
 LATEST = "latest"
 AUTO: Literal["auto"] = "auto"
@@ -81,7 +84,7 @@ def _modality_options(arguments: Sequence[str]) -> str:
     name = output.value_of(["--modality"], arguments)
     if not name:
         return ""
-    return _options(f"modality {name}", described_fields(load_modality(name).Config))
+    return _options(f"modality {name}", OWN_DEFAULTS, described_fields(load_modality(name).Config))
 
 
 def _prior_options(arguments: Sequence[str]) -> str:
@@ -92,10 +95,41 @@ def _prior_options(arguments: Sequence[str]) -> str:
     kinds = [argument.partition("prior.kind=")[2] for argument in arguments if "prior.kind=" in argument]
     if not kinds:
         return ""
-    return _options(f"prior {kinds[-1]}", described_fields(PRIORS.section_of(kinds[-1]), "prior."))
+    fields = described_fields(PRIORS.section_of(kinds[-1]), "prior.")
+    if (used := _used_by(arguments)) is None:
+        return _options(f"prior {kinds[-1]}", OWN_DEFAULTS, fields)
+    name, values = used
+    taken = ((key, json.dumps(values[key]) if key in values else default, told) for key, default, told in fields)
+    return _options(f"prior {kinds[-1]}", f"Values are those of {name}.", taken)
 
 
-def _options(what: str, fields: Iterable[tuple[str, str, str]]) -> str:
-    """Lines of a key, its default and its description each."""
-    lines = [f"{key}={default}  {description}" for key, default, description in dict.fromkeys(fields)]
-    return "\n\n".join(output.without_markup(line) for line in [f"What --set may change for {what}:", *lines])
+def _used_by(arguments: Sequence[str]) -> tuple[str, dict[str, Any]] | None:
+    """The name of what `arguments` would train, and its values by dotted key; None if they name nothing that works."""
+    from anytime_core.config_differences import flattened
+    from anytime_core.discovery.resolve import resolve, resolve_run
+    from anytime_core.errors import AnytimeError
+
+    overrides = list(output.values_of(["--set"], arguments))
+    run = output.value_of(["--autoencoder"], arguments)
+    try:
+        subject = (
+            resolve_run(option_types.path(run), overrides=overrides)
+            if run
+            else resolve(
+                output.value_of(["--config"], arguments),
+                overrides=overrides,
+                modality=output.value_of(["--modality"], arguments),
+                baseline=output.value_of(["--baseline"], arguments),
+                quick="--quick" in arguments,
+            )
+        )
+    except AnytimeError:
+        return None
+    return run or subject.name, flattened(subject.config.to_dict())
+
+
+def _options(what: str, source: str, fields: Iterable[tuple[str, str, str]]) -> str:
+    """Lines of a key, its value and its description each, below a line that says where the values are from."""
+    lines = [f"What --set may change for {what}:", source]
+    lines += [f"{key}={value}  {description}" for key, value, description in dict.fromkeys(fields)]
+    return "\n\n".join(map(output.without_markup, lines))

@@ -121,6 +121,7 @@ RECORDS: dict[str, Callable[[dict[str, Any]], bytes]] = {
     "a version that is a number": edited(lambda record: record["plugin"].update(version=5)),
     "libraries without names": edited(lambda record: record.update(libraries=["torch"])),
     "a section that is none": edited(lambda record: record["config"].update(autoencoder=[1])),
+    "a section of the prior that is none": edited(lambda record: record["config"].update(prior="gru")),
     "negative steps": edited(lambda record: record["stages"]["prior"].update(steps=-1)),
     "a stage that took for ever": edited(lambda record: record["stages"]["prior"].update(seconds=math.inf)),
     "a validation that is none": edited(lambda record: record["stages"]["prior"].update(validation=[1])),

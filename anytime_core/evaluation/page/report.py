@@ -11,7 +11,7 @@ from itertools import pairwise
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from anytime_core.evaluation.extractors import CLASSIFIER
-from anytime_core.evaluation.measures import Measure, curve, measures, names, shown_metrics, weak_judge
+from anytime_core.evaluation.measures import Measure, bounds_in_words, curve, measures, names, shown_metrics, weak_judge
 from anytime_core.evaluation.page.charts import Bar, Line, bar_chart, brief, line_chart
 from anytime_core.evaluation.page.sheets import PriorityCodes, Sheet, Shown
 from anytime_core.evaluation.result import Evaluation, Row
@@ -51,7 +51,7 @@ def render_report(
     """The page.
 
     Args:
-        evaluations: of the run that the page is about, then of its baselines.
+        evaluations: of the run that the page is about, then of the others.
         shown: what each budget shows, by ascending budget.
         priority: samples by ascending number of shared codes; empty for a run without a prior.
         origin: how the run was made.
@@ -82,7 +82,8 @@ def render_report(
             *comparisons([(run.name, run.evaluation) for run in runs]),
             full_table(runs[0].name, own, own=True),
         ],
-        baseline_tables=[full_table(run.name, run.evaluation, own=False) for run in runs[1:]],
+        others=_others_in_words(evaluations),
+        other_tables=[full_table(run.name, run.evaluation, own=False) for run in runs[1:]],
         config=origin.config,
         commands="\n".join(origin.commands),
         changes=origin.changes,
@@ -95,7 +96,7 @@ def render_report(
 
 @dataclass(frozen=True)
 class _Run:
-    """An evaluation with its name on the page, and whether the page is about it, not a baseline."""
+    """An evaluation with its name on the page, and whether the page is about it, not another run."""
 
     name: str
     evaluation: Evaluation
@@ -107,6 +108,15 @@ def _runs(evaluations: Sequence[Evaluation]) -> list[_Run]:
         _Run(name, one, own=index == 0)
         for index, (name, one) in enumerate(zip(names(evaluations), evaluations, strict=True))
     ]
+
+
+def _others_in_words(evaluations: Sequence[Evaluation]) -> str:
+    """What the evaluations after the first one are of."""
+    own, *others = evaluations
+    runs = [one for one in others if one.run != own.run]
+    if not runs:
+        return "this run with other numbers of calls"
+    return "the baselines" if all(one.baseline for one in runs) else "the other runs"
 
 
 def _facts(own: Evaluation) -> Iterator[tuple[str, str]]:
@@ -256,7 +266,11 @@ def _code_charts(own: Evaluation) -> Iterator[_Chart]:
     bits = [Bar(position, position + 1, value) for position, value in enumerate(own.bits_per_position)]
     if bits:
         title = "Bits per code, by position"
-        yield _Chart(title, "What the prior needs for each code of validation data", bar_chart(title, bits))
+        yield _Chart(
+            title,
+            f"What the prior needs for each code of validation data{bounds_in_words([own])}",
+            bar_chart(title, bits),
+        )
     plans = [
         Line(f"{spacing} plan", sorted(points.items()), spacing, accented=not number)
         for number, (spacing, points) in enumerate(own.bits_per_calls.items())
@@ -265,6 +279,7 @@ def _code_charts(own: Evaluation) -> Iterator[_Chart]:
     if plans:
         title = "Bits per code, by network calls"
         note = "What the prior needs for all codes of validation data; fewer calls draw more codes at once"
+        note += bounds_in_words([own])
         yield _Chart(title, note, line_chart(title, plans, unit="call"))
 
 

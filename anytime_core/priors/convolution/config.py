@@ -46,6 +46,12 @@ class ConvolutionSection(SequenceSection):
                 f"{max(1, (spec.length - 1).bit_length())}, or null"
             )
 
+    def derived(self, spec: CodeSpec) -> str:
+        """See `PriorSection`: the dilations, and how many codes they see."""
+        seen, before = self.receptive_field(spec.length), spec.length - 1
+        reached = "all codes before it" if seen >= before else f"the {seen} of at most {before} codes before it"
+        return f"dilations 1 to {max(self.dilations(spec.length))}, by which a code sees {reached}"
+
     def _whole_cycle(self, length: int) -> int:
         """The shortest cycle that sees the `length - 1` codes before the last; the label is in every input."""
         cycle = 1

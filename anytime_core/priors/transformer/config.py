@@ -97,6 +97,14 @@ class TransformerConfig(TransformerSection):
                 "less, or null"
             )
 
+    def derived(self, spec: CodeSpec) -> str:
+        """See `PriorSection`: the sizes of its attention pattern."""
+        if self.attention == "full":
+            return ""
+        summary = f", summary {self.summary_of(spec)}" if self.attention == "fixed" else ""
+        positions = "grid" if self.grid_positions(spec) else "learned"
+        return f"{self.attention} attention, block {self.block_of(spec)}{summary}, positions {positions}"
+
     def block_of(self, spec: CodeSpec) -> int:
         """The positions of a block."""
         # In another order than that of the grid, a row is not a block.
