@@ -132,9 +132,9 @@ def test_training_uses_the_assignment_that_is_drawn():
     prior = prior_of("made", {**MADE["several assignments"], "dropout": 0}).train()
     codes = torch.randint(6, (4, PRIME))
     losses = [prior(codes, None, {"assignment": torch.tensor([number])}) for number in range(3)]
-    assert len({loss.sum().item() for loss in losses}) == 3
     assert prior.draws(4)["assignment"].shape == (1,)
-    assert any(torch.equal(prior(codes, None), loss) for loss in losses)
+    nearest, *others = sorted((prior(codes, None) - loss).abs().max().item() for loss in losses)
+    assert nearest < 1e-5 < 1e-3 < min(others)  # the same products may be rounded in another way
 
 
 def test_masked_weights_have_no_gradient_and_decay_alone():
