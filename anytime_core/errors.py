@@ -75,14 +75,19 @@ _FURTHER = {
 }
 
 
+def named_file(error: OSError) -> str | None:
+    """The path that an error names, None if it names none; some libraries name it in bytes."""
+    path = error.filename
+    return os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else None
+
+
 def system_reason(error: OSError) -> str:
     """Why the system refused something, and the way out, in words that can follow the name of a file or folder."""
     if error.errno is None or not error.strerror:
         return (str(error).strip().splitlines() or [type(error).__name__])[-1]
     if error.strerror != os.strerror(error.errno):
         return error.strerror  # a sentence of ours, which says enough
-    if error.errno == errno.ENOENT and isinstance(error.filename, str) and os.path.dirname(error.filename):
-        folder = os.path.dirname(error.filename)
+    if error.errno == errno.ENOENT and (folder := os.path.dirname(named_file(error) or "")):
         return error.strerror if os.path.isdir(folder) else f"{error.strerror}: there is no folder {folder}"
     return f"{error.strerror}{_FURTHER.get(error.errno, '')}"
 
@@ -96,7 +101,8 @@ def writing_to(folder: Path, option: str) -> Iterator[None]:
         if problem.errno is None:  # a library's own, which names what it is about
             raise
         reason = system_reason(problem)
-        named = Path(os.fsdecode(problem.filename)) if isinstance(problem.filename, str | bytes) else None
+        file = named_file(problem)
+        named = None if file is None else Path(file)
         if named is None or named == folder or named in folder.parents or folder in named.parents:
             raise AnytimeError(f"cannot write to {folder}: {reason}; choose another {option}") from problem
         raise AnytimeError(f"{named}: {reason}") from problem

@@ -193,9 +193,10 @@ def _in_shell(command: str, folder: Path, **environment: str) -> subprocess.Comp
     ],
 )
 def test_errors_of_the_system_name_the_file_and_the_way_out(number, way_out, anytime, monkeypatch):
-    error = OSError(number, os.strerror(number), "some/file")
-    assert system_reason(error).startswith(way_out)
-    assert main._explain(error, []) == (f"some/file: {system_reason(error)}", 1)
+    for filename in ("some/file", b"some/file"):
+        error = OSError(number, os.strerror(number), filename)
+        assert system_reason(error).startswith(way_out)
+        assert main._explain(error, []) == (f"some/file: {system_reason(error)}", 1)
     message, _ = main._explain(OSError(number, os.strerror(number)), [])
     assert way_out in message
     assert message.startswith("a file, here or in ")
@@ -203,7 +204,11 @@ def test_errors_of_the_system_name_the_file_and_the_way_out(number, way_out, any
 
 @pytest.mark.parametrize(
     ("filename", "expected"),
-    [("a/b", "No such file or directory: there is no folder a"), ("b", "No such file or directory")],
+    [
+        ("a/b", "No such file or directory: there is no folder a"),
+        (b"a/b", "No such file or directory: there is no folder a"),
+        ("b", "No such file or directory"),
+    ],
 )
 def test_of_a_missing_file_the_missing_folder_is_named(filename, expected, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -215,6 +220,7 @@ def test_of_a_missing_file_the_missing_folder_is_named(filename, expected, tmp_p
     [
         (None, "cannot write to a/out: No space left on device: "),
         ("a/out/x.png", "cannot write to a/out: No space left on device: "),
+        (b"a/out/x.png", "cannot write to a/out: No space left on device: "),
         ("a", "cannot write to a/out: No space left on device: "),
         ("elsewhere/x.png", "elsewhere/x.png: No space left on device: "),
     ],

@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 
 from anytime_core.data.reading import JSON_LIMIT, read_limited
 from anytime_core.display import shown
-from anytime_core.errors import UsageError
+from anytime_core.errors import UsageError, named_file
 
 PARTIAL_PREFIX = ".partial-"
 """Start of the names of files and folders that are being written."""
@@ -366,8 +366,8 @@ def _flush(path: Path) -> None:
 
 def _name_final(error: OSError, temporary: Path, final: Path) -> None:
     """Let an error about something temporary, or about the disk, name what the user asked for."""
-    if isinstance(error.filename, str | os.PathLike):
-        error.filename = os.fspath(error.filename).replace(str(temporary), str(final))
+    if (named := named_file(error)) is not None:
+        error.filename = named.replace(str(temporary), str(final))
     elif error.filename is None and error.errno in _PLACELESS:
         error.filename = str(final)
 

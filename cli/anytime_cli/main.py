@@ -27,7 +27,7 @@ from anytime_cli import (
     train_command,
 )
 from anytime_core import AnytimeError, __version__
-from anytime_core.errors import system_reason
+from anytime_core.errors import named_file, system_reason
 from anytime_core.exhaustion import exhausted, what_ran_out
 from anytime_core.spelling import as_options
 
@@ -135,7 +135,7 @@ def _explain(error: Exception, arguments: Sequence[str]) -> tuple[str, int]:
     if isinstance(error, OSError):
         if error.errno is None:  # a library's own, which names what it is about
             return system_reason(error), 1
-        name = error.filename or f"a file, here or in {tempfile.gettempdir()}"
+        name = named_file(error) or f"a file, here or in {tempfile.gettempdir()}"
         return f"{name}: {system_reason(error)}", 1
     first = str(error).partition("\n")[0]
     return f"{type(error).__name__}: {first}; this is a bug, --debug shows where", 1
