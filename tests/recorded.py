@@ -15,7 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import anytime_core.capture
-from anytime_core.capture import Captured
+from anytime_core.capture import Captured, capture, warm_up
+from anytime_core.priors.stepping import CapturedEngine
 
 _FORBIDDEN = {"_local_scalar_dense", "nonzero", "lift_fresh", "masked_select", "unique_dim", "_unique2"}
 """Operators that wait for the device, copy from the host, or whose shapes follow from values."""
@@ -105,3 +106,35 @@ def _tensors(values: Any) -> list[torch.Tensor]:
 
 def _storage(tensor: torch.Tensor) -> int:
     return tensor.untyped_storage()._cdata
+
+
+@torch.inference_mode()
+def assert_a_captured_step_serves_all_positions(engine: CapturedEngine, batch: int, *, spread: float) -> None:
+    """One captured step gives the conditionals at every position, of one batch after another.
+
+    Args:
+        engine: of a prior with labels, on a device whose work can be captured.
+        batch: B.
+        spread: the deviation that logits have at least, as those that are nearly flat would hide differences.
+    """
+    prior, device = engine.prior, engine.prior.device
+    length = prior.code_length
+    codes = torch.randint(prior.codebook_size, (2, batch, length), device=device)
+    labels = torch.randint(prior.classes, (2, batch), device=device)
+    stepper = engine.open(labels[0], batch, length)
+    position, previous = labels.new_zeros(1), labels.new_zeros(batch)
+
+    def work() -> torch.Tensor:
+        return stepper.step_at(position, previous)
+
+    warm_up(work, device)
+    made = capture(work, device, what="a step", way_out="none")
+    for some_codes, some_labels in zip(codes, labels, strict=True):
+        stepper.restart(some_labels)
+        expected = prior.conditionals(some_codes[:, :-1], some_labels)
+        assert expected.std() > spread
+        for n in range(length):
+            position.fill_(n)
+            previous.copy_(some_codes[:, n - 1] if n else torch.full_like(previous, 10**6))
+            made.replay()
+            torch.testing.assert_close(made.result, expected[:, n], rtol=0, atol=1e-4)

@@ -10,9 +10,9 @@ import pytest
 import torch
 from drawing import codes_of, draw_from, gumbel
 from pydantic import ValidationError
-from test_prior_contract import VARIANTS, small
+from recorded import assert_a_captured_step_serves_all_positions
+from small_priors import VARIANTS, small
 
-from anytime_core.capture import capture, warm_up
 from anytime_core.errors import ConfigError
 from anytime_core.priors.base import PlainEngine
 from anytime_core.priors.registry import PRIORS
@@ -53,25 +53,7 @@ def prior_of(section: tuple[str, dict[str, Any]], table: str = "per position", l
 @torch.inference_mode()
 def test_one_captured_step_serves_all_positions_batch_after_batch(graph_device, section, table, batch):
     prior = prior_of(section, table).to(graph_device)
-    codes = torch.randint(K, (2, batch, N), device=graph_device)
-    labels = torch.randint(CLASSES, (2, batch), device=graph_device)
-    stepper = prior.engines()["graph"](prior, "float32").open(labels[0], batch, N)
-    position, previous = labels.new_zeros(1), labels.new_zeros(batch)
-
-    def work():
-        return stepper.step_at(position, previous)
-
-    warm_up(work, graph_device)
-    made = capture(work, graph_device, what="a step", way_out="none")
-    for some_codes, some_labels in zip(codes, labels, strict=True):
-        stepper.restart(some_labels)
-        expected = prior.conditionals(some_codes[:, :-1], some_labels)
-        assert expected.std() > 0.1
-        for n in range(N):
-            position.fill_(n)
-            previous.copy_(some_codes[:, n - 1] if n else torch.full_like(previous, 10**6))
-            made.replay()
-            torch.testing.assert_close(made.result, expected[:, n], rtol=0, atol=1e-4)
+    assert_a_captured_step_serves_all_positions(prior.engines()["graph"](prior, "float32"), batch, spread=0.1)
 
 
 @every_section

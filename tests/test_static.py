@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from drawing import codes_of
+from recorded import assert_a_captured_step_serves_all_positions
 
-from anytime_core.capture import capture, warm_up
 from anytime_core.priors.transformer.config import TransformerConfig
 from anytime_core.priors.transformer.graph import GraphEngine
 from anytime_core.priors.transformer.model import TransformerPrior
@@ -28,39 +28,17 @@ def prior_of(kv_heads: int, vectors: tuple[int, ...] | None, attention: str = "f
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])
 @pytest.mark.parametrize("batch", [1, 5])
 def test_one_captured_step_serves_all_positions_batch_after_batch(graph_device, batch, kv_heads, vectors):
-    assert_a_captured_step_serves_all_positions(prior_of(kv_heads, vectors), batch, graph_device)
+    assert_a_captured_step_serves_all_positions(
+        GraphEngine(prior_of(kv_heads, vectors).to(graph_device)), batch, spread=0.3
+    )
 
 
 @pytest.mark.parametrize("attention", ["local", "strided", "fixed"])
 @pytest.mark.parametrize("batch", [1, 5])
 def test_a_captured_step_follows_the_pattern_of_each_layer(graph_device, batch, attention):
-    assert_a_captured_step_serves_all_positions(prior_of(2, None, attention), batch, graph_device)
-
-
-@torch.inference_mode()
-def assert_a_captured_step_serves_all_positions(
-    prior: TransformerPrior, batch: int, graph_device: torch.device
-) -> None:
-    prior = prior.to(graph_device)
-    codes = torch.randint(K, (2, batch, N), device=graph_device)
-    labels = torch.randint(CLASSES, (2, batch), device=graph_device)
-    stepper = GraphEngine(prior).open(labels[0], batch, N)
-    position, previous = labels.new_zeros(1), labels.new_zeros(batch)
-
-    def work():
-        return stepper.step_at(position, previous)
-
-    warm_up(work, graph_device)
-    made = capture(work, graph_device, what="a step", way_out="none")
-    for some_codes, some_labels in zip(codes, labels, strict=True):
-        stepper.restart(some_labels)
-        expected = prior.conditionals(some_codes[:, :-1], some_labels)
-        assert expected.std() > 0.3
-        for n in range(N):
-            position.fill_(n)
-            previous.copy_(some_codes[:, n - 1] if n else torch.full_like(previous, 10**6))
-            made.replay()
-            torch.testing.assert_close(made.result, expected[:, n], rtol=0, atol=1e-4)
+    assert_a_captured_step_serves_all_positions(
+        GraphEngine(prior_of(2, None, attention).to(graph_device)), batch, spread=0.3
+    )
 
 
 @pytest.mark.parametrize("attention", ["full", "strided"])

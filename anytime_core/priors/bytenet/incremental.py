@@ -8,16 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from anytime_core.priors.bytenet.blocks import ByteNetBlock, multiplicative_unit
+from anytime_core.priors.convolution.incremental import IncrementalConvolutions
 from anytime_core.priors.convolution.layers import SteppedConvolution, copied, transposed
-from anytime_core.priors.sequence.incremental import IncrementalNetwork, State
+from anytime_core.priors.sequence.incremental import State
 from anytime_core.priors.stepping import Position
 
 if TYPE_CHECKING:
     from anytime_core.priors.bytenet.model import ByteNetPrior
 
 
-class IncrementalByteNet(IncrementalNetwork):
-    """See `IncrementalNetwork`. Its state is the ring of each block.
+class IncrementalByteNet(IncrementalConvolutions):
+    """See `IncrementalConvolutions`.
 
     Args:
         prior: the prior.
@@ -25,19 +26,16 @@ class IncrementalByteNet(IncrementalNetwork):
     """
 
     def __init__(self, prior: ByteNetPrior, dtype: torch.dtype) -> None:
+        super().__init__(prior, dtype)
         self.blocks = [_Block(block, dtype) for block in prior.blocks]
+        self.convolutions = [block.convolution for block in self.blocks]
         self.norm = _Norm(prior.norm, dtype)
-        self.mix, self.mix_bias = transposed(prior.mix, dtype), copied(prior.mix.bias, dtype)
 
-    def state(self, batch: int, length: int) -> State:
-        """The rings of a new batch."""
-        return tuple(block.convolution.ring(batch, length) for block in self.blocks)
-
-    def features(self, x: Tensor, state: State, position: Position) -> Tensor:
-        """The input [B, 2 C] at `position` -> its features [B, 2 C]."""
+    def stream(self, x: Tensor, state: State, position: Position) -> Tensor:
+        """See `IncrementalConvolutions`."""
         for block, ring in zip(self.blocks, state, strict=True):
             x = block.step(x, ring, position)
-        return torch.addmm(self.mix_bias, self.norm.rectified(x), self.mix).relu_()
+        return self.norm.apply(x)
 
 
 class _Block:
@@ -60,5 +58,8 @@ class _Norm:
     def __init__(self, norm: nn.LayerNorm, dtype: torch.dtype) -> None:
         self.weight, self.bias, self.epsilon = copied(norm.weight, dtype), copied(norm.bias, dtype), norm.eps
 
+    def apply(self, x: Tensor) -> Tensor:
+        return torch.layer_norm(x, x.shape[-1:], self.weight, self.bias, self.epsilon)
+
     def rectified(self, x: Tensor) -> Tensor:
-        return torch.layer_norm(x, x.shape[-1:], self.weight, self.bias, self.epsilon).relu_()
+        return self.apply(x).relu_()

@@ -13,12 +13,12 @@ from anytime_core.priors.gru.config import GRUConfig
 from anytime_core.priors.gru.dual import DualSoftmax
 from anytime_core.priors.gru.incremental import IncrementalGRU, gated
 from anytime_core.priors.sequence.incremental import IncrementalNetwork
-from anytime_core.priors.sequence.model import SequencePrior, initialise_ends
+from anytime_core.priors.sequence.model import IncrementalPrior, initialise_ends
 from anytime_core.priors.sequence.weights import EndWeights, fold_ends
 from anytime_core.quantizers.base import CodeSpec
 
 
-class GRUPrior(SequencePrior):
+class GRUPrior(IncrementalPrior):
     """See `SequencePrior`; the network is a stack of `torch.nn.GRU`, with a layer of rectified units after it.
 
     The first state is zero: the input at position 0, which is learned, gives any state after it.
@@ -54,12 +54,12 @@ class GRUPrior(SequencePrior):
         return self.dropout(F.relu(self.to_features(x)))
 
     def ends(self, dtype: torch.dtype) -> EndWeights:
-        """See `SequencePrior`. What the first layer makes of its inputs is folded into them."""
+        """See `IncrementalPrior`. What the first layer makes of its inputs is folded into them."""
         first = self.recurrent()[0]
         return fold_ends(self, dtype, first=(first.weight_ih_l0, first.bias_ih_l0))
 
     def incremental(self, dtype: torch.dtype) -> IncrementalNetwork:
-        """See `SequencePrior`."""
+        """See `IncrementalPrior`."""
         return IncrementalGRU(self, dtype)
 
     def logits(self, features: Tensor) -> Tensor:

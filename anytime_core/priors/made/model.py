@@ -22,13 +22,13 @@ from anytime_core.priors.made.incremental import AveragedNetworks, DegreeNetwork
 from anytime_core.priors.made.masked import MaskedLinear, assigned_degrees, connections
 from anytime_core.priors.sequence.choice import compiled_step_pays
 from anytime_core.priors.sequence.incremental import IncrementalNetwork
-from anytime_core.priors.sequence.model import SequencePrior, initialise_ends
+from anytime_core.priors.sequence.model import IncrementalPrior, initialise_ends
 from anytime_core.priors.stepping import EngineMaker, ImportedEngine
 from anytime_core.quantizers.base import CodeSpec
 from anytime_core.transfer import to_device
 
 
-class MADEPrior(SequencePrior):
+class MADEPrior(IncrementalPrior):
     """See `SequencePrior`; the network is a masked autoencoder.
 
     With `config.masks` > 1 the units of the same weights have M assignments of degrees (connectivity-agnostic training
@@ -120,7 +120,7 @@ class MADEPrior(SequencePrior):
         return averaged(super().logits(features), self.config.masks)
 
     def incremental(self, dtype: torch.dtype) -> IncrementalNetwork:
-        """See `SequencePrior`."""
+        """See `IncrementalPrior`."""
         networks = [DegreeNetwork(self, number, dtype) for number in range(self.config.masks)]
         return networks[0] if len(networks) == 1 else AveragedNetworks(networks)
 

@@ -23,7 +23,7 @@ from anytime_core.priors.nade.config import NADEConfig
 from anytime_core.priors.nade.incremental import AccumulatingNetwork, activate
 from anytime_core.priors.sequence.choice import compiled_step_pays
 from anytime_core.priors.sequence.incremental import IncrementalNetwork
-from anytime_core.priors.sequence.model import SequencePrior, initialise_ends
+from anytime_core.priors.sequence.model import IncrementalPrior, initialise_ends
 from anytime_core.priors.stepping import EngineMaker, ImportedEngine
 from anytime_core.quantizers.base import CodeSpec
 
@@ -31,7 +31,7 @@ _HIDDEN_AT_ONCE = 2**25
 """The most hidden units of all positions and sequences that are in memory together, 128 MiB in float32."""
 
 
-class NADEPrior(SequencePrior):
+class NADEPrior(IncrementalPrior):
     """See `SequencePrior`; the network is a neural autoregressive distribution estimator.
 
     Args:
@@ -97,5 +97,5 @@ class NADEPrior(SequencePrior):
         return torch.einsum("bnh,nhf->bnf", hidden, self.to_features[:n]) + self.feature_bias[:n]
 
     def incremental(self, dtype: torch.dtype) -> IncrementalNetwork:
-        """See `SequencePrior`."""
+        """See `IncrementalPrior`."""
         return AccumulatingNetwork(self, dtype)

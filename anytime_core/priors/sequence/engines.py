@@ -11,7 +11,7 @@ from anytime_core.priors.sequence.incremental import SequenceStepper
 from anytime_core.priors.stepping import CapturedEngine, Engine, require_graphs
 
 if TYPE_CHECKING:
-    from anytime_core.priors.sequence.model import SequencePrior
+    from anytime_core.priors.sequence.model import IncrementalPrior
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -22,7 +22,7 @@ class EagerEngine(Engine):
     name = "eager"
     precisions: ClassVar[tuple[str, ...]] = tuple(_DTYPES)
 
-    def __init__(self, prior: SequencePrior, precision: str = "float32") -> None:
+    def __init__(self, prior: IncrementalPrior, precision: str = "float32") -> None:
         super().__init__(prior, precision)
         self.ends, self.network = prior.ends(_DTYPES[precision]), prior.incremental(_DTYPES[precision])
 
@@ -36,6 +36,6 @@ class GraphEngine(EagerEngine, CapturedEngine):
 
     name = "graph"
 
-    def __init__(self, prior: SequencePrior, precision: str = "float32") -> None:
+    def __init__(self, prior: IncrementalPrior, precision: str = "float32") -> None:
         require_graphs(prior.device)
         super().__init__(prior, precision)

@@ -33,8 +33,7 @@ class SequencePrior(CausalPrior):
     frozen and standardised, tells which codes look alike: the vector of a code is a further input beside its
     embedding, and logits also depend on how well the vectors fit what the prior expects.
 
-    A kind makes its network after `super().__init__`, then calls `add_head`, and says what `features` are. With an
-    `incremental` form of the network it also has the engines `eager` and `graph`.
+    A kind makes its network after `super().__init__`, then calls `add_head`, and says what `features` are.
 
     Args:
         config: its section.
@@ -61,7 +60,7 @@ class SequencePrior(CausalPrior):
     ) -> None:
         super().__init__(config, spec)
         code_vectors = code_vectors if config.code_vectors else None
-        self._features = features or width
+        self.feature_size = features or width
         self.token = nn.Embedding(self.codebook_size, width)
         self.position = position or nn.Embedding(spec.length, width)
         self.start = LabelEmbedding(spec.classes, width, config.label_dropout)
@@ -70,25 +69,16 @@ class SequencePrior(CausalPrior):
             self.from_vector = nn.Linear(code_vectors.shape[-1], width)
         self.vectors_at_output = vectors_at_output and code_vectors is not None
         if code_vectors is not None and vectors_at_output:
-            self.to_vector = nn.Linear(self._features, code_vectors.shape[-1], bias=False)
+            self.to_vector = nn.Linear(self.feature_size, code_vectors.shape[-1], bias=False)
 
     def add_head(self, outputs: int | None = None) -> None:
         """Add the last layer, from features to K logits, or to as many `outputs` as `logits` of a kind needs."""
-        self.head = nn.Linear(self._features, outputs or self.codebook_size)
+        self.head = nn.Linear(self.feature_size, outputs or self.codebook_size)
 
     @property
     def null_label(self) -> int | None:
         """See `Prior`."""
         return self.start.null_label
-
-    @classmethod
-    def engines(cls) -> Mapping[str, EngineMaker]:
-        """See `CausalPrior`."""
-        return {**super().engines(), EagerEngine.name: EagerEngine, GraphEngine.name: GraphEngine}
-
-    def fastest_engine(self, precision: str, batch: int, multiply_adds: float) -> str:
-        """See `Prior`."""
-        return GraphEngine.name if self.device.type == "cuda" else EagerEngine.name
 
     def conditionals(self, codes: Tensor, labels: Tensor | None) -> Tensor:
         """Logits [B, n + 1, K] of the codes at positions 0..n, given the first n codes, `codes` [B, n]."""
@@ -117,14 +107,6 @@ class SequencePrior(CausalPrior):
             return logits + expected @ self.vectors.T
         return logits + torch.einsum("bnd,nkd->bnk", expected, self.vectors[: features.shape[1]])
 
-    def incremental(self, dtype: torch.dtype) -> IncrementalNetwork:
-        """What computes `features` one position at a time, with weights copied to `dtype`."""
-        raise NotImplementedError(f"{type(self).__name__} has engines of its own")
-
-    def ends(self, dtype: torch.dtype) -> EndWeights:
-        """The weights around the network, folded in float32 and then copied to `dtype`."""
-        return fold_ends(self, dtype)
-
     def _embedded(self, codes: Tensor) -> Tensor:
         """The first n codes [B, n] -> [B, n, W]."""
         x = self.token(codes)
@@ -134,6 +116,27 @@ class SequencePrior(CausalPrior):
             return x + self.from_vector(self.vectors[codes])
         positions = torch.arange(codes.shape[1], device=codes.device)
         return x + self.from_vector(self.vectors[positions, codes])
+
+
+class IncrementalPrior(SequencePrior):
+    """A sequence prior whose network also works one position at a time: it has the engines `eager` and `graph`."""
+
+    @classmethod
+    def engines(cls) -> Mapping[str, EngineMaker]:
+        """See `CausalPrior`."""
+        return {**super().engines(), EagerEngine.name: EagerEngine, GraphEngine.name: GraphEngine}
+
+    def fastest_engine(self, precision: str, batch: int, multiply_adds: float) -> str:
+        """See `Prior`."""
+        return GraphEngine.name if self.device.type == "cuda" else EagerEngine.name
+
+    @abstractmethod
+    def incremental(self, dtype: torch.dtype) -> IncrementalNetwork:
+        """What computes `features` one position at a time, with weights copied to `dtype`."""
+
+    def ends(self, dtype: torch.dtype) -> EndWeights:
+        """The weights around the network, folded in float32 and then copied to `dtype`."""
+        return fold_ends(self, dtype)
 
 
 def initialise_ends(prior: SequencePrior, std: float) -> None:

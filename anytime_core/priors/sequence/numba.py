@@ -19,7 +19,7 @@ from anytime_core.priors.sequence.weights import EndWeights
 from anytime_core.priors.stepping import Engine, require_cpu
 
 if TYPE_CHECKING:
-    from anytime_core.priors.sequence.model import SequencePrior
+    from anytime_core.priors.sequence.model import IncrementalPrior
 
 CompiledEnds = tuple[Array, Array, Array, Array]
 """Positions [N, W], tables [1 or N, K, W], matrices [1 or N, F, K] and biases [1 or N, K], see `StackedEnds`."""
@@ -48,7 +48,7 @@ class NumbaEngine(Engine):
 
     name = "numba"
 
-    def __init__(self, prior: SequencePrior, precision: str = "float32") -> None:
+    def __init__(self, prior: IncrementalPrior, precision: str = "float32") -> None:
         super().__init__(prior, precision)
         require_cpu(self.name, prior.device)
         self.ends = prior.ends(torch.float32)

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anytime_core.priors.base import CausalPrior
 from anytime_core.priors.labels import LabelEmbedding
 from anytime_core.priors.sequence.model import SequencePrior
 from anytime_core.priors.sequence.positions import GridPositions
@@ -58,7 +57,7 @@ class TransformerPrior(SequencePrior):
         """See `CausalPrior`. The modules of engines are imported when an engine is made."""
         package, both = "anytime_core.priors.transformer", ("float32", "bfloat16")
         return {
-            **CausalPrior.engines(),
+            **super().engines(),
             "eager": ImportedEngine(f"{package}.eager:EagerEngine", both),
             "numba": ImportedEngine(f"{package}.numba:NumbaEngine", ("float32", "int8")),
             "exact": ImportedEngine(f"{package}.exact:ExactEngine"),

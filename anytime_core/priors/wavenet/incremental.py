@@ -8,16 +8,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from anytime_core.priors.convolution.layers import SteppedConvolution, copied, transposed
-from anytime_core.priors.sequence.incremental import IncrementalNetwork, State
+from anytime_core.priors.convolution.incremental import IncrementalConvolutions
+from anytime_core.priors.convolution.layers import SteppedConvolution, transposed
+from anytime_core.priors.sequence.incremental import State
 from anytime_core.priors.stepping import Position
 
 if TYPE_CHECKING:
     from anytime_core.priors.wavenet.model import WaveNetPrior
 
 
-class IncrementalWaveNet(IncrementalNetwork):
-    """See `IncrementalNetwork`. Its state is the ring of each block.
+class IncrementalWaveNet(IncrementalConvolutions):
+    """See `IncrementalConvolutions`.
 
     Args:
         prior: the prior.
@@ -25,21 +26,16 @@ class IncrementalWaveNet(IncrementalNetwork):
     """
 
     def __init__(self, prior: WaveNetPrior, dtype: torch.dtype) -> None:
-        self.blocks = [
-            (SteppedConvolution(block.gates, dtype), transposed(block.outputs, dtype)) for block in prior.blocks
-        ]
-        self.mix, self.mix_bias = transposed(prior.mix, dtype), copied(prior.mix.bias, dtype)
+        super().__init__(prior, dtype)
+        self.convolutions = [SteppedConvolution(block.gates, dtype) for block in prior.blocks]
+        self.outputs = [transposed(block.outputs, dtype) for block in prior.blocks]
 
-    def state(self, batch: int, length: int) -> State:
-        """The rings of a new batch."""
-        return tuple(gates.ring(batch, length) for gates, _ in self.blocks)
-
-    def features(self, x: Tensor, state: State, position: Position) -> Tensor:
-        """The input [B, W] at `position` -> its features [B, S]."""
+    def stream(self, x: Tensor, state: State, position: Position) -> Tensor:
+        """See `IncrementalConvolutions`."""
         width = x.shape[1]
         stream = F.pad(x, (0, len(self.mix)))
-        for (convolution, outputs), ring in zip(self.blocks, state, strict=True):
+        for convolution, outputs, ring in zip(self.convolutions, self.outputs, state, strict=True):
             gates = convolution.step(stream[:, :width], ring, position)
             gates[:, :width].tanh_()
             stream = torch.addmm(stream[:, -outputs.shape[1] :], F.glu(gates), outputs)
-        return torch.addmm(self.mix_bias, stream.relu_(), self.mix).relu_()
+        return stream

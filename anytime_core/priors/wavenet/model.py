@@ -5,20 +5,18 @@ n is a prefix length, W the number of residual channels, and S that of skip chan
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anytime_core.priors.convolution.layers import CausalConvolution, kept_numbers
-from anytime_core.priors.sequence.model import SequencePrior, initialise_ends
+from anytime_core.priors.convolution.layers import CausalConvolution
+from anytime_core.priors.convolution.model import ConvolutionPrior
 from anytime_core.priors.wavenet.config import WaveNetConfig
 from anytime_core.priors.wavenet.incremental import IncrementalWaveNet
 from anytime_core.quantizers.base import CodeSpec
 
 
-class WaveNetPrior(SequencePrior):
+class WaveNetPrior(ConvolutionPrior):
     """See `SequencePrior`; the network is a stack of gated convolutions, each of which adds to the features.
 
     Args:
@@ -26,7 +24,6 @@ class WaveNetPrior(SequencePrior):
         spec, code_vectors: see `Prior`.
     """
 
-    blocks: Any
     kind = "wavenet"
     Config = WaveNetConfig
 
@@ -35,27 +32,17 @@ class WaveNetPrior(SequencePrior):
         dilations = config.dilations(spec.length)
         self.blocks = nn.ModuleList(WaveNetBlock(config, dilation) for dilation in dilations[:-1])
         self.blocks.append(WaveNetBlock(config, dilations[-1], last=True))
-        self.mix = nn.Linear(config.skips, config.skips)
-        nn.init.normal_(self.mix.weight, std=(2 / config.skips) ** 0.5)
-        nn.init.zeros_(self.mix.bias)
         self.add_head()
-        initialise_ends(self, 0.5)
 
-    @property
-    def kept_numbers(self) -> int:
-        """See `Prior`: the rings."""
-        return kept_numbers(self, self.code_length)
-
-    def features(self, inputs: Tensor) -> Tensor:
-        """See `SequencePrior`."""
-        skips = self.mix.in_features
-        stream = F.pad(inputs, (0, skips))
+    def stream(self, inputs: Tensor) -> Tensor:
+        """See `ConvolutionPrior`: the skip channels."""
+        stream = F.pad(inputs, (0, self.feature_size))
         for block in self.blocks:
             stream = block(stream)
-        return F.relu(self.mix(F.relu(stream)))
+        return stream
 
     def incremental(self, dtype: torch.dtype) -> IncrementalWaveNet:
-        """See `SequencePrior`."""
+        """See `IncrementalPrior`."""
         return IncrementalWaveNet(self, dtype)
 
 
