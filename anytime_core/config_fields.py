@@ -14,8 +14,9 @@ from anytime_core.priors.registry import PRIORS
 from anytime_core.quantizers.registry import QUANTIZERS
 from anytime_core.registry import Registry
 from anytime_core.section import shared_fields
+from anytime_core.value_networks import NETWORKS
 
-_REGISTRIES: dict[Any, Registry[Any]] = {registry.section: registry for registry in (QUANTIZERS, PRIORS)}
+_REGISTRIES: dict[Any, Registry[Any]] = {registry.section: registry for registry in (QUANTIZERS, PRIORS, NETWORKS)}
 """Base of the sections of a registry's kinds -> the registry."""
 
 

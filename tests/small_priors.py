@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from anytime_core.priors.registry import PRIORS
+from shifted import Offering
 
-SMALL = {"layers": 1, "width": 16, "heads": 2, "hidden": 17, "embedding": 8, "features": 8, "skip_channels": 12}
+from anytime_core.priors.registry import PRIORS
+from anytime_core.value_networks import NETWORKS
+
+NETWORKS.offer(Offering)
+
+SMALL: dict[str, Any] = {
+    "layers": 1,
+    "width": 16,
+    "heads": 2,
+    "hidden": 17,
+    "embedding": 8,
+    "features": 8,
+    "skip_channels": 12,
+}
+SMALL["network"] = {"kind": "shifted"}
 """Sizes for the kinds that have fields of these names."""
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "transformer": [
@@ -23,6 +37,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     ],
     "nade": [{"activation": "sigmoid", "label_dropout": 0.2, "code_vectors": False}],
     "gru": [{"dual_softmax": True, "layers": 2, "label_dropout": 0.2}, {"dual_softmax": True, "code_vectors": False}],
+    "raster": [{"label_dropout": 0.2}],
     "ardm": [{"base": 2, "label_dropout": 0.2, "time_input": True}, {"base": "levels"}],
 }
 """Sections with options of a kind; tests look at these, too."""

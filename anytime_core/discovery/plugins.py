@@ -7,6 +7,7 @@ from anytime_core.entry_points import Group, Plugin, find_declared, import_decla
 from anytime_core.errors import UsageError, nearest
 from anytime_core.modality import API_VERSION, GROUP, Modality
 from anytime_core.priors.registry import PRIOR_GROUP
+from anytime_core.value_networks import NETWORKS
 
 MODALITIES = Group(GROUP, "modality", API_VERSION, label="name")
 
@@ -55,11 +56,14 @@ def find_modality(name: str) -> Plugin:
 
 
 def load_modality(name: str) -> type[Modality]:
-    """Import the modality called `name`, and no other.
+    """Import the modality called `name`, and no other; then its networks over values can be chosen.
 
     Raises:
         UsageError: there is no such plugin.
         PluginError: the plugin is disabled, declared twice, cannot be imported, or does not fit this version. The
-            message names the entry point, distribution, version, cause and way out.
+            message names the entry point, distribution, version, cause and way out. Or its networks over values are not
+            what the contract says.
     """
-    return import_declared(find_modality(name))
+    modality = import_declared(find_modality(name))
+    NETWORKS.offer(modality)
+    return modality

@@ -52,6 +52,12 @@ _KINDS = [
         "gated recurrent units, codes from first to last",
     ),
     Kind(
+        "raster",
+        "anytime_core.priors.raster.model:RasterPrior",
+        "anytime_core.priors.raster.config:RasterConfig",
+        "values of a grid in raster order, by a network that the modality offers",
+    ),
+    Kind(
         "ardm",
         "anytime_core.priors.ardm.model:ARDMPrior",
         "anytime_core.priors.ardm.config:ARDMConfig",

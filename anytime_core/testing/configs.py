@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
 from pydantic import BaseModel
+
+from anytime_core.config_fields import sections_in
 
 
 def check_fields(config: type[BaseModel]) -> None:
@@ -35,12 +36,5 @@ def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any
     """Every field with its dotted key, including the fields of sections within it."""
     for name, field in model.model_fields.items():
         yield prefix + name, field
-        for section in _sections_of(field.annotation):
+        for section in sections_in(field.annotation):
             yield from _fields(section, f"{prefix}{name}.")
-
-
-def _sections_of(annotation: Any) -> Sequence[type[BaseModel]]:
-    if isinstance(annotation, type):
-        return [annotation] if issubclass(annotation, BaseModel) else []
-    inner = getattr(annotation, "__args__", ())
-    return list(itertools.chain.from_iterable(_sections_of(part) for part in inner))

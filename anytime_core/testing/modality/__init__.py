@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from anytime_core.modality import Modality
-from anytime_core.testing.modality import data, description, files, manners, measures, networks, offers
+from anytime_core.testing.modality import data, description, files, manners, measures, networks, offers, value_networks
 from anytime_core.testing.modality.subject import Subject, check
 from anytime_core.testing.runner import Check, CheckResult, ContractTests, bind, run_checks
 
-CHECKS = check.of(description, data, networks, measures, files, offers, manners)
+CHECKS = check.of(description, data, networks, measures, files, offers, value_networks, manners)
 """Checks by name, in an order in which a new modality would meet them."""
 
 

@@ -23,6 +23,7 @@ from anytime_core.modality import (
     WritesInMemory,
 )
 from anytime_core.testing.checks import Capability, Checks
+from anytime_core.value_networks import HasValueNetworks
 
 BATCH = 4
 LOOKED_AT = 64
@@ -93,6 +94,7 @@ check: Checks[Subject] = Checks(
         "shows-growth": _offers(ShowsGrowth, "write_growth"),
         "feature-network": _offers(HasFeatureNetwork, "feature_network"),
         "extractors": _offers(HasExtractors, "extractors"),
+        "value-networks": _offers(HasValueNetworks, "value_networks"),
     }
 )
 """Declares a check of modalities."""

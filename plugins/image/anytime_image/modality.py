@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from anytime_core.modality import Datasets
+    from anytime_core.value_networks import OfferedNetwork
     from anytime_image.restoring import Picture
 
 _STEP_MILLISECONDS, _LAST_STEP_MILLISECONDS = 500, 1500
@@ -86,6 +87,13 @@ class ImageModality:
         from anytime_image.extractors import EXTRACTORS
 
         return EXTRACTORS
+
+    @staticmethod
+    def value_networks() -> Mapping[str, OfferedNetwork]:
+        """Networks over pixels, from PixelCNN on."""
+        from anytime_image.value_networks.offers import NETWORKS
+
+        return NETWORKS
 
     def feature_network(self) -> nn.Module:
         """[B, C, H, W] -> [B, 128]."""

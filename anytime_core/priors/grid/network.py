@@ -1,0 +1,118 @@
+"""A modality's network over values, with core's inputs and distributions around it.
+
+[C, *S] is the shape of the grid, see `anytime_core.value_networks`; E is how many numbers stand for a value, F how many
+features of it there are, Q the number of channels of the condition, n a prefix length.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from anytime_core.errors import PluginError
+from anytime_core.priors.grid.heads import SoftmaxHead, ValueHead
+from anytime_core.priors.grid.section import GridSection
+from anytime_core.priors.grid.values import make_values
+from anytime_core.quantizers.base import CodeSpec
+from anytime_core.value_networks import NETWORKS, Cell, ValueGrid
+
+
+class GridNetwork(nn.Module):
+    """Says of each value of a grid, in raster order, how it is distributed given the values before it.
+
+    Args:
+        section: the network and its head.
+        spec: what the values are.
+        grid: the shape of the grid; E and Q are filled in.
+        condition: Q; 0: there is no condition.
+        code_vectors: see `Prior`.
+    """
+
+    def __init__(
+        self,
+        section: GridSection,
+        spec: CodeSpec,
+        grid: ValueGrid,
+        *,
+        condition: int,
+        code_vectors: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        assert spec.size is not None  # the section has checked this
+        chosen = section.chosen()
+        self.values = make_values(spec, section.embedding, code_vectors)
+        self.grid = dataclasses.replace(grid, inputs=self.values.size, condition=condition)
+        self.kind = chosen.kind
+        self.network: Any = NETWORKS[chosen.kind].build(chosen, self.grid)
+        self.head: ValueHead = SoftmaxHead(self.network.features, spec.size)
+
+    def cell(self, position: int) -> Cell:
+        """The place of the value at a position."""
+        place, channel = divmod(position, self.grid.channels)
+        cell = []
+        for size in reversed(self.grid.shape):
+            place, at = divmod(place, size)
+            cell.append(at)
+        return (*reversed(cell), channel)
+
+    def features(self, codes: Tensor, condition: Tensor | None) -> Tensor:
+        """Features of the values at positions 0..n, as many as there are.
+
+        Args:
+            codes: [B, n], the first n values.
+            condition: [B, Q, *S]; None if Q is 0.
+
+        Returns:
+            [B, n + 1, F], or [B, N, F] if all N values are given.
+
+        Raises:
+            PluginError: the network gives features of another shape.
+        """
+        channels, (rows, *columns) = self.grid.channels, self.grid.shape
+        in_row = channels * math.prod(columns)
+        wanted = min(codes.shape[1] + 1, rows * in_row)
+        rows = -(-wanted // in_row)  # the network is causal, so rows below may be left out
+        values = self.values(codes)  # [B, n, E]
+        padding = values.new_zeros(len(codes), rows * in_row - codes.shape[1], values.shape[-1])
+        x = torch.cat([values, padding], 1).unflatten(1, (rows, *columns, channels))  # [B, R, ..., C, E]
+        axes = range(1, 1 + len(self.grid.shape))
+        x = x.permute(0, x.ndim - 2, x.ndim - 1, *axes).flatten(1, 2)  # [B, C * E, R, ...]
+        told = None if condition is None else condition[:, :, :rows]
+        found = self.network(x, told)
+        expected = (len(codes), channels * self.network.features, rows, *columns)
+        if found.shape != expected:
+            raise PluginError(
+                f"{NETWORKS.origin(self.kind)} does not keep its contract: features of values {list(x.shape)} are "
+                f"{list(found.shape)}, where they should be {list(expected)}"
+            )
+        features = found.unflatten(1, (channels, -1)).movedim((1, 2), (-2, -1))  # [B, R, ..., C, F]
+        return features.flatten(1, -2)[:, :wanted]
+
+    def earlier(self, codes: Tensor, positions: int) -> Tensor:
+        """The numbers in the cell of each of the first positions that stand before it, [B, positions, C].
+
+        They are zeros where values do not lie on a line.
+        """
+        channels = self.grid.channels
+        if channels == 1 or self.values.size != 1:
+            return codes.new_zeros(len(codes), positions, channels, dtype=torch.float32)
+        values = self.values(codes).squeeze(-1)
+        cells = -(-positions // channels)
+        padding = values.new_zeros(len(codes), max(0, cells * channels - values.shape[1]))
+        values = torch.cat([values, padding], 1)[:, : cells * channels].view(len(codes), cells, 1, channels)
+        before = torch.ones(channels, channels, device=values.device).tril(-1)  # [C, C]: of value, values before it
+        return (values * before).flatten(1, 2)[:, :positions]
+
+    def logits(self, codes: Tensor, condition: Tensor | None) -> Tensor:
+        """Logits [B, n + 1, K] of the values at positions 0..n, given the first n; see `features`."""
+        features = self.features(codes, condition)
+        return self.head.logits(features, self.earlier(codes, features.shape[1]))
+
+    def log_prob(self, codes: Tensor, condition: Tensor | None) -> Tensor:
+        """The log probability of each of the first n values in nats, [B, n]."""
+        features = self.features(codes[:, :-1], condition)
+        return self.head.log_prob(features, self.earlier(codes[:, :-1], features.shape[1]), codes)

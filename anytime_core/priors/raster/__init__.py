@@ -1,0 +1,1 @@
+"""Values on a grid, one after another in raster order."""
