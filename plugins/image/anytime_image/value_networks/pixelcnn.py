@@ -7,11 +7,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 from anytime_core.value_networks import ValueGrid
-from anytime_image.value_networks.masked import MaskedConvolution, State, SteppedMasked, SteppedNetwork, share
+from anytime_image.value_networks.masked import (
+    MaskedConvolution,
+    State,
+    SteppedMasked,
+    SteppedNetwork,
+    channels_last,
+    share,
+)
 from anytime_image.value_networks.sections import PixelCNNConfig
 
 
@@ -46,6 +54,7 @@ class PixelCNN(nn.Module):
         )
         told = width * (2 + section.blocks)
         self.condition = nn.Conv2d(grid.condition, told, 1, bias=False) if grid.condition else None
+        self.to(memory_format=torch.channels_last)
 
     def told(self, condition: Tensor | None) -> list[Tensor | None]:
         """What is added to the first convolution, [B, 2 width, R, W], and in each block, [B, width, R, W]."""
@@ -56,7 +65,7 @@ class PixelCNN(nn.Module):
     def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
         """See `ValueNetwork`."""
         first, *rest = self.told(condition)
-        x = plus(self.first(x), first)
+        x = plus(channels_last(self.first(x)), first)
         for block, told in zip(self.blocks, rest, strict=True):
             x = block(x, told)
         for convolution in self.last:
