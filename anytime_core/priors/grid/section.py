@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING, Literal
 
@@ -101,3 +102,32 @@ def raster_order(channels: int, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The number of the cell in [C, *S], row-major, of each position in raster order."""
     places = math.prod(shape)
     return tuple(channel * places + place for place in range(places) for channel in range(channels))
+
+
+def subscale_order(channels: int, shape: tuple[int, ...], slices: int) -> tuple[int, ...]:
+    """The number of the cell in [C, *S], row-major, of each position in subscale order.
+
+    A slice is every `slices`-th row and column, from one of the first `slices` rows and columns on. Slice follows
+    slice in row-major order of where they begin, and the cells of a slice, with their C values in turn, stand in raster
+    order: so the first slice is a smaller picture (Menick and Kalchbrenner 2018, figure 1).
+
+    Raises:
+        ConfigError: `slices` does not divide the sizes of `shape`.
+    """
+    _check_slices(shape, slices)
+    strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    places = [
+        sum(at * stride for at, stride in zip(cell, strides, strict=True))
+        for first in itertools.product(range(slices), repeat=len(shape))
+        for cell in itertools.product(*(range(begin, size, slices) for begin, size in zip(first, shape, strict=True)))
+    ]
+    return tuple(channel * math.prod(shape) + place for place in places for channel in range(channels))
+
+
+def _check_slices(shape: tuple[int, ...], slices: int) -> None:
+    """Raise ConfigError if `slices` does not divide each size of `shape`."""
+    if slices < 1 or any(size % slices for size in shape):
+        wanted = [number for number in range(2, min(shape) + 1) if not any(size % number for size in shape)]
+        way_out = f"use {', '.join(map(str, wanted))}" if wanted else "use autoencoder.order=raster, as only 1 does"
+        cells = "x".join(map(str, shape))
+        raise ConfigError(f"{slices} slices a side do not divide a grid of {cells} cells: {way_out}")
