@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -115,11 +116,41 @@ def subscale_order(channels: int, shape: tuple[int, ...], slices: int) -> tuple[
         ConfigError: `slices` does not divide the sizes of `shape`.
     """
     _check_slices(shape, slices)
+    firsts = itertools.product(range(slices), repeat=len(shape))
+    return _each_value(channels, shape, [(first, slices) for first in firsts])
+
+
+def multiscale_order(channels: int, shape: tuple[int, ...], scale: int) -> tuple[int, ...]:
+    """The number of the cell in [C, *S], row-major, of each position in multiscale order.
+
+    First comes every `scale`-th row and column, in raster order. Each doubling then adds the cells between those
+    that are there in groups: upper right, lower left, and lower right of each 2 x 2 cells (Reed et al. 2017, figure 2).
+    So a prefix that ends with a doubling is the whole picture at that size. With `scale` 2 it is the subscale order.
+
+    Raises:
+        ConfigError: `scale` is no power of two, or does not divide the sizes of `shape`.
+    """
+    _check_slices(shape, scale)
+    if scale & (scale - 1):
+        raise ConfigError(f"a scale of {scale} is not doubled to 1: use a power of two, such as 2 or 4")
+    return _each_value(channels, shape, multiscale_groups(len(shape), scale))
+
+
+def multiscale_groups(axes: int, scale: int) -> list[tuple[tuple[int, ...], int]]:
+    """Where each group of `multiscale_order` begins and its stride: the smallest picture, then those of doublings."""
+    groups = [((0,) * axes, scale)]
+    for stride in (scale >> doubling for doubling in range(scale.bit_length() - 1)):
+        groups += [(first, stride) for first in itertools.product((0, stride // 2), repeat=axes) if any(first)]
+    return groups
+
+
+def _each_value(channels: int, shape: tuple[int, ...], parts: Iterable[tuple[tuple[int, ...], int]]) -> tuple[int, ...]:
+    """The number in [C, *S] of each value of each part, a part being every `stride`-th cell from `first` on."""
     strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
     places = [
-        sum(at * stride for at, stride in zip(cell, strides, strict=True))
-        for first in itertools.product(range(slices), repeat=len(shape))
-        for cell in itertools.product(*(range(begin, size, slices) for begin, size in zip(first, shape, strict=True)))
+        sum(at * step for at, step in zip(cell, strides, strict=True))
+        for first, stride in parts
+        for cell in itertools.product(*(range(begin, size, stride) for begin, size in zip(first, shape, strict=True)))
     ]
     return tuple(channel * math.prod(shape) + place for place in places for channel in range(channels))
 
