@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from anytime_core.errors import PluginError
 from anytime_core.priors.grid.heads import SoftmaxHead, ValueHead
+from anytime_core.priors.grid.logistics import LogisticsHead
 from anytime_core.priors.grid.section import GridSection
 from anytime_core.priors.grid.values import make_values
 from anytime_core.quantizers.base import CodeSpec
@@ -42,13 +43,12 @@ class GridNetwork(nn.Module):
         code_vectors: Tensor | None = None,
     ) -> None:
         super().__init__()
-        assert spec.size is not None  # the section has checked this
         chosen = section.chosen()
         self.values = make_values(spec, section.embedding, code_vectors)
         self.grid = dataclasses.replace(grid, inputs=self.values.size, condition=condition)
         self.kind = chosen.kind
         self.network: Any = NETWORKS[chosen.kind].build(chosen, self.grid)
-        self.head: ValueHead = SoftmaxHead(self.network.features, spec.size)
+        self.head = make_head(section, spec, self.network.features, grid.channels)
 
     def cell(self, position: int) -> Cell:
         """The place of the value at a position."""
@@ -123,3 +123,12 @@ class GridNetwork(nn.Module):
         """The log probability of each of the first n values in nats, [B, n]."""
         features = self.features(codes[:, :-1], condition)
         return self.head.log_prob(features, self.earlier(codes[:, :-1], features.shape[1]), codes)
+
+
+def make_head(section: GridSection, spec: CodeSpec, features: int, channels: int) -> ValueHead:
+    """The head that a section chooses, for values that `spec` describes; see `ValueHead` for F and C."""
+    assert spec.size is not None  # the section has checked this
+    if section.head == "logistics":
+        assert spec.levels is not None  # the section has checked this, too
+        return LogisticsHead(features, spec.levels, section.mixtures, channels)
+    return SoftmaxHead(features, spec.size)
