@@ -20,7 +20,7 @@ from anytime_image.value_networks.row_lstm import lstm_cell
 from anytime_image.value_networks.wavefront import scan
 
 NETWORKS.offer(ImageModality)
-SMALL = {"kind": "pixelrnn", "width": 8, "features": 16, "kernel": 3}
+SMALL = {"kind": "pixelrnn", "width": 8, "features": 16, "first_kernel": 3}
 COLOURS = CodeSpec(
     length=18, size=3, dim=1, grid=(3, 3, 2), levels=(-1, 0, 1), order=raster_order(3, (3, 2)), classes=2
 )
@@ -43,7 +43,7 @@ def seen_cells(grid: ValueGrid, **fields: Any) -> list[list[int]]:
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("colours", [1, 3])
 def test_with_diagonal_layers_every_value_sees_all_values_before_it(colours, layers):
-    seen = seen_cells(ValueGrid(colours, (4, 4)), **SMALL, layer="diagonal", layers=layers)
+    seen = seen_cells(ValueGrid(colours, (4, 4)), **{**SMALL, "width": 8 * colours}, layer="diagonal", layers=layers)
     assert seen == [list(range(number)) for number in range(len(seen))]
 
 
@@ -93,7 +93,7 @@ def test_what_is_kept_and_the_work_of_a_value_do_not_depend_on_the_height(layer)
     assert kept[0] == kept[1]
 
 
-@pytest.mark.parametrize("fields", [{"layer": "row"}, {"layer": "diagonal", "layers": 3}, {"kernel": 7}])
+@pytest.mark.parametrize("fields", [{"layer": "row"}, {"layer": "diagonal", "layers": 3}, {"first_kernel": 7}])
 @pytest.mark.parametrize("shape", [(1, 6), (6, 1), (3, 4)])
 @torch.no_grad()
 def test_values_one_by_one_have_the_features_of_all_at_once(fields, shape):
@@ -127,6 +127,6 @@ def test_a_prior_draws_codes_of_coloured_cells_one_by_one_as_plainly(layer):
 
 
 def test_a_kernel_without_a_middle_is_refused():
-    section = OFFERED["pixelrnn"].Config.model_validate({"kernel": 4})
-    with pytest.raises(ConfigError, match=r"prior.network.kernel=4: .* use 3 or 5"):
+    section = OFFERED["pixelrnn"].Config.model_validate({"first_kernel": 4})
+    with pytest.raises(ConfigError, match=r"prior.network.first_kernel=4 has no middle: .* 3 or 5"):
         section.check(ValueGrid(1, (5, 5)))

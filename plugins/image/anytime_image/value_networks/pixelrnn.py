@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from anytime_core.value_networks import Cell, ValueGrid
 from anytime_image.value_networks.causal import CausalPatch, MaskedLinear, PatchSteps, colour_groups
 from anytime_image.value_networks.diagonal import DiagonalBiLSTM
+from anytime_image.value_networks.masked import share
 from anytime_image.value_networks.row_lstm import RowLSTM
-from anytime_image.value_networks.sections import PixelRNNSection
+from anytime_image.value_networks.sections import PixelRNNConfig
 
 LAYERS: dict[str, type[RowLSTM | DiagonalBiLSTM]] = {"row": RowLSTM, "diagonal": DiagonalBiLSTM}
 
@@ -31,12 +32,12 @@ class PixelRNN(nn.Module):
         features: F.
     """
 
-    def __init__(self, section: PixelRNNSection, grid: ValueGrid) -> None:
+    def __init__(self, section: PixelRNNConfig, grid: ValueGrid) -> None:
         super().__init__()
-        colours, width = grid.channels, section.width
+        colours, width = grid.channels, share(section.width, grid.channels)
         self.grid, self.features = grid, section.features
         stream = colour_groups(colours, 2 * width)
-        self.patch = CausalPatch(grid, section.kernel, stream)
+        self.patch = CausalPatch(grid, section.first_kernel, stream)
         layer = LAYERS[section.layer]
         values = colours * grid.inputs
         self.layers = nn.ModuleList(layer(colours, width, grid.condition, values) for _ in range(section.layers))
