@@ -55,7 +55,7 @@ _KINDS = [
         "raster",
         "anytime_core.priors.raster.model:RasterPrior",
         "anytime_core.priors.raster.config:RasterConfig",
-        "values of a grid in raster order, by a network that the modality offers",
+        "values on a grid in raster order, by a network",
     ),
     Kind(
         "subscale",
