@@ -80,7 +80,7 @@ def evaluate(
         bool,
         typer.Option(
             "--floors",
-            help="Only say what independent values of the data need, which every prior of them has to be below. No prior "
+            help="Only say what independent values of the data need, which every prior of them must be below. No prior "
             "is needed, but codes have to be values of data, as with the baseline identity.",
         ),
     ] = False,
