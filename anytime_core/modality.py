@@ -232,8 +232,8 @@ class Modality(Protocol):
 
     Class attributes hold for any configuration. Every method works on samples `x`, float32 of `sample_shape` with
     values in [-1, 1]. A modality may also have `file_tolerance` (`FILE_TOLERANCE`), `open_file` (`OpensFiles`),
-    `contents` (`WritesInMemory`), `write_growth` (`ShowsGrowth`), `feature_network` (`HasFeatureNetwork`) and
-    `extractors` (`HasExtractors`).
+    `contents` (`WritesInMemory`), `write_growth` (`ShowsGrowth`), `feature_network` (`HasFeatureNetwork`),
+    `extractors` (`HasExtractors`) and `value_networks` (`value_networks.HasValueNetworks`).
     `anytime plugins check NAME` checks all of it.
     """
 

@@ -58,6 +58,12 @@ _KINDS = [
         "values on a grid in raster order, by a network",
     ),
     Kind(
+        "subscale",
+        "anytime_core.priors.subscale.model:SubscalePrior",
+        "anytime_core.priors.subscale.config:SubscaleConfig",
+        "values of a grid slice after slice, the first of which is a smaller picture",
+    ),
+    Kind(
         "ardm",
         "anytime_core.priors.ardm.model:ARDMPrior",
         "anytime_core.priors.ardm.config:ARDMConfig",
