@@ -53,3 +53,14 @@ class OnlineCodes:
 def needed_views(modality: Modality) -> str:
     """The setting that makes training samples what `augment` draws of them; empty if they are good as they are."""
     return modality.needs_views() if isinstance(modality, NeedsViews) else ""
+
+
+def as_trained_on(modality: Modality, x: Tensor, number: int) -> Tensor:
+    """Training samples [B, *sample_shape] as they are; if they are of use only as views, one of each.
+
+    Args:
+        modality: makes the views.
+        x: the samples.
+        number: of the batch, from which the views follow.
+    """
+    return modality.augment(x, step_generator(0, "views", number)) if needed_views(modality) else x

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from anytime_core.autoencoder import OrderedAutoencoder, build_autoencoder
 from anytime_core.curve import reconstruction_curve, validated_lengths
+from anytime_core.data_space import data_space
 from anytime_core.distributed import rank
 from anytime_core.plotting import plot_curve
 from anytime_core.priors.any_order.base import AnyOrderPrior
@@ -149,7 +150,12 @@ def _prior_stage(training: Preparation, surroundings: Surroundings) -> PriorResu
         standard_error=round(likelihood.standard_error, 6),
         bits_per_position=_bits(likelihood.bits_per_position),
         samples=likelihood.samples,
+        bound=not best.exact,
     )
+    space = data_space(core.autoencoder.kind, training.modality.sample_shape(), autoencoder.spec)
+    if space is not None and best.code_length == autoencoder.code_length:
+        needed = round(space.of_bits(likelihood.bits_per_code * best.code_length), 6)
+        validation = validation.model_copy(update={space.field: needed})
     if isinstance(best, AnyOrderPrior):
         steps = tuple(map(_bits, best.losses() / math.log(2)))
         validation = validation.model_copy(update={"bits_per_step": steps})

@@ -3,7 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from anytime_core.value_networks import OfferedNetwork
+from anytime_core.value_networks import OfferedNetwork, ValueGrid
+from anytime_image.value_networks import sections
 
-NETWORKS: Mapping[str, OfferedNetwork] = {}
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def _pixelcnn(section: sections.PixelCNNConfig, grid: ValueGrid) -> nn.Module:
+    from anytime_image.value_networks.pixelcnn import PixelCNN
+
+    return PixelCNN(section, grid)
+
+
+def _gated_pixelcnn(section: sections.GatedPixelCNNConfig, grid: ValueGrid) -> nn.Module:
+    from anytime_image.value_networks.gated import GatedPixelCNN
+
+    return GatedPixelCNN(section, grid)
+
+
+def _pixelrnn(section: sections.PixelRNNConfig, grid: ValueGrid) -> nn.Module:
+    from anytime_image.value_networks.pixelrnn import PixelRNN
+
+    return PixelRNN(section, grid)
+
+
+NETWORKS: Mapping[str, OfferedNetwork] = {
+    "pixelcnn": OfferedNetwork(sections.PixelCNNConfig, _pixelcnn, "masked convolutions in residual blocks"),
+    "gated-pixelcnn": OfferedNetwork(sections.GatedPixelCNNConfig, _gated_pixelcnn, "two stacks of gated convolutions"),
+    "pixelrnn": OfferedNetwork(sections.PixelRNNConfig, _pixelrnn, "LSTM layers that go through the picture"),
+}
