@@ -23,6 +23,7 @@ from anytime_core.evaluation.same_data import data_of
 from anytime_core.run import Run
 from anytime_core.training.batches import ordered_batches
 from anytime_core.training.codes import CodesDataset
+from anytime_core.training.online import as_trained_on
 
 _MOST_COUNTS = 2**24
 """The most counts of all histograms together, 128 MiB; with more, values get no histogram each."""
@@ -156,5 +157,7 @@ class _PartOfRun:
         """The same of the data itself."""
         datasets = data_of(self.run)[0]
         dataset = datasets.train if self.part == "train" else datasets.validation
-        batches = ordered_batches(dataset, BATCH, workers=0)
-        return len(dataset), (self.run.encode(batch["x"]).numpy() for batch in batches)
+        samples = (batch["x"] for batch in ordered_batches(dataset, BATCH, workers=0))
+        if self.part == "train":
+            samples = (as_trained_on(self.run.modality, x, number) for number, x in enumerate(samples))
+        return len(dataset), (self.run.encode(x).numpy() for x in samples)
