@@ -23,7 +23,7 @@ from anytime_core.evaluation.options import EvaluationOptions
 from anytime_core.evaluation.page.report import Origin, render_report
 from anytime_core.evaluation.result import Evaluation
 from anytime_core.evaluation.tables import comparisons, full_table, legend, printed_table
-from anytime_core.evaluation.versus import bits_beside
+from anytime_core.evaluation.versus import bits_beside, same_codes, same_values
 from anytime_core.quantizers.base import CodeSpec
 from anytime_core.results import PriorValidation
 from anytime_core.run import Run, load
@@ -103,6 +103,9 @@ def test_values_are_found_in_any_order_of_their_digits():
     order = np.random.default_rng(1).permutation(18)
     assert (values_of(DataSpace(6, 8, 3), planes[:, order], tuple(order)) == values).all()
     assert (values_of(DataSpace(6, 8), values, None) == values).all()
+    in_planes = values_of(DataSpace(6, 8, 3), planes[:, order], tuple(order))
+    whole = measure(DataSpace(6, 8), [values], [values])
+    assert measure(DataSpace(6, 8, 3), [in_planes], [in_planes]) == whole  # the same data are known as such
 
 
 # Floors
@@ -126,7 +129,7 @@ def test_floors_are_those_of_histograms_of_training_data_on_validation_data(monk
     assert found.zero_order == pytest.approx(bits(train, validation))
     entropy = float(-(probable * np.log2(probable)).sum(1).mean())
     assert found.independent == pytest.approx(entropy, rel=0.02)
-    assert found.lowest == found.independent < found.zero_order
+    assert found.independent < found.zero_order
     monkeypatch.setattr(floors_module, "_MOST_COUNTS", 11)
     fewer = measure(space, [train], [validation])
     assert (fewer.zero_order, fewer.independent) == (pytest.approx(found.zero_order), None)
@@ -160,7 +163,7 @@ def test_the_command_says_them(anytime, binary):
         "values": VALUES,
         "levels": 2,
         "unit": NATS,
-        "floors": {"zero_order": found.zero_order, "independent": found.independent},
+        "floors": {"zero_order": found.zero_order, "independent": found.independent, "data": found.data},
     }
 
 
@@ -279,9 +282,19 @@ def test_priors_of_the_same_values_in_another_order_compare(evaluation):
     assert "by these bounds, fewer by 9.00" in said
     captions = [table.caption for table in comparisons([("it", evaluation), ("other", other)])]
     assert "Nats per sample, of runs whose codes are the values of data; upper bounds of other" in captions
-    foreign = other.model_copy(update={"data_space": farther.model_copy(update={"levels": 256})})
-    (said,) = bits_beside(evaluation, [("other", foreign)])
-    assert said.startswith("Bits per code do not compare with those of other")
+
+
+def test_priors_of_other_data_do_not_compare_although_autoencoders_of_values_are_all_alike(evaluation):
+    found = evaluation.data_space
+    floors = found.floors.model_copy(update={"data": "of thresholded pixels"})
+    other = evaluation.model_copy(update={"run": "other", "data_space": found.model_copy(update={"floors": floors})})
+    assert not same_codes(evaluation, other)
+    assert not same_values(evaluation, other)
+    (said,) = bits_beside(evaluation, [("other", other)])
+    assert said == "What priors need does not compare with other, whose validation data has other values."
+    assert not [table for table in comparisons([("it", evaluation), ("other", other)]) if "per" in table.caption]
+    (chart,) = [measure for measure in measures([evaluation, other]) if measure.column == NATS]
+    assert chart.note.endswith("but different data do not compare")
 
 
 def test_evaluations_of_earlier_versions_are_read(evaluation):

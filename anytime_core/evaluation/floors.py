@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anytime_core.data_space import DataSpace, data_space
+from anytime_core.digest import digest
 from anytime_core.errors import RunError, UsageError
 from anytime_core.evaluation.judge import BATCH, OnProgress
 from anytime_core.evaluation.result import ValueFloors
@@ -73,11 +74,13 @@ def measure(space: DataSpace, train: Values, validation: Values) -> ValueFloors:
     """
     if space.values * space.levels <= _MOST_COUNTS:
         seen, wanted = (_count_each(space, values) for values in (train, validation))
-        independent = space.of_bits(_bits(seen, wanted))
+        independent, data = space.of_bits(_bits(seen, wanted)), digest(wanted.astype("<i8").tobytes())
         seen, wanted = (counts.sum(0, keepdims=True) for counts in (seen, wanted))
-        return ValueFloors(zero_order=space.of_bits(space.values * _bits(seen, wanted)), independent=independent)
-    seen, wanted = (_count_all(space, values) for values in (train, validation))
-    return ValueFloors(zero_order=space.of_bits(space.values * _bits(seen, wanted)))
+    else:
+        seen, wanted = (_count_all(space, values) for values in (train, validation))
+        independent, data = None, digest(wanted.astype("<i8").tobytes())
+    zero_order = space.of_bits(space.values * _bits(seen, wanted))
+    return ValueFloors(zero_order=zero_order, independent=independent, data=data)
 
 
 def values_of(space: DataSpace, codes: NDArray[Any], order: Sequence[int] | None) -> NDArray[np.int64]:

@@ -12,6 +12,7 @@ from anytime_core.display import listed
 from anytime_core.evaluation.extractors import CLASSIFIER
 from anytime_core.evaluation.metrics import LOSS
 from anytime_core.evaluation.result import Evaluation, Quality, Row, ValueBits, cells
+from anytime_core.evaluation.values import lowest
 
 _LOGARITHMIC_BEYOND = 30.0  # ratio of the largest to the smallest value
 _SAME_CHANCE = 0.05
@@ -73,7 +74,9 @@ def _of_values(found: ValueBits, evaluations: Sequence[Evaluation]) -> Measure:
     bounded = dict.fromkeys(one.prior or "" for one in evaluations if one.bounded and one.data_space is not None)
     bounds = f"; upper bounds of {listed(list(bounded))}" if bounded else ""
     note = f"What the prior needs for the values of validation data; lower is better{bounds}"
-    floors = {"independent values": found.floors.lowest}
+    if len({one.data_space.floors.data for one in evaluations if one.data_space is not None}) > 1:
+        note += ", but different data do not compare"
+    floors = {"independent values": lowest(found.floors)}
     return Measure(found.unit.capitalize(), note, found.unit, levels=floors)
 
 

@@ -118,15 +118,12 @@ class ValueFloors(_Record):
     Attributes:
         zero_order: with one histogram for all values.
         independent: with a histogram for each; None if these would be too large.
+        data: the digest of histograms of the validation data, by which they are known, whatever their order is.
     """
 
     zero_order: float
     independent: float | None = None
-
-    @property
-    def lowest(self) -> float:
-        """The lower of the two."""
-        return self.zero_order if self.independent is None else self.independent
+    data: str
 
 
 class ValueBits(_Record):

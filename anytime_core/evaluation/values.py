@@ -13,6 +13,11 @@ def number(value: float, unit: str) -> str:
     return f"{value:.2f}" if unit == NATS else f"{value:.4f}"
 
 
+def lowest(floors: ValueFloors) -> float:
+    """What independent values need at least."""
+    return floors.zero_order if floors.independent is None else floors.independent
+
+
 def floors_in_words(floors: ValueFloors, unit: str) -> str:
     """What independent values need."""
     each = "" if floors.independent is None else f"{number(floors.independent, unit)} by a histogram for each value, "
@@ -57,9 +62,9 @@ def needed_in_words(evaluation: Evaluation) -> str:
     if found is None or found.needed is None:
         return ""
     at_most = "at most " if evaluation.bounded else ""
-    needed, lowest = (number(value, found.unit) for value in (found.needed, found.floors.lowest))
-    said = f"The prior needs {at_most}{needed} {found.unit}, independent values {lowest}"
-    if found.needed < found.floors.lowest:
+    needed, floor = (number(value, found.unit) for value in (found.needed, lowest(found.floors)))
+    said = f"The prior needs {at_most}{needed} {found.unit}, independent values {floor}"
+    if found.needed < lowest(found.floors):
         return f"{said}."
     return (
         f"{said}: it has learned nothing of what values say of each other, so train it for more steps "

@@ -50,14 +50,21 @@ def versus(own: Evaluation, other: Evaluation, name: str) -> str:
 
 
 def same_codes(one: Evaluation, other: Evaluation) -> bool:
-    """Whether two runs share their autoencoder, so that their priors model the same codes."""
-    return one.autoencoder is not None and one.autoencoder == other.autoencoder
+    """Whether two runs share their autoencoder, so that their priors model the same codes.
+
+    Autoencoders of values are all alike, so there the data have to be the same, too.
+    """
+    ours, theirs = one.data_space, other.data_space
+    alike = ours is None or theirs is None or ours.floors.data == theirs.floors.data
+    return one.autoencoder is not None and one.autoencoder == other.autoencoder and alike
 
 
 def same_values(one: Evaluation, other: Evaluation) -> bool:
     """Whether the codes of two runs are values of the same data, whatever their order is."""
     ours, theirs = one.data_space, other.data_space
-    return ours is not None and theirs is not None and (ours.values, ours.levels) == (theirs.values, theirs.levels)
+    if ours is None or theirs is None:
+        return False
+    return (ours.values, ours.levels, ours.floors.data) == (theirs.values, theirs.levels, theirs.floors.data)
 
 
 def bits_beside(own: Evaluation, others: Sequence[tuple[str, Evaluation]]) -> Iterator[str]:
@@ -81,6 +88,10 @@ def bits_beside(own: Evaluation, others: Sequence[tuple[str, Evaluation]]) -> It
                 f"Bits per code do not compare with those of {name}, as the first {fewest} codes, which both priors "
                 f"model, were not evaluated: add {fewest}codes to the budgets."
             )
+    values = [(name, other) for name, other in each_once if own.data_space and other.data_space]
+    if others_data := [name for name, other in values if not same_values(own, other)]:
+        yield f"What priors need does not compare with {listed(others_data)}, whose validation data has other values."
+    each_once = [pair for pair in each_once if pair not in values]
     if foreign := [name for name, other in each_once if not same_codes(own, other)]:
         yield f"Bits per code do not compare with those of {listed(foreign)}, whose autoencoder writes other codes."
 

@@ -163,7 +163,7 @@ def _show_floors(run: Run, *, json: bool) -> None:
     assert space is not None  # as there are floors
     if json:
         about = {"run": str(run.folder), "values": space.values, "levels": space.levels, "unit": space.unit}
-        output.print_json({**about, "floors": found.model_dump(mode="json")})
+        output.print_json({**about, "floors": found.model_dump()})
         return
     rows = {"zero-order: one histogram for all values": found.zero_order}
     if found.independent is not None:
