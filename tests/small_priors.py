@@ -19,6 +19,7 @@ SMALL: dict[str, Any] = {
     "embedding": 8,
     "features": 8,
     "skip_channels": 12,
+    "blocks": 1,
 }
 SMALL["network"] = {"kind": "shifted"}
 """Sizes for the kinds that have fields of these names."""
@@ -38,6 +39,8 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "nade": [{"activation": "sigmoid", "label_dropout": 0.2, "code_vectors": False}],
     "gru": [{"dual_softmax": True, "layers": 2, "label_dropout": 0.2}, {"dual_softmax": True, "code_vectors": False}],
     "raster": [{"label_dropout": 0.2}],
+    "subscale": [{"label_dropout": 0.2, "slices_per_step": 2}],
+    "multiscale": [{"label_dropout": 0.2}],
     "ardm": [{"base": 2, "label_dropout": 0.2, "time_input": True}, {"base": "levels"}],
 }
 """Sections with options of a kind; tests look at these, too."""

@@ -335,7 +335,7 @@ def test_no_prior_waits_for_the_device_in_a_step(kind, section, request, monkeyp
         {"kind": kind, "dropout": 0.1, "label_dropout": 0.1, **small(kind), **section}
     )
     prior = PRIORS[kind](
-        config, CodeSpec(length=5, size=6, dim=3, grid=(5,), radices=(2, 3), classes=3), torch.randn(6, 3)
+        config, CodeSpec(length=5, size=6, dim=3, grid=(1, 5), radices=(2, 3), classes=3), torch.randn(6, 3)
     )
     draws = prior.draws(BATCH)
     request.getfixturevalue("gpu")

@@ -55,7 +55,19 @@ _KINDS = [
         "raster",
         "anytime_core.priors.raster.model:RasterPrior",
         "anytime_core.priors.raster.config:RasterConfig",
-        "values of a grid in raster order, by a network that the modality offers",
+        "values on a grid in raster order, by a network",
+    ),
+    Kind(
+        "subscale",
+        "anytime_core.priors.subscale.model:SubscalePrior",
+        "anytime_core.priors.subscale.config:SubscaleConfig",
+        "values of a grid slice after slice, the first of which is a smaller picture",
+    ),
+    Kind(
+        "multiscale",
+        "anytime_core.priors.multiscale.model:MultiscalePrior",
+        "anytime_core.priors.multiscale.config:MultiscaleConfig",
+        "values of a grid scale after scale, many of them per network call",
     ),
     Kind(
         "ardm",

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from anytime_core.errors import PluginError
 from anytime_core.priors.grid.heads import SoftmaxHead, ValueHead
+from anytime_core.priors.grid.logistics import LogisticsHead
 from anytime_core.priors.grid.section import GridSection
 from anytime_core.priors.grid.values import make_values
 from anytime_core.quantizers.base import CodeSpec
@@ -42,13 +43,12 @@ class GridNetwork(nn.Module):
         code_vectors: Tensor | None = None,
     ) -> None:
         super().__init__()
-        assert spec.size is not None  # the section has checked this
         chosen = section.chosen()
         self.values = make_values(spec, section.embedding, code_vectors)
         self.grid = dataclasses.replace(grid, inputs=self.values.size, condition=condition)
         self.kind = chosen.kind
         self.network: Any = NETWORKS[chosen.kind].build(chosen, self.grid)
-        self.head: ValueHead = SoftmaxHead(self.network.features, spec.size)
+        self.head = make_head(section, spec, self.network.features, grid.channels)
 
     def cell(self, position: int) -> Cell:
         """The place of the value at a position."""
@@ -60,10 +60,17 @@ class GridNetwork(nn.Module):
         return (*reversed(cell), channel)
 
     def features(self, codes: Tensor, condition: Tensor | None) -> Tensor:
+        """Features of the values at positions 0..n, as many as there are, given the first n, `codes` [B, n].
+
+        See `features_of`.
+        """
+        return self.features_of(self.values(codes), condition)
+
+    def features_of(self, values: Tensor, condition: Tensor | None) -> Tensor:
         """Features of the values at positions 0..n, as many as there are.
 
         Args:
-            codes: [B, n], the first n values.
+            values: [B, n, E], the numbers that stand for the first n values.
             condition: [B, Q, *S]; None if Q is 0.
 
         Returns:
@@ -74,16 +81,16 @@ class GridNetwork(nn.Module):
         """
         channels, (rows, *columns) = self.grid.channels, self.grid.shape
         in_row = channels * math.prod(columns)
-        wanted = min(codes.shape[1] + 1, rows * in_row)
+        batch, given, _ = values.shape
+        wanted = min(given + 1, rows * in_row)
         rows = -(-wanted // in_row)  # the network is causal, so rows below may be left out
-        values = self.values(codes)  # [B, n, E]
-        padding = values.new_zeros(len(codes), rows * in_row - codes.shape[1], values.shape[-1])
+        padding = values.new_zeros(batch, rows * in_row - given, values.shape[-1])
         x = torch.cat([values, padding], 1).unflatten(1, (rows, *columns, channels))  # [B, R, ..., C, E]
         axes = range(1, 1 + len(self.grid.shape))
         x = x.permute(0, x.ndim - 2, x.ndim - 1, *axes).flatten(1, 2)  # [B, C * E, R, ...]
         told = None if condition is None else condition[:, :, :rows]
         found = self.network(x, told)
-        expected = (len(codes), channels * self.network.features, rows, *columns)
+        expected = (batch, channels * self.network.features, rows, *columns)
         if found.shape != expected:
             raise PluginError(
                 f"{NETWORKS.origin(self.kind)} does not keep its contract: features of values {list(x.shape)} are "
@@ -116,3 +123,12 @@ class GridNetwork(nn.Module):
         """The log probability of each of the first n values in nats, [B, n]."""
         features = self.features(codes[:, :-1], condition)
         return self.head.log_prob(features, self.earlier(codes[:, :-1], features.shape[1]), codes)
+
+
+def make_head(section: GridSection, spec: CodeSpec, features: int, channels: int) -> ValueHead:
+    """The head that a section chooses, for values that `spec` describes; see `ValueHead` for F and C."""
+    assert spec.size is not None  # the section has checked this
+    if section.head == "logistics":
+        assert spec.levels is not None  # the section has checked this, too
+        return LogisticsHead(features, spec.levels, section.mixtures, channels)
+    return SoftmaxHead(features, spec.size)
