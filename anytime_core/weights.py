@@ -35,7 +35,7 @@ from anytime_core.record import AUTOENCODER_FILE, FORMAT_VERSION, PRIOR_FILE, Ru
 from anytime_core.section import MOST_CODES
 
 _Metadata = TypeVar("_Metadata", bound=BaseModel)
-_MOST_METADATA = 2**20
+_MOST_METADATA = 2**22
 _LARGEST_HEADER = 2**23
 _MOST_TENSORS = 2**16
 _SPARE_ELEMENTS = 2**26

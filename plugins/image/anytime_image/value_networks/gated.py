@@ -18,6 +18,7 @@ from anytime_image.value_networks.masked import (
     SteppedMasked,
     SteppedNetwork,
     SteppedRows,
+    channels_last,
     share,
 )
 from anytime_image.value_networks.sections import GatedPixelCNNConfig
@@ -52,9 +53,8 @@ class GatedPixelCNN(nn.Module):
             for number, dilation in enumerate(dilations, 1)
         )
         self.output = MaskedConvolution(width, colours * section.features, colours)
-        self.condition = (
-            nn.Conv2d(grid.condition, 4 * width * section.layers, 1, bias=False) if grid.condition else None
-        )
+        told = 4 * width * section.layers
+        self.condition = nn.Conv2d(grid.condition, told, 1, bias=False) if grid.condition else None
 
     def told(self, condition: Tensor | None) -> list[Tensor | None]:
         """What is added to the gates of each layer, first those of rows above, [B, 4 width, R, W]."""
@@ -64,8 +64,8 @@ class GatedPixelCNN(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
         """See `ValueNetwork`."""
-        above = self.above(x)
-        stream = nnf.pad(self.left(x), (0, 0, 0, 0, 0, self.width))
+        above = channels_last(self.above(x))
+        stream = nnf.pad(channels_last(self.left(x)), (0, 0, 0, 0, 0, self.width))
         for layer, told in zip(self.layers, self.told(condition), strict=True):
             above, stream = layer(above, stream, told)
         return nnf.elu(self.output(nnf.elu(stream)))

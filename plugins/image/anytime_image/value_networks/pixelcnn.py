@@ -11,7 +11,14 @@ import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 from anytime_core.value_networks import ValueGrid
-from anytime_image.value_networks.masked import MaskedConvolution, State, SteppedMasked, SteppedNetwork, share
+from anytime_image.value_networks.masked import (
+    MaskedConvolution,
+    State,
+    SteppedMasked,
+    SteppedNetwork,
+    channels_last,
+    share,
+)
 from anytime_image.value_networks.sections import PixelCNNConfig
 
 
@@ -56,7 +63,7 @@ class PixelCNN(nn.Module):
     def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
         """See `ValueNetwork`."""
         first, *rest = self.told(condition)
-        x = plus(self.first(x), first)
+        x = plus(channels_last(self.first(x)), first)
         for block, told in zip(self.blocks, rest, strict=True):
             x = block(x, told)
         for convolution in self.last:
