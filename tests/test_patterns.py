@@ -191,7 +191,10 @@ def test_what_is_kept_is_counted(attention):
         (codes_on((784, 1)), 28),
         (codes_on((3, 4), 11), 4),
         (codes_on((2, 16), 16), 4),
-        (codes_on((2, 8), order=tuple(range(15, -1, -1))), 4),
+        (codes_on((2, 8), order=tuple(range(15, -1, -1))), 8),
+        (codes_on((2, 8), order=tuple(row * 8 + column for column in range(8) for row in range(2))), 4),
+        (codes_on((3, 4, 5), order=raster_order(3, (4, 5))), 15),
+        (codes_on((3, 8, 8), order=subscale_order(3, (8, 8), 2)), 12),
     ],
 )
 def test_a_block_is_a_row_of_the_grid_or_about_the_root_of_the_codes(spec, block):
