@@ -198,6 +198,20 @@ class CodesTraining(Section):
     samples: int | None = Field(
         None, ge=1, description="samples that are encoded of each part of the data, evenly spread; null: all"
     )
+    online: bool = Field(
+        False,
+        description="encode training samples while the prior learns, each time in a new view, instead of into a file; "
+        "the prior then needs the data",
+    )
+
+    @model_validator(mode="after")
+    def _copies_are_in_a_file(self) -> CodesTraining:
+        if self.online and self.copies > 1:
+            raise ValueError(
+                f"copies={self.copies} are written to a file, and online=true writes none, as it draws a new view each "
+                "time: leave copies=1"
+            )
+        return self
 
 
 class PriorTraining(Section):

@@ -40,6 +40,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "gru": [{"dual_softmax": True, "layers": 2, "label_dropout": 0.2}, {"dual_softmax": True, "code_vectors": False}],
     "raster": [{"label_dropout": 0.2}],
     "subscale": [{"label_dropout": 0.2, "slices_per_step": 2}],
+    "multiscale": [{"label_dropout": 0.2}],
     "ardm": [{"base": 2, "label_dropout": 0.2, "time_input": True}, {"base": "levels"}],
 }
 """Sections with options of a kind; tests look at these, too."""

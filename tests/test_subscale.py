@@ -50,6 +50,9 @@ def test_codes_in_another_order_are_refused():
     for order in (None, raster_order(2, (6, 2)), subscale_order(2, (6, 2), 1)):
         with pytest.raises(ConfigError, match=r"stand in another order: use autoencoder\.order=subscale"):
             config.check(COLOURS.model_copy(update={"order": order}))
+    square = {"grid": (2, 4, 4), "order": subscale_order(2, (4, 4), 4)}  # slices of one cell are a raster
+    with pytest.raises(ConfigError, match="stand in another order"):
+        config.check(COLOURS.model_copy(update=square))
     with pytest.raises(ConfigError, match=r"needs a network as prior\.network.kind"):
         SubscaleConfig().check(COLOURS)
 

@@ -64,6 +64,12 @@ _KINDS = [
         "values of a grid slice after slice, the first of which is a smaller picture",
     ),
     Kind(
+        "multiscale",
+        "anytime_core.priors.multiscale.model:MultiscalePrior",
+        "anytime_core.priors.multiscale.config:MultiscaleConfig",
+        "values of a grid scale after scale, many of them per network call",
+    ),
+    Kind(
         "ardm",
         "anytime_core.priors.ardm.model:ARDMPrior",
         "anytime_core.priors.ardm.config:ARDMConfig",

@@ -2,7 +2,7 @@
 
 A part is every so many rows and columns of the grid, so all parts have the same shape *P and lie on top of each other.
 A is how many parts there are, X how many numbers a cell of a part has, m how many parts are told something, U the
-channels that each is told, W the width.
+channels that each is told, Q the numbers that stand for a label, W the width.
 """
 
 from __future__ import annotations
@@ -25,14 +25,17 @@ class PartEmbedder(nn.Module):
         width: W.
         blocks: how many residual blocks there are, each of two convolutions over 3 cells in each dimension.
         axes: the number of dimensions of *P.
-        label: W of what it is told of the label; 0: nothing.
+        told: Q; 0: there is no label.
     """
 
-    def __init__(self, parts: int, inputs: int, outputs: int, width: int, blocks: int, axes: int) -> None:
+    def __init__(
+        self, parts: int, inputs: int, outputs: int, width: int, blocks: int, *, axes: int, told: int = 0
+    ) -> None:
         super().__init__()
         convolution = _CONVOLUTIONS[axes]
         self.input = convolution(parts * inputs, width, 3, padding=1)
         self.part = nn.Embedding(parts, width)
+        self.label = nn.Linear(told, width, bias=False) if told else None
         self.blocks = nn.ModuleList(
             nn.Sequential(
                 nn.ReLU(), convolution(width, width, 3, padding=1), nn.ReLU(), convolution(width, width, 3, padding=1)
@@ -47,7 +50,7 @@ class PartEmbedder(nn.Module):
         Args:
             parts: [B, A, X, *P], the numbers of each part; those that are not before a part do not matter to it.
             which: [B, m], numbers of parts.
-            label: [B, W], an embedding of the label; None: none.
+            label: [B, Q], an embedding of the label; None if Q is 0.
 
         Returns:
             [B * m, U, *P].
@@ -56,8 +59,8 @@ class PartEmbedder(nn.Module):
         before = before.view(*before.shape, *(1 for _ in parts.shape[2:]))
         x = torch.where(before, parts.unsqueeze(1), 0.0).flatten(2, 3).flatten(0, 1)  # [B * m, A * X, *P]
         told = self.part(which)
-        if label is not None:
-            told = told + label.unsqueeze(1)
+        if self.label is not None:
+            told = told + self.label(label).unsqueeze(1)
         h = self.input(x) + told.flatten(0, 1).view(len(x), -1, *(1 for _ in x.shape[2:]))
         for block in self.blocks:
             h = h + block(h)
@@ -75,3 +78,14 @@ def in_raster_order(planes: Tensor, channels: int, axes: int) -> Tensor:
     """Planes [..., C * F, *P] -> [..., C * prod(P), F], those of the values of a part in raster order."""
     x = planes.unflatten(-axes - 1, (channels, -1)).movedim((-axes - 2, -axes - 1), (-2, -1))  # [..., *P, C, F]
     return x.flatten(-axes - 2, -2)
+
+
+def interleaved(parts: Tensor) -> Tensor:
+    """Parts [B, A, X, *P] of a grid of twice their size, A = 2^axes -> [B, X, *2P], part 0 in its first corner."""
+    axes = parts.ndim - 3
+    x = parts.unflatten(1, (2,) * axes)  # [B, 2, ..., X, *P]
+    order = [axis for at in range(axes) for axis in (axes + 2 + at, 1 + at)]
+    x = x.permute(0, axes + 1, *order)  # [B, X, P, 2, P, 2, ...]
+    for at in range(axes):
+        x = x.flatten(2 + at, 3 + at)
+    return x

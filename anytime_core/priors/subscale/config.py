@@ -35,7 +35,8 @@ class SubscaleConfig(GridSection):
     def slices_of(self, spec: CodeSpec) -> int:
         """How many slices there are along a side. Raises what `value_grid` raises."""
         channels, shape = cells_of(spec, self.kind, self._axes)
-        for slices in range(2, min(shape) + 1):
+        most = min(*shape, max(shape) - 1)  # slices of one cell each would be a raster
+        for slices in range(2, most + 1):
             divides = not any(size % slices for size in shape)
             if divides and spec.order == subscale_order(channels, shape, slices):
                 return slices

@@ -50,10 +50,13 @@ class SubscalePrior(CausalPrior):
         axes = len(grid.shape)
         self.in_slice = grid.channels * math.prod(grid.shape)
         self.slices = config.slices_of(spec) ** axes
-        self.label = LabelEmbedding(spec.classes, config.width, config.label_dropout) if spec.classes else None
+        told = config.condition if spec.classes else 0
+        self.label = LabelEmbedding(spec.classes, told, config.label_dropout) if told else None
         self.network = GridNetwork(config, spec, grid, condition=config.condition, code_vectors=code_vectors)
         numbers = grid.channels * self.network.values.size
-        self.embedder = PartEmbedder(self.slices, numbers, config.condition, config.width, config.blocks, axes)
+        self.embedder = PartEmbedder(
+            self.slices, numbers, config.condition, config.width, config.blocks, axes=axes, told=told
+        )
 
     @property
     def null_label(self) -> int | None:

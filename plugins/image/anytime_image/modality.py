@@ -129,6 +129,10 @@ class ImageModality:
             x = drawn_anew(x, generator)
         return x
 
+    def needs_views(self) -> str:
+        """`data.binarize=dynamic`, if that is set: its training images are grey until `augment` draws them."""
+        return "data.binarize=dynamic" if self.config.data.binarize == "dynamic" else ""
+
     def read(self, path: Path) -> Tensor:
         """An image file as a square of the configured size. Raises DataError naming the file."""
         from anytime_image.binarizing import binarization

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
@@ -56,7 +55,6 @@ class GatedPixelCNN(nn.Module):
         self.output = MaskedConvolution(width, colours * section.features, colours)
         told = 4 * width * section.layers
         self.condition = nn.Conv2d(grid.condition, told, 1, bias=False) if grid.condition else None
-        self.to(memory_format=torch.channels_last)
 
     def told(self, condition: Tensor | None) -> list[Tensor | None]:
         """What is added to the gates of each layer, first those of rows above, [B, 4 width, R, W]."""

@@ -67,9 +67,9 @@ class MaskedConvolution(nn.Module):
         own, seen = colours_of(outputs, colours, parts).unsqueeze(1), colours_of(inputs, colours)
         allowed[:, :, -1, self.reach] = (own > seen if mask == "A" else own >= seen).float()
         allowed[:, :, -1, self.reach + 1 :] = 0
-        self.register_buffer("mask", allowed, persistent=False)
+        self.register_buffer("mask", channels_last(allowed), persistent=False)
         self.masks = not bool(allowed.all())
-        self.weight = nn.Parameter(torch.empty_like(allowed))
+        self.weight = nn.Parameter(channels_last(torch.empty_like(allowed)))
         nn.init.normal_(self.weight, std=max(1.0, allowed[-1].sum().item()) ** -0.5)
         self.bias = nn.Parameter(torch.zeros(outputs))
 
@@ -99,7 +99,7 @@ class RowConvolution(nn.Module):
     def __init__(self, inputs: int, outputs: int, *, kernel: int, own: bool = True, dilation: int = 1) -> None:
         super().__init__()
         self.own, self.dilation = own, dilation
-        self.weight = nn.Parameter(torch.empty(outputs, inputs, kernel // 2 + own, kernel))
+        self.weight = nn.Parameter(channels_last(torch.empty(outputs, inputs, kernel // 2 + own, kernel)))
         nn.init.normal_(self.weight, std=self.weight[0].numel() ** -0.5)
         self.bias = nn.Parameter(torch.zeros(outputs))
 

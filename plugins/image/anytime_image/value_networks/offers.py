@@ -24,7 +24,14 @@ def _gated_pixelcnn(section: sections.GatedPixelCNNConfig, grid: ValueGrid) -> n
     return GatedPixelCNN(section, grid)
 
 
+def _pixelrnn(section: sections.PixelRNNConfig, grid: ValueGrid) -> nn.Module:
+    from anytime_image.value_networks.pixelrnn import PixelRNN
+
+    return PixelRNN(section, grid)
+
+
 NETWORKS: Mapping[str, OfferedNetwork] = {
     "pixelcnn": OfferedNetwork(sections.PixelCNNConfig, _pixelcnn, "masked convolutions in residual blocks"),
     "gated-pixelcnn": OfferedNetwork(sections.GatedPixelCNNConfig, _gated_pixelcnn, "two stacks of gated convolutions"),
+    "pixelrnn": OfferedNetwork(sections.PixelRNNConfig, _pixelrnn, "LSTM layers that go through the picture"),
 }

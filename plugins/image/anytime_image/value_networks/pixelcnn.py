@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
@@ -54,7 +53,6 @@ class PixelCNN(nn.Module):
         )
         told = width * (2 + section.blocks)
         self.condition = nn.Conv2d(grid.condition, told, 1, bias=False) if grid.condition else None
-        self.to(memory_format=torch.channels_last)
 
     def told(self, condition: Tensor | None) -> list[Tensor | None]:
         """What is added to the first convolution, [B, 2 width, R, W], and in each block, [B, width, R, W]."""

@@ -10,6 +10,14 @@ from anytime_core.errors import ConfigError
 from anytime_core.value_networks import NetworkSection, ValueGrid
 
 
+def check_odd(name: str, side: int) -> None:
+    """Raise ConfigError for a kernel without a middle."""
+    if side % 2 == 0:
+        raise ConfigError(
+            f"prior.network.{name}={side} has no middle: use an odd number, such as {side - 1} or {side + 1}"
+        )
+
+
 class ConvolutionalSection(NetworkSection):
     """The settings that networks of masked convolutions have in common."""
 
@@ -23,11 +31,7 @@ class ConvolutionalSection(NetworkSection):
     def check(self, grid: ValueGrid) -> None:
         """Raise ConfigError for a kernel without a middle."""
         for name in ("kernel", "first_kernel"):
-            side = getattr(self, name)
-            if side % 2 == 0:
-                raise ConfigError(
-                    f"prior.network.{name}={side} has no middle: use an odd number, such as {side - 1} or {side + 1}"
-                )
+            check_odd(name, getattr(self, name))
 
 
 class PixelCNNConfig(ConvolutionalSection):
@@ -48,3 +52,24 @@ class GatedPixelCNNConfig(ConvolutionalSection):
         description="distance between the cells that a layer sees, for each layer in turn, from the first again after "
         "the last",
     )
+
+
+class PixelRNNConfig(NetworkSection):
+    """PixelRNN: layers of LSTM units that go through the picture (van den Oord et al., 2016)."""
+
+    kind: Literal["pixelrnn"] = Field("pixelrnn", description="LSTM layers that go through the picture")
+    layer: Literal["row", "diagonal"] = Field(
+        "row",
+        description="row: each row at once from the row above, so that a value sees a triangle above it; diagonal: "
+        "from the cells beside and above, in both directions, so that it sees all values before it",
+    )
+    layers: int = Field(2, ge=1, le=256, description="LSTM layers")
+    width: int = Field(
+        32, ge=1, le=2**14, description="units of a layer; values of a cell share them evenly, rounded up"
+    )
+    first_kernel: int = Field(7, ge=3, le=63, description="side of the kernel of the first convolution, an odd number")
+    features: int = Field(32, ge=1, le=2**14, description="features of a value, which its distribution is made of")
+
+    def check(self, grid: ValueGrid) -> None:
+        """Raise ConfigError for a kernel without a middle."""
+        check_odd("first_kernel", self.first_kernel)
