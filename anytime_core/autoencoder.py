@@ -17,9 +17,12 @@ from torch import Tensor, nn
 
 from anytime_core.config import AutoencoderConfig
 from anytime_core.errors import ConfigError, PluginError
+from anytime_core.identity import ValueDecoder, ValueEncoder, neighbours, order_of, prefix_in_words
 from anytime_core.modality import Modality
 from anytime_core.pca import linear_networks
-from anytime_core.quantizers.base import CodeSpec, build_quantizer
+from anytime_core.quantizers.base import CodeSpec, Quantizer, build_quantizer
+from anytime_core.quantizers.config import LevelsConfig
+from anytime_core.quantizers.levels import BitPlanes, LevelQuantizer
 from anytime_core.truncation import prefix_mask
 
 
@@ -52,10 +55,14 @@ class OrderedAutoencoder(nn.Module):
         latent_shape: (C, *S).
         config: axis, quantizer and what the decoder is told.
         grid: see `CodeSpec`; None: the channels (C,), or on the spatial axis the positions S.
+        quantizer: of as many vectors as there are codes in a stage; None: the one of `config`.
 
     Attributes:
         spec: what its codes are.
+        prefix: what samples of only some of their codes are, for people; empty if they are whole, but coarser.
     """
+
+    prefix: str = ""
 
     def __init__(
         self,
@@ -64,6 +71,7 @@ class OrderedAutoencoder(nn.Module):
         latent_shape: Sequence[int],
         config: AutoencoderConfig,
         grid: Sequence[int] | None = None,
+        quantizer: Quantizer | None = None,
     ) -> None:
         super().__init__()
         self.latent_shape = tuple(latent_shape)
@@ -72,7 +80,7 @@ class OrderedAutoencoder(nn.Module):
         on_channels = self.axis == "channel"
         vectors, self.code_dim = (channels, positions) if on_channels else (positions, channels)
         self.encoder, self.decoder = encoder, decoder
-        self.quantizer = build_quantizer(config.quantizer, vectors, self.code_dim)
+        self.quantizer = quantizer or build_quantizer(config.quantizer, vectors, self.code_dim)
         self.code_length = self.quantizer.stages * vectors
         cells = tuple(grid or ((channels,) if on_channels else self.latent_shape[1:]))
         self.spec = CodeSpec(
@@ -204,17 +212,30 @@ def _linear_autoencoder(
     return OrderedAutoencoder(encoder, decoder, (code_length, 1), config.model_copy(update={"axis": "channel"}))
 
 
-def _values_as_codes(sample_shape: Sequence[int], config: AutoencoderConfig) -> OrderedAutoencoder:
-    """Each value of a sample is a code: the nearest of K levels evenly spaced over [-1, 1]."""
-    values = math.prod(sample_shape)
-    encoder = nn.Sequential(nn.Flatten(), nn.Unflatten(1, (values, 1)))
-    decoder = nn.Sequential(nn.Flatten(), nn.Unflatten(1, tuple(sample_shape)))
-    on_channels = config.model_copy(update={"axis": "channel"})
-    autoencoder = OrderedAutoencoder(encoder, decoder, (values, 1), on_channels, grid=sample_shape)
-    assert autoencoder.spec.size is not None  # the config has checked this
-    levels = torch.linspace(-1, 1, autoencoder.spec.size)
-    autoencoder.quantizer.place(levels.unsqueeze(-1))
-    autoencoder.spec = autoencoder.spec.model_copy(update={"levels": tuple(levels.tolist())})
+def _values_as_codes(shape: Sequence[int], config: AutoencoderConfig) -> OrderedAutoencoder:
+    """Each value of a sample, or each bit of it, is a code: one of K levels evenly spaced over [-1, 1]."""
+    order = order_of(config, shape)
+    cells, places = torch.tensor(order), len(order)
+    around = neighbours(shape, config.value_order, config.scale) if config.fills_in else None
+    section = LevelsConfig.model_validate(config.quantizer.model_dump())
+    quantizer = (
+        BitPlanes(places, 1, size=section.size)
+        if config.value_order == "bits"
+        else LevelQuantizer(places, 1, size=section.size)
+    )
+    autoencoder = OrderedAutoencoder(
+        ValueEncoder(cells),
+        ValueDecoder(cells, shape, around),
+        (places, 1),
+        config.model_copy(update={"axis": "channel", "tell_decoder": config.fills_in}),
+        grid=shape,
+        quantizer=quantizer,
+    )
+    whole = tuple(plane * places + cell for plane in range(quantizer.stages) for cell in order)
+    levels = tuple(quantizer.levels.tolist()) if isinstance(quantizer, LevelQuantizer) else None
+    known = {"levels": levels, "order": None if whole == tuple(range(len(whole))) else whole}
+    autoencoder.spec = autoencoder.spec.model_copy(update=known)
+    autoencoder.prefix = prefix_in_words(config, shape)
     return autoencoder
 
 

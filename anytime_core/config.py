@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Serializ
 from anytime_core.priors.registry import PRIORS
 from anytime_core.priors.section import PriorSection
 from anytime_core.priors.transformer.config import TransformerConfig
-from anytime_core.quantizers.config import FSQConfig, QuantizerSection, VQConfig
+from anytime_core.quantizers.config import FSQConfig, LevelsConfig, QuantizerSection, VQConfig
 from anytime_core.quantizers.registry import QUANTIZERS
 from anytime_core.section import MOST_CODES, Section, by_kind
 
@@ -24,6 +24,8 @@ __all__ = ["Config", "CoreConfig", "Device", "Section", "by_kind"]
 
 AnyQuantizer = Annotated[SerializeAsAny[QuantizerSection], BeforeValidator(QUANTIZERS.parse)]
 AnyPrior = Annotated[SerializeAsAny[PriorSection], BeforeValidator(PRIORS.parse)]
+ValueOrder = Literal["raster", "subscale", "multiscale", "bits"]
+_WITH_SLICES = ("subscale", "multiscale")
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 
@@ -65,7 +67,7 @@ class AutoencoderConfig(Section):
     kind: Literal["ordered", "pca", "identity"] = Field(
         "ordered",
         description="ordered: the modality's networks; pca: principal components of the training samples; identity: "
-        "no networks, codes are the rounded values of a sample",
+        "no networks, codes are the values of a sample",
     )
     axis: Literal["channel", "spatial"] = Field(
         "channel", description="whether a code is a channel or a position of the latent map"
@@ -80,6 +82,39 @@ class AutoencoderConfig(Section):
     truncation: TruncationConfig = Field(TruncationConfig(), description="prefix lengths in training")
     tell_decoder: bool = Field(True, description="append the prefix mask to the decoder's input")
     dropped: Literal["zeros", "learned"] = Field("zeros", description="what stands in for a dropped code")
+    order: ValueOrder | None = Field(
+        None,
+        description="if kind is identity, which values come first. raster: row by row, the channels of a place in "
+        "turn; subscale: slice after slice, of which the first is a smaller picture; multiscale: a smaller picture, "
+        "then what doubles it, until it is whole; bits: the first bit of all values, then the next; null: raster",
+    )
+    slices: int | None = Field(
+        None,
+        ge=2,
+        le=1024,
+        description="if order is subscale or multiscale, how many times smaller a side of the first picture is; "
+        "null: 2",
+    )
+    missing: Literal["zeros", "neighbours"] | None = Field(
+        None,
+        description="if kind is identity, what stands in for missing values: 0, or the nearest value above or to the "
+        "left; null: neighbours",
+    )
+
+    @property
+    def value_order(self) -> ValueOrder:
+        """The order of values, if `kind` is identity."""
+        return self.order or "raster"
+
+    @property
+    def scale(self) -> int:
+        """How many times smaller a side of the first picture is; 1 if the order has none."""
+        return (self.slices or 2) if self.order in _WITH_SLICES else 1
+
+    @property
+    def fills_in(self) -> bool:
+        """Whether missing values are taken from their neighbours."""
+        return self.missing != "zeros"
 
     @model_validator(mode="after")
     def _code_length_is_one_of_channels(self) -> AutoencoderConfig:
@@ -91,13 +126,40 @@ class AutoencoderConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _values_share_their_levels(self) -> AutoencoderConfig:
-        shared = isinstance(self.quantizer, VQConfig) and self.quantizer.shared
+    def _levels_are_of_values(self) -> AutoencoderConfig:
+        levels = isinstance(self.quantizer, LevelsConfig)
         unchanged = self.code_length is None and self.dropped == "zeros" and not self.tell_decoder
-        if self.kind == "identity" and not (shared and unchanged):
+        if self.kind == "identity" and not (levels and unchanged):
             raise ValueError(
-                "autoencoder.kind=identity has no networks: it needs autoencoder.quantizer of kind=vq and shared=true, "
+                "autoencoder.kind=identity has no networks: it needs autoencoder.quantizer of kind=levels, "
                 "tell_decoder=false, dropped=zeros and code_length=null, as --baseline identity sets them"
+            )
+        if self.kind != "identity" and levels:
+            raise ValueError(
+                "autoencoder.quantizer.kind=levels rounds the values of samples: it needs autoencoder.kind=identity, "
+                "as --baseline identity sets it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _order_is_of_values(self) -> AutoencoderConfig:
+        given = [name for name in ("order", "slices", "missing") if getattr(self, name) is not None]
+        if self.kind != "identity" and given:
+            raise ValueError(
+                f"autoencoder.{given[0]}={getattr(self, given[0])} is for autoencoder.kind=identity: codes of "
+                f"kind={self.kind} have an order of their own, so leave it out"
+            )
+        if self.slices is not None and self.order not in _WITH_SLICES:
+            raise ValueError(
+                f"autoencoder.slices={self.slices} means nothing with autoencoder.order={self.value_order}: leave it "
+                f"out, or use order={' or '.join(_WITH_SLICES)}"
+            )
+        size = self.quantizer.codebook_size or 0
+        if self.order == "bits" and size & (size - 1):
+            below = 2 ** (size.bit_length() - 1)
+            raise ValueError(
+                f"autoencoder.order=bits needs a power of two as autoencoder.quantizer.size, found {size}: use {below} "
+                f"or {2 * below}"
             )
         return self
 
@@ -136,6 +198,20 @@ class CodesTraining(Section):
     samples: int | None = Field(
         None, ge=1, description="samples that are encoded of each part of the data, evenly spread; null: all"
     )
+    online: bool = Field(
+        False,
+        description="encode training samples while the prior learns, each time in a new view, instead of into a file; "
+        "the prior then needs the data",
+    )
+
+    @model_validator(mode="after")
+    def _copies_are_in_a_file(self) -> CodesTraining:
+        if self.online and self.copies > 1:
+            raise ValueError(
+                f"copies={self.copies} are written to a file, and online=true writes none, as it draws a new view each "
+                "time: leave copies=1"
+            )
+        return self
 
 
 class PriorTraining(Section):

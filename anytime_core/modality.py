@@ -227,14 +227,27 @@ class WritesInMemory(Protocol):
 
 
 @runtime_checkable
+class NeedsViews(Protocol):
+    """A modality whose training samples may be of use only as what `augment` makes of them adds this."""
+
+    def needs_views(self) -> str:
+        """The setting that makes it so, such as `data.binarize=dynamic`; empty if samples are good as they are."""
+        ...
+
+
+@runtime_checkable
 class Modality(Protocol):
     """A kind of data, configured: the entry point names a class, and core makes `cls(config)`.
 
-    Class attributes hold for any configuration. Every method works on samples `x`, float32 of `sample_shape` with
-    values in [-1, 1]. A modality may also have `file_tolerance` (`FILE_TOLERANCE`), `open_file` (`OpensFiles`),
-    `contents` (`WritesInMemory`), `write_growth` (`ShowsGrowth`), `feature_network` (`HasFeatureNetwork`) and
-    `extractors` (`HasExtractors`).
-    `anytime plugins check NAME` checks all of it.
+        Class attributes hold for any configuration. Every method works on samples `x`, float32 of `sample_shape` with
+        values in [-1, 1]. A modality may also have `file_tolerance` (`FILE_TOLERANCE`), `open_file` (`OpensFiles`),
+        `contents` (`WritesInMemory`), `write_growth` (`ShowsGrowth`), `feature_network` (`HasFeatureNetwork`),
+    <<<<<<< HEAD
+        `extractors` (`HasExtractors`) and `needs_views` (`NeedsViews`).
+    =======
+        `extractors` (`HasExtractors`) and `value_networks` (`value_networks.HasValueNetworks`).
+    >>>>>>> main
+        `anytime plugins check NAME` checks all of it.
     """
 
     name: ClassVar[str]

@@ -15,6 +15,7 @@ from pydantic import (
 )
 from typing_extensions import TypedDict  # pydantic takes that of typing from Python 3.12 on
 
+from anytime_core.data_space import BITS, NATS
 from anytime_core.display import shown
 from anytime_core.section import MOST_CODES
 
@@ -75,6 +76,9 @@ class PriorValidation(_Validation):
         standard_error: the standard error of `bits_per_code`.
         bits_per_position: the mean bits of each code, [N].
         bits_per_step: for an order-agnostic prior: digit -> number of known codes -> bits.
+        nats_per_sample: of all codes, if they are binary values of data, see `anytime_core.data_space`.
+        bits_per_dimension: of all codes, if they are other values of data, or digits of these.
+        bound: whether all these are upper bounds.
         samples: the number of samples.
     """
 
@@ -82,7 +86,28 @@ class PriorValidation(_Validation):
     standard_error: Finite | None = None
     bits_per_position: tuple[Finite, ...] = ()
     bits_per_step: tuple[tuple[Finite, ...], ...] = ()
+    nats_per_sample: Finite | None = None
+    bits_per_dimension: Finite | None = None
+    bound: bool = False
     samples: int | None = Field(None, ge=0)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether these are upper bounds; earlier versions only said the bits by steps of order-agnostic priors."""
+        return self.bound or bool(self.bits_per_step)
+
+    @property
+    def in_words(self) -> str:
+        """What the prior needs, such as `at most 3.912 bits per code`; empty if nobody measured it."""
+        at_most = "at most " if self.bounded else ""
+        for value, form, unit in (
+            (self.nats_per_sample, ".2f", NATS),
+            (self.bits_per_dimension, ".4f", BITS),
+            (self.bits_per_code, ".3f", "bits per code"),
+        ):
+            if value is not None:
+                return f"{at_most}{value:{form}} {unit}"
+        return ""
 
 
 class StageResult(Recorded):

@@ -361,6 +361,14 @@ class Run:
         """The budgets that have a meaning for encoding and decoding."""
         return Spending(self.code_length, SHARE_OR_CODES)
 
+    def prefix_in_words(self, codes: int) -> str:
+        """What samples of `codes` codes are if they are not whole samples, coarser, for people; empty if they are.
+
+        >>> run.prefix_in_words(4)
+        ''
+        """
+        return self.autoencoder.prefix if codes < self.code_length else ""
+
     def _require_codebook(self, what: str) -> int:
         """K. Raises UsageError, saying that the run cannot `what`, if codes are continuous."""
         size = self.autoencoder.codebook_size

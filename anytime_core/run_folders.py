@@ -16,6 +16,7 @@ from typing import Any
 from anytime_core.config_differences import flattened
 from anytime_core.data.files import PARTIAL_PREFIX, holder_of, locked
 from anytime_core.data.reading import JSON_LIMIT, read_limited
+from anytime_core.data_space import BITS, NATS
 from anytime_core.display import listed, shown
 from anytime_core.errors import RunError, UsageError
 from anytime_core.in_training import LOCK, in_training
@@ -241,7 +242,10 @@ def _results(record: RunRecord, lengths: list[int], *, with_loss: bool) -> dict[
             if with_loss or measure != "loss":
                 results |= {f"{measure} at {length} codes": by_length[length] for length in lengths}
     if (prior := record.stages.get("prior")) is not None:
-        results["bits per code"] = prior.validation.bits_per_code
+        needed = prior.validation
+        results["bits per code"] = needed.bits_per_code
+        of_values = {NATS: needed.nats_per_sample, BITS: needed.bits_per_dimension}
+        results |= {unit: value for unit, value in of_values.items() if value is not None}
     return results
 
 

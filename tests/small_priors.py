@@ -6,6 +6,7 @@ from typing import Any
 
 from shifted import Offering
 
+from anytime_core.priors.grid.section import subscale_order
 from anytime_core.priors.registry import PRIORS
 from anytime_core.value_networks import NETWORKS
 
@@ -19,6 +20,7 @@ SMALL: dict[str, Any] = {
     "embedding": 8,
     "features": 8,
     "skip_channels": 12,
+    "blocks": 1,
 }
 SMALL["network"] = {"kind": "shifted"}
 """Sizes for the kinds that have fields of these names."""
@@ -38,9 +40,18 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "nade": [{"activation": "sigmoid", "label_dropout": 0.2, "code_vectors": False}],
     "gru": [{"dual_softmax": True, "layers": 2, "label_dropout": 0.2}, {"dual_softmax": True, "code_vectors": False}],
     "raster": [{"label_dropout": 0.2}],
+    "subscale": [{"label_dropout": 0.2, "slices_per_step": 2}],
+    "multiscale": [{"label_dropout": 0.2}],
     "ardm": [{"base": 2, "label_dropout": 0.2, "time_input": True}, {"base": "levels"}],
 }
 """Sections with options of a kind; tests look at these, too."""
+
+
+def eight_cells(kind: str) -> dict[str, Any]:
+    """Grid and order of up to eight codes that a kind can model, for their description."""
+    if kind in ("subscale", "multiscale"):
+        return {"grid": (4, 2), "order": subscale_order(1, (4, 2), 2)}
+    return {"grid": (1, 8)}
 
 
 def small(kind: str) -> dict[str, Any]:

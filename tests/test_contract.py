@@ -327,6 +327,11 @@ FAULTS: dict[str, tuple[str, dict[str, Any], str]] = {
         "restores is 'depth', not size or rate",
     ),
     "features that are maps": ("features-are-rows", {"feature_network": lambda self: nn.Identity()}, "not [B, F]"),
+    "views by a setting that is not there": (
+        "the-setting-that-needs-views-is-one-of-the-config",
+        {"needs_views": lambda self: "data.noise=always"},
+        "the config has no noise",
+    ),
     "an extractor without a description": (
         "extractors-give-features",
         {"extractors": lambda self: {"flat": OfferedExtractor(Flat, default=True)}},

@@ -49,6 +49,13 @@ def config() -> Config:
     )
 
 
+def online() -> Config:
+    """The same, and the prior makes its codes itself."""
+    same = config()
+    same.core.training.codes.__dict__["online"] = True
+    return same
+
+
 # What the processes do. Everything random is seeded alike in one and in two processes.
 
 
@@ -129,6 +136,7 @@ def train_in_a_group(rank: int, folder: Path) -> None:
     torch.save(values(), folder / f"values-{rank}.pt")
     train_stages(config(), folder / "codes", stages=["codes", "prior"], force=True)
     train_stages(config(), folder / "shared", stages=["prior"], autoencoder=folder / "codes")
+    train_stages(online(), folder / "online", stages=["prior"], autoencoder=folder / "codes")
 
     fit_module._REPORT_EVERY = 2
     train_step = fit_module._Fit._step
@@ -248,6 +256,11 @@ def test_processes_train_a_prior_on_the_files_of_another_run(together):
     shared, theirs = read_record(together / "shared"), read_record(together / "codes")
     assert shared.stages["prior"].digest == theirs.stages["prior"].digest
     assert (together / "shared/codes/train.npy").samefile(together / "codes/codes/train.npy")
+
+
+def test_processes_that_encode_while_the_prior_learns_make_the_prior_of_one(alone, together):
+    found, expected = (load_file(folder / "prior.safetensors") for folder in (together / "online", alone / "run"))
+    assert close(found, expected)
 
 
 def test_the_process_group_is_gone_after_the_training_that_formed_it(together):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +18,16 @@ from anytime_core.data.files import open_own, write_json
 from anytime_core.data.reading import JSON_LIMIT
 from anytime_core.digest import digest
 from anytime_core.errors import UsageError
-from anytime_core.evaluation.bound import PASSES, bits_by_calls, bits_of_plan, call_numbers
 from anytime_core.evaluation.cost import sampling_cost
 from anytime_core.evaluation.drawn import DrawnCodes, Draws
+from anytime_core.evaluation.floors import data_space_of, floors_of
 from anytime_core.evaluation.gains import gains_of_codes, order_agreement
 from anytime_core.evaluation.judge import BATCH, Batches, Judge, OnProgress
+from anytime_core.evaluation.likelihood import Likelihood, value_bits
 from anytime_core.evaluation.metrics import Metrics, Totals
-from anytime_core.evaluation.result import Evaluation, Quality, Row
+from anytime_core.evaluation.result import Evaluation, Quality, Row, ValueFloors
 from anytime_core.evaluation.verdict import verdict
 from anytime_core.priors.any_order.base import AnyOrderPrior
-from anytime_core.priors.any_order.plan import make_plan
-from anytime_core.priors.blame import blaming
 from anytime_core.results import PriorValidation
 from anytime_core.sampling.options import SamplingOptions
 from anytime_core.training.batches import ordered_batches
@@ -38,8 +36,6 @@ from anytime_core.weights import autoencoder_digest
 ROWS_PREFIX = ".rows-"
 """Start of the names of files that keep rows, so that a killed evaluation can go on."""
 
-_BOUND_SAMPLES = 2000
-"""How many validation samples bound the bits of an order-agnostic prior."""
 _PERFECT_SAMPLES = 16
 """How many validation samples tell what the best value of a measure is."""
 
@@ -51,10 +47,12 @@ class Reconstructed:
     Attributes:
         rows: digest of an autoencoder and number of codes -> a row without samples.
         gains: digest of an autoencoder -> what `gains_of_codes` gives.
+        floors: digest of an autoencoder -> what `floors_of` gives.
     """
 
     rows: dict[tuple[str, int], Row] = dataclasses.field(default_factory=dict)
     gains: dict[str, dict[int, float]] = dataclasses.field(default_factory=dict)
+    floors: dict[str, ValueFloors] = dataclasses.field(default_factory=dict)
 
 
 class Job:
@@ -115,6 +113,7 @@ class Job:
             autoencoder=self.autoencoder,
             code_length=self.run.code_length,
             codebook_size=record.codebook_size,
+            prefix=self.run.autoencoder.prefix,
             num=self.options.num,
             reference=self.judge.reference,
             changes=self.judge.changes,
@@ -138,20 +137,20 @@ class Job:
             order_agreement=order_agreement(gains),
             bits_per_position=list(likelihood.bits_per_position),
             bits_standard_error=likelihood.standard_error,
+            bound=prior is not None and not prior.exact,
             rows=[],
         )
         if not isinstance(prior, AnyOrderPrior):
             return [self._concluded(ordered, None)]
-        numbers = call_numbers(len(prior.digits) * self.most)
-        with blaming(prior.kind):
-            by_calls = bits_by_calls(prior, self._validation_codes, numbers, self._telling_passes("bits by calls"))
-        common = {"plan": self.options.sampling.plan, "bits_per_calls": by_calls}
+        common = {"plan": self.options.sampling.plan, "bits_per_calls": self._likelihood.by_calls()}
         by_all = ordered.model_copy(update=common)
         return [self._concluded(by_all, calls) for calls in self.draws.limits]
 
     def _concluded(self, evaluation: Evaluation, calls: int | None) -> Evaluation:
         """The evaluation with its rows at one number of calls, and what follows from them."""
         measured = evaluation.model_copy(update={"rows": self._rows(calls), "calls": calls})
+        if (space := data_space_of(self.run)) is not None:
+            measured = measured.model_copy(update={"data_space": value_bits(space, self._floors(), measured)})
         return measured.model_copy(update={"verdict": verdict(measured, self.run.record.config)})
 
     def _chance(self) -> dict[str, float]:
@@ -229,7 +228,7 @@ class Job:
                     self.options.num,
                     self.on_progress,
                 ),
-                **self._bits(codes, calls),
+                **self._likelihood.of_row(codes, calls),
                 "seconds_per_sample": cost.seconds_per_sample,
                 "codes_per_second": cost.codes_per_second,
                 "calls": calls,
@@ -254,36 +253,15 @@ class Job:
         drawn.wait()
         return drawn
 
-    def _bits(self, codes: int, calls: int) -> dict[str, float | None]:
-        """Bits a code in validation data."""
-        prior = self.run.prior
-        if isinstance(prior, AnyOrderPrior):
-            spacing = "linear" if self.options.sampling.plan == "linear" else "optimal"
-            plan = make_plan(prior.losses(codes).double().cpu().numpy(), calls, spacing)
-            telling = self._telling_passes(f"{codes} of {self.most} codes: bits")
-            with blaming(prior.kind):
-                bits = bits_of_plan(prior, self._validation_codes, codes, plan, telling)
-            return {"bits_per_code": bits.per_code, "bits_standard_error": bits.standard_error}
-        each = self.run.record.stages["prior"].validation.bits_per_position
-        return {"bits_per_code": sum(each[:codes]) / codes if len(each) >= codes else None}
-
-    def _telling_passes(self, activity: str) -> Callable[[], None]:
-        """A function to call after each batch of the passes over `_validation_codes`; it reports progress."""
-        numbers, total = count(1), PASSES * len(self._validation_codes)
-        return lambda: self.on_progress(f"{self.run.folder}, {activity}", next(numbers), total)
-
     @cached_property
-    def _validation_codes(self) -> list[tuple[Tensor, Tensor | None]]:
-        """Codes and labels of some validation samples, on the prior's device."""
-        prior, device = self.run.require_prior(), self.run.device
-        batches = ordered_batches(self.judge.datasets.validation, BATCH, limit=_BOUND_SAMPLES, workers=0)
-        return [
-            (
-                self.run.encode(batch["x"])[:, : prior.code_length].to(device),
-                torch.tensor(self._numbers)[batch["label"]].to(device) if prior.classes else None,
-            )
-            for batch in batches
-        ]
+    def _likelihood(self) -> Likelihood:
+        return Likelihood(self.draws, self.judge.datasets, self._numbers, self.on_progress)
+
+    def _floors(self) -> ValueFloors:
+        known = self.reconstructed.floors.get(self.autoencoder)
+        if known is None:
+            known = self.reconstructed.floors[self.autoencoder] = floors_of(self.run, self.on_progress)
+        return known
 
     def _reconstructions(self, codes: int, totals: Totals) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Validation data through the autoencoder; the measures are added to `totals`."""

@@ -23,6 +23,7 @@ from anytime_core.evaluation.same_data import data_of, warn_of_changes
 from anytime_core.modality import Extractor
 from anytime_core.run import Run
 from anytime_core.training.batches import ordered_batches
+from anytime_core.training.online import as_trained_on
 
 Batches = Iterable[tuple[Tensor, Tensor | None]]
 """Samples [B, *sample_shape] and their labels [B], None if the data has no labels."""
@@ -87,7 +88,7 @@ class Judge:
         datasets, self.changes = data_of(run)
         warn_of_changes(run, self.changes)
         self.datasets = remembering_damaged(datasets)
-        self.device = run.device
+        self.device, self.modality = run.device, run.modality
         wanted = requested(run.modality, list(requests), labelled=bool(self.datasets.classes))
         self._classifier: Classifier | None = None
         self.label_judge: str | None = None
@@ -147,7 +148,7 @@ class Judge:
         if not self.extractors:
             return None
         batches = ordered_batches(self.datasets.train, BATCH, limit=number, workers=0)
-        samples = ((batch["x"], None) for batch in batches)
+        samples = ((as_trained_on(self.modality, batch["x"], part), None) for part, batch in enumerate(batches))
         total = min(number, len(self.datasets.train))
         return self.quality(samples, "looking at training data", total, on_progress)
 

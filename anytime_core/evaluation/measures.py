@@ -8,9 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
+from anytime_core.display import listed
 from anytime_core.evaluation.extractors import CLASSIFIER
 from anytime_core.evaluation.metrics import LOSS
-from anytime_core.evaluation.result import Evaluation, Quality, Row, cells
+from anytime_core.evaluation.result import Evaluation, Quality, Row, ValueBits, cells
+from anytime_core.evaluation.values import lowest
 
 _LOGARITHMIC_BEYOND = 30.0  # ratio of the largest to the smallest value
 _SAME_CHANCE = 0.05
@@ -63,7 +65,19 @@ def measures(evaluations: Sequence[Evaluation]) -> Iterator[Measure]:
     if len({one.autoencoder for one in evaluations if one.bits_per_position}) > 1:
         note += ", but codes of different autoencoders do not compare"
     yield Measure("Bits per code", note, "bits per code")
+    if own.data_space is not None:
+        yield _of_values(own.data_space, evaluations)
     yield Measure("Seconds per sample", "Drawing and decoding; lower is better", "seconds per sample")
+
+
+def _of_values(found: ValueBits, evaluations: Sequence[Evaluation]) -> Measure:
+    bounded = dict.fromkeys(one.prior or "" for one in evaluations if one.bounded and one.data_space is not None)
+    bounds = f"; upper bounds of {listed(list(bounded))}" if bounded else ""
+    note = f"What the prior needs for the values of validation data; lower is better{bounds}"
+    if len({one.data_space.floors.data for one in evaluations if one.data_space is not None}) > 1:
+        note += ", but different data do not compare"
+    floors = {"independent values": lowest(found.floors)}
+    return Measure(found.unit.capitalize(), note, found.unit, levels=floors)
 
 
 def _of_samples(title: str, note: str, column: str, levels: Mapping[str, float], share: bool = False) -> Measure:

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from anytime_core.data.files import replacing
+from anytime_core.data_space import BITS, NATS
 
 EVALUATION_FILE = "evaluation.json"
 """A file in the folder `evaluation` of a run."""
@@ -82,6 +83,8 @@ class Row(_Record):
         bits_per_code: mean negative log-likelihood of these codes in validation data, an upper bound if the prior is
             order-agnostic.
         bits_standard_error: of this bound.
+        nats_per_sample: of these codes, if they are binary values of data, see `anytime_core.data_space`.
+        bits_per_dimension: the same over all values of a sample, if codes are other values of data, or their digits.
         seconds_per_sample: of drawing and decoding.
         codes_per_second: codes drawn in a second, over all samples of a batch.
         calls: of the prior's network, for a sample.
@@ -96,6 +99,8 @@ class Row(_Record):
     samples: Quality | None = None
     bits_per_code: float | None = None
     bits_standard_error: float | None = None
+    nats_per_sample: float | None = None
+    bits_per_dimension: float | None = None
     seconds_per_sample: float | None = None
     codes_per_second: float | None = None
     calls: int | None = None
@@ -105,6 +110,40 @@ class Row(_Record):
         """Only what it says of reconstructions."""
         said = {"budget", "codes", "reconstruction", "reconstruction_spread", "reconstructed"}
         return Row.model_validate(self.model_dump(include=said))
+
+
+class ValueFloors(_Record):
+    """What the values of validation data need if each is independent of all others, by histograms of training data.
+
+    Attributes:
+        zero_order: with one histogram for all values.
+        independent: with a histogram for each; None if these would be too large.
+        data: the digest of histograms of the validation data, by which they are known, whatever their order is.
+    """
+
+    zero_order: float
+    independent: float | None = None
+    data: str
+
+
+class ValueBits(_Record):
+    """That codes are the values of data, by which likelihoods compare with those of other models of the same data.
+
+    Attributes:
+        values: of a sample.
+        levels: that each may have.
+        unit: of what a prior needs, `nats per sample` or `bits per dimension`.
+        floors: in this unit.
+        needed: by the prior for a sample, in this unit; None without a prior of all codes.
+        standard_error: of `needed`.
+    """
+
+    values: int
+    levels: int
+    unit: str
+    floors: ValueFloors
+    needed: float | None = None
+    standard_error: float | None = None
 
 
 class BitsBeside(_Record):
@@ -143,6 +182,7 @@ class Evaluation(_Record):
         autoencoder: the digest of its autoencoder, by which it is known; None in those versions.
         code_length: number of codes.
         codebook_size: entries; None for continuous codes.
+        prefix: what samples of fewer codes are if they are not whole samples, coarser, in words; else empty.
         num: new samples at each budget.
         reference: validation samples.
         changes: how the data differ from what the run was trained on; empty if no difference is known.
@@ -164,6 +204,9 @@ class Evaluation(_Record):
         order_agreement: how often a code buys at least as much as the next one, over neighbours in `gains`.
         bits_per_position: bits of each code in validation data.
         bits_standard_error: of their mean; None in those versions.
+        bound: whether bits are upper bounds, and with them nats.
+        data_space: what the prior needs for the values of data; None if codes are those of an encoder, and in
+            evaluations of versions that did not say.
         bits_beside: folder of another run with a prior of the same codes -> how the bits of the two compare.
         calls: the most network calls for a sample of an order-agnostic prior; None: one for each code.
         plan: how such a prior shares the codes among the calls; None for other priors.
@@ -181,6 +224,7 @@ class Evaluation(_Record):
     autoencoder: str | None = None
     code_length: int
     codebook_size: int | None
+    prefix: str = ""
     num: int
     reference: int
     changes: tuple[str, ...] = ()
@@ -201,12 +245,19 @@ class Evaluation(_Record):
     order_agreement: float | None
     bits_per_position: list[float] = []
     bits_standard_error: float | None = None
+    bound: bool = False
+    data_space: ValueBits | None = None
     bits_beside: dict[str, BitsBeside] = {}
     calls: int | None = None
     plan: str | None = None
     bits_per_calls: dict[str, dict[int, float]] = {}
     verdict: tuple[str, ...] = ()
     rows: list[Row]
+
+    @property
+    def bounded(self) -> bool:
+        """Whether bits are upper bounds; earlier versions only said the bits of order-agnostic priors by calls."""
+        return self.bound or bool(self.bits_per_calls)
 
 
 def cells(row: Row) -> Iterator[tuple[str, float | None]]:
@@ -226,6 +277,8 @@ def cells(row: Row) -> Iterator[tuple[str, float | None]]:
             yield from ((f"{name} {score}", value) for score, value in quality.scores.items())
     yield "bits per code", row.bits_per_code
     yield "bits standard error", row.bits_standard_error
+    yield NATS, row.nats_per_sample
+    yield BITS, row.bits_per_dimension
     yield "seconds per sample", row.seconds_per_sample
     yield "codes per second", row.codes_per_second
     yield "calls", row.calls

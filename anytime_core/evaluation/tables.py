@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from anytime_core.data_space import NATS
 from anytime_core.display import listed
 from anytime_core.evaluation.extractors import CLASSIFIER
 from anytime_core.evaluation.measures import curve, keys, shown_metrics, weak_judge
 from anytime_core.evaluation.metrics import LOSS
 from anytime_core.evaluation.page.charts import brief
 from anytime_core.evaluation.result import Evaluation, Row, cells
-from anytime_core.evaluation.versus import same_codes
+from anytime_core.evaluation.values import in_words
+from anytime_core.evaluation.versus import same_codes, same_values
 
 _BITS = "bits per code"
 _LOWER, _HIGHER = "↓", "↑"
@@ -44,6 +46,7 @@ def legend(evaluation: Evaluation) -> list[str]:
         )
     if judged.label_accuracy is not None:
         lines.append(f"recognised: as the class that is meant, by a classifier{_chance_in_words(evaluation)}")
+    lines += in_words(evaluation)
     if evaluation.bits_per_calls and rows[-1].bits_standard_error is not None:
         lines.append(
             f"bits per code of {evaluation.prior or 'an order-agnostic prior'}: an upper bound, estimated from random "
@@ -91,11 +94,21 @@ def _printed(row: Row, evaluation: Evaluation) -> dict[str, str]:
         f"coverage{first_weak} {_HIGHER}": both("coverage", "{:.3f}"),
         f"recognised{weak} {_HIGHER}": both("label accuracy", "{:.1%}"),
         **{score: both(score, "{:.3f}") for score in row.reconstructed.scores},
-        f"bits per code {_LOWER}": shown("bits per code", "{:.3f}"),
+        **{
+            f"{unit}{', at most' if evaluation.bounded else ''} {_LOWER}": shown(unit, form)
+            for unit, form in _needed(evaluation).items()
+        },
         "calls": shown("calls", "{:.0f}") if any(one.calls != one.codes for one in evaluation.rows) else "",
         f"ms a sample {_LOWER}": shown("seconds per sample", "{:.3g}", 1e3),
     }
     return {title: number for title, number in numbers.items() if number}
+
+
+def _needed(evaluation: Evaluation) -> dict[str, str]:
+    """The column that says what the prior needs, and the form of its numbers: of values of data, else of codes."""
+    if evaluation.data_space is None or evaluation.data_space.needed is None:
+        return {_BITS: "{:.3f}"}
+    return {evaluation.data_space.unit: "{:.2f}" if evaluation.data_space.unit == NATS else "{:.4f}"}
 
 
 def _better(metric: str, evaluation: Evaluation) -> str:
@@ -136,8 +149,15 @@ def comparisons(runs: Sequence[tuple[str, Evaluation]]) -> Iterator[Table]:
     bounded = [name for name, one in runs if one.bits_per_calls and same_codes(own, one)]
     bounds = f"; upper bounds of {listed(bounded)}" if bounded else ""
     titles[_BITS] = f"Bits per code, of runs with the same autoencoder{bounds}"
+    comparable = {_BITS: same_codes}
+    if own.data_space is not None:
+        unit = own.data_space.unit
+        bounded = [name for name, one in runs if one.bounded and same_values(own, one)]
+        bounds = f"; upper bounds of {listed(bounded)}" if bounded else ""
+        titles[unit] = f"{unit.capitalize()}, of runs whose codes are the values of data{bounds}"
+        comparable[unit] = same_values
     for column, title in titles.items():
-        compared_with = [pair for pair in baselines if column != _BITS or same_codes(own, pair[1])]
+        compared_with = [pair for pair in baselines if comparable.get(column, _always)(own, pair[1])]
         others = {other: points for other, one in compared_with if (points := dict(curve(one, column)))}
         if others:
             headings = [heading for other in others for heading in (other, f"{own_name} / {other}")]
@@ -148,6 +168,10 @@ def comparisons(runs: Sequence[tuple[str, Evaluation]]) -> Iterator[Table]:
             yield Table(title, ["codes", own_name, *headings], compared)
 
 
+def _always(own: Evaluation, other: Evaluation) -> bool:
+    return True
+
+
 def full_table(name: str, evaluation: Evaluation, own: bool) -> Table:
     """All numbers of a run; columns without any number, and columns that repeat another one, are left out."""
     rows = {row.codes: dict(cells(row)) for row in evaluation.rows}
@@ -155,7 +179,8 @@ def full_table(name: str, evaluation: Evaluation, own: bool) -> Table:
     left_out = {"codes", *(_repeated(evaluation.rows))}
     columns = [column for column in filled if column not in left_out]
     formatted = {codes: [_cell(row.get(column), column) for column in columns] for codes, row in rows.items()}
-    bound = "; bits per code are upper bounds" if evaluation.bits_per_calls else ""
+    needed = "bits per code" if evaluation.data_space is None else f"bits per code and {evaluation.data_space.unit}"
+    bound = f"; {needed} are upper bounds" if evaluation.bounded else ""
     return Table(f"All numbers of {name}{bound}", ["codes", *columns], formatted, own)
 
 

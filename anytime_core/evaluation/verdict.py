@@ -11,6 +11,7 @@ from anytime_core.curve import ignored_input
 from anytime_core.evaluation.extractors import CLASSIFIER
 from anytime_core.evaluation.metrics import LOSS
 from anytime_core.evaluation.result import Evaluation, Quality, Row
+from anytime_core.evaluation.values import needed_in_words
 
 _ALIKE = 1.05
 """Distances whose ratio is smaller count as equal: other samples would change them as much."""
@@ -46,7 +47,7 @@ class _Point:
 
 
 def verdict(evaluation: Evaluation, config: Mapping[str, Any]) -> tuple[str, ...]:
-    """One to three sentences, the most important first; none for an evaluation without rows.
+    """One to four sentences, the most important first; none for an evaluation without rows.
 
     Fréchet distances are those of the first extractor.
 
@@ -69,7 +70,7 @@ def verdict(evaluation: Evaluation, config: Mapping[str, Any]) -> tuple[str, ...
         sentences = [_best(evaluation, points, extractor)]
         if not of_few(evaluation):  # distances of few samples do not tell what is to blame
             sentences += _blame(evaluation, points, config)
-    return tuple(sentence for sentence in (*sentences, _weakest(evaluation)) if sentence)
+    return tuple(sentence for sentence in (*sentences, needed_in_words(evaluation), _weakest(evaluation)) if sentence)
 
 
 # What is said

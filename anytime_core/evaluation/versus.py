@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from anytime_core.display import listed
 from anytime_core.evaluation.result import BitsBeside, Evaluation
+from anytime_core.evaluation.values import number
 from anytime_core.evaluation.verdict import of_few
 
 _ALIKE = 1.05
@@ -49,8 +50,21 @@ def versus(own: Evaluation, other: Evaluation, name: str) -> str:
 
 
 def same_codes(one: Evaluation, other: Evaluation) -> bool:
-    """Whether two runs share their autoencoder, so that their priors model the same codes."""
-    return one.autoencoder is not None and one.autoencoder == other.autoencoder
+    """Whether two runs share their autoencoder, so that their priors model the same codes.
+
+    Autoencoders of values are all alike, so there the data have to be the same, too.
+    """
+    ours, theirs = one.data_space, other.data_space
+    alike = ours is None or theirs is None or ours.floors.data == theirs.floors.data
+    return one.autoencoder is not None and one.autoencoder == other.autoencoder and alike
+
+
+def same_values(one: Evaluation, other: Evaluation) -> bool:
+    """Whether the codes of two runs are values of the same data, whatever their order is."""
+    ours, theirs = one.data_space, other.data_space
+    if ours is None or theirs is None:
+        return False
+    return (ours.values, ours.levels, ours.floors.data) == (theirs.values, theirs.levels, theirs.floors.data)
 
 
 def bits_beside(own: Evaluation, others: Sequence[tuple[str, Evaluation]]) -> Iterator[str]:
@@ -62,6 +76,9 @@ def bits_beside(own: Evaluation, others: Sequence[tuple[str, Evaluation]]) -> It
     """
     with_bits = [(name, other) for name, other in others if own.bits_per_position and other.bits_per_position]
     each_once = list({other.run: (name, other) for name, other in reversed(with_bits)}.values())[::-1]
+    of_values = [(name, other) for name, other in each_once if same_values(own, other) and not same_codes(own, other)]
+    yield from (_values_in_words(own, other, name) for name, other in of_values)
+    each_once = [pair for pair in each_once if pair not in of_values]
     for name, other in each_once:
         if other.run in own.bits_beside:
             yield _bits_in_words(own.bits_beside[other.run], own, other, name)
@@ -71,6 +88,10 @@ def bits_beside(own: Evaluation, others: Sequence[tuple[str, Evaluation]]) -> It
                 f"Bits per code do not compare with those of {name}, as the first {fewest} codes, which both priors "
                 f"model, were not evaluated: add {fewest}codes to the budgets."
             )
+    values = [(name, other) for name, other in each_once if own.data_space and other.data_space]
+    if others_data := [name for name, other in values if not same_values(own, other)]:
+        yield f"What priors need does not compare with {listed(others_data)}, whose validation data has other values."
+    each_once = [pair for pair in each_once if pair not in values]
     if foreign := [name for name, other in each_once if not same_codes(own, other)]:
         yield f"Bits per code do not compare with those of {listed(foreign)}, whose autoencoder writes other codes."
 
@@ -89,6 +110,29 @@ def _bits_in_words(beside: BitsBeside, own: Evaluation, other: Evaluation, name:
         return f"{said}: too near to tell them apart (a difference of {difference})."
     as_bounded = "by these bounds, " if beside.bound or beside.other_bound else ""
     return f"{said}: {as_bounded}{'fewer' if beside.bits < beside.other_bits else 'more'} by {difference}."
+
+
+def _values_in_words(own: Evaluation, other: Evaluation, name: str) -> str:
+    """What two priors need for the same values, whose codes differ, such as in their order."""
+    ours, theirs = own.data_space, other.data_space
+    assert ours is not None
+    assert theirs is not None
+    if ours.needed is None or theirs.needed is None:
+        return ""
+    needed = [
+        f"{'at most ' if one.bounded else ''}{number(one_needed, ours.unit)}"
+        for one, one_needed in ((own, ours.needed), (other, theirs.needed))
+    ]
+    said = f"The prior needs {needed[0]} {ours.unit} against {needed[1]} of {name}, which models the same values"
+    apart = abs(ours.needed - theirs.needed)
+    if ours.standard_error is None or theirs.standard_error is None:
+        return f"{said}: a difference of {number(apart, ours.unit)}, whose standard error is not known."
+    error = math.hypot(ours.standard_error, theirs.standard_error)
+    difference = f"{number(apart, ours.unit)}, with a standard error of at most {number(error, ours.unit)}"
+    if apart < _CERTAIN * error:
+        return f"{said}: too near to tell them apart (a difference of {difference})."
+    as_bounded = "by these bounds, " if own.bounded or other.bounded else ""
+    return f"{said}: {as_bounded}{'fewer' if ours.needed < theirs.needed else 'more'} by {difference}."
 
 
 def _distances(evaluation: Evaluation, extractor: str | None, *, of_samples: bool) -> dict[int, float]:

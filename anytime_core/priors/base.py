@@ -35,9 +35,11 @@ class Prior(nn.Module, ABC):
         kind: its name in configs.
         api_version: the version of this interface that it was written for.
         Config: its section.
+        exact: whether `log_prob` is exact, not a lower bound.
     """
 
     kind: ClassVar[str]
+    exact: ClassVar[bool] = True
     api_version: ClassVar[int] = 1
     Config: ClassVar[type[PriorSection]]
 

@@ -55,7 +55,19 @@ _KINDS = [
         "raster",
         "anytime_core.priors.raster.model:RasterPrior",
         "anytime_core.priors.raster.config:RasterConfig",
-        "values of a grid in raster order, by a network that the modality offers",
+        "values on a grid in raster order, by a network",
+    ),
+    Kind(
+        "subscale",
+        "anytime_core.priors.subscale.model:SubscalePrior",
+        "anytime_core.priors.subscale.config:SubscaleConfig",
+        "values on a grid, slice after slice, by a network",
+    ),
+    Kind(
+        "multiscale",
+        "anytime_core.priors.multiscale.model:MultiscalePrior",
+        "anytime_core.priors.multiscale.config:MultiscaleConfig",
+        "values on a grid, scale after scale, many per call",
     ),
     Kind(
         "ardm",

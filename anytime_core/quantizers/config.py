@@ -64,6 +64,18 @@ class FSQConfig(QuantizerSection):
         return math.prod(self.levels)
 
 
+class LevelsConfig(QuantizerSection):
+    """Values themselves, rounded to evenly spaced levels."""
+
+    kind: Literal["levels"] = Field("levels", description="values themselves, rounded to evenly spaced levels")
+    size: int = Field(256, ge=2, le=2**16, description="number of levels K, evenly spaced over [-1, 1]")
+
+    @property
+    def codebook_size(self) -> int:
+        """K."""
+        return self.size
+
+
 class ContinuousConfig(QuantizerSection):
     """No quantisation: continuous codes, for analysis; no prior can be trained on them."""
 

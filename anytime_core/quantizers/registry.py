@@ -27,6 +27,12 @@ QUANTIZERS: Registry[Quantizer] = Registry(
             "scalars rounded to levels",
         ),
         Kind(
+            "levels",
+            "anytime_core.quantizers.levels:LevelQuantizer",
+            f"{_CONFIG}:LevelsConfig",
+            "values of samples themselves, rounded to levels; of autoencoder.kind=identity",
+        ),
+        Kind(
             "none",
             "anytime_core.quantizers.continuous:ContinuousCodes",
             f"{_CONFIG}:ContinuousConfig",

@@ -147,13 +147,14 @@ def step_samples(samples: int, batch_size: int) -> int:
 
 
 class _Shuffled:
-    """Endless lists of indices. Each epoch is a new permutation that follows from the seed and the epoch's number.
+    """Endless lists of some of `items`. Each epoch is a new permutation that follows from the seed and its number.
 
     This process gets its share of each batch, so that all processes together see what one process would.
     """
 
-    def __init__(self, size: int, batch_size: int, seed: int, done: int) -> None:
-        self.size, self.batch_size, self.seed, self.done = size, step_samples(size, batch_size), seed, done
+    def __init__(self, items: Sequence[int], batch_size: int, seed: int, done: int) -> None:
+        self.items, self.size, self.seed, self.done = items, len(items), seed, done
+        self.batch_size = step_samples(self.size, batch_size)
         share = self.batch_size // world_size()
         self.own = slice(rank() * share, (rank() + 1) * share)
 
@@ -165,7 +166,7 @@ class _Shuffled:
             # The incomplete last batch is left out; the next epoch's order is another one.
             starts = range(0, self.size - self.batch_size + 1, self.batch_size)
             for start in starts[skipped:]:
-                yield order[start : start + self.batch_size][self.own].tolist()
+                yield [self.items[number] for number in order[start : start + self.batch_size][self.own].tolist()]
             epoch, skipped = epoch + 1, 0
 
 
@@ -174,14 +175,25 @@ class ShuffledBatches(Batches):
 
     Args:
         dataset: the data set, which is shuffled again in each epoch.
+        items: the numbers of the items that are used; None: all.
         batch_size: B, of all processes together; their number divides it.
         seed: the order follows from it.
         workers: the number of processes that load, if the data is not in memory.
         done: the number of batches to leave out at the start, because they were seen before.
     """
 
-    def __init__(self, dataset: SampleDataset, batch_size: int, *, seed: int, workers: int, done: int = 0) -> None:
-        super().__init__(dataset, _Shuffled(len(dataset), batch_size, seed, done), workers, whole=True)
+    def __init__(
+        self,
+        dataset: SampleDataset,
+        batch_size: int,
+        *,
+        seed: int,
+        workers: int,
+        done: int = 0,
+        items: Sequence[int] | None = None,
+    ) -> None:
+        self.items = range(len(dataset)) if items is None else items
+        super().__init__(dataset, _Shuffled(self.items, batch_size, seed, done), workers, whole=True)
         self.dataset, self.batch_size, self.seed, self.workers, self.done = dataset, batch_size, seed, workers, done
 
     @property
@@ -191,12 +203,17 @@ class ShuffledBatches(Batches):
 
     def lists(self, after: int) -> Iterator[list[int]]:
         """The items of each batch that follows the first `after` ones, before unreadable ones are replaced."""
-        return iter(_Shuffled(len(self.dataset), self.batch_size, self.seed, self.done + after))
+        return iter(_Shuffled(self.items, self.batch_size, self.seed, self.done + after))
 
     def after(self, number: int) -> ShuffledBatches:
         """The batches that follow the first `number` ones."""
         return ShuffledBatches(
-            self.dataset, self.batch_size, seed=self.seed, workers=self.workers, done=self.done + number
+            self.dataset,
+            self.batch_size,
+            seed=self.seed,
+            workers=self.workers,
+            done=self.done + number,
+            items=self.items,
         )
 
     def replaced(self, indices: Sequence[int], readable: Callable[[int], bool]) -> list[int]:

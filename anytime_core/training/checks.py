@@ -14,6 +14,7 @@ from anytime_core.record import AUTOENCODER_FILE, STAGES
 from anytime_core.spelling import argument
 from anytime_core.training.batches import step_samples
 from anytime_core.training.codes import check_files
+from anytime_core.training.online import needed_views
 from anytime_core.training.preparation import Preparation
 from anytime_core.training.smallest_batch import check_batch
 from anytime_core.weights import check_recorded, load_autoencoder
@@ -60,9 +61,10 @@ def check(training: Preparation) -> None:
         _ = training.prior_weights
     if stages[0] == "autoencoder":
         _ = training.modality.metrics()
+    _check_views(training)
     if stages[0] == "prior":
         _check_codes(training)
-    else:
+    if stages[0] != "prior" or training.prior_reads_data:
         _ = training.datasets
     if stages[0] != "autoencoder":
         return
@@ -106,10 +108,22 @@ def _check_unchanged(training: Preparation) -> None:
 
 def _check_codes(training: Preparation) -> None:
     """Raise RunError if the codes are not those of the finished stage, ConfigError if they lack labels."""
-    train_codes, _ = training.codes(training.untrained)
+    _ = training.codes(training.untrained, "validation")
     assert training.basis_record is not None
     check_files(training.basis / "codes", training.basis_record.stages["codes"].files)
-    training.check_labels(labelled=train_codes.labels is not None)
+    if not training.prior_reads_data:
+        train_codes = training.codes(training.untrained, "train")
+        training.check_labels(labelled=train_codes.labels is not None)
+
+
+def _check_views(training: Preparation) -> None:
+    """Raise ConfigError if a file of codes would hold training samples that only `augment` makes what they are."""
+    setting = needed_views(training.modality)
+    if setting and not training.prior_reads_data and set(training.stages) != {"autoencoder"}:
+        raise ConfigError(
+            f"{setting} draws training samples anew each time, which a file of codes cannot hold: encode them while "
+            "the prior learns, with training.codes.online=true"
+        )
 
 
 def _shapes(autoencoder: OrderedAutoencoder) -> dict[str, torch.Size]:

@@ -81,8 +81,9 @@ class DeviceBatches:
     @property
     def _nearly_all(self) -> bool:
         """Whether hardly any item is still to be read."""
-        missing = len(self._filled) - int(np.count_nonzero(self._filled)) - len(self.batches.unreadable)
-        return self._kept is not None and missing <= max(len(self._filled) // _FEW, self.batches.batch_size)
+        items = len(self.batches.items)
+        missing = items - int(np.count_nonzero(self._filled)) - len(self.batches.unreadable)
+        return self._kept is not None and missing <= max(items // _FEW, self.batches.batch_size)
 
     def _moved(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A loaded batch on the device; its items are kept there if any are."""

@@ -37,18 +37,21 @@ def write_codes(
     """Encode training and validation data into `folder`; returns the number of batches encoded.
 
     The training set, or `settings.samples` of it, is encoded `settings.copies` times: first unchanged, then with a new
-    augmentation each time. Several processes encode batches in turn, and the first process writes them.
+    augmentation each time; not at all with `settings.online`. Several processes encode batches in turn, and the first
+    process writes them.
 
     Raises:
         InterruptedTrainingError: Ctrl-C or SIGTERM came; what was encoded is kept.
     """
     assert autoencoder.codebook_size is not None
     encoding = _Encoding(autoencoder, modality, settings.batch_size, surroundings, seed, workers)
-    parts = [
-        _Part(datasets.train, settings, folder, "train", autoencoder, copies=settings.copies),
-        _Part(datasets.validation, settings, folder, "validation", autoencoder, copies=1),
-    ]
-    return encoding.run(parts)
+    train = _Part(datasets.train, settings, folder, "train", autoencoder, copies=settings.copies)
+    validation = _Part(datasets.validation, settings, folder, "validation", autoencoder, copies=1)
+    if not settings.online:
+        return encoding.run([train, validation])
+    if rank() == 0:
+        train.writer.discard()  # what a training before has left
+    return encoding.run([validation])
 
 
 class _Part:

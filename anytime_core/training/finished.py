@@ -37,7 +37,7 @@ def refuse_to_discard(training: Preparation, resumed: Checkpoint | None) -> None
     started, stage, run = training.started, training.stages[0], shown(training.folder)
     finished = started.stages if started is not None else {}
     discarded = [name for name in STAGES[STAGES.index(stage) :] if name in finished]
-    if stage not in finished or not (training.folder / _RESULTS[stage]).exists():
+    if stage not in finished or not (training.folder / _result(stage, started)).exists():
         return
     if resumed is not None and not is_whole(training, resumed):
         return
@@ -52,6 +52,12 @@ def refuse_to_discard(training: Preparation, resumed: Checkpoint | None) -> None
         f"stage {stage} of run {run} is finished: {more}choose another {argument('run')}, or throw away what it "
         f"has of {' and '.join(discarded)} with {argument('force', True)}"
     )
+
+
+def _result(stage: Stage, record: RunRecord | None) -> str:
+    """The main file of a finished stage. Codes of a training that encodes online are of validation data only."""
+    files = record.stages["codes"].files if record is not None and stage == "codes" else {}
+    return "codes/validation.npy" if files and "train.npy" not in files else _RESULTS[stage]
 
 
 def is_whole(training: Preparation, resumed: Checkpoint) -> bool:

@@ -109,10 +109,11 @@ class Forecaster:
             train, validation = (
                 len(spread(len(part), settings.codes.samples)) for part in (datasets.train, datasets.validation)
             )
-            samples = settings.codes.copies * train + validation
+            samples = (0 if settings.codes.online else settings.codes.copies * train) + validation
             return samples * self._costs.encode / world_size()
         pace = self._prior_step()
-        return settings.prior.steps * pace + self._prior_validations(pace)
+        encoding = self._costs.encode * settings.prior.batch_size / world_size() if settings.codes.online else 0.0
+        return settings.prior.steps * (pace + encoding) + self._prior_validations(pace)
 
     def _prior_validations(self, pace: float) -> float:
         """Seconds of a prior's validations, if steps take `pace` seconds and a third of that without gradients."""
@@ -124,7 +125,7 @@ class Forecaster:
     @cached_property
     def _validation_sequences(self) -> int:
         if self.training.stages[0] == "prior":  # which needs no data
-            return len(self.training.codes(self.training.untrained)[1])
+            return len(self.training.codes(self.training.untrained, "validation"))
         codes = self.training.config.core.training.codes
         return len(spread(len(self.training.datasets.validation), codes.samples))
 

@@ -7,8 +7,9 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from anytime_core.config_differences import changed_values, flattened
 from anytime_core.config_parsing import apply_overrides, overridden_key, parse_config, read_yaml
@@ -126,7 +127,10 @@ def on_autoencoder_of(
             f"{argument('autoencoder', str(run))} takes autoencoder and data of that run as they are, but the config "
             f"says {shown(said)}: leave that out, or train a new run without {argument('autoencoder')}"
         )
-    kept = {"autoencoder": own["training"]["autoencoder"], "codes": own["training"]["codes"]}
+    kept = {
+        "autoencoder": own["training"]["autoencoder"],
+        "codes": _codes_training(own["training"]["codes"], new["training"]["codes"], named, run, record),
+    }
     values = {**own, "prior": new["prior"], "seed": new["seed"], "training": {**new["training"], **kept}}
     moved = [(key, flattened(new)[key]) for key in locations if key in named]
     config = parse_config(apply_overrides(values, moved, sections), sections)
@@ -140,8 +144,27 @@ def on_autoencoder_of(
     )
 
 
+_ONLINE = "training.codes.online"
+
+
+def _codes_training(
+    own: Mapping[str, Any], asked: Mapping[str, Any], named: Collection[str], run: Path, record: RunRecord
+) -> dict[str, Any]:
+    """How the codes of a run are used: as it was trained, or as the overrides say of `training.codes.online`."""
+    if _ONLINE not in named or asked["online"] == own["online"]:
+        return dict(own)
+    if not asked["online"] and "train.npy" not in record.stages["codes"].files:
+        raise ConfigError(
+            f"{_ONLINE}=false needs codes of the training data in files, and run {shown(run)} was trained without: "
+            "leave it out"
+        )
+    return {**own, "online": asked["online"], "copies": 1 if asked["online"] else own["copies"]}
+
+
 def _may_change(key: str, locations: list[str], named: set[str], source: Source) -> bool:
     """Whether a value of the config may be another one than the run has. `named` are the keys that overrides change."""
+    if key == _ONLINE or (_ONLINE in named and key == "training.codes.copies"):
+        return True
     if key.startswith(("training.autoencoder.", "training.codes.")):
         return source is not None and key not in named  # a recipe may have been changed since
     return key in ("seed", *locations) or key.startswith(("prior.", "training."))

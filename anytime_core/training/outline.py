@@ -107,4 +107,4 @@ def _steps(training: Preparation, stage: Stage) -> int:
         -(-len(spread(len(part), settings.codes.samples)) // settings.codes.batch_size)
         for part in (training.datasets.train, training.datasets.validation)
     )
-    return settings.codes.copies * train + validation
+    return (0 if settings.codes.online else settings.codes.copies * train) + validation

@@ -263,19 +263,20 @@ class Preparation:
         spec = autoencoder.spec.narrowed(config.code_length, classes)
         return make_prior(config, spec, prior_vectors(autoencoder, spec))
 
-    def codes(self, autoencoder: OrderedAutoencoder) -> tuple[CodesDataset, CodesDataset]:
-        """The training and validation codes. Raises RunError if `autoencoder` cannot have written them."""
-        train_codes, validation_codes = (
-            CodesDataset(
-                self.basis / "codes",
-                part,
-                code_length=autoencoder.code_length,
-                codebook_size=autoencoder.codebook_size,
-                classes=len(self.classes) or None,
-            )
-            for part in ("train", "validation")
+    def codes(self, autoencoder: OrderedAutoencoder, part: str) -> CodesDataset:
+        """The codes of part `train` or `validation`. Raises RunError if `autoencoder` cannot have written them."""
+        return CodesDataset(
+            self.basis / "codes",
+            part,
+            code_length=autoencoder.code_length,
+            codebook_size=autoencoder.codebook_size,
+            classes=len(self.classes) or None,
         )
-        return train_codes, validation_codes
+
+    @property
+    def prior_reads_data(self) -> bool:
+        """Whether stage prior encodes training samples itself, as no file has their codes."""
+        return self.config.core.training.codes.online
 
 
 @contextlib.contextmanager

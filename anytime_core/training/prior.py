@@ -15,6 +15,7 @@ from anytime_core.priors.blame import breach, checked
 from anytime_core.training.batches import ShuffledBatches, on_device, ordered_batches
 from anytime_core.training.codes import CodesDataset
 from anytime_core.training.fit import Objective, fit
+from anytime_core.training.online import OnlineCodes
 from anytime_core.training.seeds import seed_process
 from anytime_core.training.surroundings import Surroundings
 from anytime_core.transfer import to_device
@@ -25,7 +26,7 @@ _DRAWN = "drawn."
 
 def train_prior(
     prior: Prior,
-    train: CodesDataset,
+    train: CodesDataset | OnlineCodes,
     validation: CodesDataset,
     settings: PriorTraining,
     surroundings: Surroundings,
@@ -36,7 +37,14 @@ def train_prior(
     """Train in place. `keep` is called whenever the bits per code in validation are the fewest so far."""
     seed_process(seed)
 
+    def batches(done: int) -> ShuffledBatches:
+        if isinstance(train, OnlineCodes):
+            return train.batches(settings.batch_size, done)
+        return ShuffledBatches(train, settings.batch_size, seed=seed, workers=0, done=done)
+
     def inputs(batch: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
+        if isinstance(train, OnlineCodes):
+            batch = train.encoded(batch, step)
         codes = batch["codes"][:, : prior.code_length]
         labels = {"label": batch["label"]} if "label" in batch else {}
         draws = {f"{_DRAWN}{name}": to_device(value, codes.device) for name, value in prior.draws(len(codes)).items()}
@@ -61,7 +69,7 @@ def train_prior(
     fit(
         prior,
         Objective(inputs, loss, validate, keep),
-        lambda done: ShuffledBatches(train, settings.batch_size, seed=seed, workers=0, done=done),
+        batches,
         settings,
         surroundings,
         betas=(0.9, 0.98),

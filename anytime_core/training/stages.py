@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -9,8 +10,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from anytime_core.autoencoder import build_autoencoder
+from anytime_core.autoencoder import OrderedAutoencoder, build_autoencoder
 from anytime_core.curve import reconstruction_curve, validated_lengths
+from anytime_core.data_space import data_space
 from anytime_core.distributed import rank
 from anytime_core.plotting import plot_curve
 from anytime_core.priors.any_order.base import AnyOrderPrior
@@ -27,10 +29,11 @@ from anytime_core.results import (
 )
 from anytime_core.training.autoencoder import fit_principal_components, keep_autoencoder, train_autoencoder
 from anytime_core.training.batches import ordered_batches
-from anytime_core.training.codes import written_files
+from anytime_core.training.codes import CodesDataset, written_files
 from anytime_core.training.collapse import TELLING_STEPS, worthless_prefixes
 from anytime_core.training.encoding import write_codes
 from anytime_core.training.log import Progress
+from anytime_core.training.online import OnlineCodes
 from anytime_core.training.preparation import Preparation, prior_vectors
 from anytime_core.training.prior import train_prior, validate_prior
 from anytime_core.training.surroundings import Surroundings
@@ -123,9 +126,10 @@ def _codes_stage(training: Preparation, surroundings: Surroundings) -> CodesResu
 def _prior_stage(training: Preparation, surroundings: Surroundings) -> PriorResult:
     core = training.config.core
     autoencoder = load_autoencoder(training.weights)[0]
-    train_codes, validation_codes = training.codes(autoencoder)
+    train_codes, labelled = _training_codes(training, autoencoder, surroundings.accelerator.device)
+    validation_codes = training.codes(autoencoder, "validation")
     torch.manual_seed(core.seed)
-    prior = training.prior(autoencoder, labelled=train_codes.labels is not None)
+    prior = training.prior(autoencoder, labelled=labelled)
     path = training.folder / PRIOR_FILE
     train_prior(
         prior,
@@ -146,7 +150,12 @@ def _prior_stage(training: Preparation, surroundings: Surroundings) -> PriorResu
         standard_error=round(likelihood.standard_error, 6),
         bits_per_position=_bits(likelihood.bits_per_position),
         samples=likelihood.samples,
+        bound=not best.exact,
     )
+    space = data_space(core.autoencoder.kind, training.modality.sample_shape(), autoencoder.spec)
+    if space is not None and best.code_length == autoencoder.code_length:
+        needed = round(space.of_bits(likelihood.bits_per_code * best.code_length), 6)
+        validation = validation.model_copy(update={space.field: needed})
     if isinstance(best, AnyOrderPrior):
         steps = tuple(map(_bits, best.losses() / math.log(2)))
         validation = validation.model_copy(update={"bits_per_step": steps})
@@ -158,6 +167,26 @@ def _prior_stage(training: Preparation, surroundings: Surroundings) -> PriorResu
         validation=validation,
         plugin=None if plugin is None else PluginRecord(distribution=plugin.distribution, version=plugin.version),
     )
+
+
+def _training_codes(
+    training: Preparation, autoencoder: OrderedAutoencoder, device: torch.device
+) -> tuple[CodesDataset | OnlineCodes, bool]:
+    """What the prior learns, and whether labels come with it."""
+    core = training.config.core
+    if not training.prior_reads_data:
+        stored = training.codes(autoencoder, "train")
+        return stored, stored.labels is not None
+    frozen = copy.deepcopy(autoencoder).to(device).eval()
+    online = OnlineCodes(
+        frozen,
+        training.modality,
+        training.datasets.train,
+        core.training.codes.samples,
+        core.seed,
+        core.training.workers,
+    )
+    return online, bool(training.classes)
 
 
 def _bits(values: Tensor) -> tuple[float, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import Tensor
 
 from anytime_core.autoencoder import OrderedAutoencoder, build_autoencoder
@@ -14,6 +16,7 @@ from anytime_core.priors.base import Prior
 from anytime_core.priors.registry import PRIORS
 from anytime_core.priors.section import PriorSection
 from anytime_core.quantizers.base import CodeSpec
+from anytime_core.section import Section
 
 
 def make_autoencoder(modality: Modality, config: AutoencoderConfig) -> OrderedAutoencoder:
@@ -43,11 +46,20 @@ def make_prior(config: PriorSection, spec: CodeSpec, code_vectors: Tensor | None
         ) from error
 
 
-def _sizes(config: PriorSection) -> dict[str, int]:
-    """The whole numbers of a prior's section that are larger than by default; all of them if none is."""
-    numbers = {name: value for name, value in config if isinstance(value, int) and not isinstance(value, bool)}
-    defaults = {name: field.default for name, field in type(config).model_fields.items()}
-    raised = {
-        name: value for name, value in numbers.items() if not isinstance(defaults[name], int) or value > defaults[name]
-    }
+def _sizes(config: Section) -> dict[str, int]:
+    """The whole numbers of a section, and of sections in it, that are larger than by default; all if none is."""
+    numbers, raised = {}, {}
+    for name, value, default in _numbers(config):
+        numbers[name] = value
+        if not isinstance(default, int) or value > default:
+            raised[name] = value
     return raised or numbers
+
+
+def _numbers(section: Section, prefix: str = "") -> Iterator[tuple[str, int, object]]:
+    """Name, value and default of each whole number of a section, and of sections in it."""
+    for name, value in section:
+        if isinstance(value, Section):
+            yield from _numbers(value, f"{prefix}{name}.")
+        elif isinstance(value, int) and not isinstance(value, bool):
+            yield prefix + name, value, type(section).model_fields[name].default

@@ -13,6 +13,7 @@ from anytime_core.errors import writing_to
 
 if TYPE_CHECKING:
     from anytime_core.evaluation.result import Evaluation
+    from anytime_core.run import Run
 
 EXAMPLES = """Examples:
 
@@ -27,6 +28,8 @@ anytime evaluate --set data.root=MOVED
 anytime evaluate --calls all,20,10,5
 
 anytime evaluate --guidance 1.5
+
+anytime evaluate --floors
 
 anytime evaluate --extractor classifier --extractor inception=pt_inception-2015-12-05.pth
 """
@@ -73,6 +76,14 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    floors: Annotated[
+        bool,
+        typer.Option(
+            "--floors",
+            help="Only say what independent values of the data need, which every prior of them must be below. No prior "
+            "is needed, but codes have to be values of data, as with the baseline identity.",
+        ),
+    ] = False,
     download: Annotated[bool, typer.Option("--download", help="Let extractors download their weights.")] = False,
     out: Annotated[
         Path | None,
@@ -102,6 +113,10 @@ def evaluate(
 
     with output.chatter_to_stderr():
         opened = load(run, device=device, settings=settings or ())
+    if floors:
+        _show_floors(opened, json=json)
+        return
+    with output.chatter_to_stderr():
         others = [load(folder, device=device) for folder in against or ()]
     spending = Spending(opened.drawn_length, SHARE_OR_CODES)
     options = EvaluationOptions(
@@ -135,6 +150,29 @@ def evaluate(
         limit = f", at most {evaluation.calls} calls" if evaluation.calls else ""
         said = _print(evaluation, f"{evaluation.run}{kind}{limit}", said)
     output.say(f"look at {shown(folder / REPORT_FILE)}")
+
+
+def _show_floors(run: Run, *, json: bool) -> None:
+    """Print what independent values of a run's data need."""
+    from anytime_core.evaluation.floors import data_space_of, floors_of
+    from anytime_core.evaluation.values import number
+
+    with progress.bar("counting values") as advance:
+        found = floors_of(run, lambda activity, done, total: advance(done, total, activity))
+    space = data_space_of(run)
+    assert space is not None  # as there are floors
+    if json:
+        about = {"run": str(run.folder), "values": space.values, "levels": space.levels, "unit": space.unit}
+        output.print_json({**about, "floors": found.model_dump()})
+        return
+    rows = {"zero-order: one histogram for all values": found.zero_order}
+    if found.independent is not None:
+        rows["independent: a histogram for each value"] = found.independent
+    output.print_table(
+        (f"{space.values:,} values of {space.levels}", space.unit),
+        [(name, number(value, space.unit)) for name, value in rows.items()],
+        "",
+    )
 
 
 def _calls(text: str) -> int | None:

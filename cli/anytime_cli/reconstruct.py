@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from anytime_cli import option_types, output, progress, startup
-from anytime_core.display import shown
+from anytime_core.display import counted, shown
 from anytime_core.errors import writing_to
 
 if TYPE_CHECKING:
@@ -84,6 +84,8 @@ def reconstruct(
             overwrite=overwrite or out is None,
             on_samples=advance,
         )
+    if said := opened.prefix_in_words(record["codes"]):
+        output.say(f"samples of fewer than {counted(opened.code_length, 'codes')} are: {said}")
     if json:
         output.print_json(record)
         return

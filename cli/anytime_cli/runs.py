@@ -48,6 +48,7 @@ def list_(root: RootOption = _RUNS, json: output.JsonOption = False) -> None:
     if root.exists() and not root.is_dir():
         raise RunError(f"{root} is not a folder: name one that holds run folders with --root")
     rows: list[dict[str, Any]] = []
+    needed: dict[str, str] = {}
     for folder in list_runs(root):
         try:
             record = read_record(folder)
@@ -55,6 +56,8 @@ def list_(root: RootOption = _RUNS, json: output.JsonOption = False) -> None:
             rows.append({"run": str(folder), "problem": str(error)})
             continue
         training, stopped = in_training(folder), stopped_at(folder, record)
+        prior = record.stages.get("prior")
+        needed[str(folder)] = "" if prior is None else prior.validation.in_words
         rows.append(
             {
                 "run": str(folder),
@@ -66,6 +69,7 @@ def list_(root: RootOption = _RUNS, json: output.JsonOption = False) -> None:
                 "code_length": record.code_length,
                 "codebook_size": record.codebook_size,
                 "stages": list(record.stages),
+                **_needed(record),
                 "training": _fields(training),
                 "stopped": stopped,
                 "progress": _progress(record.stages, training, stopped),
@@ -77,9 +81,9 @@ def list_(root: RootOption = _RUNS, json: output.JsonOption = False) -> None:
         output.print_json(rows)
         return
     output.print_table(
-        ("run", "recipe", "prior", "codes", "codebook", "finished stages", "created"),
+        ("run", "recipe", "prior", "codes", "codebook", "validation", "finished stages", "created"),
         [
-            (row["run"], row["problem"], "", "", "", "", "")
+            (row["run"], row["problem"], "", "", "", "", "", "")
             if row["problem"]
             else (
                 row["run"],
@@ -87,6 +91,7 @@ def list_(root: RootOption = _RUNS, json: output.JsonOption = False) -> None:
                 row["prior"],
                 row["code_length"],
                 row["codebook_size"],
+                needed[row["run"]],
                 row["progress"],
                 row["created"],
             )
@@ -94,6 +99,18 @@ def list_(root: RootOption = _RUNS, json: output.JsonOption = False) -> None:
         ],
         f"no runs in {root}: train one with anytime train",
     )
+
+
+def _needed(record: RunRecord) -> dict[str, Any]:
+    """What the run's prior needs for validation data, as far as it is known."""
+    done = record.stages.get("prior")
+    found = None if done is None else done.validation
+    return {
+        "bits_per_code": None if found is None else found.bits_per_code,
+        "nats_per_sample": None if found is None else found.nats_per_sample,
+        "bits_per_dimension": None if found is None else found.bits_per_dimension,
+        "bound": None if found is None else found.bounded,
+    }
 
 
 def _fields(training: InTraining | None) -> dict[str, Any] | None:
@@ -177,8 +194,8 @@ def show(
             "",
         )
     prior = record.stages.get("prior")
-    if prior is not None and prior.validation.bits_per_code is not None:
-        output.print_text(f"\nprior: {prior.validation.bits_per_code:.3f} bits per code on validation data")
+    if prior is not None and (needed := prior.validation.in_words):
+        output.print_text(f"\nprior: {needed} on validation data")
 
 
 @app.command("rm", epilog="Example: anytime runs rm runs/image-digits-1 runs/image-digits-2")

@@ -146,6 +146,9 @@ def sample(
             pack=pack,
             load_seconds=load_seconds,
         )
+    fewest = 1 if progressive else record["drawn"]
+    if said := opened.prefix_in_words(fewest):
+        output.say(f"samples of fewer than {counted(opened.code_length, 'codes')} are: {said}")
     if json:
         output.print_file(folder / SAMPLES_FILE)
         return

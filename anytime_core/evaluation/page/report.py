@@ -16,6 +16,7 @@ from anytime_core.evaluation.page.charts import Bar, Line, bar_chart, brief, lin
 from anytime_core.evaluation.page.sheets import PriorityCodes, Sheet, Shown
 from anytime_core.evaluation.result import Evaluation, Row
 from anytime_core.evaluation.tables import comparisons, full_table
+from anytime_core.evaluation.values import facts
 
 _TEMPLATE = "report.html"
 _SMALL_PICTURE, _WIDE_PICTURE = 240, 800
@@ -125,9 +126,12 @@ def _facts(own: Evaluation) -> Iterator[tuple[str, str]]:
         yield "Recipe", own.recipe
     yield "Code length", f"{own.code_length:,}"
     yield "Codebook size", "continuous" if own.codebook_size is None else f"{own.codebook_size:,}"
+    yield from facts(own)
     if any(row.samples is not None for row in own.rows):
         yield "New samples", f"{own.num:,} a budget"
     yield "Validation samples", f"{own.reference:,}"
+    if own.prefix:
+        yield "Samples of fewer codes", own.prefix
     yield "Seed", str(own.seed)
     for name, value in own.sampling.items() or ([("guidance", own.guidance)] if own.guidance != 1 else ()):
         yield name.replace("_", "-").capitalize(), f"{value:g}" if isinstance(value, float) else str(value)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -64,6 +64,7 @@ class AnyOrderPrior(Prior):
         token_of: [S + 1, K], the token that says the first 0, 1, ..., S digits of each code.
     """
 
+    exact: ClassVar[bool] = False
     digits: Digits
     token_of: Tensor
 

@@ -60,10 +60,17 @@ class GridNetwork(nn.Module):
         return (*reversed(cell), channel)
 
     def features(self, codes: Tensor, condition: Tensor | None) -> Tensor:
+        """Features of the values at positions 0..n, as many as there are, given the first n, `codes` [B, n].
+
+        See `features_of`.
+        """
+        return self.features_of(self.values(codes), condition)
+
+    def features_of(self, values: Tensor, condition: Tensor | None) -> Tensor:
         """Features of the values at positions 0..n, as many as there are.
 
         Args:
-            codes: [B, n], the first n values.
+            values: [B, n, E], the numbers that stand for the first n values.
             condition: [B, Q, *S]; None if Q is 0.
 
         Returns:
@@ -74,16 +81,16 @@ class GridNetwork(nn.Module):
         """
         channels, (rows, *columns) = self.grid.channels, self.grid.shape
         in_row = channels * math.prod(columns)
-        wanted = min(codes.shape[1] + 1, rows * in_row)
+        batch, given, _ = values.shape
+        wanted = min(given + 1, rows * in_row)
         rows = -(-wanted // in_row)  # the network is causal, so rows below may be left out
-        values = self.values(codes)  # [B, n, E]
-        padding = values.new_zeros(len(codes), rows * in_row - codes.shape[1], values.shape[-1])
+        padding = values.new_zeros(batch, rows * in_row - given, values.shape[-1])
         x = torch.cat([values, padding], 1).unflatten(1, (rows, *columns, channels))  # [B, R, ..., C, E]
         axes = range(1, 1 + len(self.grid.shape))
         x = x.permute(0, x.ndim - 2, x.ndim - 1, *axes).flatten(1, 2)  # [B, C * E, R, ...]
         told = None if condition is None else condition[:, :, :rows]
         found = self.network(x, told)
-        expected = (len(codes), channels * self.network.features, rows, *columns)
+        expected = (batch, channels * self.network.features, rows, *columns)
         if found.shape != expected:
             raise PluginError(
                 f"{NETWORKS.origin(self.kind)} does not keep its contract: features of values {list(x.shape)} are "

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -87,6 +89,12 @@ def cells_of(spec: CodeSpec, kind: str, axes: int) -> tuple[int, tuple[int, ...]
     grid = spec.grid
     if len(grid) == axes:
         grid = (1, *grid)
+    if len(grid) == axes + 2:
+        raise ConfigError(
+            f"prior.kind={kind} models whole values, and these codes are bits of them or stages of a quantizer, on a "
+            f"grid of {'x'.join(map(str, grid))}: use autoencoder.order=raster or a quantizer of one stage, or another "
+            "kind of prior"
+        )
     if len(grid) != axes + 1:
         wanted = "a grid of rows and columns" if axes == 2 else f"a grid of {counted(axes, 'dimensions')}"
         raise ConfigError(
@@ -101,3 +109,62 @@ def raster_order(channels: int, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The number of the cell in [C, *S], row-major, of each position in raster order."""
     places = math.prod(shape)
     return tuple(channel * places + place for place in range(places) for channel in range(channels))
+
+
+def subscale_order(channels: int, shape: tuple[int, ...], slices: int) -> tuple[int, ...]:
+    """The number of the cell in [C, *S], row-major, of each position in subscale order.
+
+    A slice is every `slices`-th row and column, from one of the first `slices` rows and columns on. Slice follows
+    slice in row-major order of where they begin, and the cells of a slice, with their C values in turn, stand in raster
+    order: so the first slice is a smaller picture (Menick and Kalchbrenner 2018, figure 1).
+
+    Raises:
+        ConfigError: `slices` does not divide the sizes of `shape`.
+    """
+    _check_slices(shape, slices)
+    firsts = itertools.product(range(slices), repeat=len(shape))
+    return _each_value(channels, shape, [(first, slices) for first in firsts])
+
+
+def multiscale_order(channels: int, shape: tuple[int, ...], scale: int) -> tuple[int, ...]:
+    """The number of the cell in [C, *S], row-major, of each position in multiscale order.
+
+    First comes every `scale`-th row and column, in raster order. Each doubling then adds the cells between those
+    that are there in groups: upper right, lower left, and lower right of each 2 x 2 cells (Reed et al. 2017, figure 2).
+    So a prefix that ends with a doubling is the whole picture at that size. With `scale` 2 it is the subscale order.
+
+    Raises:
+        ConfigError: `scale` is no power of two, or does not divide the sizes of `shape`.
+    """
+    _check_slices(shape, scale)
+    if scale & (scale - 1):
+        raise ConfigError(f"a scale of {scale} is not doubled to 1: use a power of two, such as 2 or 4")
+    return _each_value(channels, shape, multiscale_groups(len(shape), scale))
+
+
+def multiscale_groups(axes: int, scale: int) -> list[tuple[tuple[int, ...], int]]:
+    """Where each group of `multiscale_order` begins and its stride: the smallest picture, then those of doublings."""
+    groups = [((0,) * axes, scale)]
+    for stride in (scale >> doubling for doubling in range(scale.bit_length() - 1)):
+        groups += [(first, stride) for first in itertools.product((0, stride // 2), repeat=axes) if any(first)]
+    return groups
+
+
+def _each_value(channels: int, shape: tuple[int, ...], parts: Iterable[tuple[tuple[int, ...], int]]) -> tuple[int, ...]:
+    """The number in [C, *S] of each value of each part, a part being every `stride`-th cell from `first` on."""
+    strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    places = [
+        sum(at * step for at, step in zip(cell, strides, strict=True))
+        for first, stride in parts
+        for cell in itertools.product(*(range(begin, size, stride) for begin, size in zip(first, shape, strict=True)))
+    ]
+    return tuple(channel * math.prod(shape) + place for place in places for channel in range(channels))
+
+
+def _check_slices(shape: tuple[int, ...], slices: int) -> None:
+    """Raise ConfigError if `slices` does not divide each size of `shape`."""
+    if slices < 1 or any(size % slices for size in shape):
+        wanted = [number for number in range(2, min(shape) + 1) if not any(size % number for size in shape)]
+        way_out = f"use {', '.join(map(str, wanted))}" if wanted else "use autoencoder.order=raster, as only 1 does"
+        cells = "x".join(map(str, shape))
+        raise ConfigError(f"{slices} slices a side do not divide a grid of {cells} cells: {way_out}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from anytime_core.errors import UsageError
+from anytime_core.priors.grid.stepping import ValueStepper
 from anytime_core.priors.stepping import Engine
 from anytime_core.value_networks import HasIncremental
 
@@ -36,35 +36,4 @@ class EagerEngine(Engine):
 
     def open(self, labels: Tensor | None, batch: int, length: int) -> ValueStepper:
         """A stepper of a batch of `length` values."""
-        return ValueStepper(self.prior, self.incremental, labels, batch)
-
-
-class ValueStepper:
-    """See `Stepper`.
-
-    Args:
-        prior: the prior.
-        incremental: what computes features.
-        labels: [B], None for an unconditional prior.
-        batch: B.
-    """
-
-    def __init__(self, prior: RasterPrior, incremental: Any, labels: Tensor | None, batch: int) -> None:
-        self.network, self.incremental = prior.network, incremental
-        self.state = incremental.state(batch, prior.condition(labels, batch))
-        self.in_cell = torch.zeros(batch, self.network.grid.channels, device=prior.device)
-
-    def step(self, position: int, previous: Tensor | None) -> Tensor:
-        """Logits [B, K] of the value at `position`."""
-        x = None if previous is None else self.network.values(previous.unsqueeze(1), position - 1).squeeze(1)
-        cell = self.network.cell(position)
-        if cell[-1] == 0:
-            self.in_cell.zero_()
-        elif x is not None and self.in_cell.shape[1] > 1 and self.network.values.size == 1:
-            self.in_cell[:, cell[-1] - 1] = x.squeeze(-1)
-        return self.network.head.logits(self.incremental.features(x, self.state, cell), self.in_cell)
-
-    def keep(self, rows: Tensor) -> None:
-        """Go on with only the sequences `rows`."""
-        self.state = tuple(part.index_select(0, rows) for part in self.state)
-        self.in_cell = self.in_cell[rows]
+        return ValueStepper(self.prior.network, self.incremental, self.prior.condition(labels, batch), batch)

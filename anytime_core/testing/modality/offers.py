@@ -66,6 +66,21 @@ def features_are_rows(subject: Subject, folder: Path) -> None:
     assert len(features) == len(subject.x), f"feature_network() makes {len(features)} rows of {len(subject.x)} samples"
 
 
+@check("needs-views")
+def the_setting_that_needs_views_is_one_of_the_config(subject: Subject, folder: Path) -> None:
+    """`needs_views` names a setting as `section.key=value`, or nothing; if it does, `augment` draws new samples."""
+    made: Any = subject.made
+    setting = made.needs_views()
+    assert isinstance(setting, str), f"needs_views() is {setting!r}, not a string"
+    if setting:
+        value: Any = subject.modality.Config.model_validate(subject.config)
+        for name in setting.partition("=")[0].split("."):
+            assert hasattr(value, name), f"needs_views() names {setting}, and the config has no {name}"
+            value = getattr(value, name)
+        first, second = (made.augment(subject.x, torch.Generator().manual_seed(seed)) for seed in range(2))
+        assert not torch.equal(first, second), f"needs_views() names {setting}, and augment draws nothing"
+
+
 @check("extractors")
 def extractors_give_features(subject: Subject, folder: Path) -> None:
     """Each default extractor makes float32 [B, F] of samples, the same for a row alone, and has a description."""

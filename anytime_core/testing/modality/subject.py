@@ -16,6 +16,7 @@ from anytime_core.modality import (
     HasExtractors,
     HasFeatureNetwork,
     Modality,
+    NeedsViews,
     OpensFiles,
     RestoresFiles,
     SampleDataset,
@@ -94,6 +95,7 @@ check: Checks[Subject] = Checks(
         "shows-growth": _offers(ShowsGrowth, "write_growth"),
         "feature-network": _offers(HasFeatureNetwork, "feature_network"),
         "extractors": _offers(HasExtractors, "extractors"),
+        "needs-views": _offers(NeedsViews, "needs_views"),
         "value-networks": _offers(HasValueNetworks, "value_networks"),
     }
 )

@@ -13,6 +13,7 @@ from torch import Tensor
 from anytime_core.errors import ConfigError
 from anytime_core.priors.any_order.base import AnyOrderPrior
 from anytime_core.priors.base import CausalPrior, Prior
+from anytime_core.priors.grid.section import subscale_order
 from anytime_core.priors.section import PriorSection
 from anytime_core.quantizers.base import CodeSpec
 from anytime_core.testing.checks import Capability, Checks
@@ -29,8 +30,9 @@ _KNOWN_SPECS = (
     CodeSpec(length=_LENGTH, size=_SIZE, dim=_DIM, grid=(_LENGTH,), radices=(2, 3)),
     CodeSpec(length=_LENGTH, size=_SIZE, dim=_DIM, grid=(2, 3), radices=(2, 3)),
     CodeSpec(length=_LENGTH, size=_SIZE, dim=1, grid=(1, 2, 3), levels=_LEVELS),
+    CodeSpec(length=8, size=_SIZE, dim=1, grid=(1, 4, 2), levels=_LEVELS, order=subscale_order(1, (4, 2), 2)),
 )
-"""Channels, positions of a map, pixels."""
+"""Channels, positions of a map, pixels in raster order, pixels in subscale order."""
 _TRAINING_STEPS, _TRAINING_BATCH, _LEARNING_RATE = 40, 24, 3e-3
 
 

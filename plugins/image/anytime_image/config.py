@@ -14,6 +14,7 @@ from anytime_core.display import counted
 Name = Literal["digits", "mnist", "fashion-mnist", "cifar10", "celeba", "folder", "webdataset"]
 Fit = Literal["crop", "pad", "stretch"]
 Norm = Literal["batch", "group"]
+Binarize = Literal["static", "dynamic", "threshold"]
 
 
 class DataConfig(Section):
@@ -31,6 +32,14 @@ class DataConfig(Section):
     color: Literal["grey", "rgb"] | None = Field(None, description="grey or rgb; null: the data set's own")
     flip: bool = Field(False, description="mirror images left to right at random in training")
     shift: int = Field(0, ge=0, le=4096, description="move images by up to this many pixels at random in training")
+    binarize: Binarize | None = Field(
+        None,
+        description="make every value black or white: static draws each once by its brightness, dynamic draws those of "
+        "training images anew each time, threshold takes the nearer one; null: as it is",
+    )
+    binarize_seed: int = Field(
+        0, ge=0, lt=2**63, description="binarize: what is drawn once follows from it and from an image's number alone"
+    )
     background: str = Field(
         "white",
         description="what lies behind transparent pixels and in margins: white, black, grey, or #rrggbb in quotes",

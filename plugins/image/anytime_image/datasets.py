@@ -23,6 +23,7 @@ from anytime_core.display import counted
 from anytime_core.errors import DataError
 from anytime_core.found import Found, class_counts
 from anytime_core.modality import Datasets
+from anytime_image.binarizing import Binarization, binarization, binarization_note
 from anytime_image.config import DataConfig, background_colour, sample_shape
 from anytime_image.fitting import fitting_note
 from anytime_image.pixels import resized, to_float
@@ -67,6 +68,7 @@ class ImageFiles:
         shape: (C, H, W).
         rendering: how pictures look where files leave it open.
         frames: how many images each file holds; None: one.
+        binarize: makes them black and white; None: they stay as they are.
 
     Raises:
         DataError: the file of an item cannot be read.
@@ -79,8 +81,10 @@ class ImageFiles:
         shape: tuple[int, int, int],
         rendering: Rendering = UNSAID,
         frames: Sequence[int] | None = None,
+        binarize: Binarization | None = None,
     ) -> None:
         self.files, self.labels, self.shape, self.rendering = files, labels, shape, rendering
+        self.binarize = binarize
         self._ends = None if frames is None else np.cumsum(frames)  # [files], where the items of each file end
 
     def __len__(self) -> int:
@@ -110,7 +114,8 @@ class ImageFiles:
     def image(self, index: int) -> Tensor:
         """An item as uint8 [C, H, W]."""
         position, frame = self.place(index)
-        return read_image(self.files[position], self.shape, self.rendering, frame)
+        image = read_image(self.files[position], self.shape, self.rendering, frame)
+        return image if self.binarize is None else self.binarize(image.unsqueeze(0), index).squeeze(0)
 
 
 def load_datasets(config: DataConfig) -> Datasets:
@@ -146,14 +151,19 @@ def _in_memory(config: DataConfig, data: tuple[Tensor, Any], held_out: Tensor, c
     """Images [n, C, H, W] and their labels, split by `held_out` [n] and brought to the configured shape."""
     shape, (height, width) = sample_shape(config), data[0].shape[-2:]
     images, labels = _to_shape(data[0], shape), torch.as_tensor(data[1]).long()
-    train, validation = (ImageTensor(images[part], labels[part]) for part in (~held_out, held_out))
+    train = ImageTensor(_binary(images[~held_out], binarization(config, "train")), labels[~held_out])
+    validation = ImageTensor(_binary(images[held_out], binarization(config, "validation")), labels[held_out])
     found = Found(
         train=len(train),
         validation=len(validation),
         classes=class_counts(classes, train.item_labels(), validation.item_labels()),
-        notes=fitting_note({(width, height): len(images)}, shape[1], config.fit),
+        notes=(*fitting_note({(width, height): len(images)}, shape[1], config.fit), *binarization_note(config)),
     )
     return Datasets(train, validation, classes, found)
+
+
+def _binary(images: Tensor, binarize: Binarization | None) -> Tensor:
+    return images if binarize is None else binarize(images)
 
 
 def _to_shape(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
@@ -219,9 +229,10 @@ def _of_files(config: DataConfig, split: SplitFiles, *, in_memory: bool) -> Data
         }
     )
     shape, rendering = sample_shape(config), rendering_of(config)
+    binarized = (binarization(config, "train"), binarization(config, "validation"))
     sets: list[ImageFiles | ImageTensor] = [
-        ImageFiles(part.files, part.labels, shape, rendering, seen.frames(number) if every_frame else None)
-        for number, part in enumerate(parts)
+        ImageFiles(part.files, part.labels, shape, rendering, seen.frames(number) if every_frame else None, binarize)
+        for number, (part, binarize) in enumerate(zip(parts, binarized, strict=True))
     ]
     damaged = Damaged("images")
     if in_memory:
@@ -234,7 +245,11 @@ def _of_files(config: DataConfig, split: SplitFiles, *, in_memory: bool) -> Data
             "validation": len(validation),
             "classes": class_counts(split.classes, train.item_labels(), validation.item_labels()),
             "forms": seen.forms,
-            "notes": (*found.notes, *seen.notes(shape[1], rendering, every_frame=every_frame)),
+            "notes": (
+                *found.notes,
+                *seen.notes(shape[1], rendering, every_frame=every_frame),
+                *binarization_note(config),
+            ),
             "passed_over": (*found.passed_over, *damaged.passed_over()),
         }
     )

@@ -103,7 +103,10 @@ class ImageModality:
         return build_feature_network(channels, size)
 
     def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Each image moved and mirrored at random as the config says; edges are repeated into the gap."""
+        """Each image moved and mirrored at random as the config says; edges are repeated into the gap.
+
+        With `data.binarize=dynamic` its values are then drawn, black or white.
+        """
         import torch
 
         from anytime_core.transfer import to_device
@@ -120,22 +123,33 @@ class ImageModality:
         if self.config.data.flip:
             mirrored = to_device(torch.rand(len(x), generator=generator), x.device) < 0.5
             x = torch.where(mirrored[:, None, None, None], x.flip(-1), x)
+        if self.config.data.binarize == "dynamic":
+            from anytime_image.binarizing import drawn_anew
+
+            x = drawn_anew(x, generator)
         return x
+
+    def needs_views(self) -> str:
+        """`data.binarize=dynamic`, if that is set: its training images are grey until `augment` draws them."""
+        return "data.binarize=dynamic" if self.config.data.binarize == "dynamic" else ""
 
     def read(self, path: Path) -> Tensor:
         """An image file as a square of the configured size. Raises DataError naming the file."""
+        from anytime_image.binarizing import binarization
         from anytime_image.datasets import rendering_of
-        from anytime_image.pixels import to_float
-        from anytime_image.reading import read_image
+        from anytime_image.restoring import read_sample
 
-        return to_float(read_image(path, self.sample_shape(), rendering_of(self.config.data)))
+        data = self.config.data
+        return read_sample(path, self.sample_shape(), rendering_of(data), binarization(data, "files"))
 
     def open_to_restore(self, path: Path) -> Picture:
         """An image file; its reconstruction is written at the same size. Raises DataError naming the file."""
+        from anytime_image.binarizing import binarization
         from anytime_image.datasets import rendering_of
         from anytime_image.restoring import Picture
 
-        return Picture(path, self.sample_shape(), rendering_of(self.config.data))
+        data = self.config.data
+        return Picture(path, self.sample_shape(), rendering_of(data), binarization(data, "files"))
 
     def write(self, x: Tensor, path: Path) -> None:
         """Write [C, H, W] as a picture; values outside [-1, 1] are clipped."""

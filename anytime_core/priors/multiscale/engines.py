@@ -1,0 +1,76 @@
+"""The engine that draws a picture value after value, and then runs one network call for each group."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from anytime_core.priors.grid.stepping import incremental_of, open_grid
+from anytime_core.priors.stepping import Engine, Stepper
+
+if TYPE_CHECKING:
+    from anytime_core.priors.multiscale.model import MultiscalePrior
+
+
+class EagerEngine(Engine):
+    """See `Engine`. The steps of a group share one call of its network, by torch's own operators, on any device.
+
+    A network that cannot go from value to value is given the rows of the smallest picture so far for each of its
+    values.
+    """
+
+    name = "eager"
+
+    def __init__(self, prior: MultiscalePrior, precision: str = "float32") -> None:
+        super().__init__(prior, precision)
+        self.incremental = incremental_of(prior.network)
+
+    def open(self, labels: Tensor | None, batch: int, length: int) -> Stepper:
+        """A stepper of a batch of `length` values."""
+        return GroupStepper(self.prior, self.incremental, labels, batch)
+
+
+class GroupStepper:
+    """See `Stepper`.
+
+    Args:
+        prior: the prior.
+        incremental: what computes features of one value after another; None: nothing does.
+        labels: [B], None for an unconditional prior.
+        batch: B.
+    """
+
+    def __init__(self, prior: MultiscalePrior, incremental: Any, labels: Tensor | None, batch: int) -> None:
+        self.prior = prior
+        self.label = prior.label_of(labels, batch)
+        self.codes = torch.zeros(batch, prior.code_length, dtype=torch.int64, device=prior.device)
+        self.picture = open_grid(prior.network, incremental, prior.condition(self.label), batch, 0)
+        self.group: Any = None
+        self.first, self.end = 0, prior.smallest
+        self.features = torch.empty(batch, 0, 0)
+
+    def step(self, position: int, previous: Tensor | None) -> Tensor:
+        """Logits [B, K] of the value at `position`."""
+        if previous is not None:
+            self.codes[:, position - 1] = previous
+        if position < self.prior.smallest:
+            return self.picture.step(position, previous)
+        if position == self.end:
+            self.group, self.features = self.prior.group_features(self.codes[:, :position], position, self.label)
+            self.first, self.end = position, position + self.group.in_group
+        at = position - self.first
+        channel = at % self.group.channels
+        in_cell = self.prior.network.values(self.codes[:, position - channel : position], position - channel)
+        before = self.group.before(in_cell, channel + 1)[:, -1]
+        features = self.group.beside(self.features[:, at], before)
+        logits: Tensor = self.group.head.logits(features, self.group.earlier(before))
+        return logits
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with only the sequences `rows`."""
+        self.codes = self.codes[rows]
+        self.label = None if self.label is None else self.label[rows]
+        self.features = self.features[rows]
+        self.picture.keep(rows)

@@ -1,0 +1,172 @@
+"""Parallel multiscale autoregressive density estimation (Reed et al., ICML 2017): values of a group at the same time.
+
+The smallest picture is drawn value after value, by a network that a modality offers. Each doubling then adds the cells
+between those that are there, in groups: in two dimensions three of them. The cells of a group do not see each other,
+only what was drawn before, so one call of a residual network says of all of them how they are distributed. The number
+of calls after the smallest picture is 2^axes - 1 for each doubling.
+
+As a model of codes in multiscale order that is a causal prior, in which the codes of a group ignore each other.
+
+[C, *P] is the shape of a group, which is that of the picture before its doubling; n is a prefix length, E how many
+numbers stand for a value, F how many features of it there are, Q the numbers that stand for a label, A = 2^axes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor
+
+from anytime_core.priors.base import CausalPrior
+from anytime_core.priors.grid.heads import ValueHead
+from anytime_core.priors.grid.network import GridNetwork
+from anytime_core.priors.grid.slices import as_planes, interleaved
+from anytime_core.priors.grid.stepping import incremental_of
+from anytime_core.priors.labels import LabelEmbedding
+from anytime_core.priors.multiscale.config import MultiscaleConfig
+from anytime_core.priors.multiscale.doubling import Doubling
+from anytime_core.priors.multiscale.engines import EagerEngine
+from anytime_core.priors.stepping import EngineMaker
+from anytime_core.quantizers.base import CodeSpec
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """What is said of successive values: their head, features [B, n, F], and what is before them in their cells."""
+
+    head: ValueHead
+    features: Tensor
+    earlier: Tensor
+
+
+class MultiscalePrior(CausalPrior):
+    """Models each value given those before it in multiscale order, but for those of its group, and a label if any.
+
+    The C values of a cell do see each other: green is drawn after red.
+
+    Args:
+        config: the network of the smallest picture, the head, and the networks of doublings.
+        spec, code_vectors: see `Prior`; code vectors are used where values do not lie on a line.
+
+    Attributes:
+        smallest: the number of values of the smallest picture.
+        doublings: those that there are any codes of; fewer than all if the prior models only the first codes.
+    """
+
+    kind = "multiscale"
+    Config = MultiscaleConfig
+    config: MultiscaleConfig
+
+    def __init__(self, config: MultiscaleConfig, spec: CodeSpec, code_vectors: Tensor | None = None) -> None:
+        super().__init__(config, spec, code_vectors)
+        grid = config.value_grid(spec)
+        told = config.condition if spec.classes else 0
+        self.label = LabelEmbedding(spec.classes, config.condition, config.label_dropout) if told else None
+        self.network = GridNetwork(config, spec, grid, condition=told, code_vectors=code_vectors)
+        self.smallest = start = grid.channels * math.prod(grid.shape)
+        self.doublings = torch.nn.ModuleList()
+        shape = grid.shape
+        while start < spec.length:
+            doubling = Doubling(config, spec, grid.channels, shape, numbers=self.network.values.size, told=told)
+            self.doublings.append(doubling)
+            start += doubling.values
+            shape = tuple(2 * size for size in shape)
+
+    @property
+    def null_label(self) -> int | None:
+        """See `Prior`."""
+        return None if self.label is None else self.label.null_label
+
+    @property
+    def kept_numbers(self) -> int:
+        """See `Prior`: what the network of the smallest picture keeps, or the features of the largest group."""
+        incremental, kept = incremental_of(self.network), [0]
+        if incremental is not None:
+            label = self.label_of(torch.zeros(1, dtype=torch.int64, device=self.device), 1)
+            with torch.no_grad():
+                kept.append(sum(part.numel() for part in incremental.state(1, self.condition(label))))
+        kept += [doubling.in_group * self.config.width for doubling in self._doublings()]
+        return self.code_length + max(kept)
+
+    def label_of(self, labels: Tensor | None, batch: int) -> Tensor | None:
+        """An embedding of the labels, [B, Q]; None if there are no classes."""
+        return None if self.label is None else self.label(labels, batch)
+
+    def condition(self, label: Tensor | None) -> Tensor | None:
+        """What the network of the smallest picture is told of each cell, [B, Q, *P], given `label` [B, Q]."""
+        if label is None:
+            return None
+        shape = self.network.grid.shape
+        return label.view(*label.shape, *(1 for _ in shape)).expand(-1, -1, *shape)
+
+    def conditionals(self, codes: Tensor, labels: Tensor | None) -> Tensor:
+        """Logits [B, n + 1, K] of the values at positions 0..n, given the first n, `codes` [B, n]."""
+        stretches = self._stretches(codes, labels)
+        return torch.cat([part.head.logits(part.features, part.earlier) for part in stretches], 1)
+
+    def log_prob(self, codes: Tensor, labels: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
+        """See `CausalPrior`."""
+        stretches = self._stretches(codes[:, :-1], labels)
+        each = zip(stretches, codes.split([part.features.shape[1] for part in stretches], 1), strict=True)
+        return torch.cat([part.head.log_prob(part.features, part.earlier, own) for part, own in each], 1)
+
+    def group_features(self, codes: Tensor, position: int, label: Tensor | None) -> tuple[Doubling, Tensor]:
+        """The doubling of the group that begins at `position`, and features [B, n, F] of its n values.
+
+        Args:
+            codes: [B, position], those before it.
+            position: where a group begins.
+            label: [B, Q]; None if there are no classes.
+        """
+        values, start = self.network.values(codes), self.smallest
+        picture = self._smallest_picture(values)
+        for doubling in self._doublings():
+            parts = self._parts(picture, values, start, doubling)
+            if position < start + doubling.values:
+                which = torch.tensor([1 + (position - start) // doubling.in_group], device=codes.device)
+                return doubling, doubling.features(parts, which, label)
+            picture, start = interleaved(parts), start + doubling.values
+        raise ValueError(f"no group begins at position {position}")
+
+    def _doublings(self) -> list[Doubling]:
+        return list(self.doublings)  # type: ignore[arg-type]  # torch does not say what a list of modules holds
+
+    def _stretches(self, codes: Tensor, labels: Tensor | None) -> list[_Stretch]:
+        """The smallest picture and each doubling up to position n, given the first n codes [B, n]."""
+        batch, given = codes.shape
+        label, values, wanted = self.label_of(labels, batch), self.network.values(codes), given + 1
+        features = self.network.features_of(values[:, : self.smallest], self.condition(label))
+        earlier = self.network.earlier(codes[:, : self.smallest], features.shape[1])
+        found, start = [_Stretch(self.network.head, features, earlier)], self.smallest
+        if start < wanted:
+            picture = self._smallest_picture(values)
+        for doubling in self._doublings():
+            if start >= wanted:
+                break
+            parts = self._parts(picture, values, start, doubling)
+            now = min(wanted - start, doubling.values)
+            which = torch.arange(1, 1 - -now // doubling.in_group, device=codes.device)
+            features = doubling.features(parts, which, label)[:, :now]
+            before = doubling.before(values[:, start : start + doubling.values], now)
+            found.append(_Stretch(doubling.head, doubling.beside(features, before), doubling.earlier(before)))
+            picture, start = interleaved(parts), start + doubling.values
+        return found
+
+    def _smallest_picture(self, values: Tensor) -> Tensor:
+        return as_planes(values[:, : self.smallest], self.network.grid.channels, self.network.grid.shape)
+
+    def _parts(self, picture: Tensor, values: Tensor, start: int, doubling: Doubling) -> Tensor:
+        """The picture before a doubling, and the groups that begin at `start`, zeros if unknown: [B, A, C * E, *P]."""
+        own = values[:, start : start + doubling.values]
+        own = nnf.pad(own, (0, 0, 0, doubling.values - own.shape[1]))
+        groups = as_planes(own.unflatten(1, (-1, doubling.in_group)), doubling.channels, doubling.shape)
+        return torch.cat([picture.unsqueeze(1), groups], 1)
+
+    @classmethod
+    def engines(cls) -> Mapping[str, EngineMaker]:
+        """See `CausalPrior`."""
+        return {**super().engines(), EagerEngine.name: EagerEngine}

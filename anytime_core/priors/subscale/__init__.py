@@ -1,0 +1,1 @@
+"""Values on a grid, slice after slice: the first slice is a smaller picture."""
