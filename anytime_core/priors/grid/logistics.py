@@ -103,9 +103,10 @@ class LogisticsHead(ValueHead):
         return (-(-widths).expm1()).log().masked_fill(is_open, 0)
 
     def _mixture(self, features: Tensor, earlier: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log weights, means and 1 / s of the logistics, each [..., M], in float32."""
+        """Log weights, means and 1 / s of the logistics, each [..., M], not in a lower precision than the weights."""
         with torch.autocast(features.device.type, enabled=False):  # bfloat16 is coarser than half a level of 256
-            numbers = self.linear(features.float()).unflatten(-1, (self.mixtures, -1))  # [..., M, 3 + C - 1]
+            numbers = self.linear(features.to(self.linear.weight))
+        numbers = numbers.unflatten(-1, (self.mixtures, -1))  # [..., M, 3 + C - 1]
         weights, mean, log_scale, *_ = numbers.unbind(-1)
         if self.shifts:
             coefficients = numbers[..., 3:].tanh()  # [..., M, C - 1]
