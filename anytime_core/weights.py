@@ -101,7 +101,9 @@ def write_weights(path: Path, state: Mapping[str, Tensor], metadata: BaseModel) 
     """Write tensors as safetensors with `metadata` as JSON and a digest of the tensors, whole or not at all."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     # It is one entry of the file's metadata, because safetensors writes several entries in any order.
-    described = json.dumps({**metadata.model_dump(mode="json"), "digest": digest(state)})
+    said = metadata.model_dump(mode="json")
+    # A model without tensors, such as one whose codes are pixels, is known by what its metadata say.
+    described = json.dumps({**said, "digest": digest(state or said)})
     with replacing(path) as temporary:
         # Not with save_file, whose files only their owner can read.
         temporary.write_bytes(save(state, {"anytime": described}))

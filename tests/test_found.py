@@ -390,7 +390,8 @@ GROUPS = ("network.encoder_norm=group", "network.decoder_norm=group")
 def test_a_batch_of_one_is_refused_before_anything_is_written(tmp_path, lies_there, samples, overrides, message):
     lies_there(data(train=samples))
     identity = "autoencoder.kind=identity" in overrides
-    further = ("autoencoder.tell_decoder=false",) if identity else ("network.widths=[4,4,4]",)
+    levels = ("autoencoder.tell_decoder=false", "autoencoder.quantizer.kind=levels")
+    further = levels if identity else ("network.widths=[4,4,4]",)
     config = tiny_config(*QUICK, *further, *overrides)
     if message is None:
         assert outline_stages(config, tmp_path / "run", stages=["autoencoder"]).steps == {

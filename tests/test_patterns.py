@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from anytime_core.errors import ConfigError
+from anytime_core.priors.grid.section import raster_order, subscale_order
 from anytime_core.priors.sequence.positions import GridPositions
 from anytime_core.priors.stepping import Engine
 from anytime_core.priors.transformer.attention import BatchedAttention
@@ -191,7 +192,10 @@ def test_what_is_kept_is_counted(attention):
         (codes_on((784, 1)), 28),
         (codes_on((3, 4), 11), 4),
         (codes_on((2, 16), 16), 4),
-        (codes_on((2, 8), order=tuple(range(15, -1, -1))), 4),
+        (codes_on((2, 8), order=tuple(range(15, -1, -1))), 8),
+        (codes_on((2, 8), order=tuple(row * 8 + column for column in range(8) for row in range(2))), 4),
+        (codes_on((3, 4, 5), order=raster_order(3, (4, 5))), 15),
+        (codes_on((3, 8, 8), order=subscale_order(3, (8, 8), 2)), 12),
     ],
 )
 def test_a_block_is_a_row_of_the_grid_or_about_the_root_of_the_codes(spec, block):

@@ -113,6 +113,7 @@ class Job:
             autoencoder=self.autoencoder,
             code_length=self.run.code_length,
             codebook_size=record.codebook_size,
+            prefix=self.run.autoencoder.prefix,
             num=self.options.num,
             reference=self.judge.reference,
             changes=self.judge.changes,

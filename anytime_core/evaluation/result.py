@@ -182,6 +182,7 @@ class Evaluation(_Record):
         autoencoder: the digest of its autoencoder, by which it is known; None in those versions.
         code_length: number of codes.
         codebook_size: entries; None for continuous codes.
+        prefix: what samples of fewer codes are if they are not whole samples, coarser, in words; else empty.
         num: new samples at each budget.
         reference: validation samples.
         changes: how the data differ from what the run was trained on; empty if no difference is known.
@@ -223,6 +224,7 @@ class Evaluation(_Record):
     autoencoder: str | None = None
     code_length: int
     codebook_size: int | None
+    prefix: str = ""
     num: int
     reference: int
     changes: tuple[str, ...] = ()

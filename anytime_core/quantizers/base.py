@@ -62,6 +62,19 @@ class CodeSpec(Section):
         """The sizes of the dimensions of the grid that have more than one cell, such as rows and columns."""
         return tuple(size for size in self.grid if size > 1)
 
+    @property
+    def row(self) -> int:
+        """How many codes a row of the grid has: leading positions of one coordinate on the second last axis; N if none.
+
+        The channels of a cell count each, if they follow each other: 3 x 32 of colour pictures in raster order.
+        """
+        if len(self.axes) < 2:
+            return self.length
+        if self.order is None:
+            return self.axes[-1]
+        rows = [cell // self.axes[-1] % self.axes[-2] for cell in self.order[: self.length]]
+        return next((position for position, row in enumerate(rows) if row != rows[0]), self.length)
+
     def narrowed(self, length: int | None = None, classes: int = 0) -> CodeSpec:
         """The description of the first `length` codes (None: all), for a prior that is given one of `classes`."""
         return self.model_copy(update={"length": length or self.length, "classes": classes})

@@ -75,7 +75,8 @@ def findings(
     if evidence and step >= TELLING_STEPS:
         scale = "scale the data up when they are read, or " if small else ""
         yield f"the autoencoder ignores its input: {evidence}; {scale}{advice(config)}"
-    if evidence := _unused_codebook(curve, autoencoder):
+    # Levels are what the data have, not what was learned.
+    if config.autoencoder.kind != "identity" and (evidence := _unused_codebook(curve, autoencoder)):
         yield f"the codebook has collapsed: {evidence}; {advice(config, codebook=True)}"
 
 

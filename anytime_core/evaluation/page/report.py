@@ -130,6 +130,8 @@ def _facts(own: Evaluation) -> Iterator[tuple[str, str]]:
     if any(row.samples is not None for row in own.rows):
         yield "New samples", f"{own.num:,} a budget"
     yield "Validation samples", f"{own.reference:,}"
+    if own.prefix:
+        yield "Samples of fewer codes", own.prefix
     yield "Seed", str(own.seed)
     for name, value in own.sampling.items() or ([("guidance", own.guidance)] if own.guidance != 1 else ()):
         yield name.replace("_", "-").capitalize(), f"{value:g}" if isinstance(value, float) else str(value)

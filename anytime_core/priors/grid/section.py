@@ -89,6 +89,12 @@ def cells_of(spec: CodeSpec, kind: str, axes: int) -> tuple[int, tuple[int, ...]
     grid = spec.grid
     if len(grid) == axes:
         grid = (1, *grid)
+    if len(grid) == axes + 2:
+        raise ConfigError(
+            f"prior.kind={kind} models whole values, and these codes are bits of them or stages of a quantizer, on a "
+            f"grid of {'x'.join(map(str, grid))}: use autoencoder.order=raster or a quantizer of one stage, or another "
+            "kind of prior"
+        )
     if len(grid) != axes + 1:
         wanted = "a grid of rows and columns" if axes == 2 else f"a grid of {counted(axes, 'dimensions')}"
         raise ConfigError(

@@ -107,9 +107,7 @@ class TransformerConfig(TransformerSection):
 
     def block_of(self, spec: CodeSpec) -> int:
         """The positions of a block."""
-        # In another order than that of the grid, a row is not a block.
-        row = spec.axes[-1] if len(spec.axes) > 1 and spec.order is None else spec.length
-        return self.block or (row if row < spec.length else round(math.sqrt(spec.length)))
+        return self.block or (spec.row if 1 < spec.row < spec.length else round(math.sqrt(spec.length)))
 
     def summary_of(self, spec: CodeSpec) -> int:
         """The last positions of a block to which later ones attend."""
