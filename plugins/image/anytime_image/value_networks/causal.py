@@ -29,12 +29,13 @@ class MaskedLinear(nn.Module):
         self.linear = nn.Linear(len(inputs), len(outputs))
         mask = (outputs.unsqueeze(1) >= inputs).float()
         self.register_buffer("mask", mask, persistent=False)
+        self.masks = not bool(mask.all())
         with torch.no_grad():  # what sees few channels has the scale of what sees all
             self.linear.weight *= (len(inputs) / mask.sum(1, keepdim=True)) ** 0.5
 
     def weight(self) -> Tensor:
         """The masked weight [outputs, inputs]."""
-        return self.linear.weight * self.mask
+        return self.linear.weight * self.mask if self.masks else self.linear.weight
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., inputs] -> [..., outputs]."""

@@ -37,6 +37,8 @@ class SpatialLSTM(nn.Module):
         features: F.
     """
 
+    earlier: Tensor
+
     def __init__(self, section: SpatialLSTMConfig, grid: ValueGrid) -> None:
         super().__init__()
         width, colours, features = section.width, grid.channels, section.features
@@ -68,8 +70,7 @@ class SpatialLSTM(nn.Module):
 
     def found(self, units: Tensor, values: Tensor) -> Tensor:
         """Features [..., C * F] of the units [..., U] and the values [..., C * E] of a cell, the unknown ones zeros."""
-        weight: Any = self.earlier
-        return (self.from_units(units) + F.linear(values, self.from_colours * weight)).relu()
+        return (self.from_units(units) + F.linear(values, self.from_colours * self.earlier)).relu()
 
     def incremental(self) -> SpatialSteps:
         """See `HasIncremental`."""
