@@ -6,6 +6,7 @@ from typing import Any
 
 from shifted import Offering
 
+from anytime_core.priors.grid.section import subscale_order
 from anytime_core.priors.registry import PRIORS
 from anytime_core.value_networks import NETWORKS
 
@@ -44,6 +45,13 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "ardm": [{"base": 2, "label_dropout": 0.2, "time_input": True}, {"base": "levels"}],
 }
 """Sections with options of a kind; tests look at these, too."""
+
+
+def eight_cells(kind: str) -> dict[str, Any]:
+    """Grid and order of up to eight codes that a kind can model, for their description."""
+    if kind in ("subscale", "multiscale"):
+        return {"grid": (4, 2), "order": subscale_order(1, (4, 2), 2)}
+    return {"grid": (1, 8)}
 
 
 def small(kind: str) -> dict[str, Any]:

@@ -39,14 +39,14 @@ SECTIONS: dict[str, dict[str, Any]] = {
 
 class TestColoursOfPixelCNN(PriorContract):
     prior = RasterPrior
-    config: ClassVar = {"network": PIXELCNN}
+    config: ClassVar = {"network": PIXELCNN | {"width": 24, "features": 64}}
     spec = COLOURS
 
 
 class TestNamesOfGatedPixelCNN(PriorContract):
     prior = RasterPrior
-    config: ClassVar = {"network": GATED, "embedding": 4, "label_dropout": 0.2}
-    spec = CodeSpec(length=12, size=5, dim=1, grid=(4, 3), classes=3)
+    config: ClassVar = {"network": GATED | {"width": 24, "features": 64}, "embedding": 4, "label_dropout": 0.2}
+    spec = CodeSpec(length=12, size=5, dim=1, grid=(4, 3))
 
 
 def network_of(section: dict[str, Any], grid: ValueGrid) -> nn.Module:
@@ -103,7 +103,9 @@ def test_one_stack_of_masked_convolutions_has_the_blind_spot_of_its_masks(blocks
     grid = ValueGrid(1, (5, 7))
     strict = [(-1, -1), (-1, 0), (-1, 1), (0, -1)]
     wanted = reached([strict, *[[*strict, (0, 0)]] * blocks], grid.shape)
-    seen = seen_values(network_of(PIXELCNN | {"blocks": blocks}, grid), grid, *inputs_of(grid, 1))
+    network = network_of(PIXELCNN | {"blocks": blocks, "width": 16}, grid)
+    found = [seen_values(network, grid, *inputs_of(grid, 1)) for _ in range(3)]  # units may be dead for some values
+    seen = torch.stack(found).any(0)
     assert torch.equal(seen, wanted)
     assert not seen[2 * 7, 7 + 2]  # two to the right in the row above: no number of blocks helps
 
@@ -158,13 +160,12 @@ def test_values_one_by_one_have_the_features_of_all_values_at_once(section, chan
     torch.testing.assert_close(stepped(network, grid, x, condition), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("section", SECTIONS.values(), ids=SECTIONS.keys())
 @torch.inference_mode()
-def test_a_value_costs_the_same_in_pictures_of_all_sizes_and_rows_far_above_are_not_kept(section, channels):
+def test_a_value_costs_the_same_in_pictures_of_all_sizes_and_rows_far_above_are_not_kept(section):
     costs, kept = set(), set()
-    for shape in ((1, 4), (3, 4), (3, 6)):
-        grid = ValueGrid(channels, shape)
+    for shape in ((1, 4), (2, 4), (2, 6)):
+        grid = ValueGrid(3, shape)
         network: Any = network_of(section, grid)
         counter = FlopCounterMode(display=False)
         with counter:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from small_priors import SMALL
+from small_priors import SMALL, eight_cells
 
 from anytime_core.data.allocation import trainable_weights
 from anytime_core.errors import ConfigError
@@ -20,22 +20,24 @@ LARGE = {
     "bytenet": {"width": 1024},
     "gru": {"width": 2048},
     "raster": {"network": {**SMALL["network"], "width": 2048}},
+    "subscale": {"blocks": 5, "width": 512, "network": SMALL["network"]},
+    "multiscale": {"blocks": 5, "width": 512, "network": SMALL["network"]},
 }
 
 
 @pytest.mark.parametrize("kind", PRIORS.built_in)
 def test_a_prior_that_is_too_large_is_refused_with_the_sizes_that_make_it_so(kind, monkeypatch):
     config = PRIORS.section_of(kind)(**LARGE[kind])
-    spec = CodeSpec(length=8, size=16, dim=2, grid=(1, 8))
+    spec = CodeSpec(length=8, size=16, dim=2, **eight_cells(kind))
     most = sum(weight.numel() for weight in make_prior(config, spec, None).parameters())
     monkeypatch.setattr("anytime_core.training.trainable.trainable_weights", lambda: most // 2)
     with pytest.raises(ConfigError) as error:
         make_prior(config, spec, None)
     large = LARGE[kind]
-    if "network" in large:
+    if "width" in large.get("network", {}):
         sizes = f"prior.network.width={large['network']['width']}"
     else:
-        sizes = ", ".join(f"prior.{name}={value}" for name, value in config if name in large)
+        sizes = ", ".join(f"prior.{name}={value}" for name, value in config if name in large and name != "network")
     lower = "one of these" if "," in sizes else "it"
     assert str(error.value) == (
         f"prior.kind={kind} has more than the {most // 2:,} weights that this machine can train with {sizes}: "

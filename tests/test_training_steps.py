@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import AGNOSTIC, tiny_config
 from safetensors.torch import load_file
-from small_priors import VARIANTS, small
+from small_priors import VARIANTS, eight_cells, small
 from test_batches import Damaged, Gathered, Numbers
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -331,11 +331,11 @@ def test_no_quantizer_waits_for_the_device_in_a_step(quantizer, decode, request)
 )
 def test_no_prior_waits_for_the_device_in_a_step(kind, section, request, monkeypatch):
     monkeypatch.setattr(GRULayer, "_fused", GRULayer._unrolled)  # cuDNN's recurrence cannot run without a GPU
-    config = PRIORS.section_of(kind).model_validate(
-        {"kind": kind, "dropout": 0.1, "label_dropout": 0.1, **small(kind), **section}
-    )
+    cls = PRIORS.section_of(kind)
+    dropouts = {name: 0.1 for name in ("dropout", "label_dropout") if name in cls.model_fields}
+    config = cls.model_validate({"kind": kind, **dropouts, **small(kind), **section})
     prior = PRIORS[kind](
-        config, CodeSpec(length=5, size=6, dim=3, grid=(1, 5), radices=(2, 3), classes=3), torch.randn(6, 3)
+        config, CodeSpec(length=5, size=6, dim=3, radices=(2, 3), classes=3, **eight_cells(kind)), torch.randn(6, 3)
     )
     draws = prior.draws(BATCH)
     request.getfixturevalue("gpu")

@@ -61,13 +61,13 @@ _KINDS = [
         "subscale",
         "anytime_core.priors.subscale.model:SubscalePrior",
         "anytime_core.priors.subscale.config:SubscaleConfig",
-        "values of a grid slice after slice, the first of which is a smaller picture",
+        "values on a grid, slice after slice, by a network",
     ),
     Kind(
         "multiscale",
         "anytime_core.priors.multiscale.model:MultiscalePrior",
         "anytime_core.priors.multiscale.config:MultiscaleConfig",
-        "values of a grid scale after scale, many of them per network call",
+        "values on a grid, scale after scale, many per call",
     ),
     Kind(
         "ardm",

@@ -89,16 +89,13 @@ class PatchSteps:
         size = (batch, margin + 1, grid.shape[1] + 2 * margin, grid.channels * grid.inputs)
         return self.weight.new_zeros(size)
 
-    def step(self, x: Tensor | None, values: Tensor, cell: Cell) -> Tensor:
-        """Take over the value before the one at `cell`, and see the patch of that cell.
+    def take(self, x: Tensor | None, values: Tensor, cell: Cell) -> None:
+        """Take over the value before the one at `cell`.
 
         Args:
             x: [B, E], the value; None at the first cell.
             values: of this batch.
             cell: row, column and colour.
-
-        Returns:
-            [B, channels].
         """
         row, column, colour = cell
         if x is not None:
@@ -108,8 +105,15 @@ class PatchSteps:
         if row and not column and not colour:
             values[:, :-1] = values[:, 1:].clone()
             values[:, -1] = 0
+
+    def see(self, values: Tensor, column: int) -> Tensor:
+        """What the patch of a cell in the last row gives, [B, channels]."""
         seen = values[:, :, column : column + 2 * self.margin + 1].flatten(1)
         return torch.addmm(self.bias, seen, self.weight)
+
+    def own(self, values: Tensor, column: int) -> Tensor:
+        """The values of a cell in the last row, [B, C * E]; those that are not known yet are zeros."""
+        return values[:, -1, self.margin + column]
 
     def row_above(self, values: Tensor) -> Tensor:
         """The values of the whole row above, [B, W, C * E]."""

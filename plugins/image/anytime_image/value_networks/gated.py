@@ -140,7 +140,7 @@ class SteppedGatedPixelCNN(SteppedNetwork):
         self.left, self.outputs = [], []
         for layer in network.layers:
             self.above.append(SteppedRows(layer.above.weight, layer.above.bias, layer.above.dilation))
-            self.left.append(SteppedMasked(layer.left))
+            self.left.append(SteppedMasked(layer.left, told=True))
             self.outputs.append(SteppedMasked(layer.outputs))
         self.outputs.append(SteppedMasked(network.output))
         super().__init__(network.grid, SteppedMasked(network.left), [*self.above, *self.left, *self.outputs])
@@ -149,7 +149,6 @@ class SteppedGatedPixelCNN(SteppedNetwork):
         """See `SteppedNetwork`."""
         first, kept = state[0], iter(state[1:])
         values = first[0][:, self.first.left :].transpose(1, 2)  # of the row above, [B, C * E, W]
-        self.first.start_row(first)
         rows = self.above[0].step(values, next(kept))
         told = self.network.told(None if condition is None else condition.unsqueeze(2))
         linked = []
@@ -159,8 +158,6 @@ class SteppedGatedPixelCNN(SteppedNetwork):
             linked.append(link.squeeze(2))
         for convolution, link in zip(self.left, linked, strict=True):
             convolution.start_row(next(kept), link)
-        for convolution in self.outputs:
-            convolution.start_row(next(kept))
 
     def value(self, state: list[State], column: int, colour: int) -> Tensor:
         """See `SteppedNetwork`."""

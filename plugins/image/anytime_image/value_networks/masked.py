@@ -144,35 +144,43 @@ class SteppedMasked:
 
     Args:
         convolution: the convolution, undilated if it sees rows above.
+        told: whether something else is added to its features, too.
+
+    Attributes:
+        kept: how many tensors its state has.
     """
 
-    def __init__(self, convolution: MaskedConvolution) -> None:
-        self.colours, self.parts, self.dilation = convolution.colours, convolution.parts, convolution.dilation
-        weight, self.bias = convolution.seen().detach(), convolution.bias.detach().clone()
+    def __init__(self, convolution: MaskedConvolution, *, told: bool = False) -> None:
+        self.parts, self.colours, self.dilation = convolution.parts, convolution.colours, convolution.dilation
+        weight, bias = convolution.seen().detach(), convolution.bias.detach().clone()
         self.inputs, self.left = weight.shape[1], convolution.dilation * convolution.reach
         own = weight[:, :, -1, : convolution.reach + 1].permute(2, 1, 0)  # [taps, I, F]
         by_colour = own.unflatten(2, (self.parts, self.colours, -1)).permute(3, 0, 1, 2, 4)
         self.products = list(by_colour.flatten(3).flatten(1, 2).contiguous())  # C of [taps I, F / C]
-        self.rows = SteppedRows(weight[:, :, :-1], convolution.bias) if convolution.above else None
-        self.kept = 3 if self.rows else 2
+        self.bias, self.biases = bias, list(self._by_colour(bias.unsqueeze(1))[0])  # C of [F / C]
+        self.rows = SteppedRows(weight[:, :, :-1], bias) if convolution.above else None
+        self.kept = 3 if self.rows else 2 if told else 1
 
     def state(self, batch: int, columns: int) -> State:
-        """The row [B, left + W, I] as far as it is known, what is added to each product, and earlier rows."""
-        stored = self.left + columns if self.left else 1
-        row = self.bias.new_zeros(batch, stored, self.inputs)
-        added = self.bias.new_zeros(batch, columns, self.colours, self.products[0].shape[1])
-        return [row, added, *(self.rows.state(batch, columns) if self.rows else ())]
+        """The row [B, left + W, I] as far as it is known; what is added to each product; earlier rows."""
+        found = [self.bias.new_zeros(batch, self.left + columns if self.left else 1, self.inputs)]
+        if self.kept > 1:
+            found.append(self.bias.new_zeros(batch, columns, self.colours, len(self.bias) // self.colours))
+        return found + (self.rows.state(batch, columns) if self.rows else [])
 
     def start_row(self, state: State, told: Tensor | None = None) -> None:
         """Begin the next row. `told` [B, F, W] is added to the features of its cells."""
+        if self.kept == 1:
+            return
         row, added, *earlier = state
+        found = self.bias.unsqueeze(1)
         if self.rows:
             found = self.rows.step(row[:, self.left :].transpose(1, 2), earlier)
-        else:
-            found = self.bias[:, None].expand(-1, added.shape[1])
-        if told is not None:
-            found = found + told
-        added.copy_(found.unflatten(-2, (self.parts, self.colours, -1)).movedim(-1, -4).transpose(-3, -2).flatten(-2))
+        added.copy_(self._by_colour(found if told is None else found + told))
+
+    def _by_colour(self, features: Tensor) -> Tensor:
+        """[..., F, W] -> [..., W, C, F / C]; features of each part follow each other."""
+        return features.unflatten(-2, (self.parts, self.colours, -1)).movedim(-1, -4).transpose(-3, -2).flatten(-2)
 
     def write(self, x: Tensor, state: State, column: int, colour: int) -> None:
         """Keep the channels [B, I / C] of one colour of a cell."""
@@ -181,10 +189,10 @@ class SteppedMasked:
 
     def features(self, state: State, column: int, colour: int) -> Tensor:
         """Features [B, F / C] of one value; those of each part follow each other."""
-        row, added = state[:2]
         first = column if self.left else 0
-        taps = row[:, first : first + self.left + 1 : self.dilation].flatten(1)
-        return torch.addmm(added[:, column, colour], taps, self.products[colour])
+        taps = state[0][:, first : first + self.left + 1 : self.dilation].flatten(1)
+        added = self.biases[colour] if self.kept == 1 else state[1][:, column, colour]
+        return torch.addmm(added, taps, self.products[colour])
 
     def step(self, x: Tensor, state: State, column: int, colour: int) -> Tensor:
         """The channels [B, I / C] of a value -> features [B, F / C] of it."""

@@ -30,8 +30,15 @@ def _pixelrnn(section: sections.PixelRNNConfig, grid: ValueGrid) -> nn.Module:
     return PixelRNN(section, grid)
 
 
+def _spatial_lstm(section: sections.SpatialLSTMConfig, grid: ValueGrid) -> nn.Module:
+    from anytime_image.value_networks.spatial_lstm import SpatialLSTM
+
+    return SpatialLSTM(section, grid)
+
+
 NETWORKS: Mapping[str, OfferedNetwork] = {
     "pixelcnn": OfferedNetwork(sections.PixelCNNConfig, _pixelcnn, "masked convolutions in residual blocks"),
     "gated-pixelcnn": OfferedNetwork(sections.GatedPixelCNNConfig, _gated_pixelcnn, "two stacks of gated convolutions"),
     "pixelrnn": OfferedNetwork(sections.PixelRNNConfig, _pixelrnn, "LSTM layers that go through the picture"),
+    "spatial-lstm": OfferedNetwork(sections.SpatialLSTMConfig, _spatial_lstm, "LSTM units on a grid of cells"),
 }

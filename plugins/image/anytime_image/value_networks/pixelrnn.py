@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from anytime_core.value_networks import Cell, ValueGrid
@@ -74,18 +75,21 @@ class PixelRNNSteps:
     def __init__(self, network: PixelRNN) -> None:
         self.network, self.patch = network, PatchSteps(network.patch)
 
+    @torch.no_grad()
     def state(self, batch: int, condition: Tensor | None) -> tuple[Tensor, ...]:
         """See `IncrementalValues`: the last rows of values, the state of each layer, and the condition."""
         columns = self.network.grid.shape[1]
         kept = [part for layer, _ in self.network.pairs() for part in layer.state(batch, columns)]
         return (self.patch.values(batch), *kept, *(() if condition is None else (condition.contiguous(),)))
 
+    @torch.no_grad()
     def features(self, x: Tensor | None, state: tuple[Tensor, ...], cell: Cell) -> Tensor:
         """See `IncrementalValues`."""
         network = self.network
         values, *kept = state
         told = kept.pop() if network.grid.condition else None
-        stream = self.patch.step(x, values, cell)
+        self.patch.take(x, values, cell)
+        stream = self.patch.see(values, cell[1])
         each = len(kept) // len(network.layers)
         for number, (layer, output) in enumerate(network.pairs()):
             own = tuple(kept[number * each : (number + 1) * each])

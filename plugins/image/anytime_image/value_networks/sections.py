@@ -73,3 +73,19 @@ class PixelRNNConfig(NetworkSection):
     def check(self, grid: ValueGrid) -> None:
         """Raise ConfigError for a kernel without a middle."""
         check_odd("first_kernel", self.first_kernel)
+
+
+class SpatialLSTMConfig(NetworkSection):
+    """Spatial LSTM: units that keep what those of the left and the upper cell knew (Theis and Bethge, 2015)."""
+
+    kind: Literal["spatial-lstm"] = Field("spatial-lstm", description="LSTM units on a grid of cells")
+    layers: int = Field(1, ge=1, le=256, description="layers of units, each on the one below")
+    width: int = Field(48, ge=1, le=2**14, description="units of a layer")
+    patch: int = Field(
+        7, ge=3, le=63, description="side of the square whose earlier cells the lowest layer sees, an odd number"
+    )
+    features: int = Field(64, ge=1, le=2**14, description="features of a value, which its distribution is made of")
+
+    def check(self, grid: ValueGrid) -> None:
+        """Raise ConfigError for a square without a middle."""
+        check_odd("patch", self.patch)

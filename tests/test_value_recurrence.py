@@ -1,7 +1,8 @@
-"""PixelRNN: what its layers see, what they compute, and what a value costs that is drawn after others."""
+"""PixelRNN and spatial LSTM: what they see, what their units compute, and what is kept between values."""
 
 from __future__ import annotations
 
+from math import exp, tanh
 from typing import Any
 
 import pytest
@@ -17,10 +18,14 @@ from anytime_core.value_networks import NETWORKS, ValueGrid
 from anytime_image.modality import ImageModality
 from anytime_image.value_networks.offers import NETWORKS as OFFERED
 from anytime_image.value_networks.row_lstm import lstm_cell
+from anytime_image.value_networks.spatial_lstm import SpatialLayer
 from anytime_image.value_networks.wavefront import scan
 
 NETWORKS.offer(ImageModality)
-SMALL = {"kind": "pixelrnn", "width": 8, "features": 16, "first_kernel": 3}
+ROWS: dict[str, Any] = {"kind": "pixelrnn", "width": 8, "features": 16, "first_kernel": 3}
+DIAGONALS = {**ROWS, "layer": "diagonal"}
+SPATIAL: dict[str, Any] = {"kind": "spatial-lstm", "width": 8, "features": 16, "patch": 3}
+EACH = pytest.mark.parametrize("fields", [ROWS, DIAGONALS, SPATIAL], ids=["row", "diagonal", "spatial-lstm"])
 COLOURS = CodeSpec(
     length=18, size=3, dim=1, grid=(3, 3, 2), levels=(-1, 0, 1), order=raster_order(3, (3, 2)), classes=2
 )
@@ -43,13 +48,13 @@ def seen_cells(grid: ValueGrid, **fields: Any) -> list[list[int]]:
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("colours", [1, 3])
 def test_with_diagonal_layers_every_value_sees_all_values_before_it(colours, layers):
-    seen = seen_cells(ValueGrid(colours, (4, 4)), **{**SMALL, "width": 8 * colours}, layer="diagonal", layers=layers)
+    seen = seen_cells(ValueGrid(colours, (4, 4)), **{**DIAGONALS, "width": 8 * colours, "layers": layers})
     assert seen == [list(range(number)) for number in range(len(seen))]
 
 
 def test_a_row_layer_sees_a_triangle_above_and_what_its_first_convolution_sees_of_the_row():
     rows, columns = 6, 11
-    seen = seen_cells(ValueGrid(1, (rows, columns)), **SMALL, layer="row", layers=1)
+    seen = seen_cells(ValueGrid(1, (rows, columns)), **ROWS, layers=1)
     for number, (row, column, _) in enumerate(cells(ValueGrid(1, (rows, columns)))):
         # The input of a cell k rows above reaches k columns to either side, and one further row and column by the
         # convolution; the left neighbour's input, one column more to the left.
@@ -60,6 +65,31 @@ def test_a_row_layer_sees_a_triangle_above_and_what_its_first_convolution_sees_o
             if 0 <= column + side < columns
         }
         assert seen[number] == sorted(above * columns + beside for above, beside in triangle)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_spatial_lstm_sees_what_its_patch_sees_of_all_cells_to_the_left_and_above(layers):
+    rows, columns = 5, 6
+    seen = seen_cells(ValueGrid(1, (rows, columns)), **SPATIAL, layers=layers)
+    for number, (row, column, _) in enumerate(cells(ValueGrid(1, (rows, columns)))):
+        above = [up * columns + beside for up in range(row) for beside in range(min(column + 2, columns))]
+        assert seen[number] == above + [row * columns + beside for beside in range(column)]
+
+
+def test_a_value_of_a_spatial_lstm_sees_the_earlier_colours_of_its_cell():
+    grid = ValueGrid(3, (2, 2))
+    assert seen_cells(grid, **SPATIAL) == [list(range(number)) for number in range(12)]
+
+
+def test_a_unit_of_a_spatial_lstm_is_that_of_the_paper():
+    layer = SpatialLayer(1, 0, below=False)
+    with torch.no_grad():
+        layer.states.copy_(torch.tensor([[0.1, 0.2, 0.3, 0.4, 0.5], [0.6, 0.7, 0.8, 0.9, 1.0]]))
+        state = layer.state(torch.tensor([1.0, -1, 0, 2, 0.5]), torch.tensor([0.5, 2.0]), torch.tensor([-0.5, 3.0]))
+    # h of the left cell is 0.5 and of the upper one -0.5, so each gate gets -0.25 by them.
+    take, keep_left, keep_above, show = (1 / (1 + exp(0.25 - x)) for x in (1, -1, 0, 2))
+    memory = take * tanh(0.5 - 0.25) + keep_left * 2 + keep_above * 3
+    assert state.tolist() == pytest.approx([tanh(show * memory), memory])
 
 
 def test_an_lstm_cell_is_that_of_torch():
@@ -84,21 +114,30 @@ def test_a_scan_goes_over_diagonals_as_one_over_cells_would(rows, columns):
     torch.testing.assert_close(scan(inputs, 4, step), wanted[:, 1:, 1:])
 
 
-@pytest.mark.parametrize("layer", ["row", "diagonal"])
-def test_what_is_kept_and_the_work_of_a_value_do_not_depend_on_the_height(layer):
+@EACH
+def test_what_is_kept_and_so_the_work_of_a_value_do_not_depend_on_the_height(fields):
     kept = []
     for rows in (4, 40):
-        network: Any = network_of(ValueGrid(1, (rows, 5)), **SMALL, layer=layer)
+        network: Any = network_of(ValueGrid(1, (rows, 5)), **fields)
         kept.append([part.shape for part in network.incremental().state(2, None)])
     assert kept[0] == kept[1]
 
 
-@pytest.mark.parametrize("fields", [{"layer": "row"}, {"layer": "diagonal", "layers": 3}, {"first_kernel": 7}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ROWS,
+        {**DIAGONALS, "layers": 3},
+        {**DIAGONALS, "first_kernel": 7},
+        {**SPATIAL, "layers": 3},
+        {**SPATIAL, "patch": 7},
+    ],
+)
 @pytest.mark.parametrize("shape", [(1, 6), (6, 1), (3, 4)])
 @torch.no_grad()
 def test_values_one_by_one_have_the_features_of_all_at_once(fields, shape):
     grid = ValueGrid(2, shape, inputs=3, condition=2)
-    network: Any = network_of(grid, **{**SMALL, **fields})
+    network: Any = network_of(grid, **fields)
     x, told = torch.randn(4, 6, *shape).double(), torch.randn(4, 2, *shape).double()
     values = in_order(x, grid)
     steps = network.incremental()
@@ -108,11 +147,11 @@ def test_values_one_by_one_have_the_features_of_all_at_once(fields, shape):
     torch.testing.assert_close(torch.stack(found, 1), in_order(network(x, told), grid))
 
 
-@pytest.mark.parametrize("layer", ["row", "diagonal"])
+@EACH
 @torch.no_grad()
-def test_a_prior_draws_codes_of_coloured_cells_one_by_one_as_plainly(layer):
+def test_a_prior_draws_codes_of_coloured_cells_one_by_one_as_plainly(fields):
     torch.manual_seed(0)
-    section = RasterPrior.Config.model_validate({"network": {**SMALL, "layer": layer}, "head": "softmax"})
+    section = RasterPrior.Config.model_validate({"network": fields})
     prior = RasterPrior(section, COLOURS).eval()
     codes, labels = torch.randint(3, (4, COLOURS.length)), torch.tensor([0, 1, 1, 0])
     wanted = prior.conditionals(codes[:, :-1], labels)
@@ -126,7 +165,8 @@ def test_a_prior_draws_codes_of_coloured_cells_one_by_one_as_plainly(layer):
         torch.testing.assert_close(logits, wanted[:, position])
 
 
-def test_a_kernel_without_a_middle_is_refused():
-    section = OFFERED["pixelrnn"].Config.model_validate({"first_kernel": 4})
-    with pytest.raises(ConfigError, match=r"prior.network.first_kernel=4 has no middle: .* 3 or 5"):
+@pytest.mark.parametrize(("kind", "field"), [("pixelrnn", "first_kernel"), ("spatial-lstm", "patch")])
+def test_a_kernel_without_a_middle_is_refused(kind, field):
+    section = OFFERED[kind].Config.model_validate({field: 4})
+    with pytest.raises(ConfigError, match=rf"prior.network.{field}=4 has no middle: .* 3 or 5"):
         section.check(ValueGrid(1, (5, 5)))
