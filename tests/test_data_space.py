@@ -265,6 +265,7 @@ def test_the_page_shows_them(evaluation):
     page = render_report([evaluation], [], [], Origin("", ()))
     floors = evaluation.data_space.floors
     assert "Independent values, a histogram for each" in page
+    assert "upper rows; the rest by neighbours" in page
     assert f"{floors.zero_order:.2f} nats per sample" in page
     (chart,) = [measure for measure in measures([evaluation]) if measure.column == NATS]
     assert chart.levels == {"independent values": floors.independent}
