@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from anytime_core.config import AutoencoderConfig
 from anytime_core.errors import ConfigError
 from anytime_core.priors.grid.section import multiscale_order, raster_order, subscale_order
+from anytime_core.section import MOST_CODES
 
-MOST_ORDERED = 2**18
-"""More codes are not given an order of their own: each weights file names the cell of each."""
+_MOST_NAMED = 2**18
+"""The most codes in another order than that of their cells: each weights file names the cell of each."""
 
 
 class ValueEncoder(nn.Module):
@@ -98,11 +99,12 @@ def order_of(config: AutoencoderConfig, shape: Sequence[int]) -> tuple[int, ...]
     else:
         cells = raster_order(channels, tuple(sizes))
     planes = ((config.quantizer.codebook_size or 1) - 1).bit_length() if config.value_order == "bits" else 1
-    codes = planes * len(cells)
-    if codes > MOST_ORDERED and (planes > 1 or cells != tuple(range(codes))):
+    codes, named = planes * len(cells), cells != tuple(range(len(cells)))
+    most = _MOST_NAMED if named else MOST_CODES
+    if codes > most:
         raise ConfigError(
-            f"autoencoder.kind=identity makes {codes:,} codes of a sample of {'x'.join(map(str, shape))} values, and "
-            f"no more than {MOST_ORDERED:,} are put in order: use smaller samples"
+            f"autoencoder.kind=identity makes {codes:,} codes of a sample of {'x'.join(map(str, shape))} values, more "
+            f"than {most:,}{', the most that are put in order' if named else ''}: use smaller samples"
         )
     return cells
 

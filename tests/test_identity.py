@@ -16,6 +16,8 @@ from torch import Tensor
 
 from anytime_core.autoencoder import OrderedAutoencoder, build_autoencoder
 from anytime_core.config import AutoencoderConfig
+from anytime_core.config_parsing import apply_overrides, parse_config
+from anytime_core.discovery.baselines import find_baseline
 from anytime_core.errors import ConfigError, RunError
 from anytime_core.identity import neighbours
 from anytime_core.priors.grid.section import subscale_order
@@ -25,6 +27,7 @@ from anytime_core.run import load
 from anytime_core.testing import QuantizerContract
 from anytime_core.training.train import train_stages
 from anytime_core.weights import AutoencoderMetadata, load_autoencoder, read_weights, save_weights
+from anytime_image.config import ImageConfig
 
 
 class Shaped:
@@ -210,9 +213,20 @@ def test_what_does_not_fit_is_refused_in_one_line(fields, message):
 
 
 def test_more_values_than_can_be_put_in_order_are_refused_and_a_plain_raster_needs_no_order():
-    with pytest.raises(ConfigError, match="makes 786,432 codes of a sample of 3x512x512 values, and no more than"):
+    with pytest.raises(
+        ConfigError, match="makes 786,432 codes of a sample of 3x512x512 values, more than 262,144, the"
+    ):
         identity((3, 512, 512))
-    assert identity((1, 600, 600)).spec.length == 360_000
+    with pytest.raises(ConfigError, match=r"makes 17,600,000 codes .*, more than 16,777,216: use smaller"):
+        identity((1, 1_100_000), 2**16, order="bits")
+    assert identity((1, 600, 600)).spec.order is None
+
+
+def test_a_baseline_of_another_kind_takes_the_order_away():
+    ordered = tiny_config("autoencoder.order=subscale", "autoencoder.slices=4", baseline="identity")
+    overrides = find_baseline("pca").overrides(ordered.core.autoencoder.quantizer)
+    found = parse_config(apply_overrides(ordered.to_dict(), overrides), ImageConfig).core.autoencoder
+    assert (found.kind, found.order, found.slices, found.quantizer.codebook_size) == ("pca", None, None, 256)
 
 
 def changed(*settings: str) -> list[str]:
