@@ -239,15 +239,11 @@ class NeedsViews(Protocol):
 class Modality(Protocol):
     """A kind of data, configured: the entry point names a class, and core makes `cls(config)`.
 
-        Class attributes hold for any configuration. Every method works on samples `x`, float32 of `sample_shape` with
-        values in [-1, 1]. A modality may also have `file_tolerance` (`FILE_TOLERANCE`), `open_file` (`OpensFiles`),
-        `contents` (`WritesInMemory`), `write_growth` (`ShowsGrowth`), `feature_network` (`HasFeatureNetwork`),
-    <<<<<<< HEAD
-        `extractors` (`HasExtractors`) and `needs_views` (`NeedsViews`).
-    =======
-        `extractors` (`HasExtractors`) and `value_networks` (`value_networks.HasValueNetworks`).
-    >>>>>>> main
-        `anytime plugins check NAME` checks all of it.
+    Class attributes hold for any configuration. Every method works on samples `x`, float32 of `sample_shape` with
+    values in [-1, 1]. A modality may also have `file_tolerance` (`FILE_TOLERANCE`), `open_file` (`OpensFiles`),
+    `contents` (`WritesInMemory`), `write_growth` (`ShowsGrowth`), `feature_network` (`HasFeatureNetwork`),
+    `extractors` (`HasExtractors`), `needs_views` (`NeedsViews`) and `value_networks`
+    (`value_networks.HasValueNetworks`). `anytime plugins check NAME` checks all of it.
     """
 
     name: ClassVar[str]
