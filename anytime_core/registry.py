@@ -67,7 +67,8 @@ class Registry(Generic[T]):
         return {**{plugin.name: f"from {plugin.distribution} {plugin.version}" for plugin in declared}, **own}
 
     def __contains__(self, kind: object) -> bool:
-        return kind in list(self)
+        # To list plugins, all that is installed is searched.
+        return (isinstance(kind, str) and kind in self.built_in) or kind in list(self)
 
     def __getitem__(self, kind: str) -> type[T]:
         """The class of a kind, imported.

@@ -151,6 +151,15 @@ def test_floors_need_neither_files_of_codes_nor_a_prior(binary, tmp_path):
     assert floors_of(load(tmp_path / "run", device="cpu")) == floors_of(binary)
 
 
+@pytest.mark.parametrize("order", ["subscale", "bits"])
+def test_floors_are_of_values_whatever_the_order_of_codes(agnostic, tmp_path, order):
+    config = tiny_config("autoencoder.quantizer.size=4", f"autoencoder.order={order}", baseline="identity")
+    train_stages(config, tmp_path / "run", stages=["autoencoder"])
+    run = load(tmp_path / "run", device="cpu")
+    assert data_space_of(run) == DataSpace(VALUES, 4, 2 if order == "bits" else 1)
+    assert floors_of(run) == floors_of(agnostic)
+
+
 def test_the_command_says_them(anytime, binary):
     found = floors_of(binary)
     told = anytime("evaluate", "--run", binary.folder, "--floors")

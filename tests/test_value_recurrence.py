@@ -114,6 +114,14 @@ def test_a_scan_goes_over_diagonals_as_one_over_cells_would(rows, columns):
     torch.testing.assert_close(scan(inputs, 4, step), wanted[:, 1:, 1:])
 
 
+def test_a_scan_while_drawing_leaves_nothing_that_training_cannot_use():
+    inputs = torch.randn(1, 2, 7, 1, 3, requires_grad=True)
+    with torch.inference_mode():
+        scan(inputs, 3, lambda given, left, above: given + left)
+    scan(inputs, 3, lambda given, left, above: given + left).sum().backward()
+    assert inputs.grad[0, :, :, 0, 0].tolist() == [[7, 6, 5, 4, 3, 2, 1]] * 2
+
+
 @EACH
 def test_what_is_kept_and_so_the_work_of_a_value_do_not_depend_on_the_height(fields):
     kept = []

@@ -141,7 +141,9 @@ def _networks(subject: Subject) -> Iterator[tuple[str, Any, ValueGrid]]:
         for channels in (1, 3):
             network, grid = _built(offered, channels)
             for parameter in network.parameters():
-                parameter.data = parameter.data + 0.3 * torch.randn_like(parameter)
+                # As large as weights are: many times larger ones would make chaos of rounding.
+                scale = parameter.detach().abs().mean().item() or 1.0
+                parameter.data = parameter.data + 0.3 * scale * torch.randn_like(parameter)
             yield name, copy.deepcopy(network).eval(), grid
 
 

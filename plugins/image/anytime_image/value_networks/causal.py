@@ -1,7 +1,7 @@
-"""Layers that see earlier values only, for networks that go through a picture in raster order.
+"""What recurrent networks need beside masked convolutions: layers at a cell, and the values around one cell.
 
-[R, W, B, ...] are maps: R rows and W columns of a batch of B pictures. C is the number of colours, E how many numbers
-stand for a value, k the size of a kernel. Channels of a map lie in C groups, those of the first colour first.
+C is the number of colours, E how many numbers stand for a value, k the size of a kernel, W the number of columns and B
+the batch.
 """
 
 from __future__ import annotations
@@ -11,19 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anytime_core.value_networks import Cell, ValueGrid
-
-
-def colour_groups(colours: int, size: int, times: int = 1) -> Tensor:
-    """The group of each channel, of `times` maps that have C groups of `size` channels each."""
-    return torch.arange(colours).repeat_interleave(size).repeat(times)
+from anytime_image.value_networks.masked import MaskedConvolution
 
 
 class MaskedLinear(nn.Module):
-    """A linear layer at a cell, in which channels see those of their own group and of earlier groups (mask B).
+    """A linear layer at a cell, in which channels see those of their own and of earlier colours (mask B).
 
     Args:
-        inputs: the group of each input channel.
-        outputs: the group of each output channel.
+        inputs: the colour of each input channel.
+        outputs: the colour of each output channel.
     """
 
     mask: Tensor
@@ -33,54 +29,32 @@ class MaskedLinear(nn.Module):
         self.linear = nn.Linear(len(inputs), len(outputs))
         mask = (outputs.unsqueeze(1) >= inputs).float()
         self.register_buffer("mask", mask, persistent=False)
-        with torch.no_grad():  # groups that see few channels have the scale of those that see all
+        self.masks = not bool(mask.all())
+        with torch.no_grad():  # what sees few channels has the scale of what sees all
             self.linear.weight *= (len(inputs) / mask.sum(1, keepdim=True)) ** 0.5
 
     def weight(self) -> Tensor:
         """The masked weight [outputs, inputs]."""
-        return self.linear.weight * self.mask
+        return self.linear.weight * self.mask if self.masks else self.linear.weight
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., inputs] -> [..., outputs]."""
         return F.linear(x, self.weight(), self.linear.bias)
 
 
-class CausalPatch(nn.Module):
-    """A convolution over the values around a cell that come before it (mask A): above, and left in its row.
+class PatchSteps:
+    """A masked convolution of values, one cell at a time.
+
+    What is kept of a batch, `values`, are its last rows, with margins at the sides.
 
     Args:
-        grid: C, E and the number of columns.
-        kernel: k, odd; (k - 1) / 2 rows above are seen, and as many columns to either side.
-        groups: the group of each output channel, which also sees the earlier colours of its own cell.
+        convolution: the convolution, which sees rows above and is not dilated.
+        grid: C, E and W.
     """
 
-    mask: Tensor
-
-    def __init__(self, grid: ValueGrid, kernel: int, groups: Tensor) -> None:
-        super().__init__()
-        self.grid, self.margin = grid, kernel // 2
-        values = grid.channels * grid.inputs
-        mask = torch.ones(len(groups), values, self.margin + 1, kernel)
-        mask[:, :, -1, self.margin + 1 :] = 0
-        mask[:, :, -1, self.margin] = (groups.unsqueeze(1) > colour_groups(grid.channels, grid.inputs)).float()
-        self.register_buffer("mask", mask, persistent=False)
-        seen = mask.flatten(1).sum(1).mean().item()
-        self.kernel = nn.Parameter(torch.randn(mask.shape) * seen**-0.5)
-        self.bias = nn.Parameter(torch.zeros(len(groups)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, C * E, R, W] -> [R, W, B, channels]."""
-        margin = self.margin
-        x = F.pad(x, (margin, margin, margin, 0))
-        return F.conv2d(x, self.kernel * self.mask, self.bias).permute(2, 3, 0, 1)
-
-
-class PatchSteps:
-    """The same, one cell at a time. What is kept of a batch, `values`, are its last rows, with margins at the sides."""
-
-    def __init__(self, patch: CausalPatch) -> None:
-        self.grid, self.margin, self.bias = patch.grid, patch.margin, patch.bias
-        kernel = (patch.kernel * patch.mask).detach()  # [channels, C * E, rows, k]
+    def __init__(self, convolution: MaskedConvolution, grid: ValueGrid) -> None:
+        self.grid, self.margin, self.bias = grid, convolution.reach, convolution.bias.detach()
+        kernel = convolution.seen().detach()  # [channels, C * E, rows, k]
         self.weight = kernel.permute(2, 3, 1, 0).flatten(0, 2).contiguous()
 
     def values(self, batch: int) -> Tensor:
@@ -107,7 +81,7 @@ class PatchSteps:
             values[:, -1] = 0
 
     def see(self, values: Tensor, column: int) -> Tensor:
-        """What the patch of a cell in the last row gives, [B, channels]."""
+        """What the values around a cell of the last row give, [B, channels]."""
         seen = values[:, :, column : column + 2 * self.margin + 1].flatten(1)
         return torch.addmm(self.bias, seen, self.weight)
 

@@ -159,18 +159,21 @@ class SteppedMasked:
         self.products = list(by_colour.flatten(3).flatten(1, 2).contiguous())  # C of [taps I, F / C]
         self.bias, self.biases = bias, list(self._by_colour(bias.unsqueeze(1))[0])  # C of [F / C]
         self.rows = SteppedRows(weight[:, :, :-1], bias) if convolution.above else None
-        self.kept = 3 if self.rows else 2 if told else 1
+        alone = not self.left and self.colours == 1  # nothing is seen but what is handed over
+        self.kept = 3 if self.rows else 2 if told else 0 if alone else 1
 
     def state(self, batch: int, columns: int) -> State:
         """The row [B, left + W, I] as far as it is known; what is added to each product; earlier rows."""
-        found = [self.bias.new_zeros(batch, self.left + columns if self.left else 1, self.inputs)]
+        found = []
+        if self.kept:
+            found.append(self.bias.new_zeros(batch, self.left + columns if self.left else 1, self.inputs))
         if self.kept > 1:
             found.append(self.bias.new_zeros(batch, columns, self.colours, len(self.bias) // self.colours))
         return found + (self.rows.state(batch, columns) if self.rows else [])
 
     def start_row(self, state: State, told: Tensor | None = None) -> None:
         """Begin the next row. `told` [B, F, W] is added to the features of its cells."""
-        if self.kept == 1:
+        if self.kept <= 1:
             return
         row, added, *earlier = state
         found = self.bias.unsqueeze(1)
@@ -196,6 +199,8 @@ class SteppedMasked:
 
     def step(self, x: Tensor, state: State, column: int, colour: int) -> Tensor:
         """The channels [B, I / C] of a value -> features [B, F / C] of it."""
+        if not self.kept:
+            return torch.addmm(self.biases[0], x, self.products[0])
         self.write(x, state, column, colour)
         return self.features(state, column, colour)
 

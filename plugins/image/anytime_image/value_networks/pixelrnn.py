@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from anytime_core.value_networks import Cell, ValueGrid
-from anytime_image.value_networks.causal import CausalPatch, MaskedLinear, PatchSteps, colour_groups
+from anytime_image.value_networks.causal import MaskedLinear, PatchSteps
 from anytime_image.value_networks.diagonal import DiagonalBiLSTM
-from anytime_image.value_networks.masked import share
+from anytime_image.value_networks.masked import MaskedConvolution, colours_of, share
 from anytime_image.value_networks.row_lstm import RowLSTM
 from anytime_image.value_networks.sections import PixelRNNConfig
 
@@ -37,20 +37,19 @@ class PixelRNN(nn.Module):
         super().__init__()
         colours, width = grid.channels, share(section.width, grid.channels)
         self.grid, self.features = grid, section.features
-        stream = colour_groups(colours, 2 * width)
-        self.patch = CausalPatch(grid, section.first_kernel, stream)
-        layer = LAYERS[section.layer]
-        values = colours * grid.inputs
+        values, units = colours * grid.inputs, colours * width
+        self.first = MaskedConvolution(values, 2 * units, colours, kernel=section.first_kernel, mask="A", above=True)
+        layer, stream = LAYERS[section.layer], colours_of(2 * units, colours)
         self.layers = nn.ModuleList(layer(colours, width, grid.condition, values) for _ in range(section.layers))
-        self.outputs = nn.ModuleList(MaskedLinear(colour_groups(colours, width), stream) for _ in range(section.layers))
-        found = colour_groups(colours, section.features)
+        self.outputs = nn.ModuleList(MaskedLinear(colours_of(units, colours), stream) for _ in range(section.layers))
+        found = colours_of(colours * section.features, colours)
         self.hidden, self.last = MaskedLinear(stream, found), MaskedLinear(found, found)
 
     def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
         """[B, C * E, R, W] -> [B, C * F, R, W]."""
         values = x.permute(2, 3, 0, 1)
         told = None if condition is None else condition.permute(2, 3, 0, 1)
-        stream = self.patch(x)
+        stream = self.first(x).permute(2, 3, 0, 1)
         for layer, output in self.pairs():
             stream = stream + output(layer(stream, told, values))
         return self.found(stream).permute(2, 3, 0, 1)
@@ -73,7 +72,7 @@ class PixelRNNSteps:
     """See `IncrementalValues`. A value costs the same whatever the picture's height; memory is a few rows a layer."""
 
     def __init__(self, network: PixelRNN) -> None:
-        self.network, self.patch = network, PatchSteps(network.patch)
+        self.network, self.patch = network, PatchSteps(network.first, network.grid)
 
     @torch.no_grad()
     def state(self, batch: int, condition: Tensor | None) -> tuple[Tensor, ...]:

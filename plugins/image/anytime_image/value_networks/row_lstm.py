@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anytime_core.value_networks import Cell
-from anytime_image.value_networks.causal import MaskedLinear, PatchSteps, colour_groups
+from anytime_image.value_networks.causal import MaskedLinear, PatchSteps
+from anytime_image.value_networks.masked import colours_of
 
 
 def lstm_cell(gates: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
@@ -41,10 +42,11 @@ class InputToState(nn.Module):
 
     def __init__(self, colours: int, width: int, condition: int) -> None:
         super().__init__()
-        self.own = MaskedLinear(colour_groups(colours, 2 * width), colour_groups(colours, width, 4))
+        units = colours * width
+        self.own = MaskedLinear(colours_of(2 * units, colours), colours_of(4 * units, colours, 4))
         with torch.no_grad():
-            self.own.linear.bias[colours * width : 2 * colours * width] += 1  # forget gates that keep, at first
-        self.told = nn.Linear(condition, 4 * colours * width, bias=False) if condition else None
+            self.own.linear.bias[units : 2 * units] += 1  # forget gates that keep, at first
+        self.told = nn.Linear(condition, 4 * units, bias=False) if condition else None
 
     def forward(self, x: Tensor, told: Tensor | None) -> Tensor:
         """[..., D] and the condition [..., Q] -> [..., 4 * C * H]."""

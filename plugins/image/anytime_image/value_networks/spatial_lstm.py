@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anytime_core.value_networks import Cell, ValueGrid
-from anytime_image.value_networks.causal import CausalPatch, PatchSteps, colour_groups
+from anytime_image.value_networks.causal import PatchSteps
+from anytime_image.value_networks.masked import MaskedConvolution, colours_of
 from anytime_image.value_networks.sections import SpatialLSTMConfig
 from anytime_image.value_networks.wavefront import scan
 
@@ -36,23 +37,27 @@ class SpatialLSTM(nn.Module):
         features: F.
     """
 
+    earlier: Tensor
+
     def __init__(self, section: SpatialLSTMConfig, grid: ValueGrid) -> None:
         super().__init__()
         width, colours, features = section.width, grid.channels, section.features
         self.grid, self.features = grid, features
-        self.patch = CausalPatch(grid, section.patch, torch.zeros(_GATES * width, dtype=torch.int64))
+        values = colours * grid.inputs
+        # The units are of the whole cell, so they see none of its values.
+        self.patch = MaskedConvolution(values, _GATES * width, 1, kernel=section.patch, mask="A", above=True)
         self.layers = nn.ModuleList(
             SpatialLayer(width, grid.condition, below=number > 0) for number in range(section.layers)
         )
         self.from_units = nn.Linear(section.layers * width, colours * features)
-        self.from_colours = nn.Parameter(torch.randn(colours * features, colours * grid.inputs) * grid.inputs**-0.5)
-        earlier = colour_groups(colours, features).unsqueeze(1) > colour_groups(colours, grid.inputs)
+        self.from_colours = nn.Parameter(torch.randn(colours * features, values) * grid.inputs**-0.5)
+        earlier = colours_of(colours * features, colours).unsqueeze(1) > colours_of(values, colours)
         self.register_buffer("earlier", earlier.float(), persistent=False)
 
     def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
         """[B, C * E, R, W] -> [B, C * F, R, W]."""
         told = None if condition is None else condition.permute(2, 3, 0, 1)
-        below, units = self.patch(x), []
+        below, units = self.patch(x).permute(2, 3, 0, 1), []
         for layer in self.each():
             below = layer(below, told)
             units.append(below)
@@ -65,8 +70,7 @@ class SpatialLSTM(nn.Module):
 
     def found(self, units: Tensor, values: Tensor) -> Tensor:
         """Features [..., C * F] of the units [..., U] and the values [..., C * E] of a cell, the unknown ones zeros."""
-        weight: Any = self.earlier
-        return (self.from_units(units) + F.linear(values, self.from_colours * weight)).relu()
+        return (self.from_units(units) + F.linear(values, self.from_colours * self.earlier)).relu()
 
     def incremental(self) -> SpatialSteps:
         """See `HasIncremental`."""
@@ -116,7 +120,7 @@ class SpatialSteps:
     """See `IncrementalValues`. The units of a cell are computed once, for its first colour."""
 
     def __init__(self, network: SpatialLSTM) -> None:
-        self.network, self.patch = network, PatchSteps(network.patch)
+        self.network, self.patch = network, PatchSteps(network.patch, network.grid)
 
     @torch.no_grad()
     def state(self, batch: int, condition: Tensor | None) -> tuple[Tensor, ...]:
