@@ -30,7 +30,7 @@ QUANTIZERS: Registry[Quantizer] = Registry(
             "levels",
             "anytime_core.quantizers.levels:LevelQuantizer",
             f"{_CONFIG}:LevelsConfig",
-            "values of samples themselves, rounded to levels; of autoencoder.kind=identity",
+            "values of samples, rounded to levels",
         ),
         Kind(
             "none",
