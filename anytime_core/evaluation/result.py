@@ -277,8 +277,9 @@ def cells(row: Row) -> Iterator[tuple[str, float | None]]:
             yield from ((f"{name} {score}", value) for score, value in quality.scores.items())
     yield "bits per code", row.bits_per_code
     yield "bits standard error", row.bits_standard_error
-    yield NATS, row.nats_per_sample
-    yield BITS, row.bits_per_dimension
+    for unit, value in ((NATS, row.nats_per_sample), (BITS, row.bits_per_dimension)):
+        if value is not None:  # most data has neither
+            yield unit, value
     yield "seconds per sample", row.seconds_per_sample
     yield "codes per second", row.codes_per_second
     yield "calls", row.calls
