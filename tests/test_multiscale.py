@@ -8,7 +8,9 @@ import pytest
 import torch
 from small_priors import VARIANTS, small
 
+from anytime_core.config import AutoencoderConfig
 from anytime_core.errors import ConfigError
+from anytime_core.identity import order_of
 from anytime_core.priors.grid.section import multiscale_order, raster_order, subscale_order
 from anytime_core.priors.grid.slices import as_planes, in_raster_order, interleaved
 from anytime_core.priors.multiscale.config import MultiscaleConfig
@@ -96,3 +98,14 @@ def test_pictures_are_put_together_from_their_parts():
     parts = torch.stack([picture[..., row::2, column::2] for row in range(2) for column in range(2)], 1)
     assert torch.equal(interleaved(parts), picture)
     assert torch.equal(in_raster_order(as_planes(picture.reshape(1, 16, 3), 2, (2, 4)), 2, 2), picture.view(1, 16, 3))
+
+
+@pytest.mark.parametrize(("shape", "slices"), [((3, 8, 12), 2), ((3, 8, 12), 4), ((1, 4, 4), 4)])
+def test_the_order_that_an_identity_gives_is_known(shape, slices):
+    levels = {"kind": "levels", "size": 6}
+    fields = {"kind": "identity", "tell_decoder": False, "quantizer": levels, "order": "multiscale", "slices": slices}
+    cells = order_of(AutoencoderConfig.model_validate(fields), shape)
+    spec = CodeSpec(length=len(cells), size=6, dim=1, grid=shape, order=cells)
+    section = MultiscaleConfig.model_validate(small("multiscale"))
+    section.check(spec)
+    assert section.scale_of(spec) == slices

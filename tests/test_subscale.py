@@ -9,7 +9,9 @@ import torch
 from small_priors import VARIANTS, small
 from torch import nn
 
+from anytime_core.config import AutoencoderConfig
 from anytime_core.errors import ConfigError
+from anytime_core.identity import order_of
 from anytime_core.priors.grid.section import raster_order, subscale_order
 from anytime_core.priors.subscale.config import SubscaleConfig
 from anytime_core.priors.subscale.model import SubscalePrior
@@ -111,3 +113,14 @@ def test_networks_that_compute_all_values_at_once_are_drawn_slice_by_slice_too()
             stepper.keep(rows)
         found = stepper.step(position, codes[rows, position - 1] if position else None)
         assert torch.allclose(found, wanted[rows, position], atol=1e-5)
+
+
+@pytest.mark.parametrize(("shape", "slices"), [((3, 8, 12), 2), ((3, 8, 12), 4), ((1, 4, 4), 2)])
+def test_the_order_that_an_identity_gives_is_known(shape, slices):
+    levels = {"kind": "levels", "size": 6}
+    fields = {"kind": "identity", "tell_decoder": False, "quantizer": levels, "order": "subscale", "slices": slices}
+    cells = order_of(AutoencoderConfig.model_validate(fields), shape)
+    spec = CodeSpec(length=len(cells), size=6, dim=1, grid=shape, order=cells)
+    section = SubscaleConfig.model_validate(small("subscale"))
+    section.check(spec)
+    assert section.slices_of(spec) == slices

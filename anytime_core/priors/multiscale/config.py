@@ -30,7 +30,10 @@ class MultiscaleConfig(GridSection):
         return ValueGrid(channels, tuple(size // scale for size in shape))
 
     def scale_of(self, spec: CodeSpec) -> int:
-        """How many times smaller a side of the smallest picture is. Raises what `value_grid` raises."""
+        """How many times smaller a side of the smallest picture is. Raises what `value_grid` raises.
+
+        One cell that is doubled has the order of 2 x 2 cells, and counts as one cell.
+        """
         channels, shape = cells_of(spec, self.kind, self._axes)
         scale = math.gcd(*shape)
         scale &= -scale  # the largest power of two that divides all sizes
