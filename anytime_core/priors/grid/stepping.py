@@ -12,7 +12,7 @@ from anytime_core.priors.stepping import Stepper
 from anytime_core.value_networks import HasIncremental
 
 
-def open_grid(network: GridNetwork, incremental: Any, condition: Tensor | None, batch: int, first: int) -> Stepper:
+def open_grid(network: GridNetwork, incremental: Any, condition: Tensor | None, batch: int, first: int = 0) -> Stepper:
     """A stepper over a grid that is a part of a sequence: positions count from 0 in it.
 
     Args:

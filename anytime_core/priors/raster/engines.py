@@ -1,4 +1,4 @@
-"""The engine of networks that go from value to value."""
+"""The engine that draws value after value."""
 
 from __future__ import annotations
 
@@ -6,34 +6,25 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from anytime_core.errors import UsageError
-from anytime_core.priors.grid.stepping import ValueStepper
-from anytime_core.priors.stepping import Engine
-from anytime_core.value_networks import HasIncremental
+from anytime_core.priors.grid.stepping import incremental_of, open_grid
+from anytime_core.priors.stepping import Engine, Stepper
 
 if TYPE_CHECKING:
     from anytime_core.priors.raster.model import RasterPrior
 
 
 class EagerEngine(Engine):
-    """See `Engine`. It computes features of one value after another, with torch's own operators, on any device.
+    """See `Engine`. It has torch's own operators, on any device, and makes a distribution of the next value only.
 
-    Raises:
-        UsageError: the network computes those of all values at a time only.
+    A network that cannot go from value to value is given all rows so far for each value.
     """
 
     name = "eager"
 
     def __init__(self, prior: RasterPrior, precision: str = "float32") -> None:
         super().__init__(prior, precision)
-        network = prior.network.network
-        if not isinstance(network, HasIncremental):
-            raise UsageError(
-                f"engine '{self.name}' goes from value to value, which network '{prior.network.kind}' does not: use "
-                "--engine plain"
-            )
-        self.incremental = network.incremental()
+        self.incremental = incremental_of(prior.network)
 
-    def open(self, labels: Tensor | None, batch: int, length: int) -> ValueStepper:
+    def open(self, labels: Tensor | None, batch: int, length: int) -> Stepper:
         """A stepper of a batch of `length` values."""
-        return ValueStepper(self.prior.network, self.incremental, self.prior.condition(labels, batch), batch)
+        return open_grid(self.prior.network, self.incremental, self.prior.condition(labels, batch), batch)

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from anytime_core.priors.base import CausalPrior
 from anytime_core.priors.grid.network import GridNetwork
+from anytime_core.priors.grid.stepping import incremental_of
 from anytime_core.priors.labels import LabelEmbedding
 from anytime_core.priors.raster.config import RasterConfig
 from anytime_core.priors.raster.engines import EagerEngine
 from anytime_core.priors.stepping import EngineMaker
 from anytime_core.quantizers.base import CodeSpec
-from anytime_core.value_networks import HasIncremental
 
 
 class RasterPrior(CausalPrior):
@@ -47,11 +47,12 @@ class RasterPrior(CausalPrior):
     @property
     def kept_numbers(self) -> int:
         """See `Prior`."""
-        network = self.network.network
-        if not isinstance(network, HasIncremental):
+        incremental = incremental_of(self.network)
+        if incremental is None:
             return self.code_length
         with torch.no_grad():
-            state = network.incremental().state(1, self.condition(torch.zeros(1, dtype=torch.int64), 1))
+            any_label = torch.zeros(1, dtype=torch.int64, device=self.device)
+            state = incremental.state(1, self.condition(any_label, 1))
         return self.code_length + sum(part.numel() for part in state)
 
     def condition(self, labels: Tensor | None, batch: int) -> Tensor | None:
@@ -73,7 +74,3 @@ class RasterPrior(CausalPrior):
     def engines(cls) -> Mapping[str, EngineMaker]:
         """See `CausalPrior`."""
         return {**super().engines(), EagerEngine.name: EagerEngine}
-
-    def fastest_engine(self, precision: str, batch: int, multiply_adds: float) -> str:
-        """See `Prior`."""
-        return EagerEngine.name if isinstance(self.network.network, HasIncremental) else "plain"
