@@ -42,7 +42,9 @@ def test_each_doubling_of_a_multiscale_order_ends_with_a_whole_picture():
     assert multiscale_order(3, (4, 5), 1) == raster_order(3, (4, 5))
 
 
-@pytest.mark.parametrize(("scale", "message"), [(3, "3 is not doubled to 1"), (4, "4 slices a side do not divide")])
+@pytest.mark.parametrize(
+    ("scale", "message"), [(3, "3 is not doubled to 1"), (4, "divide a grid of 6x6 cells: use 2$")]
+)
 def test_scales_that_do_not_fit_are_refused(scale, message):
     with pytest.raises(ConfigError, match=message):
         multiscale_order(1, (6, 6), scale)

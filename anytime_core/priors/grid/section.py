@@ -121,7 +121,7 @@ def subscale_order(channels: int, shape: tuple[int, ...], slices: int) -> tuple[
     Raises:
         ConfigError: `slices` does not divide the sizes of `shape`.
     """
-    _check_slices(shape, slices)
+    _check_slices(shape, slices, range(2, min(shape) + 1))
     firsts = itertools.product(range(slices), repeat=len(shape))
     return _each_value(channels, shape, [(first, slices) for first in firsts])
 
@@ -136,9 +136,9 @@ def multiscale_order(channels: int, shape: tuple[int, ...], scale: int) -> tuple
     Raises:
         ConfigError: `scale` is no power of two, or does not divide the sizes of `shape`.
     """
-    _check_slices(shape, scale)
     if scale & (scale - 1):
         raise ConfigError(f"a scale of {scale} is not doubled to 1: use a power of two, such as 2 or 4")
+    _check_slices(shape, scale, [2**doublings for doublings in range(1, min(shape).bit_length())])
     return _each_value(channels, shape, multiscale_groups(len(shape), scale))
 
 
@@ -161,10 +161,10 @@ def _each_value(channels: int, shape: tuple[int, ...], parts: Iterable[tuple[tup
     return tuple(channel * math.prod(shape) + place for place in places for channel in range(channels))
 
 
-def _check_slices(shape: tuple[int, ...], slices: int) -> None:
-    """Raise ConfigError if `slices` does not divide each size of `shape`."""
+def _check_slices(shape: tuple[int, ...], slices: int, others: Iterable[int]) -> None:
+    """Raise ConfigError, which names those of `others` that do, if `slices` does not divide each size of `shape`."""
     if slices < 1 or any(size % slices for size in shape):
-        wanted = [number for number in range(2, min(shape) + 1) if not any(size % number for size in shape)]
+        wanted = [number for number in others if not any(size % number for size in shape)]
         way_out = f"use {', '.join(map(str, wanted))}" if wanted else "use autoencoder.order=raster, as only 1 does"
         cells = "x".join(map(str, shape))
         raise ConfigError(f"{slices} slices a side do not divide a grid of {cells} cells: {way_out}")
