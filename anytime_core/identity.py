@@ -92,21 +92,19 @@ def order_of(config: AutoencoderConfig, shape: Sequence[int]) -> tuple[int, ...]
         ConfigError: `config.slices` does not divide the sizes, or there are too many values.
     """
     channels, *sizes = shape
-    if config.value_order == "subscale":
-        cells = subscale_order(channels, tuple(sizes), config.scale)
-    elif config.value_order == "multiscale":
-        cells = multiscale_order(channels, tuple(sizes), config.scale)
-    else:
-        cells = raster_order(channels, tuple(sizes))
     planes = ((config.quantizer.codebook_size or 1) - 1).bit_length() if config.value_order == "bits" else 1
-    codes, named = planes * len(cells), cells != tuple(range(len(cells)))
+    codes, named = planes * math.prod(shape), channels > 1 or config.scale > 1
     most = _MOST_NAMED if named else MOST_CODES
     if codes > most:
         raise ConfigError(
             f"autoencoder.kind=identity makes {codes:,} codes of a sample of {'x'.join(map(str, shape))} values, more "
             f"than {most:,}{', the most that are put in order' if named else ''}: use smaller samples"
         )
-    return cells
+    if config.value_order == "subscale":
+        return subscale_order(channels, tuple(sizes), config.scale)
+    if config.value_order == "multiscale":
+        return multiscale_order(channels, tuple(sizes), config.scale)
+    return raster_order(channels, tuple(sizes))
 
 
 def neighbours(shape: Sequence[int], order: str = "raster", scale: int = 1) -> Tensor:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
 
 from pydantic import BeforeValidator, SerializeAsAny
+from pydantic_core import PydanticCustomError
 
 from anytime_core.display import shown
 from anytime_core.errors import PluginError, UsageError, nearest
@@ -173,6 +174,12 @@ class Networks(Registry[Any]):
         if kind not in self._offered:
             raise UsageError(f"no network '{shown(kind)[:100]}'{nearest(kind, self)}: {self.choices()}")
         return self._offered[kind][0]
+
+    def parse(self, value: Any) -> Any:
+        """See `Registry`; there is no network by default."""
+        if not isinstance(value, NetworkSection) and not (isinstance(value, Mapping) and "kind" in value):
+            raise PydanticCustomError("no_name", "kind: name a network: {choices}", {"choices": self.choices()})
+        return super().parse(value)
 
     def section_of(self, kind: str) -> type[Section]:
         """The section of a network. Raises what `__getitem__` raises."""

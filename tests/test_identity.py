@@ -190,8 +190,9 @@ def test_each_plane_of_bits_halves_the_interval_of_every_value():
 
 
 MISTAKES = [
-    ({"order": "subscale", "slices": 3}, "3 slices a side do not divide a grid of 8x8 cells: use 2, 4, 8"),
-    ({"order": "multiscale", "slices": 3}, "3 slices a side do not divide"),
+    ({"order": "subscale", "slices": 3}, "3 slices a side do not divide a grid of 8x8 cells: use 2, 4"),
+    ({"order": "subscale", "slices": 8}, "8 slices a side leave a cell each of a grid of 8x8 cells: use 2, 4"),
+    ({"order": "multiscale", "slices": 3}, "a scale of 3 is not doubled to 1: use a power of two, such as 2 or 4"),
     (
         {"order": "bits", "size": 100},
         "order=bits needs a power of two as autoencoder.quantizer.size, found 100: use 64",

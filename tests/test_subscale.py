@@ -36,7 +36,7 @@ class TestNames(PriorContract):
 
 def test_the_first_slice_of_a_subscale_order_is_a_smaller_picture():
     assert subscale_order(1, (2, 4), 2) == (0, 2, 1, 3, 4, 6, 5, 7)
-    assert subscale_order(2, (2, 2), 2) == (0, 4, 1, 5, 2, 6, 3, 7)
+    assert subscale_order(2, (2, 4), 2) == (0, 8, 2, 10, 1, 9, 3, 11, 4, 12, 6, 14, 5, 13, 7, 15)
     assert subscale_order(3, (4, 5), 1) == raster_order(3, (4, 5))
 
 
@@ -45,6 +45,8 @@ def test_slices_that_do_not_divide_a_grid_are_refused():
         subscale_order(1, (4, 8), 3)
     with pytest.raises(ConfigError, match="as only 1 does"):
         subscale_order(1, (3, 5), 3)
+    with pytest.raises(ConfigError, match="4 slices a side leave a cell each of a grid of 4x4 cells: use 2"):
+        subscale_order(2, (4, 4), 4)
 
 
 def test_codes_in_another_order_are_refused():
@@ -52,9 +54,6 @@ def test_codes_in_another_order_are_refused():
     for order in (None, raster_order(2, (6, 2)), subscale_order(2, (6, 2), 1)):
         with pytest.raises(ConfigError, match=r"stand in another order: use autoencoder\.order=subscale"):
             config.check(COLOURS.model_copy(update={"order": order}))
-    square = {"grid": (2, 4, 4), "order": subscale_order(2, (4, 4), 4)}  # slices of one cell are a raster
-    with pytest.raises(ConfigError, match="stand in another order"):
-        config.check(COLOURS.model_copy(update=square))
     with pytest.raises(ConfigError, match=r"needs a network as prior\.network.kind"):
         SubscaleConfig().check(COLOURS)
 

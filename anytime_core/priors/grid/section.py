@@ -119,9 +119,9 @@ def subscale_order(channels: int, shape: tuple[int, ...], slices: int) -> tuple[
     order: so the first slice is a smaller picture (Menick and Kalchbrenner 2018, figure 1).
 
     Raises:
-        ConfigError: `slices` does not divide the sizes of `shape`.
+        ConfigError: `slices` does not divide the sizes of `shape`, or slices have one cell each, which is a raster.
     """
-    _check_slices(shape, slices, range(2, min(shape) + 1))
+    _check_slices(shape, slices, range(1, slices_at_most(shape) + 1))
     firsts = itertools.product(range(slices), repeat=len(shape))
     return _each_value(channels, shape, [(first, slices) for first in firsts])
 
@@ -138,7 +138,7 @@ def multiscale_order(channels: int, shape: tuple[int, ...], scale: int) -> tuple
     """
     if scale & (scale - 1):
         raise ConfigError(f"a scale of {scale} is not doubled to 1: use a power of two, such as 2 or 4")
-    _check_slices(shape, scale, [2**doublings for doublings in range(1, min(shape).bit_length())])
+    _check_slices(shape, scale, [2**doublings for doublings in range(min(shape).bit_length())])
     return _each_value(channels, shape, multiscale_groups(len(shape), scale))
 
 
@@ -161,10 +161,16 @@ def _each_value(channels: int, shape: tuple[int, ...], parts: Iterable[tuple[tup
     return tuple(channel * math.prod(shape) + place for place in places for channel in range(channels))
 
 
-def _check_slices(shape: tuple[int, ...], slices: int, others: Iterable[int]) -> None:
-    """Raise ConfigError, which names those of `others` that do, if `slices` does not divide each size of `shape`."""
-    if slices < 1 or any(size % slices for size in shape):
-        wanted = [number for number in others if not any(size % number for size in shape)]
-        way_out = f"use {', '.join(map(str, wanted))}" if wanted else "use autoencoder.order=raster, as only 1 does"
-        cells = "x".join(map(str, shape))
-        raise ConfigError(f"{slices} slices a side do not divide a grid of {cells} cells: {way_out}")
+def slices_at_most(shape: tuple[int, ...]) -> int:
+    """How many slices a side a grid of `shape` may be cut into, if its sizes allow it; a slice is more than a cell."""
+    return max(1, min(*shape, max(shape) - 1))
+
+
+def _check_slices(shape: tuple[int, ...], slices: int, possible: Iterable[int]) -> None:
+    """Raise ConfigError unless `slices` is one of the `possible` numbers that divide each size of `shape`."""
+    fitting = [number for number in possible if not any(size % number for size in shape)]
+    if slices not in fitting:
+        wanted = [str(number) for number in fitting if number > 1]
+        way_out = f"use {', '.join(wanted)}" if wanted else "use autoencoder.order=raster, as only 1 does"
+        what = "do not divide" if any(size % slices for size in shape) else "leave a cell each of"
+        raise ConfigError(f"{slices} slices a side {what} a grid of {'x'.join(map(str, shape))} cells: {way_out}")

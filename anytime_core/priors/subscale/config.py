@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from anytime_core.errors import ConfigError
-from anytime_core.priors.grid.section import GridSection, cells_of, subscale_order
+from anytime_core.priors.grid.section import GridSection, cells_of, slices_at_most, subscale_order
 from anytime_core.value_networks import NETWORKS, ValueGrid
 
 if TYPE_CHECKING:
@@ -35,8 +35,7 @@ class SubscaleConfig(GridSection):
     def slices_of(self, spec: CodeSpec) -> int:
         """How many slices there are along a side. Raises what `value_grid` raises."""
         channels, shape = cells_of(spec, self.kind, self._axes)
-        most = min(*shape, max(shape) - 1)  # slices of one cell each would be a raster
-        for slices in range(2, most + 1):
+        for slices in range(2, slices_at_most(shape) + 1):
             divides = not any(size % slices for size in shape)
             if divides and spec.order == subscale_order(channels, shape, slices):
                 return slices
