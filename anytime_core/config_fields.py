@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, TypeAdapter
@@ -28,12 +28,26 @@ def field_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
             yield from field_names(section, f"{prefix}{name}.")
 
 
-def described_fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    """The dotted key, default and description of every value that `model` knows, in all kinds of a section."""
+def described_fields(
+    model: type[BaseModel], prefix: str = "", chosen: Mapping[str, Any] | None = None
+) -> Iterator[tuple[str, str, str]]:
+    """The dotted key, default and description of every value that `model` knows.
+
+    Args:
+        model: of a section.
+        prefix: of its keys.
+        chosen: dotted key -> value, of which those of a `kind` say which kind of a section is meant; a section whose
+            kind they do not say is described with all its kinds.
+    """
     for name, field in model.model_fields.items():
-        sections = list(sections_in(field.annotation))
+        kind = (chosen or {}).get(f"{prefix}{name}.kind")
+        sections = [
+            section
+            for section in sections_in(field.annotation)
+            if kind is None or "kind" not in section.model_fields or section.model_fields["kind"].default == kind
+        ]
         for section in sections:
-            yield from described_fields(section, f"{prefix}{name}.")
+            yield from described_fields(section, f"{prefix}{name}.", chosen)
         if not sections:
             default = json.dumps(TypeAdapter(Any).dump_python(field.get_default(), mode="json"))
             yield prefix + name, default, field.description or ""

@@ -19,7 +19,7 @@ from pydantic import BeforeValidator, SerializeAsAny
 from pydantic_core import PydanticCustomError
 
 from anytime_core.display import shown
-from anytime_core.errors import PluginError, UsageError, nearest
+from anytime_core.errors import ConfigError, PluginError, UsageError, nearest
 from anytime_core.registry import Registry
 from anytime_core.section import Section
 
@@ -154,13 +154,14 @@ class Networks(Registry[Any]):
         """
         offered = modality.value_networks() if hasattr(modality, "value_networks") else {}
         for name, network in offered.items():
-            _, other = self._offered.setdefault(name, (network, modality))
+            _, other = self._offered.get(name, (network, modality))
             origin = f"network '{shown(name)}' of modality '{modality.name}'"
             if (other.__module__, other.__qualname__) != (modality.__module__, modality.__qualname__):
-                raise PluginError(f"{origin}: modality '{other.name}' offers one of this name too")  # type: ignore[attr-defined]
+                raise PluginError(f"{origin}: modality '{other.name}' offers one of this name too")
             section = network.Config
             if not issubclass(section, NetworkSection) or section.model_fields["kind"].default != name:
                 raise PluginError(f"{origin} has no Config of kind '{name}' that derives from NetworkSection")
+            self._offered[name] = (network, modality)
 
     def __iter__(self) -> Iterator[str]:
         return iter(list(self._offered))
@@ -193,9 +194,19 @@ class Networks(Registry[Any]):
         """A network and the modality that offers it, for messages."""
         return f"network '{kind}' of modality '{self._offered[kind][1].name}'"  # type: ignore[attr-defined]
 
-    def choices(self) -> str:
-        """What may be chosen, for messages."""
-        return f"choose {', '.join(self)}" if self._offered else "the modality offers none"
+    def choices(self, modality: type | None = None) -> str:
+        """What may be chosen of a modality, or of all that have been imported, for messages."""
+        names = [name for name, (_, by) in self._offered.items() if modality in (None, by)]
+        return f"choose {', '.join(names)}" if names else "the modality offers none, so use another prior.kind"
+
+    def check_offered(self, section: Any, modality: Any) -> None:
+        """Raise ConfigError if the section of a prior has a network that another modality offers."""
+        network = getattr(section, "network", None)
+        if isinstance(network, NetworkSection) and self._offered[network.kind][1] is not modality:
+            raise ConfigError(
+                f"prior.network.kind: modality '{modality.name}' offers no network '{network.kind}': "
+                f"{self.choices(modality)}"
+            )
 
 
 NETWORKS = Networks()

@@ -22,6 +22,7 @@ from anytime_core.errors import ConfigError
 from anytime_core.priors.registry import PRIORS
 from anytime_core.quantizers.config import FSQConfig, VQConfig
 from anytime_core.quantizers.registry import QUANTIZERS
+from anytime_core.value_networks import NETWORKS
 from anytime_image.config import ImageConfig
 
 RECIPES = [pytest.param(recipe, id=recipe.name) for recipe in list_recipes()]
@@ -541,7 +542,12 @@ def test_shipped_recipes_parse_and_read_back_equal(recipe):
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_the_quantizer_of_every_shipped_recipe_can_be_exchanged_by_one_override(recipe):
     data = apply_overrides(recipe.read(), ["autoencoder.quantizer.kind=fsq"])
-    assert parse_config(data, load_modality(data["modality"]).Config).core.autoencoder.quantizer == FSQConfig()
+    sections = load_modality(data["modality"]).Config
+    if data["autoencoder"].get("kind") == "identity":
+        with pytest.raises(ConfigError, match=r"it needs autoencoder\.quantizer of kind=levels"):
+            parse_config(data, sections)
+    else:
+        assert parse_config(data, sections).core.autoencoder.quantizer == FSQConfig()
 
 
 ROOT = Path(__file__).parents[1]
@@ -564,7 +570,8 @@ def test_every_recipe_has_a_quick_variant_of_fewer_steps(path):
         CoreConfig.model_validate({"training": values["training"]}, strict=False).training
         for values in (without_blocks(data), quick_variant(data, path.name))
     )
-    assert quick.autoencoder.steps < min(whole.autoencoder.steps, 2000)
+    trained = data.get("autoencoder", {}).get("kind") != "identity"  # which has nothing to train
+    assert not trained or quick.autoencoder.steps < min(whole.autoencoder.steps, 2000)
     assert quick.prior.steps < min(whole.prior.steps, 2000)
 
 
@@ -589,6 +596,22 @@ def test_the_kind_of_a_section_is_changed_before_its_values_whatever_their_order
         for key in changes[0].partition("=")[0].split(".")[:-1]:
             found = found[key]
         assert found == section
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        ["--set", "prior.network.kind=pixelrnn"],
+        ["--set", "prior.kind=subscale", "--set", "prior.network.kind=pixelrnn"],
+    ],
+)
+def test_the_help_of_training_tells_of_the_network_that_is_chosen(anytime, choice):
+    shown = " ".join(anytime("train", "--config", "image/mnist-binary", *choice, "--help").out.split())
+    assert "Kinds of networks, for --set prior.network.kind=KIND" in shown
+    default = NETWORKS["pixelrnn"].Config.model_fields["layers"].default
+    assert 'prior.network.kind="pixelrnn"' in shown
+    assert f"prior.network.layers={default} " in shown
+    assert "prior.network.dilations" not in shown
 
 
 def test_the_help_of_training_names_every_kind(anytime):

@@ -10,6 +10,7 @@ import torch
 from shifted import Offering, ShiftedConfig, ShiftedNetwork, ShiftedSteps
 from small_priors import small
 
+from anytime_core.discovery.resolve import resolve
 from anytime_core.errors import ConfigError, PluginError
 from anytime_core.priors.grid.section import raster_order
 from anytime_core.priors.raster.config import RasterConfig
@@ -122,3 +123,9 @@ def test_the_contract_finds_what_is_wrong_with_a_network(network, name, message)
 
 def test_a_good_network_keeps_the_contract():
     assert networks_checked(ShiftedNetwork) == {}
+
+
+def test_the_network_of_another_modality_is_refused():
+    values = {"autoencoder.kind": "identity", "prior": {"kind": "raster", "network": {"kind": "shifted"}}}
+    with pytest.raises(ConfigError, match=r"modality 'audio' offers no network 'shifted': the modality offers none"):
+        resolve(modality="audio", baseline="identity", overrides=values)

@@ -30,6 +30,7 @@ from anytime_core.errors import ConfigError, MissingPluginError, UsageError
 from anytime_core.priors.registry import PRIORS
 from anytime_core.record import CONFIG_FILE, RunRecord, read_record
 from anytime_core.spelling import argument, named_override, settings
+from anytime_core.value_networks import NETWORKS
 
 Source = str | os.PathLike[str] | Mapping[str, Any] | Config | None
 """A recipe's name, a YAML file, values in the layout of such a file, a config, or None for the default recipe."""
@@ -93,16 +94,18 @@ def resolve(
     recipe, values = _origin(source, modality)
     name, place = (recipe.name, shown(recipe.path)) if recipe is not None else ("the config", "the config")
     data = quick_variant(values, name) if quick else without_blocks(values)
-    sections = load_modality(modality_name(data, changes)).Config
-    kind = _chosen_prior(changes)
+    cls = load_modality(modality_name(data, changes))
+    sections, kind = cls.Config, _chosen_prior(changes)
     _check_blocks(values, place, sections, kind)
     if kind is not None:
         data = with_prior(data, kind, values, quick=quick)
     if made is not None:
         quantizer = parse_config(data, sections).core.autoencoder.quantizer
         data = apply_overrides(data, made.overrides(quantizer), sections)
+    config = parse_config(apply_overrides(data, changes, sections), sections)
+    NETWORKS.check_offered(config.core.prior, cls)
     return Subject(
-        config=parse_config(apply_overrides(data, changes, sections), sections),
+        config=config,
         recipe=None if recipe is None else recipe.name,
         baseline=baseline,
         quick=quick,
@@ -144,8 +147,9 @@ def resolve_run(
         )
     if kind is not None:
         data = _with_prior_of_run(data, kind, record)
-    sections = load_modality(modality_name(data, changes)).Config
-    config = parse_config(apply_overrides(data, changes, sections), sections)
+    cls = load_modality(modality_name(data, changes))
+    config = parse_config(apply_overrides(data, changes, cls.Config), cls.Config)
+    NETWORKS.check_offered(config.core.prior, cls)
     prior = config.core.prior.kind if record.autoencoder_of is not None else None
     return Subject(config, record.recipe, record.baseline, record.quick, prior=prior)
 

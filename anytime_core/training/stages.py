@@ -190,4 +190,4 @@ def _training_codes(
 
 
 def _bits(values: Tensor) -> tuple[float, ...]:
-    return tuple(round(value, 4) for value in values.tolist())
+    return tuple(round(value, 6) for value in values.tolist())

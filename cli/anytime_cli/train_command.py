@@ -58,18 +58,26 @@ class TrainCommand(option_types.Command):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help, with what a config may say of the modality and of the prior that are named."""
-        told = [_kinds(), _modality_options(sys.argv) or OTHER_OPTIONS, _prior_options(sys.argv)]
-        self.epilog = "\n\n".join(filter(None, (EXAMPLES, *told)))
+        options = [_modality_options(sys.argv) or OTHER_OPTIONS, _prior_options(sys.argv)]
+        self.epilog = "\n\n".join(filter(None, (EXAMPLES, _kinds(), *options)))
         super().format_help(ctx, formatter)
 
 
 def _kinds() -> str:
-    """The kinds of priors and of quantizers."""
+    """The kinds of priors, of quantizers, and of networks if the modality that is named or trained offers any."""
     from anytime_core.priors.registry import PRIORS
     from anytime_core.quantizers.registry import QUANTIZERS
+    from anytime_core.value_networks import NETWORKS
 
     lines = []
-    for registry, key in ((PRIORS, "prior.kind"), (QUANTIZERS, "autoencoder.quantizer.kind")):
+    registries: dict[str, Any] = {
+        "prior.kind": PRIORS,
+        "autoencoder.quantizer.kind": QUANTIZERS,
+        "prior.network.kind": NETWORKS,
+    }
+    for key, registry in registries.items():
+        if not list(registry):
+            continue
         lines.append(f"Kinds of {registry.what}s, for --set {key}=KIND:")
         lines += [f"{kind}  {description}" for kind, description in sorted(registry.described().items())]
     lines.append("The values of one: anytime train --set prior.kind=KIND --help")
@@ -88,19 +96,24 @@ def _modality_options(arguments: Sequence[str]) -> str:
 
 
 def _prior_options(arguments: Sequence[str]) -> str:
-    """What `--set` may change of the section of the prior that `--set prior.kind` in `arguments` names, if it does."""
+    """What `--set` may change of the section of the prior, if `arguments` name its kind, or that of its network."""
     from anytime_core.config_fields import described_fields
     from anytime_core.priors.registry import PRIORS
 
-    kinds = [argument.partition("prior.kind=")[2] for argument in arguments if "prior.kind=" in argument]
+    changes = [change.partition("=") for change in output.values_of(["--set"], arguments)]
+    kinds = {
+        key.strip(): kind.strip() for key, _, kind in changes if key.strip() in ("prior.kind", "prior.network.kind")
+    }
     if not kinds:
         return ""
-    fields = described_fields(PRIORS.section_of(kinds[-1]), "prior.")
-    if (used := _used_by(arguments)) is None:
-        return _options(f"prior {kinds[-1]}", OWN_DEFAULTS, fields)
-    name, values = used
+    used = _used_by(arguments)
+    name, values = used or ("", kinds)
+    kind = values.get("prior.kind", PRIORS.default)
+    fields = described_fields(PRIORS.section_of(kind), "prior.", values)
+    if not name:
+        return _options(f"prior {kind}", OWN_DEFAULTS, fields)
     taken = ((key, json.dumps(values[key]) if key in values else default, told) for key, default, told in fields)
-    return _options(f"prior {kinds[-1]}", f"Values are those of {name}.", taken)
+    return _options(f"prior {kind}", f"Values are those of {name}.", taken)
 
 
 def _used_by(arguments: Sequence[str]) -> tuple[str, dict[str, Any]] | None:
