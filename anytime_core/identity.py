@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from anytime_core.config import AutoencoderConfig
 from anytime_core.errors import ConfigError
-from anytime_core.priors.grid.section import multiscale_order, raster_order, subscale_order
+from anytime_core.priors.grid.orders import multiscale_order, raster_order, subscale_order
 from anytime_core.section import MOST_CODES
 
 _MOST_NAMED = 2**18

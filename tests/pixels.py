@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anytime_core.priors.grid.section import raster_order
+from anytime_core.priors.grid.orders import raster_order
 from anytime_core.priors.raster.config import RasterConfig
 from anytime_core.priors.raster.model import RasterPrior
 from anytime_core.quantizers.base import CodeSpec

@@ -6,7 +6,7 @@ from typing import Any
 
 from shifted import Offering
 
-from anytime_core.priors.grid.section import subscale_order
+from anytime_core.priors.grid.orders import subscale_order
 from anytime_core.priors.registry import PRIORS
 from anytime_core.value_networks import NETWORKS
 

@@ -20,7 +20,7 @@ from anytime_core.config_parsing import apply_overrides, parse_config
 from anytime_core.discovery.baselines import find_baseline
 from anytime_core.errors import ConfigError, RunError
 from anytime_core.identity import neighbours
-from anytime_core.priors.grid.section import subscale_order
+from anytime_core.priors.grid.orders import subscale_order
 from anytime_core.quantizers.config import LevelsConfig, VQConfig
 from anytime_core.quantizers.levels import BitPlanes
 from anytime_core.run import load

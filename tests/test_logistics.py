@@ -11,7 +11,7 @@ from small_priors import small
 from torch import Tensor
 
 from anytime_core.priors.grid.logistics import LogisticsHead
-from anytime_core.priors.grid.section import raster_order
+from anytime_core.priors.grid.orders import raster_order
 from anytime_core.priors.raster.model import RasterPrior
 from anytime_core.quantizers.base import CodeSpec
 from anytime_core.testing import PriorContract

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from anytime_core.errors import ConfigError
-from anytime_core.priors.grid.section import raster_order, subscale_order
+from anytime_core.priors.grid.orders import raster_order, subscale_order
 from anytime_core.priors.sequence.positions import GridPositions
 from anytime_core.priors.stepping import Engine
 from anytime_core.priors.transformer.attention import BatchedAttention

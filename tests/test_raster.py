@@ -12,7 +12,7 @@ from small_priors import small
 
 from anytime_core.discovery.resolve import resolve
 from anytime_core.errors import ConfigError, PluginError
-from anytime_core.priors.grid.section import raster_order
+from anytime_core.priors.grid.orders import raster_order
 from anytime_core.priors.raster.config import RasterConfig
 from anytime_core.priors.raster.model import RasterPrior
 from anytime_core.quantizers.base import CodeSpec

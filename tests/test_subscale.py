@@ -12,7 +12,7 @@ from torch import nn
 from anytime_core.config import AutoencoderConfig
 from anytime_core.errors import ConfigError
 from anytime_core.identity import order_of
-from anytime_core.priors.grid.section import raster_order, subscale_order
+from anytime_core.priors.grid.orders import raster_order, subscale_order
 from anytime_core.priors.subscale.config import SubscaleConfig
 from anytime_core.priors.subscale.model import SubscalePrior
 from anytime_core.quantizers.base import CodeSpec

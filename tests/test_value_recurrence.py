@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from anytime_core.errors import ConfigError
-from anytime_core.priors.grid.section import raster_order
+from anytime_core.priors.grid.orders import raster_order
 from anytime_core.priors.raster.model import RasterPrior
 from anytime_core.quantizers.base import CodeSpec
 from anytime_core.testing.modality.value_networks import cells, in_order, seen_values

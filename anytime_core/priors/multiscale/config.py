@@ -9,7 +9,8 @@ from pydantic import Field
 
 from anytime_core.display import counted
 from anytime_core.errors import ConfigError
-from anytime_core.priors.grid.section import GridSection, cells_of, multiscale_order
+from anytime_core.priors.grid.orders import multiscale_order
+from anytime_core.priors.grid.section import GridSection, cells_of
 from anytime_core.value_networks import NETWORKS, ValueGrid
 
 if TYPE_CHECKING:

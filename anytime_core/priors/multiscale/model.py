@@ -14,23 +14,19 @@ numbers stand for a value, F how many features of it there are, Q the numbers th
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from anytime_core.priors.base import CausalPrior
 from anytime_core.priors.grid.heads import ValueHead
-from anytime_core.priors.grid.network import GridNetwork
+from anytime_core.priors.grid.model import GridPrior
 from anytime_core.priors.grid.slices import as_planes, interleaved
-from anytime_core.priors.grid.stepping import incremental_of
-from anytime_core.priors.labels import LabelEmbedding
 from anytime_core.priors.multiscale.config import MultiscaleConfig
 from anytime_core.priors.multiscale.doubling import Doubling
-from anytime_core.priors.multiscale.engines import EagerEngine
-from anytime_core.priors.stepping import EngineMaker
+from anytime_core.priors.multiscale.stepping import GroupStepper
 from anytime_core.quantizers.base import CodeSpec
 
 
@@ -43,7 +39,7 @@ class _Stretch:
     earlier: Tensor
 
 
-class MultiscalePrior(CausalPrior):
+class MultiscalePrior(GridPrior):
     """Models each value given those before it in multiscale order, but for those of its group, and a label if any.
 
     The C values of a cell do see each other: green is drawn after red.
@@ -62,11 +58,9 @@ class MultiscalePrior(CausalPrior):
     config: MultiscaleConfig
 
     def __init__(self, config: MultiscaleConfig, spec: CodeSpec, code_vectors: Tensor | None = None) -> None:
-        super().__init__(config, spec, code_vectors)
-        grid = config.value_grid(spec)
         told = config.condition if spec.classes else 0
-        self.label = LabelEmbedding(spec.classes, config.condition, config.label_dropout) if told else None
-        self.network = GridNetwork(config, spec, grid, condition=told, code_vectors=code_vectors)
+        super().__init__(config, spec, code_vectors)
+        grid = self.network.grid
         self.smallest = start = grid.channels * math.prod(grid.shape)
         self.doublings = torch.nn.ModuleList()
         shape = grid.shape
@@ -77,31 +71,10 @@ class MultiscalePrior(CausalPrior):
             shape = tuple(2 * size for size in shape)
 
     @property
-    def null_label(self) -> int | None:
-        """See `Prior`."""
-        return None if self.label is None else self.label.null_label
-
-    @property
     def kept_numbers(self) -> int:
         """See `Prior`: what the network of the smallest picture keeps, or the features of the largest group."""
-        incremental, kept = incremental_of(self.network), [0]
-        if incremental is not None:
-            label = self.label_of(torch.zeros(1, dtype=torch.int64, device=self.device), 1)
-            with torch.no_grad():
-                kept.append(sum(part.numel() for part in incremental.state(1, self.condition(label))))
-        kept += [doubling.in_group * self.config.width for doubling in self._doublings()]
-        return self.code_length + max(kept)
-
-    def label_of(self, labels: Tensor | None, batch: int) -> Tensor | None:
-        """An embedding of the labels, [B, Q]; None if there are no classes."""
-        return None if self.label is None else self.label(labels, batch)
-
-    def condition(self, label: Tensor | None) -> Tensor | None:
-        """What the network of the smallest picture is told of each cell, [B, Q, *P], given `label` [B, Q]."""
-        if label is None:
-            return None
-        shape = self.network.grid.shape
-        return label.view(*label.shape, *(1 for _ in shape)).expand(-1, -1, *shape)
+        groups = [doubling.in_group * self.config.width for doubling in self._doublings()]
+        return self.code_length + max([self.network_keeps(), *groups])
 
     def conditionals(self, codes: Tensor, labels: Tensor | None) -> Tensor:
         """Logits [B, n + 1, K] of the values at positions 0..n, given the first n, `codes` [B, n]."""
@@ -139,7 +112,7 @@ class MultiscalePrior(CausalPrior):
         """The smallest picture and each doubling up to position n, given the first n codes [B, n]."""
         batch, given = codes.shape
         label, values, wanted = self.label_of(labels, batch), self.network.values(codes), given + 1
-        features = self.network.features_of(values[:, : self.smallest], self.condition(label))
+        features = self.network.features_of(values[:, : self.smallest], self.everywhere(label))
         earlier = self.network.earlier(codes[:, : self.smallest], features.shape[1])
         found, start = [_Stretch(self.network.head, features, earlier)], self.smallest
         if start < wanted:
@@ -166,7 +139,6 @@ class MultiscalePrior(CausalPrior):
         groups = as_planes(own.unflatten(1, (-1, doubling.in_group)), doubling.channels, doubling.shape)
         return torch.cat([picture.unsqueeze(1), groups], 1)
 
-    @classmethod
-    def engines(cls) -> Mapping[str, EngineMaker]:
-        """See `CausalPrior`."""
-        return {**super().engines(), EagerEngine.name: EagerEngine}
+    def stepper(self, incremental: Any, labels: Tensor | None, batch: int) -> GroupStepper:
+        """See `GridPrior`: the values of a group share one call of its network."""
+        return GroupStepper(self, incremental, labels, batch)

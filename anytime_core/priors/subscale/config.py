@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from anytime_core.errors import ConfigError
-from anytime_core.priors.grid.section import GridSection, cells_of, slices_at_most, subscale_order
+from anytime_core.priors.grid.orders import slices_at_most, subscale_order
+from anytime_core.priors.grid.section import GridSection, cells_of
 from anytime_core.value_networks import NETWORKS, ValueGrid
 
 if TYPE_CHECKING:

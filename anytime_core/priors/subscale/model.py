@@ -13,23 +13,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from anytime_core.priors.base import CausalPrior
-from anytime_core.priors.grid.network import GridNetwork
+from anytime_core.priors.grid.model import GridPrior
 from anytime_core.priors.grid.slices import PartEmbedder, as_planes
-from anytime_core.priors.grid.stepping import incremental_of
-from anytime_core.priors.labels import LabelEmbedding
-from anytime_core.priors.stepping import EngineMaker
 from anytime_core.priors.subscale.config import SubscaleConfig
-from anytime_core.priors.subscale.engines import EagerEngine
+from anytime_core.priors.subscale.stepping import SliceStepper
 from anytime_core.quantizers.base import CodeSpec
 
 
-class SubscalePrior(CausalPrior):
+class SubscalePrior(GridPrior):
     """Models each value given those before it in subscale order and, if there are classes, a label.
 
     Args:
@@ -45,32 +42,21 @@ class SubscalePrior(CausalPrior):
     config: SubscaleConfig
 
     def __init__(self, config: SubscaleConfig, spec: CodeSpec, code_vectors: Tensor | None = None) -> None:
-        super().__init__(config, spec, code_vectors)
-        grid = config.value_grid(spec)
+        super().__init__(config, spec, code_vectors, condition=config.condition)
+        grid = self.network.grid
         axes = len(grid.shape)
         self.in_slice = grid.channels * math.prod(grid.shape)
         self.slices = config.slices_of(spec) ** axes
-        told = config.condition if spec.classes else 0
-        self.label = LabelEmbedding(spec.classes, told, config.label_dropout) if told else None
-        self.network = GridNetwork(config, spec, grid, condition=config.condition, code_vectors=code_vectors)
-        numbers = grid.channels * self.network.values.size
+        numbers, told = grid.channels * self.network.values.size, config.condition if spec.classes else 0
         self.embedder = PartEmbedder(
             self.slices, numbers, config.condition, config.width, config.blocks, axes=axes, told=told
         )
 
     @property
-    def null_label(self) -> int | None:
-        """See `Prior`."""
-        return None if self.label is None else self.label.null_label
-
-    @property
     def kept_numbers(self) -> int:
         """See `Prior`."""
-        incremental, grid = incremental_of(self.network), self.network.grid
-        condition = torch.zeros(1, grid.condition, *grid.shape, device=self.device)
-        with torch.no_grad():
-            state = () if incremental is None else incremental.state(1, condition)
-        return self.code_length + condition.numel() + sum(part.numel() for part in state)
+        grid = self.network.grid
+        return self.code_length + grid.condition * math.prod(grid.shape) + self.network_keeps()
 
     def draws(self, batch: int) -> dict[str, Tensor]:
         """See `Prior`: the slices of each sequence that a training step looks at, [B, m], if it does not see all."""
@@ -95,7 +81,7 @@ class SubscalePrior(CausalPrior):
         """Logits [B, n + 1, K] of the values at positions 0..n, given the first n, `codes` [B, n]."""
         batch, given = codes.shape
         whole = given // self.in_slice
-        values, label = self.network.values(codes), self._label(labels, batch)
+        values, label = self.network.values(codes), self.label_of(labels, batch)
         which = torch.arange(whole + 1, device=codes.device).expand(batch, -1)
         condition = self._told(values, which, label).unflatten(0, (batch, -1))
         done = whole * self.in_slice
@@ -115,15 +101,12 @@ class SubscalePrior(CausalPrior):
             labels: [B], None for an unconditional prior.
         """
         which = torch.full((len(codes), 1), number, device=codes.device)
-        return self._told(self.network.values(codes), which, self._label(labels, len(codes)))
+        return self._told(self.network.values(codes), which, self.label_of(labels, len(codes)))
 
     @property
     def _begun(self) -> int:
         """How many slices there are any codes of, which are fewer than A if the prior models only the first codes."""
         return -(-self.code_length // self.in_slice)
-
-    def _label(self, labels: Tensor | None, batch: int) -> Tensor | None:
-        return None if self.label is None else self.label(labels, batch)
 
     def _logits(self, codes: Tensor, values: Tensor, condition: Tensor) -> Tensor:
         """Logits [B, n + 1 or V, K] of a slice of which the first n codes [B, n] and values [B, n, E] are known."""
@@ -143,7 +126,7 @@ class SubscalePrior(CausalPrior):
         """The log probability of the values of the slices `which` [B, m] in nats, [B, m, V], 0 after the last code."""
         batch, wanted = which.shape
         values = self.network.values(codes)
-        condition = self._told(values, which, self._label(labels, batch))
+        condition = self._told(values, which, self.label_of(labels, batch))
         missing = self._begun * self.in_slice - self.code_length
         codes, values = F.pad(codes, (0, missing)), F.pad(values, (0, 0, 0, missing))
         rows = torch.arange(batch, device=codes.device).unsqueeze(1)
@@ -157,7 +140,6 @@ class SubscalePrior(CausalPrior):
         positions = which.unsqueeze(-1) * self.in_slice + torch.arange(self.in_slice, device=codes.device)
         return nats.masked_fill(positions >= self.code_length, 0.0)
 
-    @classmethod
-    def engines(cls) -> Mapping[str, EngineMaker]:
-        """See `CausalPrior`."""
-        return {**super().engines(), EagerEngine.name: EagerEngine}
+    def stepper(self, incremental: Any, labels: Tensor | None, batch: int) -> SliceStepper:
+        """See `GridPrior`: the embedder runs once a slice."""
+        return SliceStepper(self, incremental, labels, batch)

@@ -13,7 +13,7 @@ from torch import Tensor
 from anytime_core.errors import ConfigError
 from anytime_core.priors.any_order.base import AnyOrderPrior
 from anytime_core.priors.base import CausalPrior, Prior
-from anytime_core.priors.grid.section import subscale_order
+from anytime_core.priors.grid.orders import subscale_order
 from anytime_core.priors.section import PriorSection
 from anytime_core.quantizers.base import CodeSpec
 from anytime_core.testing.checks import Capability, Checks

@@ -3,62 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import Any
 
-from anytime_core.value_networks import OfferedNetwork, ValueGrid
+from anytime_core.value_networks import NetworkSection, OfferedNetwork, ValueGrid
 from anytime_image.value_networks import sections
 
-if TYPE_CHECKING:
-    from torch import nn
 
+def _offered(section: type[NetworkSection], module: str, name: str, description: str) -> OfferedNetwork:
+    """The network that class `name` of a module beside this one is."""
 
-def _pixelcnn(section: sections.PixelCNNConfig, grid: ValueGrid) -> nn.Module:
-    from anytime_image.value_networks.pixelcnn import PixelCNN
+    def build(config: Any, grid: ValueGrid) -> Any:
+        return getattr(import_module(f"anytime_image.value_networks.{module}"), name)(config, grid)
 
-    return PixelCNN(section, grid)
-
-
-def _gated_pixelcnn(section: sections.GatedPixelCNNConfig, grid: ValueGrid) -> nn.Module:
-    from anytime_image.value_networks.gated import GatedPixelCNN
-
-    return GatedPixelCNN(section, grid)
-
-
-def _pixelrnn(section: sections.PixelRNNConfig, grid: ValueGrid) -> nn.Module:
-    from anytime_image.value_networks.pixelrnn import PixelRNN
-
-    return PixelRNN(section, grid)
-
-
-def _spatial_lstm(section: sections.SpatialLSTMConfig, grid: ValueGrid) -> nn.Module:
-    from anytime_image.value_networks.spatial_lstm import SpatialLSTM
-
-    return SpatialLSTM(section, grid)
-
-
-def _pixelcnn_plus_plus(section: sections.PixelCNNPlusPlusConfig, grid: ValueGrid) -> nn.Module:
-    from anytime_image.value_networks.pixelcnn_plus_plus import PixelCNNPlusPlus
-
-    return PixelCNNPlusPlus(section, grid)
-
-
-def _pixelsnail(section: sections.PixelSNAILConfig, grid: ValueGrid) -> nn.Module:
-    from anytime_image.value_networks.pixelsnail import PixelSNAIL
-
-    return PixelSNAIL(section, grid)
+    return OfferedNetwork(section, build, description)
 
 
 NETWORKS: Mapping[str, OfferedNetwork] = {
-    "pixelcnn": OfferedNetwork(sections.PixelCNNConfig, _pixelcnn, "masked convolutions in residual blocks"),
-    "gated-pixelcnn": OfferedNetwork(sections.GatedPixelCNNConfig, _gated_pixelcnn, "two stacks of gated convolutions"),
-    "pixelcnn++": OfferedNetwork(
+    "pixelcnn": _offered(sections.PixelCNNConfig, "pixelcnn", "PixelCNN", "masked convolutions in residual blocks"),
+    "gated-pixelcnn": _offered(
+        sections.GatedPixelCNNConfig, "gated", "GatedPixelCNN", "two stacks of gated convolutions"
+    ),
+    "pixelcnn++": _offered(
         sections.PixelCNNPlusPlusConfig,
-        _pixelcnn_plus_plus,
+        "pixelcnn_plus_plus",
+        "PixelCNNPlusPlus",
         "shifted streams of gated convolutions at several resolutions",
     ),
-    "pixelsnail": OfferedNetwork(
-        sections.PixelSNAILConfig, _pixelsnail, "gated convolutions and attention to all earlier cells, in turn"
+    "pixelsnail": _offered(
+        sections.PixelSNAILConfig,
+        "pixelsnail",
+        "PixelSNAIL",
+        "gated convolutions and attention to all earlier cells, in turn",
     ),
-    "pixelrnn": OfferedNetwork(sections.PixelRNNConfig, _pixelrnn, "LSTM layers that go through the picture"),
-    "spatial-lstm": OfferedNetwork(sections.SpatialLSTMConfig, _spatial_lstm, "LSTM units on a grid of cells"),
+    "pixelrnn": _offered(sections.PixelRNNConfig, "pixelrnn", "PixelRNN", "LSTM layers that go through the picture"),
+    "spatial-lstm": _offered(
+        sections.SpatialLSTMConfig, "spatial_lstm", "SpatialLSTM", "LSTM units on a grid of cells"
+    ),
 }

@@ -1,4 +1,4 @@
-"""The engine that draws a picture value after value, and then runs one network call for each group."""
+"""Drawing the smallest picture value after value, and then group after group, with one network call for each."""
 
 from __future__ import annotations
 
@@ -7,29 +7,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from anytime_core.priors.grid.stepping import incremental_of, open_grid
-from anytime_core.priors.stepping import Engine, Stepper
+from anytime_core.priors.grid.stepping import open_grid
 
 if TYPE_CHECKING:
     from anytime_core.priors.multiscale.model import MultiscalePrior
-
-
-class EagerEngine(Engine):
-    """See `Engine`. The steps of a group share one call of its network, by torch's own operators, on any device.
-
-    A network that cannot go from value to value is given the rows of the smallest picture so far for each of its
-    values.
-    """
-
-    name = "eager"
-
-    def __init__(self, prior: MultiscalePrior, precision: str = "float32") -> None:
-        super().__init__(prior, precision)
-        self.incremental = incremental_of(prior.network)
-
-    def open(self, labels: Tensor | None, batch: int, length: int) -> Stepper:
-        """A stepper of a batch of `length` values."""
-        return GroupStepper(self.prior, self.incremental, labels, batch)
 
 
 class GroupStepper:
@@ -46,7 +27,7 @@ class GroupStepper:
         self.prior = prior
         self.label = prior.label_of(labels, batch)
         self.codes = torch.zeros(batch, prior.code_length, dtype=torch.int64, device=prior.device)
-        self.picture = open_grid(prior.network, incremental, prior.condition(self.label), batch, 0)
+        self.picture = open_grid(prior.network, incremental, prior.everywhere(self.label), batch)
         self.group: Any = None
         self.first, self.end = 0, prior.smallest
         self.features = torch.empty(batch, 0, 0)

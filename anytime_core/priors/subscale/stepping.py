@@ -1,4 +1,4 @@
-"""The engine that goes from slice to slice, and in a slice from value to value."""
+"""Drawing slice after slice, and in a slice value after value."""
 
 from __future__ import annotations
 
@@ -7,28 +7,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from anytime_core.priors.grid.stepping import incremental_of, open_grid
-from anytime_core.priors.stepping import Engine, Stepper
+from anytime_core.priors.grid.stepping import open_grid
 
 if TYPE_CHECKING:
     from anytime_core.priors.subscale.model import SubscalePrior
-
-
-class EagerEngine(Engine):
-    """See `Engine`. The embedder runs once a slice, with torch's own operators, on any device.
-
-    A network that cannot go from value to value is given the rows of the slice so far for each of its values.
-    """
-
-    name = "eager"
-
-    def __init__(self, prior: SubscalePrior, precision: str = "float32") -> None:
-        super().__init__(prior, precision)
-        self.incremental = incremental_of(prior.network)
-
-    def open(self, labels: Tensor | None, batch: int, length: int) -> Stepper:
-        """A stepper of a batch of `length` values."""
-        return SliceStepper(self.prior, self.incremental, labels, batch)
 
 
 class SliceStepper:
