@@ -23,12 +23,6 @@ SIZES = pytest.mark.parametrize("channels", [1, 3])
 LINES = pytest.mark.parametrize("levels", [UNEVEN, EVEN, (-1.0, 1.0)], ids=["uneven", "even", "binary"])
 
 
-class TestGrey(PriorContract):
-    prior = RasterPrior
-    config: ClassVar = {**small("raster"), "head": "logistics", "mixtures": 3}
-    spec = CodeSpec(length=12, size=5, dim=1, grid=(1, 4, 3), levels=UNEVEN)
-
-
 class TestColours(PriorContract):
     prior = RasterPrior
     config: ClassVar = {**small("raster"), "head": "logistics", "mixtures": 2, "label_dropout": 0.2}

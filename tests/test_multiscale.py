@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import pytest
 import torch
-from small_priors import VARIANTS, small
+from small_priors import small
 
 from anytime_core.config import AutoencoderConfig
 from anytime_core.errors import ConfigError
@@ -26,13 +26,7 @@ COLOURS = CodeSpec(length=32, size=6, dim=1, grid=(2, 4, 4), levels=LEVELS, orde
 class TestColours(PriorContract):
     prior = MultiscalePrior
     config: ClassVar = small("multiscale") | {"head": "logistics", "mixtures": 2}
-    spec = COLOURS
-
-
-class TestNames(PriorContract):
-    prior = MultiscalePrior
-    config: ClassVar = small("multiscale") | VARIANTS["multiscale"][0]
-    spec = COLOURS.model_copy(update={"levels": None, "length": 19, "dim": 3})
+    spec = COLOURS.model_copy(update={"length": 19})
 
 
 def test_each_doubling_of_a_multiscale_order_ends_with_a_whole_picture():

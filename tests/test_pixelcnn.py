@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from math import exp, tanh
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
@@ -14,9 +14,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from anytime_core.errors import ConfigError
 from anytime_core.priors.raster.config import RasterConfig
-from anytime_core.priors.raster.model import RasterPrior
-from anytime_core.quantizers.base import CodeSpec
-from anytime_core.testing import PriorContract
 from anytime_core.testing.modality.value_networks import cells, in_order, seen_values
 from anytime_core.value_networks import NETWORKS, ValueGrid
 from anytime_image.modality import ImageModality
@@ -35,18 +32,6 @@ SECTIONS: dict[str, dict[str, Any]] = {
     "gated, dilated": GATED | {"dilations": (1, 2, 4)},
     "gated, of one layer": GATED | {"layers": 1, "dilations": (3,)},
 }
-
-
-class TestColoursOfPixelCNN(PriorContract):
-    prior = RasterPrior
-    config: ClassVar = {"network": PIXELCNN | {"width": 24, "features": 64}}
-    spec = COLOURS
-
-
-class TestNamesOfGatedPixelCNN(PriorContract):
-    prior = RasterPrior
-    config: ClassVar = {"network": GATED | {"width": 24, "features": 64}, "embedding": 4, "label_dropout": 0.2}
-    spec = CodeSpec(length=12, size=5, dim=1, grid=(4, 3))
 
 
 def network_of(section: dict[str, Any], grid: ValueGrid) -> nn.Module:

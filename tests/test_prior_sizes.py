@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 
@@ -27,6 +29,7 @@ def test_every_kind_has_about_the_parameters_of_the_recipes_own_prior(recipe, qu
     spec = autoencoder.spec.narrowed(config.core.prior.code_length, CLASSES)
     vectors = prior_vectors(autoencoder, spec)
 
+    @functools.cache
     def section(kind: str) -> PriorSection:
         return resolve(recipe, quick=quick, overrides=[f"prior.kind={kind}"]).config.core.prior
 

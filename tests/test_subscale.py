@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import pytest
 import torch
-from small_priors import VARIANTS, small
+from small_priors import small
 from torch import nn
 
 from anytime_core.config import AutoencoderConfig
@@ -25,13 +25,7 @@ COLOURS = CodeSpec(length=24, size=6, dim=1, grid=(2, 6, 2), levels=LEVELS, orde
 class TestColours(PriorContract):
     prior = SubscalePrior
     config: ClassVar = small("subscale")
-    spec = COLOURS
-
-
-class TestNames(PriorContract):
-    prior = SubscalePrior
-    config: ClassVar = small("subscale") | VARIANTS["subscale"][0]
-    spec = COLOURS.model_copy(update={"levels": None, "length": 19, "dim": 3})
+    spec = COLOURS.model_copy(update={"length": 19})
 
 
 def test_the_first_slice_of_a_subscale_order_is_a_smaller_picture():
