@@ -15,10 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from anytime_core.testing.configs import check_fields
-from anytime_core.testing.modality.subject import CLOSE, Subject, check
+from anytime_core.testing.modality.subject import CLOSE, Subject, check, spread
 from anytime_core.value_networks import HasIncremental, OfferedNetwork, ValueGrid
 
 _BATCH, _INPUTS, _CONDITION = 3, 2, 3
+_ASKED = 8
+"""About how many values are asked for the gradient of their condition."""
 _SIDES = (5, 4, 3, 3)
 """S of the grids of the checks, as many of them as a network has axes."""
 
@@ -54,12 +56,14 @@ def features_depend_on_earlier_values(subject: Subject, folder: Path) -> None:
 
 @check("value-networks")
 def features_are_of_the_condition(subject: Subject, folder: Path) -> None:
-    """The condition of a cell reaches the features of each value in that cell."""
+    """The condition reaches the features of every value, and that of a cell the features in that cell."""
     for name, network, grid in _networks(subject):
         x, condition = _inputs(grid)
         condition.requires_grad_()
         features = in_order(network(x, condition), grid)
-        for number in range(features.shape[1]):
+        same = (in_order(network(x, condition + 1), grid) == features).all(-1).nonzero()
+        assert not len(same), f"network {name}: features of value {_first(same, 1)} ignore the condition"
+        for number in {*spread(features.shape[1], _ASKED), features.shape[1] - 1}:
             (gradient,) = torch.autograd.grad(features[0, number].sum(), condition, retain_graph=True)
             own = gradient[0].flatten(1)[:, number // grid.channels]
             assert own.any(), f"network {name}: features of value {number} ignore the condition of their cell"
