@@ -11,8 +11,8 @@ from small_priors import small
 from anytime_core.config import AutoencoderConfig
 from anytime_core.errors import ConfigError
 from anytime_core.identity import order_of
+from anytime_core.priors.grid.layout import as_planes, in_raster_order, interleaved
 from anytime_core.priors.grid.orders import multiscale_order, raster_order, subscale_order
-from anytime_core.priors.grid.slices import as_planes, in_raster_order, interleaved
 from anytime_core.priors.multiscale.config import MultiscaleConfig
 from anytime_core.priors.multiscale.doubling import Doubling
 from anytime_core.priors.multiscale.model import MultiscalePrior

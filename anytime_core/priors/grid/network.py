@@ -10,11 +10,12 @@ import dataclasses
 import math
 from typing import Any
 
-import torch
+import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 from anytime_core.errors import PluginError
 from anytime_core.priors.grid.heads import SoftmaxHead, ValueHead
+from anytime_core.priors.grid.layout import as_planes, before_in_cell, in_raster_order
 from anytime_core.priors.grid.logistics import LogisticsHead
 from anytime_core.priors.grid.section import GridSection
 from anytime_core.priors.grid.values import make_values
@@ -59,14 +60,7 @@ class GridNetwork(nn.Module):
             cell.append(at)
         return (*reversed(cell), channel)
 
-    def features(self, codes: Tensor, condition: Tensor | None) -> Tensor:
-        """Features of the values at positions 0..n, as many as there are, given the first n, `codes` [B, n].
-
-        See `features_of`.
-        """
-        return self.features_of(self.values(codes), condition)
-
-    def features_of(self, values: Tensor, condition: Tensor | None) -> Tensor:
+    def features(self, values: Tensor, condition: Tensor | None) -> Tensor:
         """Features of the values at positions 0..n, as many as there are.
 
         Args:
@@ -84,45 +78,36 @@ class GridNetwork(nn.Module):
         batch, given, _ = values.shape
         wanted = min(given + 1, rows * in_row)
         rows = -(-wanted // in_row)  # the network is causal, so rows below may be left out
-        padding = values.new_zeros(batch, rows * in_row - given, values.shape[-1])
-        x = torch.cat([values, padding], 1).unflatten(1, (rows, *columns, channels))  # [B, R, ..., C, E]
-        axes = range(1, 1 + len(self.grid.shape))
-        x = x.permute(0, x.ndim - 2, x.ndim - 1, *axes).flatten(1, 2)  # [B, C * E, R, ...]
-        told = None if condition is None else condition[:, :, :rows]
-        found = self.network(x, told)
+        x = as_planes(nnf.pad(values, (0, 0, 0, rows * in_row - given)), channels, (rows, *columns))
+        found = self.network(x, None if condition is None else condition[:, :, :rows])
         expected = (batch, channels * self.network.features, rows, *columns)
         if found.shape != expected:
             raise PluginError(
                 f"{NETWORKS.origin(self.kind)} does not keep its contract: features of values {list(x.shape)} are "
                 f"{list(found.shape)}, where they should be {list(expected)}"
             )
-        features = found.unflatten(1, (channels, -1)).movedim((1, 2), (-2, -1))  # [B, R, ..., C, F]
-        return features.flatten(1, -2)[:, :wanted]
+        return in_raster_order(found, channels, len(self.grid.shape))[:, :wanted]
 
-    def earlier(self, codes: Tensor, positions: int) -> Tensor:
+    def earlier(self, values: Tensor, positions: int) -> Tensor:
         """The numbers in the cell of each of the first positions that stand before it, [B, positions, C].
 
-        They are zeros where values do not lie on a line.
+        They are zeros where values do not lie on a line. `values` [B, n, E] are the numbers of the first n values.
         """
         channels = self.grid.channels
         if channels == 1 or self.values.size != 1:
-            return codes.new_zeros(len(codes), positions, channels, dtype=torch.float32)
-        values = self.values(codes).squeeze(-1)
-        cells = -(-positions // channels)
-        padding = values.new_zeros(len(codes), max(0, cells * channels - values.shape[1]))
-        values = torch.cat([values, padding], 1)[:, : cells * channels].view(len(codes), cells, 1, channels)
-        before = torch.ones(channels, channels, device=values.device).tril(-1)  # [C, C]: of value, values before it
-        return (values * before).flatten(1, 2)[:, :positions]
+            return values.new_zeros(len(values), positions, channels)
+        return before_in_cell(values, channels, positions)
 
-    def logits(self, codes: Tensor, condition: Tensor | None) -> Tensor:
-        """Logits [B, n + 1, K] of the values at positions 0..n, given the first n; see `features`."""
-        features = self.features(codes, condition)
-        return self.head.logits(features, self.earlier(codes, features.shape[1]))
+    def logits(self, values: Tensor, condition: Tensor | None) -> Tensor:
+        """Logits [B, n + 1, K] of the values at positions 0..n; see `features`."""
+        features = self.features(values, condition)
+        return self.head.logits(features, self.earlier(values, features.shape[1]))
 
     def log_prob(self, codes: Tensor, condition: Tensor | None) -> Tensor:
         """The log probability of each of the first n values in nats, [B, n]."""
-        features = self.features(codes[:, :-1], condition)
-        return self.head.log_prob(features, self.earlier(codes[:, :-1], features.shape[1]), codes)
+        values = self.values(codes[:, :-1])
+        features = self.features(values, condition)
+        return self.head.log_prob(features, self.earlier(values, features.shape[1]), codes)
 
 
 def make_head(section: GridSection, spec: CodeSpec, features: int, channels: int) -> ValueHead:

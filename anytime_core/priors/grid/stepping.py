@@ -72,8 +72,8 @@ class RowsStepper:
         """Logits [B, K] of the value at `position`."""
         if previous is not None:
             self.codes = torch.cat([self.codes, previous.unsqueeze(1)], 1)
-        features = self.network.features_of(self.network.values(self.codes, self.first), self.condition)
-        earlier = self.network.earlier(self.codes, position + 1)
+        values = self.network.values(self.codes, self.first)
+        features, earlier = self.network.features(values, self.condition), self.network.earlier(values, position + 1)
         return self.network.head.logits(features[:, -1], earlier[:, -1])
 
     def keep(self, rows: Tensor) -> None:

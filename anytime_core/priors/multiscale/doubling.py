@@ -11,8 +11,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from anytime_core.priors.grid.layout import in_raster_order
 from anytime_core.priors.grid.network import make_head
-from anytime_core.priors.grid.slices import PartEmbedder, in_raster_order
+from anytime_core.priors.grid.part_embedder import PartEmbedder
 from anytime_core.priors.multiscale.config import MultiscaleConfig
 from anytime_core.quantizers.base import CodeSpec
 
@@ -67,21 +68,6 @@ class Doubling(nn.Module):
         """
         found = self.embedder(parts, which.expand(len(parts), -1), label)
         return in_raster_order(found, self.channels, len(self.shape)).unflatten(0, (len(parts), -1)).flatten(1, 2)
-
-    def before(self, values: Tensor, positions: int) -> Tensor:
-        """The values in the cell of each position that stand before it, zeros for others, [B, positions, C * E].
-
-        Args:
-            values: [B, n, E], the first n of all groups.
-            positions: how many positions.
-        """
-        batch, given, numbers = values.shape
-        cells = -(-positions // self.channels)
-        padding = values.new_zeros(batch, max(0, cells * self.channels - given), numbers)
-        values = torch.cat([values, padding], 1)[:, : cells * self.channels]
-        seen = torch.ones(self.channels, self.channels, device=values.device).tril(-1).unsqueeze(-1)  # [C, C, 1]
-        in_cell = values.unflatten(1, (cells, 1, self.channels)) * seen  # [B, cells, C, C, E]
-        return in_cell.flatten(3).flatten(1, 2)[:, :positions]
 
     def beside(self, features: Tensor, before: Tensor) -> Tensor:
         """Features [..., F] that also know the values `before` [..., C * E] them in their cell."""

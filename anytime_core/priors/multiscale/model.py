@@ -22,8 +22,8 @@ import torch.nn.functional as nnf
 from torch import Tensor
 
 from anytime_core.priors.grid.heads import ValueHead
+from anytime_core.priors.grid.layout import as_planes, before_in_cell, interleaved
 from anytime_core.priors.grid.model import GridPrior
-from anytime_core.priors.grid.slices import as_planes, interleaved
 from anytime_core.priors.multiscale.config import MultiscaleConfig
 from anytime_core.priors.multiscale.doubling import Doubling
 from anytime_core.priors.multiscale.stepping import GroupStepper
@@ -112,8 +112,9 @@ class MultiscalePrior(GridPrior):
         """The smallest picture and each doubling up to position n, given the first n codes [B, n]."""
         batch, given = codes.shape
         label, values, wanted = self.label_of(labels, batch), self.network.values(codes), given + 1
-        features = self.network.features_of(values[:, : self.smallest], self.everywhere(label))
-        earlier = self.network.earlier(codes[:, : self.smallest], features.shape[1])
+        smallest = values[:, : self.smallest]
+        features = self.network.features(smallest, self.everywhere(label))
+        earlier = self.network.earlier(smallest, features.shape[1])
         found, start = [_Stretch(self.network.head, features, earlier)], self.smallest
         if start < wanted:
             picture = self._smallest_picture(values)
@@ -124,7 +125,7 @@ class MultiscalePrior(GridPrior):
             now = min(wanted - start, doubling.values)
             which = torch.arange(1, 1 - -now // doubling.in_group, device=codes.device)
             features = doubling.features(parts, which, label)[:, :now]
-            before = doubling.before(values[:, start : start + doubling.values], now)
+            before = before_in_cell(values[:, start : start + doubling.values], doubling.channels, now)
             found.append(_Stretch(doubling.head, doubling.beside(features, before), doubling.earlier(before)))
             picture, start = interleaved(parts), start + doubling.values
         return found

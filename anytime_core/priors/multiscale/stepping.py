@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from anytime_core.priors.grid.layout import before_in_cell
 from anytime_core.priors.grid.stepping import open_grid
 
 if TYPE_CHECKING:
@@ -14,14 +15,7 @@ if TYPE_CHECKING:
 
 
 class GroupStepper:
-    """See `Stepper`.
-
-    Args:
-        prior: the prior.
-        incremental: what computes features of one value after another; None: nothing does.
-        labels: [B], None for an unconditional prior.
-        batch: B.
-    """
+    """See `Stepper`; for its arguments `GridPrior.stepper`."""
 
     def __init__(self, prior: MultiscalePrior, incremental: Any, labels: Tensor | None, batch: int) -> None:
         self.prior = prior
@@ -30,7 +24,7 @@ class GroupStepper:
         self.picture = open_grid(prior.network, incremental, prior.everywhere(self.label), batch)
         self.group: Any = None
         self.first, self.end = 0, prior.smallest
-        self.features = torch.empty(batch, 0, 0)
+        self.features = torch.empty(batch, 0, 0, device=prior.device)
 
     def step(self, position: int, previous: Tensor | None) -> Tensor:
         """Logits [B, K] of the value at `position`."""
@@ -44,7 +38,7 @@ class GroupStepper:
         at = position - self.first
         channel = at % self.group.channels
         in_cell = self.prior.network.values(self.codes[:, position - channel : position], position - channel)
-        before = self.group.before(in_cell, channel + 1)[:, -1]
+        before = before_in_cell(in_cell, self.group.channels, channel + 1)[:, -1]
         features = self.group.beside(self.features[:, at], before)
         logits: Tensor = self.group.head.logits(features, self.group.earlier(before))
         return logits

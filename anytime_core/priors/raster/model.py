@@ -35,7 +35,7 @@ class RasterPrior(GridPrior):
 
     def conditionals(self, codes: Tensor, labels: Tensor | None) -> Tensor:
         """Logits [B, n + 1, K] of the values at positions 0..n, given the first n, `codes` [B, n]."""
-        return self.network.logits(codes, self._condition(labels, len(codes)))
+        return self.network.logits(self.network.values(codes), self._condition(labels, len(codes)))
 
     def log_prob(self, codes: Tensor, labels: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
         """See `CausalPrior`."""

@@ -19,8 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from anytime_core.priors.grid.layout import as_planes
 from anytime_core.priors.grid.model import GridPrior
-from anytime_core.priors.grid.slices import PartEmbedder, as_planes
+from anytime_core.priors.grid.part_embedder import PartEmbedder
 from anytime_core.priors.subscale.config import SubscaleConfig
 from anytime_core.priors.subscale.stepping import SliceStepper
 from anytime_core.quantizers.base import CodeSpec
@@ -85,11 +86,11 @@ class SubscalePrior(GridPrior):
         which = torch.arange(whole + 1, device=codes.device).expand(batch, -1)
         condition = self._told(values, which, label).unflatten(0, (batch, -1))
         done = whole * self.in_slice
-        last = self._logits(codes[:, done:], values[:, done:], condition[:, -1])
+        last = self.network.logits(values[:, done:], condition[:, -1])
         if not whole:
             return last
-        slices, numbers = (x[:, :done].unflatten(1, (whole, -1)).flatten(0, 1) for x in (codes, values))
-        first = self._logits(slices, numbers, condition[:, :-1].flatten(0, 1))  # [B * slices, V, K]
+        slices = values[:, :done].unflatten(1, (whole, -1)).flatten(0, 1)
+        first = self.network.logits(slices, condition[:, :-1].flatten(0, 1))  # [B * slices, V, K]
         return torch.cat([first.unflatten(0, (batch, -1)).flatten(1, 2), last], 1)
 
     def condition(self, codes: Tensor, number: int, labels: Tensor | None) -> Tensor:
@@ -107,11 +108,6 @@ class SubscalePrior(GridPrior):
     def _begun(self) -> int:
         """How many slices there are any codes of, which are fewer than A if the prior models only the first codes."""
         return -(-self.code_length // self.in_slice)
-
-    def _logits(self, codes: Tensor, values: Tensor, condition: Tensor) -> Tensor:
-        """Logits [B, n + 1 or V, K] of a slice of which the first n codes [B, n] and values [B, n, E] are known."""
-        features = self.network.features_of(values, condition)
-        return self.network.head.logits(features, self.network.earlier(codes, features.shape[1]))
 
     def _told(self, values: Tensor, which: Tensor, label: Tensor | None) -> Tensor:
         """The condition [B * m, Q, *P] of the slices `which` [B, m], given the `values` [B, n, E] before them."""
@@ -132,8 +128,7 @@ class SubscalePrior(GridPrior):
         rows = torch.arange(batch, device=codes.device).unsqueeze(1)
         chosen = codes.unflatten(1, (self._begun, -1))[rows, which].flatten(0, 1)  # [B * m, V]
         numbers = values.unflatten(1, (self._begun, -1))[rows, which].flatten(0, 1)
-        features = self.network.features_of(numbers, condition)
-        earlier = self.network.earlier(chosen, self.in_slice)
+        features, earlier = self.network.features(numbers, condition), self.network.earlier(numbers, self.in_slice)
         nats = self.network.head.log_prob(features, earlier, chosen).unflatten(0, (batch, wanted))
         if not missing:
             return nats

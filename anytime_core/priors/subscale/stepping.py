@@ -14,14 +14,7 @@ if TYPE_CHECKING:
 
 
 class SliceStepper:
-    """See `Stepper`.
-
-    Args:
-        prior: the prior.
-        incremental: what computes features of one value after another; None: nothing does.
-        labels: [B], None for an unconditional prior.
-        batch: B.
-    """
+    """See `Stepper`; for its arguments `GridPrior.stepper`."""
 
     def __init__(self, prior: SubscalePrior, incremental: Any, labels: Tensor | None, batch: int) -> None:
         self.prior, self.incremental, self.labels = prior, incremental, labels

@@ -66,26 +66,3 @@ class PartEmbedder(nn.Module):
             h = h + block(h)
         found: Tensor = self.output(torch.relu(h))
         return found
-
-
-def as_planes(values: Tensor, channels: int, shape: tuple[int, ...]) -> Tensor:
-    """Values [..., C * prod(P), E] of a part in raster order -> [..., C * E, *P]."""
-    x = values.unflatten(-2, (*shape, channels))  # [..., *P, C, E]
-    return x.movedim((-2, -1), (-len(shape) - 2, -len(shape) - 1)).flatten(-len(shape) - 2, -len(shape) - 1)
-
-
-def in_raster_order(planes: Tensor, channels: int, axes: int) -> Tensor:
-    """Planes [..., C * F, *P] -> [..., C * prod(P), F], those of the values of a part in raster order."""
-    x = planes.unflatten(-axes - 1, (channels, -1)).movedim((-axes - 2, -axes - 1), (-2, -1))  # [..., *P, C, F]
-    return x.flatten(-axes - 2, -2)
-
-
-def interleaved(parts: Tensor) -> Tensor:
-    """Parts [B, A, X, *P] of a grid of twice their size, A = 2^axes -> [B, X, *2P], part 0 in its first corner."""
-    axes = parts.ndim - 3
-    x = parts.unflatten(1, (2,) * axes)  # [B, 2, ..., X, *P]
-    order = [axis for at in range(axes) for axis in (axes + 2 + at, 1 + at)]
-    x = x.permute(0, axes + 1, *order)  # [B, X, P, 2, P, 2, ...]
-    for at in range(axes):
-        x = x.flatten(2 + at, 3 + at)
-    return x
