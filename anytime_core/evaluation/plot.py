@@ -61,17 +61,20 @@ def quality_figure(evaluations: Sequence[Evaluation]) -> Figure:
 
 
 def _draw_levels(panel: Axes, levels: Mapping[str, float], line: Sequence[tuple[int, float]]) -> None:
-    """Thin lines with their names, on the side where the line of the run is farther away."""
+    """Thin lines with their names, on the side where the line of the run is farther away, and inside of the panel."""
+    highest = max([value for _, value in line], default=0.0)
     for name, value in levels.items() if line else ():
         panel.axhline(value, color="0.6", linewidth=0.8)
+        high = value > 0.95 * highest
         right = abs(line[-1][1] - value) >= abs(line[0][1] - value)
         panel.annotate(
             name,
             (0.99 if right else 0.01, value),
-            (0, 2),
+            (0, -2 if high else 2),
             panel.get_yaxis_transform(),  # across in shares of the panel, up in values
             "offset points",
             ha="right" if right else "left",
+            va="top" if high else "baseline",
             fontsize="x-small",
             color="0.4",
         )
